@@ -1,0 +1,1 @@
+"""Wiring of the mathematics into network blocks."""

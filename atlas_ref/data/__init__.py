@@ -1,0 +1,1 @@
+"""Texts, tokenizers, contiguous streams and synthetic tasks: batch = f(seed, step)."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions: one concept a file, no state, no modules."""

@@ -1,0 +1,1 @@
+"""The test-time memory: its state, its rules, the recurrent oracle and the chunked parallel form."""

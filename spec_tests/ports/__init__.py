@@ -1,0 +1,1 @@
+"""Ports that the suite can be aimed at."""
