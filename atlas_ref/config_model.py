@@ -1,0 +1,199 @@
+"""The model sections of the run configuration: blocks, memory and gates (`config` has the rules all sections obey)."""
+
+from collections.abc import Iterator
+from math import comb
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_FEATURES = 16_384
+"""Largest width of a feature map: the memory holds value_dim times this many numbers a head and row."""
+
+
+class Section(BaseModel):
+    """A table of the configuration; `problems` yields one sentence for each contradiction between its fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield the contradictions between fields that are each valid alone."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _has_no_problems(self) -> Self:
+        problems = list(self.problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class AttentionConfig(Section):
+    """Sliding-window attention with rotary positions and persistent tokens."""
+
+    window: int = Field(ge=1, le=1_000_000)
+    """tokens that a query sees, itself included"""
+    persistent_tokens: int = Field(ge=0, le=4096)
+    """learned key-value pairs that every query sees"""
+    rope_base: float = Field(gt=1.0, le=1e9)
+    """base of the rotary frequencies"""
+
+
+class GateConfig(Section):
+    """How attention and memory are joined."""
+
+    kind: Literal["source", "convex"]
+    """source: sigmoid(attention) * memory; convex: g * attention + (1 - g) * memory"""
+    floor: float = Field(ge=0.0, lt=1.0)
+    """smallest value of the gate: floor + (1 - floor) * sigmoid"""
+
+
+class FeaturesConfig(Section):
+    """The polynomial map of keys and queries."""
+
+    basis: Literal["monomial_weighted", "monomial", "kronecker", "elementwise"]
+    """which products of key components make the features"""
+    degree: int = Field(ge=1, le=4)
+    """highest degree of the products; 1 is the key itself"""
+
+    def width(self, key_dim: int) -> int:
+        """Number of features of a key of `key_dim` components: all products of degree 1 to `degree`."""
+        if self.basis == "elementwise":
+            return key_dim * self.degree
+        if self.basis == "kronecker":
+            return sum(key_dim**power for power in range(1, self.degree + 1))
+        return comb(key_dim + self.degree, self.degree) - 1
+
+
+class NewtonSchulzConfig(Section):
+    """The iteration of the rules `atlas` and `atlas_appendix`."""
+
+    coefficients: Literal["quintic", "cubic", "polar_express"]
+    """named set of polynomial coefficients"""
+    steps: int = Field(ge=1, le=30)
+    """iterations for each write"""
+
+
+class QKProjectionConfig(Section):
+    """Projection of queries on the span of the keys seen so far."""
+
+    kind: Literal["none", "tnt", "frobenius_tanh"]
+    """none, TNT Eq. 7, or the tanh-gated form of the source system"""
+    gain: float = Field(gt=0.0, le=100.0)
+    """initial gain of frobenius_tanh"""
+
+
+class GatesConfig(Section):
+    """Where the token-dependent gates of the memory start, and how far they may go."""
+
+    retention_init: float = Field(gt=0.0, lt=1.0)
+    """share of the memory kept at each token, at the start"""
+    momentum_init: float = Field(gt=0.0, lt=1.0)
+    """decay of the momentum, at the start"""
+    momentum_max: float = Field(gt=0.0, lt=1.0)
+    """upper bound of the momentum decay"""
+    step_init: float = Field(gt=0.0, le=100.0)
+    """inner step size, at the start"""
+    step_max: float = Field(gt=0.0, le=100.0)
+    """upper bound of the inner step size"""
+    window_init: float = Field(gt=0.0, lt=1.0)
+    """weight of each past token in the Omega window, at the start"""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each gate that starts on or outside its bound."""
+        for name in ("momentum", "step"):
+            start, bound = getattr(self, f"{name}_init"), getattr(self, f"{name}_max")
+            if start >= bound:
+                field = f"model.memory.gates.{name}"
+                yield f"{field}_init is {start}; it must be less than {field}_max, which is {bound}"
+
+
+class MemoryConfig(Section):
+    """The test-time memory of each layer."""
+
+    architecture: Literal["matrix", "mlp"]
+    """what is written: a matrix, or a residual two-layer network"""
+    rule: Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
+    """how a write changes it"""
+    chunk: int = Field(ge=1, le=65_536)
+    """tokens whose gradients are taken at the same state"""
+    omega_window: int = Field(ge=1, le=4096)
+    """tokens in the Omega loss; 1 is the online rule"""
+    window_boundary: Literal["carry", "truncate"]
+    """whether the Omega window reaches over a chunk border"""
+    read: Literal["post", "pre"]
+    """whether a token reads after or before its own write"""
+    loss_scale: Literal["half", "one"]
+    """factor of the squared error"""
+    step_scale: Literal["literal", "mass"]
+    """the rule as printed, or with steps divided by the mass of window, momentum and chunk"""
+    key_dim: int = Field(ge=1, le=4096)
+    """key and query components a head, before the feature map"""
+    value_dim: int = Field(ge=1, le=4096)
+    """value components a head"""
+    expansion: int = Field(ge=1, le=64)
+    """hidden width of the mlp memory, in multiples of value_dim"""
+    conv_kernel: int = Field(ge=1, le=64)
+    """length of the causal convolution on queries, keys and values; 1 is none"""
+    initial_std: float = Field(ge=0.0, le=1.0)
+    """spread of the learned initial memory"""
+    features: FeaturesConfig
+    newton_schulz: NewtonSchulzConfig
+    qk_projection: QKProjectionConfig
+    gates: GatesConfig
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for a rule that excludes its window and for a feature map that is too wide."""
+        if self.rule == "delta" and self.omega_window != 1:
+            yield (
+                f"model.memory.omega_window is {self.omega_window}; "
+                'it must be 1 for model.memory.rule = "delta", which writes one token at a time'
+            )
+        width = self.features.width(self.key_dim)
+        if width > MAX_FEATURES:
+            yield (
+                f"model.memory.features.degree is {self.features.degree}; with model.memory.key_dim = {self.key_dim} "
+                f"it makes {width} features, and at most {MAX_FEATURES} are allowed"
+            )
+
+
+class ModelConfig(Section):
+    """The language model."""
+
+    vocab_size: int = Field(ge=2, le=1_000_000)
+    """number of tokens; data.tokenizer or data.recall decides it"""
+    d_model: int = Field(ge=1, le=65_536)
+    """width of the residual stream"""
+    n_layers: int = Field(ge=1, le=1024)
+    """number of blocks"""
+    n_heads: int = Field(ge=1, le=1024)
+    """heads of attention and of memory"""
+    feed_forward: Literal["none", "swiglu"]
+    """what follows the memory block in each layer"""
+    feed_forward_dim: int = Field(ge=1, le=1_000_000)
+    """hidden width of swiglu"""
+    norm_eps: float = Field(gt=0.0, le=1e-2)
+    """added to the mean square in RMS norms"""
+    init_std: float = Field(gt=0.0, le=1.0)
+    """spread of the initial weights"""
+    disable_memory: bool
+    """ablation: same parameters, but nothing is read from memory"""
+    inner_grad: Literal["full", "detached"]
+    """whether training sees through the writes"""
+    attention: AttentionConfig
+    gate: GateConfig
+    memory: MemoryConfig
+
+    @property
+    def reach(self) -> int:
+        """Tokens back that all layers together can see without memory: windows and convolutions, stacked."""
+        return self.n_layers * (self.attention.window + self.memory.conv_kernel - 1)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for a width that does not split into heads with rotary pairs."""
+        if self.d_model % (2 * self.n_heads) != 0:
+            yield (
+                f"model.d_model is {self.d_model}; it must be a multiple of twice model.n_heads, "
+                f"which is {2 * self.n_heads}, because rotary positions turn pairs"
+            )

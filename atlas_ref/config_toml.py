@@ -1,0 +1,81 @@
+"""TOML text: reading a file, changing a table by overrides, and writing a configuration with its comments."""
+
+import copy
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from pydantic import BaseModel
+
+from atlas_ref.errors import UserError
+
+
+def read_toml(file: Traversable, name: str) -> dict[str, Any]:
+    """The nested table in a TOML file; `name` is what the user called it. Raises UserError that names the file."""
+    try:
+        return tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read as a configuration file ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: is not UTF-8 text (byte {error.start}); a configuration is a TOML file.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: is not valid TOML: {error}.") from None
+
+
+def apply_overrides(table: Mapping[str, Any], overrides: Sequence[str], origin: str) -> dict[str, Any]:
+    """A copy of the table with each override `a.b=value` set; later ones win.
+
+    The value is read as TOML; what is not TOML, such as a bare word, is text.
+    """
+    changed = copy.deepcopy(dict(table))
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        parts = [part.strip() for part in name.split(".")]
+        if not equals or not all(parts):
+            raise UserError(f'override "{override}" of {origin}: must look like section.field=value.')
+        section = changed
+        for depth, part in enumerate(parts[:-1], start=1):
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise UserError(f'override "{override}" of {origin}: {".".join(parts[:depth])} is not a table.')
+        section[parts[-1]] = _override_value(text.strip())
+    return changed
+
+
+def write_toml(config: BaseModel) -> str:
+    """The fields as TOML text, one table a section, each field followed by its description as a comment."""
+    return "\n".join(_lines(config, "")).lstrip("\n") + "\n"
+
+
+def toml_value(value: object) -> str:
+    """A boolean, number or text as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    # A JSON string is a TOML string, except that TOML wants the delete character escaped too.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _override_value(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def _lines(config: BaseModel, prefix: str) -> Iterator[str]:
+    """Yield the fields of a section, then its tables: in TOML a field after a table would belong to the table."""
+    fields = type(config).model_fields
+    tables = {name: value for name in fields if isinstance(value := getattr(config, name), BaseModel)}
+    for name, field in fields.items():
+        if name not in tables:
+            entry = f"{name} = {toml_value(getattr(config, name))}"
+            yield f"{entry:<32} # {field.description}"
+    for name, section in tables.items():
+        yield ""
+        yield f"[{prefix}{name}]"
+        yield from _lines(section, f"{prefix}{name}.")

@@ -1,0 +1,13 @@
+"""Sizes of the vocabularies that are known before any data is read; nothing here needs a tensor."""
+
+BYTE_VALUES = 256
+"""Tokens 0 to 255 are the bytes of UTF-8 text."""
+
+BYTE_SEPARATOR = BYTE_VALUES
+"""The token that follows each document of the byte tokenizer."""
+
+BYTE_VOCABULARY = BYTE_VALUES + 1
+"""Bytes and the separator."""
+
+RECALL_FILLERS = 8
+"""Filler symbols of the recall task; they are neither keys nor values."""
