@@ -1,0 +1,80 @@
+"""Causal sliding-window attention with persistent tokens, in blocks of queries.
+
+Titans (arXiv 2501.00663) section 4.2: persistent tokens are learned keys and values that every query sees; the window
+bounds how far back the rest of the sequence is seen.
+
+Notation
+    W          window: a query sees itself and the W-1 tokens before it
+    age        how many tokens ago a key was; it is of the query's document iff age <= position of the query
+    S          queries in one block, min(W, time): a block sees S + W - 1 keys, so work and memory are linear in time
+
+Positional rotation, if any, is the caller's: cached keys are kept as they were given.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from atlas_ref.errors import UserError
+
+Cached = Float[Tensor, "batch window_minus_1 heads dim"]
+Sequence = Float[Tensor, "batch time heads dim"]
+Persistent = Float[Tensor, "tokens heads dim"]
+
+
+def _blocks(extended: Tensor, size: int, span: int, count: int, persistent: Tensor) -> Tensor:
+    """Cut cache and sequence into overlapping spans behind the persistent tokens: [batch*count, heads, keys, dim]."""
+    spans = extended.unfold(1, span, size).permute(0, 1, 2, 4, 3)
+    shared = persistent.to(extended.dtype).transpose(0, 1).expand(*spans.shape[:2], -1, -1, -1)
+    return torch.cat([shared, spans], dim=3).flatten(0, 1)
+
+
+def _visible(position: Int[Tensor, "rows size"], window: int, tokens: int) -> Bool[Tensor, "rows 1 size keys"]:
+    """Say which of the persistent tokens and of the size + window - 1 keys of its block each query sees."""
+    size = position.shape[1]
+    index = torch.arange(size, device=position.device)
+    key = torch.arange(size + window - 1, device=position.device)
+    age = index.unsqueeze(1) + (window - 1) - key
+    near = (age >= 0) & (age < window)
+    seen = near & (age <= position.unsqueeze(-1))
+    return pad(seen, (tokens, 0), value=True).unsqueeze(1)
+
+
+def sliding_window_attention(
+    queries: Sequence,
+    keys: Sequence,
+    values: Sequence,
+    persistent_keys: Persistent,
+    persistent_values: Persistent,
+    cache_keys: Cached,
+    cache_values: Cached,
+    position: Int[Tensor, "batch time"],
+    window: int,
+) -> tuple[Sequence, Cached, Cached]:
+    """Return (output, new key cache, new value cache) of softmax attention with scale 1/sqrt(dim).
+
+    Query t sees every persistent token and the tokens of age 0 .. min(window - 1, position_t). The caches hold the last
+    window - 1 keys and values, so any split of a sequence into calls gives the same output, one token a call included.
+    Raises UserError when the window is not positive or the caches do not hold window - 1 tokens.
+    """
+    batch, time, heads, dim = queries.shape
+    if window < 1 or cache_keys.shape[1] != window - 1:
+        raise UserError(f"attention: a window of {window} needs a cache of window - 1, not {cache_keys.shape[1]}")
+    all_keys = torch.cat([cache_keys.to(keys.dtype), keys], dim=1)
+    all_values = torch.cat([cache_values.to(values.dtype), values], dim=1)
+    new_caches = all_keys[:, time:], all_values[:, time:]
+    if time == 0:
+        return values, *new_caches
+    size = min(window, time)
+    count = -(-time // size)
+    fill, span = count * size - time, size + window - 1
+    # The filled queries see only their own zero key, so that no row of the mask is empty.
+    position = pad(position, (0, fill)).reshape(batch * count, size)
+    output = scaled_dot_product_attention(
+        pad(queries, (0, 0, 0, 0, 0, fill)).reshape(batch * count, size, heads, dim).transpose(1, 2),
+        _blocks(pad(all_keys, (0, 0, 0, 0, 0, fill)), size, span, count, persistent_keys),
+        _blocks(pad(all_values, (0, 0, 0, 0, 0, fill)), size, span, count, persistent_values),
+        attn_mask=_visible(position, window, persistent_keys.shape[0]),
+    )
+    return output.transpose(1, 2).reshape(batch, count * size, heads, dim)[:, :time], *new_caches

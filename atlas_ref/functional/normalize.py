@@ -1,0 +1,55 @@
+"""Vector normalisation: the l2 norm that queries and keys pass through, and exact directions.
+
+`l2_normalize` is smooth everywhere because its length `eps` enters under the root; `unit_vector` is the literal
+x/||x||, with the direction of the zero vector taken as zero. Both work on x divided by its largest entry, so that
+neither a norm of 1e20 nor one of 1e-20 is squared in single precision. RMS normalisation is
+`torch.nn.functional.rms_norm`.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+
+
+def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Widen bfloat16 and float16 to float32; leave float32 and float64 alone."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _largest_entry(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape 1"]:
+    """Return max |x_i| over the last axis, 1 where it is zero, as a constant.
+
+    The results below do not depend on this factor (it cancels), which is why leaving it out of the gradient is exact.
+    """
+    largest = x.detach().abs().amax(dim=-1, keepdim=True)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*shape dim"]:
+    """Divide each vector by its regularised length: x / sqrt(||x||^2 + eps^2) over the last axis.
+
+    `eps` is a length, in the units of x. Zero gives zero and no derivative exceeds 1/eps. Computed in at least float32,
+    returned in the dtype of x. Raises UserError unless eps > 0.
+    """
+    if not eps > 0:
+        raise UserError(f"l2_normalize: eps is {eps}, but it must be a positive length such as 1e-6")
+    wide = at_least_float32(x)
+    scale = _largest_entry(wide).clamp_min(eps)
+    scaled = wide / scale
+    length = (scaled.square().sum(dim=-1, keepdim=True) + (eps / scale).square()).sqrt()
+    return (scaled / length).to(x.dtype)
+
+
+def unit_vector(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:
+    """Return the exact direction x/||x|| over the last axis; the direction of zero is zero, with zero gradient.
+
+    Computed in at least float32, returned in the dtype of x.
+    """
+    wide = at_least_float32(x)
+    scaled = wide / _largest_entry(wide)
+    square = scaled.square().sum(dim=-1, keepdim=True)
+    # One before the root where the vector is zero: the root of zero has no finite gradient.
+    length = torch.where(square > 0, square, torch.ones_like(square)).sqrt()
+    return torch.where(square > 0, scaled / length, torch.zeros_like(scaled)).to(x.dtype)

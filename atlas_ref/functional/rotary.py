@@ -1,0 +1,33 @@
+"""Rotary position embedding (RoPE, arXiv 2104.09864, Eq. 34), applied to the queries and keys of attention only.
+
+Positions count from the start of the document, so that a document is treated alike wherever it lies in the stream.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+from atlas_ref.functional.normalize import at_least_float32
+
+
+def rotate(
+    x: Float[Tensor, "batch time heads dim"], position: Int[Tensor, "batch time"], base: float
+) -> Float[Tensor, "batch time heads dim"]:
+    """Turn each pair (x_{2i}, x_{2i+1}) by the angle position * base^(-2i/dim).
+
+    The product of a rotated query and a rotated key depends on their positions only through the difference. Angles are
+    computed in float64, because position times frequency exceeds what float32 resolves in long documents; the rotation
+    itself runs in at least float32 and the dtype of x comes back. Raises UserError for an odd head width.
+    """
+    dim = x.shape[-1]
+    if dim % 2:
+        raise UserError(f"rotary: the head width is {dim}, but rotation pairs its entries, so it must be even")
+    exponent = torch.arange(0, dim, 2, device=x.device, dtype=torch.float64) / dim
+    angle = position.to(torch.float64).unsqueeze(-1) * base**-exponent
+    wide = at_least_float32(x)
+    cosine = angle.cos().to(wide.dtype).unsqueeze(2)
+    sine = angle.sin().to(wide.dtype).unsqueeze(2)
+    even, odd = wide[..., 0::2], wide[..., 1::2]
+    turned = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
+    return turned.flatten(-2).to(x.dtype)
