@@ -63,7 +63,7 @@ def sliding_window_attention(
         raise UserError(f"attention: a window of {window} needs a cache of window - 1, not {cache_keys.shape[1]}")
     all_keys = torch.cat([cache_keys.to(keys.dtype), keys], dim=1)
     all_values = torch.cat([cache_values.to(values.dtype), values], dim=1)
-    new_caches = all_keys[:, time:], all_values[:, time:]
+    new_caches = all_keys[:, time:].to(cache_keys.dtype), all_values[:, time:].to(cache_values.dtype)
     if time == 0:
         return values, *new_caches
     size = min(window, time)
