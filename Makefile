@@ -1,0 +1,61 @@
+# Every target sets itself up: a bare machine needs make, a shell and Python 3.11 or newer, nothing else.
+# Variables: PYTHON (the interpreter to build with), STEPS (training steps), TORCH_INDEX (where the CPU build of torch is).
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+STEPS ?= 300
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+READY := .venv/.ready
+BENCH := .venv/.bench
+
+# Prints pip's option for the index of CPU builds, or nothing when no answer comes within 5 s: pip's own configuration
+# then decides, and pip does not spend its retries on a host that is out of reach.
+TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = sys.argv[1]; \
+	web.urlopen(index + "/torch/", timeout=5).close(); print("--index-url", index)' "$(TORCH_INDEX)" 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint types ci bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Make .venv with the pinned packages (the other targets do this by themselves)
+
+train: $(READY)  ## Train the tiny preset on the shipped text (STEPS=300)
+	$(BIN)/atlas train --max-steps $(STEPS)
+
+test: $(READY)  ## Run the specification's tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest spec_tests -n auto
+
+lint: $(READY)  ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## Check types, strictly
+	$(BIN)/mypy
+
+ci: lint types test  ## Everything a change must pass
+
+bench: $(BENCH)  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
+	$(BIN)/python -m benchmarks.memory_layer
+	$(BIN)/python -m benchmarks.scaling
+
+clean:  ## Remove the environment, caches and build results (runs/ stays)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: name one with make PYTHON=/path/to/python"; exit 1; }
+	@echo "Setting up .venv (once; a minute or two, most of it torch)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --no-deps $(TORCH_OPTION) torch
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(BENCH): $(READY)
+	@$(PIP) --no-build-isolation --editable '.[bench]'
+	@touch $@
