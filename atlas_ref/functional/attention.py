@@ -63,7 +63,11 @@ def sliding_window_attention(
         raise UserError(f"attention: a window of {window} needs a cache of window - 1, not {cache_keys.shape[1]}")
     all_keys = torch.cat([cache_keys.to(keys.dtype), keys], dim=1)
     all_values = torch.cat([cache_values.to(values.dtype), values], dim=1)
-    new_caches = all_keys[:, time:].to(cache_keys.dtype), all_values[:, time:].to(cache_values.dtype)
+    # Copied, so that the state does not keep the whole sequence alive.
+    new_caches = (
+        all_keys[:, time:].to(cache_keys.dtype, copy=True),
+        all_values[:, time:].to(cache_values.dtype, copy=True),
+    )
     if time == 0:
         return values, *new_caches
     size = min(window, time)

@@ -24,7 +24,7 @@ def short_convolution(
     """Return (y, new tail) of y_t = sum_j w[:, K-1-j] x_{t-j} over 0 <= j <= min(K-1, position_t).
 
     Any split of a sequence into calls gives the same y: the new tail is the last K-1 inputs, over as many calls as they
-    take. Computed in the widest dtype given; y has the dtype of x, the tail is never narrower than it was. Differentiable.
+    take. Computed in the widest dtype given; y has the dtype of x, the tail is never narrower than it was.
     """
     time, kernel = x.shape[1], weight.shape[1]
     padded = torch.cat([tail, x], dim=1)
@@ -34,4 +34,5 @@ def short_convolution(
         same_document = (position >= age).unsqueeze(-1)
         # Selected, not multiplied by zero: whatever another document left there, infinities included, must not count.
         y = y + torch.where(same_document, earlier, 0.0) * weight[:, kernel - 1 - age]
-    return y.to(x.dtype), padded[:, time:]
+    # Copied, so that the state does not keep the whole sequence alive.
+    return y.to(x.dtype), padded[:, time:].clone()
