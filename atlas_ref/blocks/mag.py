@@ -1,0 +1,168 @@
+"""The MAG block: sliding-window attention beside a test-time memory (Titans 2501.00663 Section 4.2).
+
+    h = norm(x)
+    attention = SWA(h) with persistent tokens          memory = reads of the test-time memory on h
+    `source`:  y = g(sigmoid(norm(attention))) * norm(memory)                        (the source diagram)
+    `convex`:  y = g * norm(attention) + (1 - g) * norm(memory),  g = floor + (1 - floor) sigmoid(W h)
+    out = x + W_o y
+
+With `floor` the gate is floor + (1 - floor) sigmoid(.), never max(gate, floor), which has no gradient below the floor.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.rotary import rotate
+from atlas_ref.functional.window import recent
+from atlas_ref.memory.plan import SegmentPlan
+from atlas_ref.memory.rules import Gates
+from atlas_ref.memory.state import StateTree
+
+
+@dataclass(frozen=True)
+class LayerState(StateTree):
+    """What one block carries from call to call: its memory branch and the last window - 1 keys and values."""
+
+    memory: MemoryLayerState
+    cache_keys: Float[Tensor, "batch past heads dim"]
+    cache_values: Float[Tensor, "batch past heads dim"]
+
+
+class LayerTelemetry(NamedTuple):
+    """Means over the tokens and heads of one call, detached; 0-d float tensors."""
+
+    retention: Tensor
+    momentum: Tensor
+    step: Tensor
+    window: Tensor
+    gate: Tensor
+    memory_norm: Tensor
+    momentum_norm: Tensor
+    read_norm: Tensor
+
+
+class BlockOutput(NamedTuple):
+    """Hidden states, the state after the call, and telemetry."""
+
+    hidden: Float[Tensor, "batch time model"]
+    state: LayerState
+    telemetry: LayerTelemetry
+
+
+class SlidingWindowAttention(nn.Module):
+    """Multi-head attention over a window, with rotary positions and learned persistent tokens."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.window = config.n_heads, config.attention.window
+        self.head_dim = config.d_model // config.n_heads
+        self.rope_base = config.attention.rope_base
+        self.projection = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
+        self.persistent = nn.Parameter(torch.empty(config.attention.persistent_tokens, config.d_model))
+
+    def initial_cache(self, batch: int) -> Tensor:
+        """Return the empty key or value cache of `batch` rows."""
+        return at_least_float32(self.persistent).new_zeros(batch, self.window - 1, self.n_heads, self.head_dim)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch time model"], state: LayerState, plan: SegmentPlan
+    ) -> tuple[Float[Tensor, "batch time model"], Tensor, Tensor]:
+        """Return (output, key cache, value cache); tokens of other documents are never seen."""
+        queries, keys, values = self._project(hidden)
+        # Persistent tokens have no position: they pass through the same projections and are not rotated.
+        _, persistent_keys, persistent_values = self._project(self.persistent.unsqueeze(0))
+        queries, keys = (rotate(x, plan.position, self.rope_base) for x in (queries, keys))
+        output, cache_keys, cache_values = sliding_window_attention(
+            queries,
+            keys,
+            values,
+            persistent_keys[0],
+            persistent_values[0],
+            state.cache_keys,
+            state.cache_values,
+            plan.position,
+            self.window,
+        )
+        seen = plan.position[:, -1] + 1 if plan.time else state.memory.memory.position
+        caches = (recent(at_least_float32(x), seen, self.window - 1) for x in (cache_keys, cache_values))
+        return output.flatten(-2), *caches
+
+    def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        projected: Tensor = self.projection(hidden)
+        queries, keys, values = projected.unflatten(-1, (3, self.n_heads, self.head_dim)).unbind(-3)
+        return queries, keys, values
+
+
+class MagBlock(nn.Module):
+    """Attention and memory side by side on the same normalised input, joined by a gate (module docstring)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.n_heads * config.memory.value_dim
+        self.kind, self.floor = config.gate.kind, config.gate.floor
+        self.detached = config.inner_grad == "detached"
+        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.attention = SlidingWindowAttention(config)
+        self.memory = MemoryLayer(config.d_model, config.n_heads, config.memory, writes=not config.disable_memory)
+        self.attention_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.memory_norm = nn.RMSNorm(width, config.norm_eps)
+        if self.kind == "convex":
+            self.gate = nn.Linear(config.d_model, width)
+        self.output = nn.Linear(width, config.d_model, bias=False)
+
+    def initial_state(self, batch: int) -> LayerState:
+        """Return the state of `batch` rows before their first token."""
+        cache = self.attention.initial_cache(batch)
+        return LayerState(self.memory.initial_state(batch), cache, cache)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time model"],
+        state: LayerState,
+        reset: Bool[Tensor, "batch time"] | None,
+        plan: SegmentPlan,
+    ) -> BlockOutput:
+        """Return x plus the gated join of attention and memory."""
+        hidden: Tensor = self.norm(x)
+        attended, cache_keys, cache_values = self.attention(hidden, state, plan)
+        # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
+            remembered = self.memory(hidden, state.memory, reset, plan)
+        joined, gate = self._join(hidden, attended, remembered.reads.to(attended.dtype))
+        y: Tensor = self.output(joined)
+        after = LayerState(remembered.state, cache_keys, cache_values)
+        return BlockOutput(x + y, after, _telemetry(remembered.gates, gate, after.memory, remembered.reads))
+
+    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gated join and its gate."""
+        attention: Tensor = self.attention_norm(attended)
+        memory: Tensor = self.memory_norm(reads)
+        raw: Tensor = attention if self.kind == "source" else self.gate(hidden)
+        gate = self.floor + (1.0 - self.floor) * torch.sigmoid(raw)
+        if self.kind == "source":
+            return gate * memory, gate
+        return gate * attention + (1.0 - gate) * memory, gate
+
+
+def _telemetry(gates: Gates, gate: Tensor, state: MemoryLayerState, reads: Tensor) -> LayerTelemetry:
+    """Summarise one call without keeping its graph."""
+
+    def size(matrices: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
+
+    with torch.no_grad():
+        means = (x.detach().float().mean() for x in (*gates, gate))
+        return LayerTelemetry(
+            *means,
+            memory_norm=size(state.memory.weights),
+            momentum_norm=size(state.memory.momentum),
+            read_norm=reads.detach().square().sum(-1).mean().sqrt(),
+        )

@@ -1,0 +1,233 @@
+"""The memory branch of a block: from hidden states to reads of a test-time memory.
+
+    PROJECT    q, k, v = conv(W_q h), conv(W_k h), conv(W_v h); q and k then SiLU and l2 norm (decisions.md 10)
+    ALIGN      optional Q-K projection of the query (TNT 2511.07343 Eq. 7, or its tanh-gated form)
+    EXPAND     polynomial features f(q), f(k) (ATLAS 2505.23735 Section 3.1)
+    GATE       retention, momentum, step size and window weights of each token and head, sigmoids of h
+    REMEMBER   the chunked memory of `atlas_ref.memory.chunked`
+
+Parameters live here, state does not: it is passed in and returned. The memory computes in float32 or wider whatever
+the dtype of the model, and writes in training, evaluation and inference alike.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas_ref.config_model import GatesConfig, MemoryConfig
+from atlas_ref.functional.convolution import short_convolution
+from atlas_ref.functional.normalize import at_least_float32, l2_normalize
+from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
+from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
+from atlas_ref.functional.window import recent
+from atlas_ref.memory.architecture import predict_with
+from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.plan import SegmentPlan
+from atlas_ref.memory.recurrent import MemoryOutput
+from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.state import MemoryState, StateTree, fresh_memory_state
+
+L2_EPS = 1e-6
+
+
+def memory_rule(config: MemoryConfig) -> MemoryRule:
+    """Return the semantics of reads and writes that `config` names."""
+    return MemoryRule(
+        architecture=config.architecture,
+        name=config.rule,
+        chunk=config.chunk,
+        boundary=config.window_boundary,
+        read=config.read,
+        loss_scale=0.5 if config.loss_scale == "half" else 1.0,
+        step_scale=config.step_scale,
+        momentum_max=config.gates.momentum_max,
+        coefficients=config.newton_schulz.coefficients,
+        newton_schulz_steps=config.newton_schulz.steps,
+    )
+
+
+@dataclass(frozen=True)
+class MemoryLayerState(StateTree):
+    """What the memory branch carries: the memory itself, the convolution's last inputs, and the Q-K projection."""
+
+    memory: MemoryState
+    convolution: Float[Tensor, "batch past channels"]
+    projection: Float[Tensor, "batch heads key key"]
+
+
+class MemoryLayerOutput(NamedTuple):
+    """Reads of every head side by side, the state after the call, and the gates for telemetry."""
+
+    reads: Float[Tensor, "batch time values"]
+    state: MemoryLayerState
+    gates: Gates
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1.0 - share))
+
+
+class GateHeads(nn.Module):
+    """Sigmoid heads for retention, momentum, step size and window weights, one of each a head (and age)."""
+
+    def __init__(self, d_model: int, n_heads: int, window: int, config: GatesConfig) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.momentum_max, self.step_max = config.momentum_max, config.step_max
+        self.projection = nn.Linear(d_model, n_heads * (3 + window))
+        starts = [
+            config.retention_init,
+            config.momentum_init / config.momentum_max,
+            config.step_init / config.step_max,
+            *[config.window_init] * window,
+        ]
+        with torch.no_grad():
+            bias = torch.tensor([_logit(start) for start in starts]).repeat_interleave(n_heads)
+            self.projection.bias.copy_(bias)
+
+    def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
+        """Return the gates of each token and head in float32 or wider."""
+        raw: Tensor = self.projection(hidden)
+        gates = torch.sigmoid(at_least_float32(raw)).unflatten(-1, (-1, self.n_heads))
+        return Gates(
+            retention=gates[..., 0, :],
+            momentum=gates[..., 1, :] * self.momentum_max,
+            step=gates[..., 2, :] * self.step_max,
+            window=gates[..., 3:, :].transpose(-1, -2),
+        )
+
+
+class MemoryLayer(nn.Module):
+    """A test-time memory with its projections, convolution, features and gates (module docstring)."""
+
+    def __init__(self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True) -> None:
+        super().__init__()
+        self.n_heads, self.key_dim, self.value_dim = n_heads, config.key_dim, config.value_dim
+        self.config = config
+        self.writes = writes
+        self.rule = memory_rule(config)
+        self.features = feature_dim(config.key_dim, config.features.degree, config.features.basis)
+        self.channels = n_heads * (2 * config.key_dim + config.value_dim)
+        self.projection = nn.Linear(d_model, self.channels, bias=False)
+        self.convolution = nn.Parameter(_identity_kernel(self.channels, config.conv_kernel))
+        self.gates = GateHeads(d_model, n_heads, config.omega_window, config.gates)
+        # softplus(raw) keeps the kernel coefficients a_i positive; they start at 1/i!.
+        start = torch.tensor(initial_coefficients(config.features.degree))
+        self.feature_coefficients = nn.Parameter(start.expm1().log())
+        if config.qk_projection.kind == "frobenius_tanh":
+            gain = math.log(config.qk_projection.gain)
+            self.log_gain = nn.Parameter(torch.full((n_heads, config.key_dim), gain))
+        self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in self._shapes())
+
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Return (out, in) of each weight matrix of one head's memory."""
+        if self.config.architecture == "matrix":
+            return [(self.value_dim, self.features)]
+        hidden = self.config.expansion * self.value_dim
+        return [(self.value_dim, hidden), (hidden, self.features)]
+
+    def initial_state(self, batch: int) -> MemoryLayerState:
+        """Return the state of `batch` rows before their first token."""
+        initial = tuple(at_least_float32(matrix) for matrix in self.initial)
+        memory = fresh_memory_state(initial, batch, self.config.omega_window, self.features, self.value_dim)
+        like = initial[0]
+        return MemoryLayerState(
+            memory=memory,
+            convolution=like.new_zeros(batch, self.config.conv_kernel - 1, self.channels),
+            projection=like.new_zeros(batch, self.n_heads, self.key_dim, self.key_dim),
+        )
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: MemoryLayerState,
+        reset: Bool[Tensor, "batch time"] | None,
+        plan: SegmentPlan,
+    ) -> MemoryLayerOutput:
+        """Write and read `time` tokens; `plan` is `make_plan` of the same position, reset, time and chunk."""
+        gates = self.gates(hidden)
+        mixed, tail = self._project(hidden, state, plan)
+        with torch.autocast(hidden.device.type, enabled=False):
+            queries, keys, values = self._heads(mixed)
+            queries, projection = self._align(queries, keys, state, plan)
+            output = self._remember(self._expand(queries), self._expand(keys), values, gates, state, reset, plan)
+        after = MemoryLayerState(output.state, tail, projection)
+        return MemoryLayerOutput(output.reads.flatten(-2), after, gates)
+
+    def _project(
+        self, hidden: Tensor, state: MemoryLayerState, plan: SegmentPlan
+    ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch past channels"]]:
+        """PROJECT: one matrix and one convolution for q, k and v together."""
+        projected: Tensor = self.projection(hidden)
+        projected = at_least_float32(projected)
+        mixed, tail = short_convolution(projected, self.convolution, state.convolution, plan.position)
+        seen = plan.position[:, -1] + 1 if plan.time else state.memory.position
+        return mixed, recent(tail.unsqueeze(2), seen, tail.shape[1]).squeeze(2)
+
+    def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q, k (SiLU, unit length) and v, each [batch, time, heads, dim]."""
+        key, value = self.n_heads * self.key_dim, self.n_heads * self.value_dim
+        queries, keys, values = mixed.split([key, key, value], dim=-1)
+        queries, keys = (F.silu(x).unflatten(-1, (self.n_heads, self.key_dim)) for x in (queries, keys))
+        values = values.unflatten(-1, (self.n_heads, self.value_dim))
+        return l2_normalize(queries, L2_EPS), l2_normalize(keys, L2_EPS), values
+
+    def _align(
+        self, queries: Tensor, keys: Tensor, state: MemoryLayerState, plan: SegmentPlan
+    ) -> tuple[Tensor, Tensor]:
+        """ALIGN: project queries on the span of the keys of their document."""
+        kind = self.config.qk_projection.kind
+        if kind == "none":
+            return queries, state.projection
+        aligned, projection, norm = qk_project(queries, keys, state.projection, plan.position)
+        if kind == "frobenius_tanh":
+            aligned = frobenius_tanh(aligned, norm, self.log_gain, 1.0)
+        return aligned, projection
+
+    def _expand(self, x: Tensor) -> Tensor:
+        """EXPAND: polynomial features with learned positive kernel coefficients."""
+        coefficients = F.softplus(at_least_float32(self.feature_coefficients))
+        return polynomial_features(x, coefficients, self.config.features.basis)
+
+    def _remember(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        gates: Gates,
+        state: MemoryLayerState,
+        reset: Tensor | None,
+        plan: SegmentPlan,
+    ) -> MemoryOutput:
+        """REMEMBER: run the memory, or, with writes off (the ablation), read M_0 for ever."""
+        initial = tuple(at_least_float32(matrix) for matrix in self.initial)
+        if self.writes:
+            return memory_chunked(self.rule, keys, values, queries, gates, initial, state.memory, reset, plan)
+        reads = predict_with(self.rule.architecture, initial, queries.transpose(1, 2)).transpose(1, 2)
+        return MemoryOutput(reads, advance(state.memory, plan))
+
+
+def advance(state: MemoryState, plan: SegmentPlan) -> MemoryState:
+    """Return `state` with the tokens of `plan` counted and nothing written."""
+    if not plan.time:
+        return state
+    return MemoryState(
+        state.weights,
+        state.momentum,
+        state.anchor,
+        state.window_keys,
+        state.window_values,
+        plan.position[:, -1] + 1,
+    )
+
+
+def _identity_kernel(channels: int, kernel: int) -> Tensor:
+    """Return a convolution that passes each token through unchanged: where training starts from."""
+    weight = torch.zeros(channels, kernel)
+    weight[:, -1] = 1.0
+    return weight

@@ -1,0 +1,58 @@
+"""The Omega window: which past tokens a write looks at, and with what weight.
+
+ATLAS (2505.23735) Eq. 9 sums the losses of the last c tokens with a weight per token *and* age:
+
+    g_t = sum_{a = 0}^{c-1} gamma[t, a] * grad l(M; k_{t-a}, v_{t-a}).
+
+Notation: c = window length, a = age (0 is the token itself), gamma in [0, 1]. At the start of a sequence the sum
+runs over the tokens that exist. `truncate` is the named alternative in which it stops at the start of the chunk.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+WindowBoundary = Literal["carry", "truncate"]
+
+
+def visible_window(
+    weights: Float[Tensor, "batch time heads window"],
+    position: Int[Tensor, "batch time"],
+    chunk: int,
+    boundary: WindowBoundary,
+) -> Float[Tensor, "batch time heads window"]:
+    """Zero the weights of ages that reach before the document (`carry`) or before the chunk (`truncate`).
+
+    `position` is the 0-based index of a token in its document; the chunk phase is position mod `chunk`.
+    """
+    oldest = position if boundary == "carry" else position % chunk
+    age = torch.arange(weights.shape[-1], device=weights.device)
+    return torch.where(age <= oldest[:, :, None, None], weights, 0.0)
+
+
+def window_band(weights: Float[Tensor, "*batch time window"]) -> Float[Tensor, "*batch time span"]:
+    """Lay the weights of each token along a band: G[t, j] = gamma[t, t + c-1 - j], span = time + c-1.
+
+    Column j of the band is the token c-1 places before column j of the chunk, so that
+    g_t = sum_j G[t, j] grad_j is the window sum of ATLAS Eq. 9 as one matrix product.
+    """
+    *batch, time, window = weights.shape
+    span = time + window - 1
+    # Row t starts t columns to the right: pad each row to span + 1 and read the buffer in rows of span.
+    skewed = F.pad(weights.flip(-1), (0, span + 1 - window)).reshape(*batch, time * (span + 1))
+    return skewed[..., : time * span].reshape(*batch, time, span)
+
+
+def recent(
+    tokens: Float[Tensor, "batch time heads dim"], seen: Int[Tensor, " batch"], length: int
+) -> Float[Tensor, "batch length heads dim"]:
+    """Return the last `length` tokens, oldest first, with zeros where a row's document is younger than that.
+
+    `seen` is the number of tokens of the document up to and including the last one; time >= length.
+    """
+    age = torch.arange(length, 0, -1, device=tokens.device)
+    live = (age <= seen.unsqueeze(-1))[:, :, None, None]
+    return torch.where(live, tokens[:, tokens.shape[1] - length :], 0.0)

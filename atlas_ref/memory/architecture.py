@@ -1,0 +1,106 @@
+"""What a memory is: a matrix, or the residual two-layer MLP of ATLAS, both as fast weights with rank-one gradients.
+
+    matrix (Titans 2501.00663, one layer):        M(x) = W x
+    mlp    (ATLAS 2505.23735, Section 4.6):       M(x) = I x + W1 gelu(W2 x)
+
+x = f(k) in R^D, values in R^{d_v}. I is the d_v x D matrix with ones on its diagonal: the identity where D = d_v, and
+the residual on the degree-1 part of the features otherwise (the paper's formula needs D = d_v).
+
+The inner loss 1/2 ||M(x) - v||^2 has, for each weight matrix, a gradient of rank one: left_i right_i^T. That is all
+that the chunked form needs, so both memories share it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from atlas_ref.memory.rules import ArchitectureName
+
+Weights = tuple[Tensor, ...]
+
+
+class Factors(NamedTuple):
+    """Rank-one factors of each token's gradient, one pair per weight matrix."""
+
+    left: tuple[Float[Tensor, "*batch tokens out"], ...]
+    right: tuple[Float[Tensor, "*batch tokens in"], ...]
+
+
+def _residual(x: Tensor, width: int) -> Tensor:
+    """Return I x for the width x D matrix I with ones on its diagonal."""
+    return F.pad(x[..., :width], (0, max(0, width - x.shape[-1])))
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    """Return the derivative of gelu: Phi(z) + z phi(z)."""
+    density = torch.exp(-0.5 * z.square()) * (2.0 * torch.pi) ** -0.5
+    return 0.5 * (1.0 + torch.erf(z * 0.5**0.5)) + z * density
+
+
+def predict(
+    architecture: ArchitectureName,
+    layers: Sequence[Callable[[Tensor], Tensor]],
+    x: Float[Tensor, "*batch tokens features"],
+) -> Float[Tensor, "*batch tokens values"]:
+    """Return M(x), where `layers[i]` multiplies by the i-th weight matrix (module docstring).
+
+    The matrices come as functions because inside a chunk every token sees weights of its own.
+    """
+    if architecture == "matrix":
+        return layers[0](x)
+    outer, inner = layers
+    y = outer(F.gelu(inner(x)))
+    return _residual(x, y.shape[-1]) + y
+
+
+def predict_with(
+    architecture: ArchitectureName, weights: Weights, x: Float[Tensor, "*batch tokens features"]
+) -> Float[Tensor, "*batch tokens values"]:
+    """Return M(x) for one set of weights, each [*batch, out, in]."""
+    layers = [lambda z, matrix=matrix: z @ matrix.mT for matrix in weights]
+    return predict(architecture, layers, x)
+
+
+def gradient_factors(
+    architecture: ArchitectureName,
+    weights: Weights,
+    x: Float[Tensor, "*batch tokens features"],
+    values: Float[Tensor, "*batch tokens values"],
+    normalised: bool,
+) -> Factors:
+    """Return left_i, right_i with d/dW 1/2 ||M(x_i) - v_i||^2 = left_i right_i^T at `weights` (derived).
+
+    With `normalised` the gradient of each token is divided by max(1, kappa_i), see `curvature`.
+    """
+    if architecture == "matrix":
+        factors = Factors((x @ weights[0].mT - values,), (x,))
+    else:
+        outer, inner = weights
+        z = x @ inner.mT
+        hidden = F.gelu(z)
+        error = _residual(x, values.shape[-1]) + hidden @ outer.mT - values
+        factors = Factors((error, (error @ outer) * _gelu_slope(z)), (hidden, x))
+    if not normalised:
+        return factors
+    scale = curvature(architecture, weights, x).clamp(min=1.0).reciprocal().unsqueeze(-1)
+    return Factors(tuple(left * scale for left in factors.left), factors.right)
+
+
+def curvature(
+    architecture: ArchitectureName, weights: Weights, x: Float[Tensor, "*batch tokens features"]
+) -> Float[Tensor, "*batch tokens"]:
+    """Return kappa_i, a bound on the Gauss-Newton curvature of token i's inner loss (derived).
+
+    matrix: ||x||^2.  mlp: ||gelu(z)||^2 + ||x||^2 sum_j gelu'(z_j)^2 ||W1[:, j]||^2 with z = W2 x.
+    A step of 1/kappa_i along the gradient never overshoots the token's own target, to first order.
+    """
+    if architecture == "matrix":
+        return x.square().sum(-1)
+    outer, inner = weights
+    z = x @ inner.mT
+    column = outer.square().sum(-2).unsqueeze(-2)
+    return F.gelu(z).square().sum(-1) + x.square().sum(-1) * (_gelu_slope(z).square() * column).sum(-1)

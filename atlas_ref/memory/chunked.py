@@ -1,0 +1,226 @@
+"""The parallel form of the memory: whole chunks as matrix products, equal to `recurrent` on every output and gradient.
+
+Inside a segment (see `plan`) the anchor xi is fixed, so every gradient is known at once as rank-one factors
+l_i r_i^T, and momentum, window and retention are linear in them. With the decay-product matrices Theta and A (`scan`),
+the window band G (`window`) and the cumulative decays t = theta_1 ... theta_t, a = alpha_1 ... alpha_t:
+
+    U = Theta diag(intake) G,      S_t = t_t S + sum_i U[t, i] l_i r_i^T
+    W = A diag(release) U,         M_t = a_t M + s_t S + sum_i W[t, i] l_i r_i^T,      s = A diag(release) t
+
+so M_t x = a_t M x + s_t S x + sum_i W[t, i] (r_i . x) l_i for any vector x: no M_t is ever formed. Only the end of each
+segment, two small matrix products, is sequential; all reads are one batched product afterwards. This is ATLAS
+(2505.23735) Eq. 16 with momentum and window (derived; equal to the loop to rounding in float64).
+
+Under Newton-Schulz M_t is no longer linear in the factors: S_t and M_t are then formed for each token of one segment
+at a time, and recomputed in the backward pass so that only one segment is held.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from atlas_ref.functional.newton_schulz import newton_schulz
+from atlas_ref.functional.scan import decay_products
+from atlas_ref.functional.window import recent, window_band
+from atlas_ref.memory.architecture import Factors, Weights, gradient_factors, predict
+from atlas_ref.memory.plan import SegmentPlan, make_plan, where_rows
+from atlas_ref.memory.recurrent import MemoryOutput
+from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, write_coefficients
+from atlas_ref.memory.state import MemoryState
+
+
+class _Mixing(NamedTuple):
+    """The matrices of the module docstring, for every segment: [segments, batch, heads, slots(, slots or span)]."""
+
+    weight_decay: Tensor  # a
+    momentum_decay: Tensor  # t
+    momentum_share: Tensor  # s
+    retained: Tensor  # A diag(release)
+    momentum_mix: Tensor  # U
+    weight_mix: Tensor  # W
+
+
+class _Segments(NamedTuple):
+    """The inputs of every segment: [segments, batch, heads, tokens, dim]; keys and values behind their window."""
+
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+def memory_chunked(
+    rule: MemoryRule,
+    keys: Float[Tensor, "batch time heads features"],
+    values: Float[Tensor, "batch time heads values"],
+    queries: Float[Tensor, "batch time heads features"],
+    gates: Gates,
+    initial: tuple[Float[Tensor, "heads out in"], ...],
+    state: MemoryState,
+    reset: Bool[Tensor, "batch time"] | None,
+    plan: SegmentPlan | None = None,
+) -> MemoryOutput:
+    """Run the memory of `rule` over `time` tokens, segment by segment (module docstring).
+
+    Arguments and results are those of `memory_recurrent`. `plan` saves making the layout again where several memories
+    see the same tokens; it must come from `make_plan` with the same position, reset, time and chunk.
+    """
+    time, past = keys.shape[1], state.window_keys.shape[1]
+    if plan is None:
+        plan = make_plan(state.position, reset, time, rule.chunk)
+    if time == 0:
+        return MemoryOutput(values, state)
+    past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
+    segments = _Segments(
+        plan.split_window(past_keys, past).transpose(2, 3),
+        plan.split_window(past_values, past).transpose(2, 3),
+        plan.split(queries, 0.0).transpose(2, 3),
+    )
+    mixing = _mixing(rule, plan, write_coefficients(rule, gates, plan.position))
+    run = _run_orthogonalised if rule.orthogonalised else _run_linear
+    reads, (weights, momentum, anchor) = run(rule, plan, segments, mixing, initial, state)
+    seen = plan.position[:, -1] + 1
+    window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
+    final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen)
+    return MemoryOutput(plan.join(reads.transpose(2, 3)), final)
+
+
+def _mixing(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
+    """Return the matrices of every segment; an empty slot decays nothing and writes nothing."""
+    retention = plan.split(write.retention, 1.0).transpose(2, 3)
+    decay = plan.split(write.momentum, 1.0).transpose(2, 3)
+    intake = plan.split(write.intake, 0.0).transpose(2, 3)
+    release = plan.split(write.release, 0.0).transpose(2, 3)
+    band = window_band(plan.split(write.window, 0.0).transpose(2, 3))
+    momentum_decay = torch.cumprod(decay, -1)
+    momentum_mix = decay_products(decay) @ (intake.unsqueeze(-1) * band)
+    retained = decay_products(retention) * release.unsqueeze(-2)
+    return _Mixing(
+        weight_decay=torch.cumprod(retention, -1),
+        momentum_decay=momentum_decay,
+        momentum_share=(retained @ momentum_decay.unsqueeze(-1)).squeeze(-1),
+        retained=retained,
+        momentum_mix=momentum_mix,
+        weight_mix=retained @ momentum_mix,
+    )
+
+
+class _Carry(NamedTuple):
+    """M, S and xi at a segment border."""
+
+    weights: Weights
+    momentum: Weights
+    anchor: Weights
+
+
+def _enter(plan: SegmentPlan, n: int, initial: Weights, carry: _Carry) -> _Carry:
+    """Return the carry at the first token of segment n: rows that begin a document reset, rows in phase re-anchor."""
+    weights = tuple(where_rows(plan.resets[n], m0.expand_as(m), m) for m0, m in zip(initial, carry.weights, strict=True))
+    momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in carry.momentum)
+    anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
+    return _Carry(weights, momentum, anchor)
+
+
+def _run_linear(
+    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
+) -> tuple[Tensor, _Carry]:
+    """Carry M and S from segment to segment, then read all segments at once."""
+    carry = _Carry(state.weights, state.momentum, state.anchor)
+    entered: list[_Carry] = []
+    factors: list[Factors] = []
+    for n in range(plan.count):
+        carry = _enter(plan, n, initial, carry)
+        found = gradient_factors(rule.architecture, carry.anchor, segments.keys[n], segments.values[n], rule.normalised)
+        entered.append(carry)
+        factors.append(found)
+        last = _Mixing(*(matrix[n, :, :, -1] for matrix in mixing))
+        decay, share, kept = (x[..., None, None] for x in (last.weight_decay, last.momentum_share, last.momentum_decay))
+        carry = _Carry(
+            tuple(
+                decay * m + share * s + (left * last.weight_mix.unsqueeze(-1)).mT @ right
+                for m, s, left, right in zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
+            ),
+            tuple(
+                kept * s + (left * last.momentum_mix.unsqueeze(-1)).mT @ right
+                for s, left, right in zip(carry.momentum, found.left, found.right, strict=True)
+            ),
+            carry.anchor,
+        )
+    return _read_linear(rule, segments.queries, mixing, entered, factors), carry
+
+
+def _read_linear(
+    rule: MemoryRule, queries: Tensor, mixing: _Mixing, entered: list[_Carry], factors: list[Factors]
+) -> Tensor:
+    """Return the reads of all segments: M_t x = a_t M x + s_t S x + sum_i W[t, i] (r_i . x) l_i."""
+    decay, share, mix = mixing.weight_decay, mixing.momentum_share, mixing.weight_mix
+    if rule.read == "pre":
+        decay, share, mix = _previous(decay, 1.0), _previous(share, 0.0), _previous(mix.mT, 0.0).mT
+    layers = []
+    for i in range(len(factors[0].left)):
+        weights = torch.stack([carry.weights[i] for carry in entered])
+        momentum = torch.stack([carry.momentum[i] for carry in entered])
+        left, right = torch.stack([f.left[i] for f in factors]), torch.stack([f.right[i] for f in factors])
+
+        def multiply(x: Tensor, m: Tensor = weights, s: Tensor = momentum, le: Tensor = left, ri: Tensor = right) -> Tensor:
+            anchored = decay.unsqueeze(-1) * (x @ m.mT) + share.unsqueeze(-1) * (x @ s.mT)
+            return anchored + ((x @ ri.mT) * mix) @ le
+
+        layers.append(multiply)
+    return predict(rule.architecture, layers, queries)
+
+
+def _previous(x: Tensor, first: float) -> Tensor:
+    """Shift the last axis by one token: what held before each token, `first` before the segment."""
+    return torch.nn.functional.pad(x[..., :-1], (1, 0), value=first)
+
+
+def _run_orthogonalised(
+    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
+) -> tuple[Tensor, _Carry]:
+    """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
+    carry = _Carry(state.weights, state.momentum, state.anchor)
+    reads = []
+    for n in range(plan.count):
+        carry = _enter(plan, n, initial, carry)
+        inputs = _Segments(*(x[n] for x in segments))
+        matrices = _Mixing(*(matrix[n] for matrix in mixing))
+        read, weights, momentum = checkpoint(
+            _orthogonalised_segment, rule, inputs, matrices, carry, use_reentrant=False, preserve_rng_state=False
+        )
+        carry = _Carry(weights, momentum, carry.anchor)
+        reads.append(read)
+    return torch.stack(reads), carry
+
+
+def _orthogonalised_segment(
+    rule: MemoryRule, inputs: _Segments, mixing: _Mixing, carry: _Carry
+) -> tuple[Tensor, Weights, Weights]:
+    """Return the reads of one segment and M, S after it: S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in]."""
+    factors = gradient_factors(rule.architecture, carry.anchor, inputs.keys, inputs.values, rule.normalised)
+    layers: list[Callable[[Tensor], Tensor]] = []
+    last_weights, last_momentum = [], []
+    for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):
+        gradients = left.unsqueeze(-1) * right.unsqueeze(-2)
+        momentum = _spread(mixing.momentum_decay, s) + _combine(mixing.momentum_mix, gradients)
+        update = newton_schulz(momentum, rule.newton_schulz_steps, rule.coefficients)
+        weights = _spread(mixing.weight_decay, m) + _combine(mixing.retained, update)
+        last_weights.append(weights[:, :, -1])
+        last_momentum.append(momentum[:, :, -1])
+        if rule.read == "pre":
+            weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
+        layers.append(lambda x, w=weights: (w @ x.unsqueeze(-1)).squeeze(-1))
+    return predict(rule.architecture, layers, inputs.queries), tuple(last_weights), tuple(last_momentum)
+
+
+def _spread(decay: Tensor, matrix: Tensor) -> Tensor:
+    """Return decay_t * matrix for every token t."""
+    return decay[..., None, None] * matrix.unsqueeze(2)
+
+
+def _combine(mix: Tensor, matrices: Tensor) -> Tensor:
+    """Return sum_i mix[t, i] matrices[i] for every token t, over a trailing out x in."""
+    return (mix @ matrices.flatten(-2)).unflatten(-1, matrices.shape[-2:])

@@ -1,0 +1,187 @@
+"""Cutting a call into segments: the stretches of one row in which the anchor does not move.
+
+The chunk phase of a row counts from its last reset (decisions.md 5), so rows may be out of step, a call may begin and
+end in the middle of a chunk, and a reset may come anywhere. A segment is what lies between two such borders. Segments
+of all rows are laid side by side and padded with identity tokens (decay 1, nothing written), so that the chunked form
+is one loop over segments whatever the borders are. Where all rows agree, the layout is a plain view of the sequence.
+
+The layout depends on positions and resets only: one plan serves every layer of a model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+Rows = bool | Tensor  # True / False for all rows alike, or a mask [batch]
+
+
+def token_positions(
+    position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch time"] | None, time: int
+) -> Int[Tensor, "batch time"]:
+    """Return the 0-based index of each token in its document; row b enters with `position[b]` tokens behind it."""
+    index = torch.arange(time, device=position.device).expand(position.shape[0], time)
+    running = position.unsqueeze(-1) + index
+    if reset is None:
+        return running
+    last = torch.where(reset, index, -1).cummax(-1).values
+    return torch.where(last >= 0, index - last, running)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Tokens [start, stop) of one row; `opens`: takes a new anchor; `resets`: begins a document."""
+
+    start: int
+    stop: int
+    opens: bool
+    resets: bool
+
+
+def _row_segments(phase: int, resets: Sequence[int], time: int, chunk: int) -> list[_Segment]:
+    """Cut one row at its resets and at every multiple of `chunk` since the last of them."""
+    segments = []
+    borders = [*resets, time]
+    start, fresh = 0, False
+    for border in borders:
+        while start < border:
+            stop = min(border, start + chunk - phase)
+            segments.append(_Segment(start, stop, opens=phase == 0, resets=fresh))
+            start, phase, fresh = stop, 0, False
+        phase, fresh = 0, True
+    return segments
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """The layout of one call: `count` segments of `width` slots for each row.
+
+    front:  slots before the first token of the first segment (rows in step), or
+    source: token index of each slot, `time` where the slot is padding, with `target` its inverse (rows out of step).
+    """
+
+    time: int
+    count: int
+    width: int
+    front: int
+    source: Int[Tensor, "batch slots"] | None
+    target: Int[Tensor, "batch time"] | None
+    position: Int[Tensor, "batch time"]
+    opens: tuple[Rows, ...]
+    resets: tuple[Rows, ...]
+
+    def split(self, x: Tensor, pad: float) -> Tensor:
+        """Return [batch, time, ...] as [segments, batch, width, ...], `pad` in the empty slots."""
+        batch, rest = x.shape[0], x.shape[2:]
+        slots = self.count * self.width
+        if self.source is None:
+            trailing = (0, 0) * len(rest)
+            x = F.pad(x, (*trailing, self.front, slots - self.front - self.time), value=pad)
+        else:
+            x = _take(torch.cat([x, x.new_full((batch, 1, *rest), pad)], dim=1), self.source)
+        return x.reshape(batch, self.count, self.width, *rest).transpose(0, 1)
+
+    def split_window(self, x: Tensor, past: int) -> Tensor:
+        """Return [batch, past + time, ...] as [segments, batch, past + width, ...]: each segment behind its past."""
+        batch, rest = x.shape[0], x.shape[2:]
+        if past == 0:
+            return self.split(x, 0.0)
+        if self.source is None:
+            back = self.count * self.width - self.front - self.time
+            x = F.pad(x, (*(0, 0) * len(rest), self.front, back))
+            return x.unfold(1, past + self.width, self.width).movedim(-1, 2).transpose(0, 1)
+        starts = self.source.view(batch, self.count, self.width)[..., :1]
+        slots = starts + torch.arange(past + self.width, device=x.device)
+        x = F.pad(x, (*(0, 0) * len(rest), 0, past + self.width))
+        return _take(x, slots.flatten(1)).reshape(batch, self.count, past + self.width, *rest).transpose(0, 1)
+
+    def join(self, x: Tensor) -> Tensor:
+        """Return [segments, batch, width, ...] as [batch, time, ...]: the inverse of `split`."""
+        x = x.transpose(0, 1).flatten(1, 2)
+        if self.target is None:
+            return x[:, self.front : self.front + self.time]
+        return _take(x, self.target)
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    """Return x[b, index[b, j], ...] for every row b."""
+    return x.gather(1, index.view(*index.shape, *(1,) * (x.ndim - 2)).expand(*index.shape, *x.shape[2:]))
+
+
+def make_plan(
+    position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch time"] | None, time: int, chunk: int
+) -> SegmentPlan:
+    """Return the layout of a call of `time` tokens; row b has seen `position[b]` tokens of its document.
+
+    `reset[b, t]` says that token t of row b begins a document.
+    """
+    positions = token_positions(position, reset, time)
+    if reset is None:
+        reset = torch.zeros_like(positions, dtype=torch.bool)
+    # A reset at the first token only moves the phase of its row: the layout may still be a plain view.
+    first = reset[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
+    phases = torch.where(first, 0, position % chunk).tolist()
+    if len(set(phases)) == 1 and not bool(reset[:, 1:].any()):
+        return _uniform_plan(phases[0], first, positions, chunk)
+    marks = [row.nonzero().flatten().tolist() for row in reset.cpu()]
+    rows = [_row_segments(phase, mark, time, chunk) for phase, mark in zip(phases, marks, strict=True)]
+    return _ragged_plan(rows, positions)
+
+
+def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int) -> SegmentPlan:
+    """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length."""
+    time = positions.shape[1]
+    if phase + time <= chunk:
+        count, width, front = min(time, 1), time, 0
+    else:
+        count, width, front = -(-(phase + time) // chunk), chunk, phase
+    resets: Rows = first if bool(first.any()) else False
+    return SegmentPlan(
+        time=time,
+        count=count,
+        width=width,
+        front=front,
+        source=None,
+        target=None,
+        position=positions,
+        opens=tuple(n > 0 or phase == 0 for n in range(count)),
+        resets=tuple(resets if n == 0 else False for n in range(count)),
+    )
+
+
+def _ragged_plan(rows: list[list[_Segment]], positions: Tensor) -> SegmentPlan:
+    """Lay rows with different borders side by side; short rows and short segments end in padding."""
+    batch, time = positions.shape
+    count = max(len(row) for row in rows)
+    width = max((segment.stop - segment.start for row in rows for segment in row), default=0)
+    source = torch.full((batch, count, width), time, dtype=torch.long)
+    target = torch.zeros((batch, time), dtype=torch.long)
+    opens, resets = torch.zeros((2, count, batch), dtype=torch.bool)
+    for b, row in enumerate(rows):
+        for n, segment in enumerate(row):
+            tokens = torch.arange(segment.start, segment.stop)
+            source[b, n, : len(tokens)] = tokens
+            target[b, segment.start : segment.stop] = n * width + torch.arange(len(tokens))
+            opens[n, b], resets[n, b] = segment.opens, segment.resets
+    device = positions.device
+    return SegmentPlan(
+        time=time,
+        count=count,
+        width=width,
+        front=0,
+        source=source.flatten(1).to(device),
+        target=target.to(device),
+        position=positions,
+        opens=tuple(opens.to(device)),
+        resets=tuple(resets.to(device)),
+    )
+
+
+def where_rows(rows: Rows, new: Tensor, old: Tensor) -> Tensor:
+    """Return `new` in the rows that `rows` names and `old` in the others."""
+    if isinstance(rows, bool):
+        return new if rows else old
+    return torch.where(rows.view(-1, *(1,) * (new.ndim - 1)), new, old)

@@ -1,0 +1,112 @@
+"""The specification of the memory: one token after another, as a literal loop.
+
+For each token t, in this order:
+    RESET    a token that begins a document finds M_0, S = 0 and an empty window
+    ANCHOR   at the start of a chunk, xi <- M
+    WRITE    g = sum_a gamma[t, a] grad l(xi; k_{t-a}, v_{t-a}),  S <- theta S + intake g,  M <- alpha M + release U(S)
+    READ     y_t = M(q_t)   (`post`; `pre` reads before the write)
+
+The inner gradient is taken by automatic differentiation, not from the formulas of the chunked form, so that the two
+cannot share a mistake. Every other form of the memory in this repository is judged against this file.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from atlas_ref.functional.newton_schulz import newton_schulz
+from atlas_ref.functional.window import recent
+from atlas_ref.memory.architecture import Weights, curvature, predict_with
+from atlas_ref.memory.plan import token_positions
+from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
+from atlas_ref.memory.state import MemoryState
+
+
+class MemoryOutput(NamedTuple):
+    """What a memory returns: the reads, and the state after the last token."""
+
+    reads: Float[Tensor, "batch time heads values"]
+    state: MemoryState
+
+
+def memory_recurrent(
+    rule: MemoryRule,
+    keys: Float[Tensor, "batch time heads features"],
+    values: Float[Tensor, "batch time heads values"],
+    queries: Float[Tensor, "batch time heads features"],
+    gates: Gates,
+    initial: tuple[Float[Tensor, "heads out in"], ...],
+    state: MemoryState,
+    reset: Bool[Tensor, "batch time"] | None,
+) -> MemoryOutput:
+    """Run the memory of `rule` over `time` tokens (module docstring; ATLAS 2505.23735 Eq. 9-10, 32-33).
+
+    `keys` and `queries` are features f(k), f(q); `initial` is M_0, restored where `reset` holds.
+    """
+    time = keys.shape[1]
+    position = token_positions(state.position, reset, time)
+    coefficients = write_coefficients(rule, gates, position)
+    past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
+    past = state.window_keys.shape[1]
+    weights, momentum, anchor = state.weights, state.momentum, state.anchor
+    reads = []
+    for t in range(time):
+        first = _column(position[:, t] == 0)
+        weights = tuple(torch.where(first, new, old) for new, old in zip(initial, weights, strict=True))
+        momentum = tuple(torch.where(first, 0.0, old) for old in momentum)
+        opens = _column(position[:, t] % rule.chunk == 0)
+        anchor = tuple(torch.where(opens, new, old) for new, old in zip(weights, anchor, strict=True))
+        if rule.read == "pre":
+            reads.append(_read(rule, weights, queries[:, t]))
+        window = slice(t, t + past + 1)
+        gradient = _window_gradient(
+            rule, anchor, past_keys[:, window], past_values[:, window], coefficients.window[:, t]
+        )
+        retention, decay = coefficients.retention[:, t], coefficients.momentum[:, t]
+        intake, release = coefficients.intake[:, t], coefficients.release[:, t]
+        momentum = tuple(_gate(decay) * s + _gate(intake) * g for s, g in zip(momentum, gradient, strict=True))
+        updates = tuple(_orthogonalise(rule, s) if rule.orthogonalised else s for s in momentum)
+        weights = tuple(_gate(retention) * m + _gate(release) * u for m, u in zip(weights, updates, strict=True))
+        if rule.read == "post":
+            reads.append(_read(rule, weights, queries[:, t]))
+    outputs = torch.stack(reads, 1) if reads else torch.zeros_like(values)
+    seen = position[:, -1] + 1 if time else state.position
+    window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
+    return MemoryOutput(outputs, MemoryState(weights, momentum, anchor, window_keys, window_values, seen))
+
+
+def _window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, window: Tensor) -> Weights:
+    """Return the gradient at `anchor` of sum_a gamma_a 1/2 ||M(k_a) - v_a||^2 / kappa_a, by automatic differentiation.
+
+    keys, values: [batch, window, heads, .], oldest first; `window` [batch, heads, window] by age, youngest first.
+    """
+    keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+    gamma = window.flip(-1)
+    if rule.normalised:
+        gamma = gamma / curvature(rule.architecture, anchor, keys).clamp(min=1.0)
+
+    def loss(weights: Weights) -> Tensor:
+        error = predict_with(rule.architecture, weights, keys) - values
+        return 0.5 * (gamma * error.square().sum(-1)).sum()
+
+    gradient: Weights = torch.func.grad(loss)(anchor)
+    return gradient
+
+
+def _orthogonalise(rule: MemoryRule, momentum: Tensor) -> Tensor:
+    return newton_schulz(momentum, rule.newton_schulz_steps, rule.coefficients)
+
+
+def _read(rule: MemoryRule, weights: Weights, query: Tensor) -> Tensor:
+    """Return M(q) for one token: [batch, heads, features] to [batch, heads, values]."""
+    return predict_with(rule.architecture, weights, query.unsqueeze(-2)).squeeze(-2)
+
+
+def _gate(gate: Tensor) -> Tensor:
+    return gate[..., None, None]
+
+
+def _column(rows: Tensor) -> Tensor:
+    return rows[:, None, None, None]

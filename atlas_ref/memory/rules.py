@@ -1,0 +1,119 @@
+"""The write rules as data: where the step size enters, and whether the momentum is orthogonalised.
+
+Every rule is one pair of recurrences over the windowed gradient g_t (decisions.md 2):
+
+    S_t = theta_t S_{t-1} + intake_t g_t,        M_t = alpha_t M_{t-1} + release_t U(S_t).
+
+| rule             | intake | release | U  | source                                      |
+|------------------|--------|---------|----|---------------------------------------------|
+| `titans`         | -eta   | 1       | id | Titans 2501.00663 Eq. 9-10, 13-14           |
+| `omega`          | 1      | -eta    | id | ATLAS 2505.23735 Eq. 9-10 with momentum      |
+| `delta`          | 1      | -eta    | id | `omega` with c = 1 and theta = 0             |
+| `atlas`          | 1      | -eta    | NS | ATLAS Eq. 32-33                              |
+| `atlas_appendix` | -eta   | 1       | NS | ATLAS App. D, Eq. 57-58                      |
+
+Notation: alpha = retention, theta = momentum decay, eta = step size, gamma = window weights, c = window length,
+b = chunk length, NS = Newton-Schulz. All gates are per token and head.
+
+`step_scale` says what a step size means. `literal` is the rule as printed. `mass` (a decision of this project, and the
+default of the presets) bounds the total weight with which stale gradients act, so that a write never overshoots:
+
+    gamma / c,   intake (1 - theta),   eta / (b + h) with h = theta_max / (1 - theta_max),   grad_i / max(1, kappa_i).
+
+A gradient taken at an anchor acts during the b tokens of its chunk and, through momentum, about h tokens longer;
+kappa_i is the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+from atlas_ref.functional.newton_schulz import CoefficientSet
+from atlas_ref.functional.window import WindowBoundary, visible_window
+
+RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
+StepScale = Literal["literal", "mass"]
+ReadTime = Literal["post", "pre"]
+ArchitectureName = Literal["matrix", "mlp"]
+
+STEP_IN_MOMENTUM: dict[RuleName, bool] = {
+    "titans": True,
+    "atlas": False,
+    "atlas_appendix": True,
+    "omega": False,
+    "delta": False,
+}
+ORTHOGONALISED: frozenset[RuleName] = frozenset({"atlas", "atlas_appendix"})
+
+
+@dataclass(frozen=True)
+class MemoryRule:
+    """Everything that decides what a write and a read mean; each field is a key of the configuration."""
+
+    architecture: ArchitectureName
+    name: RuleName
+    chunk: int
+    boundary: WindowBoundary
+    read: ReadTime
+    loss_scale: float
+    step_scale: StepScale
+    momentum_max: float
+    coefficients: CoefficientSet
+    newton_schulz_steps: int
+
+    @property
+    def orthogonalised(self) -> bool:
+        """Whether the write applies Newton-Schulz to the momentum."""
+        return self.name in ORTHOGONALISED
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the gradient of a token is divided by its curvature."""
+        return self.step_scale == "mass"
+
+
+class Gates(NamedTuple):
+    """The data-dependent coefficients of each token and head, as the network makes them."""
+
+    retention: Float[Tensor, "batch time heads"]
+    momentum: Float[Tensor, "batch time heads"]
+    step: Float[Tensor, "batch time heads"]
+    window: Float[Tensor, "batch time heads window"]
+
+
+class WriteCoefficients(NamedTuple):
+    """The same after rule and step scale: what the two recurrences of the module docstring consume."""
+
+    retention: Float[Tensor, "batch time heads"]
+    momentum: Float[Tensor, "batch time heads"]
+    intake: Float[Tensor, "batch time heads"]
+    release: Float[Tensor, "batch time heads"]
+    window: Float[Tensor, "batch time heads window"]
+
+
+def write_coefficients(rule: MemoryRule, gates: Gates, position: Int[Tensor, "batch time"]) -> WriteCoefficients:
+    """Return intake, release and visible window weights of each token for `rule` (table of the module docstring).
+
+    `position` is the 0-based index of a token in its document. `delta` has no momentum whatever its gate says, and
+    UserError is raised if it is given a window of more than the token itself.
+    """
+    window = visible_window(gates.window, position, rule.chunk, rule.boundary)
+    momentum = gates.momentum
+    if rule.name == "delta":
+        if window.shape[-1] != 1:
+            raise UserError(f"rule 'delta' writes one token at a time: its window is {window.shape[-1]}, valid is 1")
+        momentum = torch.zeros_like(momentum)
+    # The gradient of loss_scale * ||M f - v||^2 is 2 loss_scale (M f - v) f^T.
+    window = window * (2.0 * rule.loss_scale)
+    step, fresh = gates.step, torch.ones_like(momentum)
+    if rule.step_scale == "mass":
+        horizon = 0.0 if rule.name == "delta" else rule.momentum_max / (1.0 - rule.momentum_max)
+        step, fresh = step / (rule.chunk + horizon), 1.0 - momentum
+        window = window / window.shape[-1]
+    if STEP_IN_MOMENTUM[rule.name]:
+        return WriteCoefficients(gates.retention, momentum, -fresh * step, torch.ones_like(step), window)
+    return WriteCoefficients(gates.retention, momentum, fresh, -step, window)

@@ -1,0 +1,123 @@
+"""State is a value: immutable trees of tensors that are passed in, returned, saved and reset as a whole.
+
+Modules own parameters, never state. Every tensor has the batch as its first axis; row b belongs to stream b alone.
+Notation: M = `weights`, S = `momentum`, xi = `anchor` (the weights at which gradients are taken, decisions.md 5).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+
+
+def _rebuild(function: Callable[..., Tensor], name: str, nodes: tuple[Any, ...]) -> Any:
+    """Apply `function(name, tensor, ...)` at each leaf of trees of one shape and return a tree of the results."""
+    first = nodes[0]
+    if isinstance(first, Tensor):
+        return function(name, *nodes)
+    prefix = f"{name}." if name else ""
+    if isinstance(first, tuple):
+        return tuple(
+            _rebuild(function, f"{prefix}{i}", parts) for i, parts in enumerate(zip(*nodes, strict=True))
+        )
+    parts = {f.name: tuple(getattr(node, f.name) for node in nodes) for f in fields(first)}
+    return replace(first, **{key: _rebuild(function, f"{prefix}{key}", part) for key, part in parts.items()})
+
+
+@dataclass(frozen=True)
+class StateTree:
+    """A frozen dataclass whose fields are tensors, tuples of state, or further trees."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return the tree with `function` applied to every tensor."""
+        tree: Self = _rebuild(lambda _, tensor: function(tensor), "", (self,))
+        return tree
+
+    def detach(self) -> Self:
+        """Return the same values without their history: the one place where state leaves the graph."""
+        return self.map(torch.Tensor.detach)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the tree on `device`."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return every tensor under its flat name, such as `layers.0.memory.weights.0`."""
+        flat: dict[str, Tensor] = {}
+
+        def collect(name: str, tensor: Tensor) -> Tensor:
+            flat[name] = tensor
+            return tensor
+
+        _rebuild(collect, "", (self,))
+        return flat
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Return a tree of this tree's shape with the values of `tensors`; refuse any other shape, name or dtype."""
+        expected = self.to_tensors()
+        if missing := sorted(set(expected) - set(tensors)):
+            raise UserError(f"state tensor '{missing[0]}' is missing ({len(missing)} in all)")
+        if unknown := sorted(set(tensors) - set(expected)):
+            raise UserError(f"state tensor '{unknown[0]}' is unknown ({len(unknown)} in all)")
+
+        def take(name: str, template: Tensor) -> Tensor:
+            found = tensors[name]
+            if found.shape != template.shape or found.dtype != template.dtype:
+                raise UserError(
+                    f"state tensor '{name}' is {found.dtype} {list(found.shape)}, "
+                    f"expected {template.dtype} {list(template.shape)}"
+                )
+            return found.to(template.device)
+
+        tree: Self = _rebuild(take, "", (self,))
+        return tree
+
+
+Tree = TypeVar("Tree", bound=StateTree)
+
+
+def select_rows(mask: Bool[Tensor, " batch"], fresh: Tree, state: Tree) -> Tree:
+    """Return `fresh` in the rows where `mask` holds and `state` in the others: a reset of single rows."""
+
+    def pick(_: str, new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(mask.view(-1, *(1 for _ in range(new.ndim - 1))), new, old)
+
+    tree: Tree = _rebuild(pick, "", (fresh, state))
+    return tree
+
+
+@dataclass(frozen=True)
+class MemoryState(StateTree):
+    """Everything one memory must remember between calls; fp32 or wider.
+
+    The tuples hold one matrix for the matrix memory and two (W1, W2) for the MLP memory, each [batch, heads, out, in].
+    The window keeps the last c-1 feature/value pairs, oldest first, zero where the document is younger than that.
+    """
+
+    weights: tuple[Float[Tensor, "batch heads out in"], ...]
+    momentum: tuple[Float[Tensor, "batch heads out in"], ...]
+    anchor: tuple[Float[Tensor, "batch heads out in"], ...]
+    window_keys: Float[Tensor, "batch past heads features"]
+    window_values: Float[Tensor, "batch past heads values"]
+    position: Int[Tensor, " batch"]
+
+
+def fresh_memory_state(
+    initial: tuple[Float[Tensor, "heads out in"], ...], batch: int, window: int, features: int, values: int
+) -> MemoryState:
+    """Return the state of `batch` rows before their first token: M = xi = M_0, S = 0, nothing in the window."""
+    weights = tuple(matrix.unsqueeze(0).expand(batch, *matrix.shape) for matrix in initial)
+    heads, like = initial[0].shape[0], initial[0]
+    return MemoryState(
+        weights=weights,
+        momentum=tuple(torch.zeros_like(matrix) for matrix in weights),
+        anchor=weights,
+        window_keys=like.new_zeros(batch, window - 1, heads, features),
+        window_values=like.new_zeros(batch, window - 1, heads, values),
+        position=torch.zeros(batch, dtype=torch.long, device=like.device),
+    )

@@ -1,0 +1,99 @@
+"""The language model: embedding, MAG blocks (with an optional feed-forward after each), norm, tied head.
+
+    logits, state', telemetry = model(tokens, state, reset)
+
+State is a value: the model holds parameters only, so a call changes nothing but what it returns. Feeding a sequence in
+one call or in any split gives the same logits; a reset at a token equals a fresh start at that token.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas_ref.blocks.feed_forward import FeedForward
+from atlas_ref.blocks.mag import LayerState, LayerTelemetry, MagBlock
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.state import StateTree
+
+
+@dataclass(frozen=True)
+class ModelState(StateTree):
+    """The state of every layer; row b belongs to stream b alone."""
+
+    layers: tuple[LayerState, ...]
+
+
+class ModelOutput(NamedTuple):
+    """Logits of the next token, the state after the call, and telemetry of each layer."""
+
+    logits: Float[Tensor, "batch time vocab"]
+    state: ModelState
+    telemetry: tuple[LayerTelemetry, ...]
+
+
+class Layer(nn.Module):
+    """One MAG block and, where the configuration names it, a feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.mag = MagBlock(config)
+        self.feed_forward = FeedForward(config) if config.feed_forward == "swiglu" else nn.Identity()
+
+
+class AtlasModel(nn.Module):
+    """An ATLAS-style language model; the same seed gives the same parameters."""
+
+    def __init__(self, config: ModelConfig, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self._initialise(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        """Draw every weight from `generator`; biases, norms and convolutions keep the start their module gave them."""
+        residual = self.config.init_std / math.sqrt(2 * self.config.n_layers)
+        for name, parameter in self.named_parameters():
+            if "memory.initial." in name:
+                parameter.normal_(std=self.config.memory.initial_std, generator=generator)
+            elif name.endswith("output.weight"):
+                parameter.normal_(std=residual, generator=generator)
+            elif name.endswith(("projection.weight", "up.weight", "gate.weight", "embedding.weight", "persistent")):
+                parameter.normal_(std=self.config.init_std, generator=generator)
+            elif name.endswith("gate.bias"):
+                parameter.zero_()
+
+    def initial_state(self, batch: int) -> ModelState:
+        """Return the state of `batch` rows before their first token."""
+        return ModelState(tuple(layer.mag.initial_state(batch) for layer in self._layers()))
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: ModelState,
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> ModelOutput:
+        """Return logits, state and telemetry; `reset` marks the tokens that begin a document."""
+        # Every layer has seen the same tokens, so one plan serves all.
+        position = state.layers[0].memory.memory.position
+        plan = make_plan(position, reset, tokens.shape[1], self.config.memory.chunk)
+        x: Tensor = self.embedding(tokens)
+        states, telemetry = [], []
+        for layer, before in zip(self._layers(), state.layers, strict=True):
+            x, after, summary = layer.mag(x, before, reset, plan)
+            x = layer.feed_forward(x)
+            states.append(after)
+            telemetry.append(summary)
+        normed: Tensor = self.norm(x)
+        return ModelOutput(F.linear(normed, self.embedding.weight), ModelState(tuple(states)), tuple(telemetry))
+
+    def _layers(self) -> list[Layer]:
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
