@@ -10,6 +10,7 @@ still be present and in range; it then has no effect.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -261,7 +262,7 @@ def _locate(name_or_path: str) -> tuple[Traversable, str]:
     if name_or_path in names:
         return _presets() / f"{name_or_path}.toml", f"{name_or_path}.toml"
     path = Path(name_or_path)
-    if name_or_path.endswith(".toml") or "/" in name_or_path or (name_or_path and path.exists()):
+    if name_or_path.endswith(".toml") or "/" in name_or_path or (name_or_path and os.path.exists(path)):
         return path, name_or_path
     guess = nearest(name_or_path, names)
     raise UserError(

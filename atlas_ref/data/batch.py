@@ -1,0 +1,39 @@
+"""What a source of data gives: a batch is a function of the seed and the step, so a run can go on from any step."""
+
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from atlas_ref.data.tokenizer import Tokenizer
+
+IGNORED = -100
+"""Target of a position that is not scored; the ignore_index of torch's cross-entropy."""
+
+
+class Batch(NamedTuple):
+    """Tokens and what follows them."""
+
+    tokens: Int[Tensor, "batch time"]
+    """Input of the model, int64."""
+    targets: Int[Tensor, "batch time"]
+    """What the model should predict at each position, int64; IGNORED where nothing is scored."""
+    reset: Bool[Tensor, "batch time"]
+    """True where a token starts a document: memory from before it must not reach it."""
+
+
+class BatchSource(Protocol):
+    """Batches by number, with no iterator and no hidden state."""
+
+    vocab_size: int
+    """Tokens are 0 to vocab_size - 1."""
+    validation_batches: int
+    """Number of different validation batches."""
+    tokenizer: Tokenizer | None
+    """The tokenizer of text; None for a task that is not text."""
+
+    def batch(self, step: int) -> Batch:
+        """The training batch of a step; row b at step n + 1 continues row b at step n."""
+
+    def validation(self, index: int) -> Batch:
+        """A validation batch, the same for every seed; rows continue from index to index, and start fresh at 0."""

@@ -1,0 +1,162 @@
+"""Text as B contiguous streams, and the choice of the source that a configuration names.
+
+The documents are laid end to end, each followed by the separator, and closed to a ring of N tokens. Row b reads the
+ring from its own offset, T tokens a step, without end:
+
+    position(b, step, t) = (offset_b + step * T + t) mod N,    offset_b = shift(seed) + b * N / B
+
+Nothing is kept between calls, so a run can be resumed at any step. A reset marks the first token of each document (so
+the closing of the ring too) and the first token of step 0. The target is the next token of the ring, across the ends
+of batches too; only the separator has none, because the next document does not follow from it.
+
+Where a row is a whole number of the memory's chunks, so is each document, by repeating its separator, and each offset:
+a reset, which restarts the chunks of its row, then leaves all rows in step, which makes the parallel form fast.
+
+The last `validation_fraction` of the characters is the validation text. It is cut off before anything else is done, the
+training of a tokenizer included; a document that the cut goes through becomes two.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atlas_ref.config import DataConfig, RunConfig
+from atlas_ref.data.batch import IGNORED, Batch, BatchSource
+from atlas_ref.data.corpus import read_texts, shipped_texts
+from atlas_ref.data.recall import RecallTask
+from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
+from atlas_ref.errors import UserError
+
+__all__ = ["IGNORED", "Batch", "BatchSource", "Ring", "TextStreams", "open_source", "split_texts"]
+
+
+def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchSource:
+    """The source of batches that a configuration names.
+
+    A tokenizer that is given (that of an earlier run) is used as it is; otherwise the configured one is made, which
+    for bpe means trained on the training text. Raises UserError for data that cannot be read, is too short, or does not
+    make the vocabulary of the model.
+    """
+    if config.data.source == "recall":
+        return RecallTask(config.data, config.train)
+    name = config.data.path if config.data.source == "path" else "the shipped text"
+    texts = read_texts(config.data.path) if config.data.source == "path" else shipped_texts()
+    training, validation = split_texts(texts, config.data.validation_fraction)
+    if tokenizer is None:
+        tokenizer = _make_tokenizer(config.data, training)
+    if tokenizer.vocab_size != config.model.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
+            f"{config.model.vocab_size}; for bpe on little text, lower data.bpe_vocab_size and model.vocab_size to it."
+        )
+    grid = _grid(config)
+    rings = Ring.of(training, tokenizer, grid), Ring.of(validation, tokenizer, grid)
+    return TextStreams(*rings, tokenizer, config, name)
+
+
+def split_texts(texts: Sequence[str], validation_fraction: float) -> tuple[list[str], list[str]]:
+    """Cut the last `validation_fraction` of all characters off; a document that the cut goes through becomes two."""
+    left = round(sum(len(text) for text in texts) * (1.0 - validation_fraction))
+    training, validation = [], []
+    for text in texts:
+        training.append(text[:left])
+        validation.append(text[left:])
+        left = max(0, left - len(text))
+    return [text for text in training if text], [text for text in validation if text]
+
+
+class Ring(NamedTuple):
+    """Tokens of documents laid end to end, and where each document starts."""
+
+    tokens: NDArray[np.int64]
+    starts: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenizer: Tokenizer, grid: int) -> "Ring":
+        """Encode the documents and put the separator after each, at least once and up to a multiple of `grid`."""
+        documents = []
+        for text in texts:
+            tokens = tokenizer.encode(text)
+            tokens += [tokenizer.separator] * (grid - len(tokens) % grid)
+            documents.append(np.array(tokens, dtype=np.int64))
+        starts = [np.arange(len(document)) == 0 for document in documents]
+        none = np.zeros(0, dtype=np.int64)
+        return cls(np.concatenate([none, *documents]), np.concatenate([none.astype(np.bool_), *starts]))
+
+
+class TextStreams:
+    """The training ring and the validation ring of a text (BatchSource)."""
+
+    def __init__(self, training: Ring, validation: Ring, tokenizer: Tokenizer, config: RunConfig, name: str) -> None:
+        self.vocab_size = tokenizer.vocab_size
+        self.tokenizer: Tokenizer | None = tokenizer
+        self._separator = tokenizer.separator
+        self._length = config.data.sequence_length
+        self._training, self._validation = training, validation
+        _check_length(name, training, validation, config)
+        grid, rows = _grid(config), config.train.batch_size
+        size = len(training.tokens) // grid
+        shift = int(np.random.Generator(np.random.Philox(key=config.train.seed)).integers(size))
+        self._offsets = (shift + _even_offsets(size, rows)) % size * grid
+        # Few rows when the validation text is short: each must have a whole sequence of its own.
+        rows = min(rows, len(validation.tokens) // self._length)
+        size = len(validation.tokens) // grid
+        self._validation_offsets = _even_offsets(size, rows) * grid
+        self.validation_batches = size // rows * grid // self._length
+
+    def batch(self, step: int) -> Batch:
+        """The training batch of a step."""
+        return self._window(self._training, self._offsets, step)
+
+    def validation(self, index: int) -> Batch:
+        """The validation batch of an index below validation_batches; it may have fewer rows than a training batch."""
+        if not 0 <= index < self.validation_batches:
+            raise ValueError(f"validation batch {index} does not exist; there are {self.validation_batches}")
+        return self._window(self._validation, self._validation_offsets, index)
+
+    def _window(self, ring: Ring, offsets: NDArray[np.int64], step: int) -> Batch:
+        """T tokens of each row from position offset + step * T on, and the token after each."""
+        size = len(ring.tokens)
+        first = (offsets + step * self._length % size)[:, None]
+        positions = (first + np.arange(self._length + 1)) % size
+        tokens, following = ring.tokens[positions[:, :-1]], ring.tokens[positions[:, 1:]]
+        targets = np.where(tokens == self._separator, IGNORED, following)
+        reset = ring.starts[positions[:, :-1]]
+        if step == 0:
+            reset[:, 0] = True
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))
+
+
+def _grid(config: RunConfig) -> int:
+    """Documents and offsets are multiples of this.
+
+    A row that is not made of whole chunks gets no grid: with chunks longer than rows, whole rows could be separators.
+    """
+    chunk = config.model.memory.chunk
+    return chunk if config.data.sequence_length % chunk == 0 else 1
+
+
+def _even_offsets(size: int, rows: int) -> NDArray[np.int64]:
+    """Where each of the rows starts on a ring of `size`, as far from each other as can be."""
+    return np.arange(rows, dtype=np.int64) * size // rows
+
+
+def _make_tokenizer(config: DataConfig, training: Sequence[str]) -> Tokenizer:
+    if config.tokenizer == "bpe":
+        return BPETokenizer.train(training, config.bpe_vocab_size)
+    return ByteTokenizer()
+
+
+def _check_length(name: str, training: Ring, validation: Ring, config: RunConfig) -> None:
+    """Refuse a text whose streams would read the same tokens in one batch."""
+    length = config.data.sequence_length
+    needs = (("training", training, config.train.batch_size * length), ("validation", validation, length))
+    for part, ring, need in needs:
+        if len(ring.tokens) < need:
+            raise UserError(
+                f"{name}: is too short: its {part} part has {len(ring.tokens)} tokens, and {need} are needed; "
+                "lower data.sequence_length or train.batch_size, or give more text."
+            )
