@@ -58,9 +58,9 @@ class FeaturesConfig(Section):
     """highest degree of the products; 1 is the key itself"""
 
     def width(self, key_dim: int) -> int:
-        """Number of features of a key of `key_dim` components: all products of degree 1 to `degree`."""
+        """Number of features of a key of `key_dim` components: all products of degree 1 to `degree`, or its powers."""
         if self.basis == "elementwise":
-            return key_dim * self.degree
+            return key_dim
         if self.basis == "kronecker":
             return sum(key_dim**power for power in range(1, self.degree + 1))
         return comb(key_dim + self.degree, self.degree) - 1
