@@ -1,0 +1,160 @@
+"""Checkpoints: everything that a run needs to go on bit for bit, in files that hold data and never code.
+
+    checkpoints/step-00000100/model.safetensors       parameters and buffers
+                              optimiser.safetensors   moments and step counters, by parameter name
+                              state.safetensors       the memory state of the B streams
+                              meta.json               step, config, tokenizer, size and SHA-256 of each file above
+    checkpoints/latest                                the name of the newest one
+
+A checkpoint is written beside its final name, synced, and renamed: a directory called `step-*` is complete or damaged
+from outside, which the checksums show. Two things that other formats store are absent because they are functions of
+what is here: the data cursor is the step, as batch = f(seed, step), and there is no random generator to save, as
+nothing in training draws a random number.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from atlas_ref.config import RunConfig, config_hash, parse_config
+from atlas_ref.errors import UserError
+from atlas_ref.training.files import read_json, sync, write_atomically, write_json
+
+FORMAT = "atlas-checkpoint-1"
+MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
+TENSOR_FILES = (MODEL, OPTIMISER, STATE)
+STEP_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The verified description of a saved step; its tensors are read, and verified, when they are asked for."""
+
+    path: Path
+    step: int
+    config: RunConfig
+    tokenizer: str | None
+    data_digest: str
+    files: dict[str, dict[str, Any]]
+
+    @property
+    def run_directory(self) -> Path | None:
+        """The directory of the run that it is part of, DIR of DIR/checkpoints/step-*; None for a lone copy."""
+        parent = self.path.absolute().parent
+        return parent.parent if parent.name == "checkpoints" else None
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of one file on the CPU; raise UserError when it is not the file that was saved."""
+        file = self.path / name
+        record = self.files[name]
+        if not file.is_file():
+            raise UserError(f"{file} is missing from its checkpoint")
+        size = file.stat().st_size
+        if size != record["bytes"]:
+            raise UserError(f"{file} is damaged: it has {size:,} bytes where {record['bytes']:,} were saved")
+        if _sha256(file) != record["sha256"]:
+            raise UserError(f"{file} is damaged: its SHA-256 is not the one in {META}")
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise UserError(f"{file} is not a safetensors file: {error}") from error
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the directory name of a step, such as `step-00000100`."""
+    return f"step-{step:08d}"
+
+
+def save_checkpoint(
+    directory: Path,
+    step: int,
+    config: RunConfig,
+    tokenizer: str | None,
+    data_digest: str,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+) -> Path:
+    """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path."""
+    final = directory / checkpoint_name(step)
+    temporary = directory / f".partial-{final.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    files = {name: _write_tensors(temporary / name, tensors[name]) for name in TENSOR_FILES}
+    meta = {
+        "format": FORMAT,
+        "step": step,
+        "config": config.model_dump(),
+        "config_hash": config_hash(config),
+        "tokenizer": tokenizer,
+        "data_digest": data_digest,
+        "files": files,
+    }
+    write_json(temporary / META, {**meta, "sha256": _digest(meta)})
+    sync(temporary)
+    os.replace(temporary, final)
+    write_atomically(directory / "latest", f"{final.name}\n")
+    return final
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify the description of the checkpoint directory `path`; raise UserError that names the bad file."""
+    file = path / META
+    meta = read_json(file)
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise UserError(f"{file} does not describe a checkpoint of the format {FORMAT}")
+    stored = meta.pop("sha256", None)
+    if stored != _digest(meta):
+        raise UserError(f"{file} is damaged: its contents do not match its own SHA-256")
+    config = parse_config(meta["config"], str(file))
+    return Checkpoint(path, meta["step"], config, meta["tokenizer"], meta["data_digest"], meta["files"])
+
+
+def saved_steps(directory: Path) -> dict[int, Path]:
+    """Return the complete checkpoints below a `checkpoints` directory by step, oldest first."""
+    found = {
+        int(match.group(1)): path
+        for path in (directory.iterdir() if directory.is_dir() else ())
+        if (match := STEP_NAME.fullmatch(path.name)) and path.is_dir()
+    }
+    return dict(sorted(found.items()))
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """Open `path`: a checkpoint, the `latest` file beside it, or a run directory, of which the newest is taken."""
+    if path.is_file() and path.name == "latest":
+        path = path.with_name(path.read_text(encoding="utf-8").strip())
+    if not path.is_dir():
+        raise UserError(f"{path} is neither a run directory nor a checkpoint")
+    if STEP_NAME.fullmatch(path.name) or (path / META).exists():
+        return open_checkpoint(path)
+    steps = saved_steps(path / "checkpoints")
+    if not steps:
+        raise UserError(f"{path} holds no checkpoint: expected {path / 'checkpoints' / 'step-*'}")
+    return open_checkpoint(steps[max(steps)])
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write one safetensors file, sync it, and return its size and checksum."""
+    # Safetensors refuses views that share memory, and the fresh state of several rows is one expanded matrix.
+    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file)
+    sync(file)
+    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """Return the checksum of a description, over a spelling of it that does not depend on order or spacing."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,79 @@
+"""metrics.jsonl: one JSON object a line, `step` first, then flat keys such as `train/loss`.
+
+All values are functions of config and step except the keys in TIMING. A value that is not finite is written as null.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+from atlas_ref.training.files import sync, write_atomically
+
+TIMING = ("train/tokens_per_second",)
+"""The only keys that two equal runs may differ in."""
+
+
+class MetricsLog:
+    """An append-only log that is complete up to its last line whenever the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the line of a step; at most one line a step is written."""
+        finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
+        self._stream.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def sync(self) -> None:
+        """Make the lines so far survive a power failure."""
+        sync(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+
+def memory_metrics(telemetry: Iterable[NamedTuple]) -> dict[str, float]:
+    """Return the telemetry of each layer under keys such as `memory/0/retention`."""
+    flat: dict[str, Tensor] = {
+        f"memory/{layer}/{name}": value
+        for layer, fields in enumerate(telemetry)
+        for name, value in fields._asdict().items()
+    }
+    if not flat:
+        return {}
+    # One transfer from the device for all of them.
+    values = torch.stack([value.detach().double() for value in flat.values()]).tolist()
+    return dict(zip(flat, values, strict=True))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a log, without a last line that a crash cut short; raise UserError at any other bad line."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    records: list[dict[str, float]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise UserError(f"{path}: line {number} is not a JSON object") from None
+    return records
+
+
+def keep_metrics(source: Path, target: Path, step: int) -> None:
+    """Write to `target` the lines of `source` up to `step`: what came after it is about to be made again."""
+    kept = [record for record in read_metrics(source) if record["step"] <= step]
+    write_atomically(target, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,126 @@
+"""Outer optimisers: which parameter goes to which, the learning rate of a step, and their state as named tensors.
+
+Hidden matrices (the weights of the linear layers inside the blocks) may go to Muon; embeddings, the head, gate heads,
+convolutions, initial memories and every vector go to AdamW (decisions.md 23). Both come from `torch.optim`.
+Parameters stay in fp32 whatever the precision of the forward pass, so a small step is never rounded away.
+Deliberately different from `Optimizer.state_dict`: the state is keyed by parameter *name*, not by index, and is plain
+tensors, so that it can be stored without pickle and a checkpoint of another model is recognised.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from atlas_ref.config import OptimConfig, RunConfig
+from atlas_ref.errors import UserError
+
+STATE_KEYS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum_buffer",)}
+
+
+def learning_rate(step: int, config: RunConfig) -> float:
+    """Return the learning rate of update `step` (0-based): a linear warm-up, then half a cosine.
+
+    lr(s) = lr (s+1)/w for s < w, then lr_min + (lr - lr_min)(1 + cos(pi (s-w)/(N-w)))/2, with w = `warmup_steps` and
+    N = `max_steps`; constant at lr_min from step N on.
+    """
+    peak, lowest, warmup = config.optim.learning_rate, config.optim.min_learning_rate, config.optim.warmup_steps
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, config.train.max_steps - warmup))
+    return lowest + 0.5 * (peak - lowest) * (1.0 + math.cos(math.pi * progress))
+
+
+def hidden_matrices(model: nn.Module) -> set[str]:
+    """Return the names of the parameters that Muon is meant for: the weights of linear layers that are not gates."""
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return {f"{name}.weight" for name in linear if "gate" not in name}
+
+
+@dataclass(frozen=True)
+class OuterOptimiser:
+    """One or two torch optimisers that together own every trainable parameter of a model once."""
+
+    parts: dict[str, Optimizer]
+    names: dict[str, dict[str, nn.Parameter]]
+    peaks: dict[str, float]
+
+    def step(self, factor: float) -> None:
+        """Update every parameter that has a gradient, at `factor` times the peak learning rate of its optimiser."""
+        for part, optimiser in self.parts.items():
+            for group in optimiser.param_groups:
+                group["lr"] = self.peaks[part] * factor
+            optimiser.step()
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimiser in self.parts.values():
+            optimiser.zero_grad(set_to_none=True)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return the state of the parameters updated so far, under names such as `adamw.exp_avg.embedding.weight`."""
+        return {
+            f"{part}.{key}.{name}": self.parts[part].state[parameter][key]
+            for part, name, parameter in self._parameters()
+            if parameter in self.parts[part].state
+            for key in STATE_KEYS[part]
+        }
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the state by `tensors`; raise UserError at a name or shape that does not belong to this model."""
+        left = dict(tensors)
+        for part, name, parameter in self._parameters():
+            found = {key: left.pop(full, None) for key in STATE_KEYS[part] if (full := f"{part}.{key}.{name}")}
+            if all(value is None for value in found.values()):
+                continue
+            for key, value in found.items():
+                shape = torch.Size() if key == "step" else parameter.shape
+                if value is None or value.shape != shape or value.dtype != torch.float32:
+                    what = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
+                    raise UserError(
+                        f"optimiser tensor '{part}.{key}.{name}' is {what}, expected torch.float32 {list(shape)}"
+                    )
+            # AdamW keeps its step counter on the CPU, the moments beside the parameter.
+            self.parts[part].state[parameter] = {
+                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                for key, value in found.items()
+                if value is not None
+            }
+        if left:
+            raise UserError(f"optimiser tensor '{min(left)}' belongs to no parameter of this model")
+
+    def _parameters(self) -> Iterator[tuple[str, str, nn.Parameter]]:
+        for part, named in self.names.items():
+            for name, parameter in named.items():
+                yield part, name, parameter
+
+
+def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
+    """Return the optimiser that the config names, with weight decay on tensors of two or more axes only."""
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    hidden = hidden_matrices(model) if config.name == "muon" else set()
+    muon = {name: p for name, p in named.items() if name in hidden}
+    adamw = {name: p for name, p in named.items() if name not in muon}
+    groups = [
+        {"params": [p for p in adamw.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in adamw.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    parts: dict[str, Optimizer] = {}
+    if adamw:
+        betas = (config.beta1, config.beta2)
+        parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps)
+    if muon:
+        parts["muon"] = Muon(
+            muon.values(),
+            lr=config.muon_learning_rate,
+            weight_decay=config.weight_decay,
+            momentum=config.muon_momentum,
+        )
+    return OuterOptimiser(
+        parts=parts,
+        names={part: names for part, names in (("adamw", adamw), ("muon", muon)) if names},
+        peaks={"adamw": config.learning_rate, "muon": config.muon_learning_rate},
+    )

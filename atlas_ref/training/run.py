@@ -1,0 +1,125 @@
+"""What changes from step to step, and how it is made: fresh from a config, or from a checkpoint."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atlas_ref.config import RunConfig
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.data.batch import BatchSource
+from atlas_ref.data.streams import open_source
+from atlas_ref.data.tokenizer import tokenizer_from_json
+from atlas_ref.errors import UserError
+from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.training.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
+from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
+
+
+@dataclass
+class Run:
+    """A model in training: `step` updates were made, of which the first `saved` are in a checkpoint."""
+
+    model: AtlasModel
+    optimiser: OuterOptimiser
+    state: ModelState
+    step: int
+    saved: int
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return everything a checkpoint holds, by file name."""
+        return {
+            MODEL: dict(self.model.state_dict()),
+            OPTIMISER: self.optimiser.to_tensors(),
+            STATE: self.state.to_tensors(),
+        }
+
+
+def new_run(config: RunConfig, device: torch.device) -> Run:
+    """Return model, optimiser and memory state as they are before the first step."""
+    model = AtlasModel(config.model, config.train.seed).to(device)
+    return Run(
+        model=model,
+        optimiser=build_optimiser(model, config.optim),
+        state=model.initial_state(config.train.batch_size),
+        step=0,
+        saved=0,
+    )
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Return the number of parameters of a model, without giving them memory."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in AtlasModel(config, seed=0).parameters())
+
+
+def restore(run: Run, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint into a new run; raise UserError, naming the file, for anything that does not fit it."""
+    put_weights(run.model, checkpoint)
+    with _blamed_on(checkpoint, OPTIMISER) as tensors:
+        run.optimiser.from_tensors(tensors)
+    with _blamed_on(checkpoint, STATE) as tensors:
+        run.state = run.state.from_tensors(tensors)
+    run.step = run.saved = checkpoint.step
+
+
+def load_model(checkpoint: Checkpoint, device: torch.device) -> AtlasModel:
+    """Return the model of a checkpoint, without optimiser and memory state."""
+    model = AtlasModel(checkpoint.config.model, checkpoint.config.train.seed)
+    put_weights(model, checkpoint)
+    return model.to(device)
+
+
+def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
+    """Overwrite the weights of `model`; raise UserError at a tensor that is missing, unknown or of another shape."""
+    with _blamed_on(checkpoint, MODEL) as tensors:
+        expected = dict(model.state_dict())
+        if different := sorted(set(expected) ^ set(tensors)):
+            what = "is missing" if different[0] in expected else "is not one of this model"
+            raise UserError(f"tensor '{different[0]}' {what}")
+        for name, target in expected.items():
+            found = tensors[name]
+            if found.shape != target.shape or found.dtype != target.dtype:
+                raise UserError(
+                    f"tensor '{name}' is {found.dtype} {list(found.shape)}, "
+                    f"expected {target.dtype} {list(target.shape)}"
+                )
+        with torch.no_grad():
+            for name, target in expected.items():
+                target.copy_(tensors[name])
+
+
+def open_data(config: RunConfig, checkpoint: Checkpoint | None) -> BatchSource:
+    """Return the source that the config names, read with the tokenizer of the checkpoint where there is one."""
+    if checkpoint is None or checkpoint.tokenizer is None:
+        return open_source(config)
+    return open_source(config, tokenizer_from_json(checkpoint.tokenizer, str(checkpoint.path / META)))
+
+
+def select_device(name: str) -> torch.device:
+    """Return the device that a config names; `auto` is CUDA where there is one."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError('train.device is "cuda", but no CUDA device is available; use "cpu" or "auto"')
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def data_digest(source: BatchSource) -> str:
+    """Return a checksum of the first batch, by which a resumed run knows that it reads the same data."""
+    digest = hashlib.sha256()
+    for tensor in source.batch(0):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _blamed_on(checkpoint: Checkpoint, name: str) -> Iterator[dict[str, Tensor]]:
+    """Provide the tensors of one file and put its path in front of what is wrong with them."""
+    tensors = checkpoint.tensors(name)
+    try:
+        yield tensors
+    except UserError as error:
+        raise UserError(f"{checkpoint.path / name}: {error}") from error

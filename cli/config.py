@@ -1,0 +1,44 @@
+"""`atlas config`: the shipped presets, and the complete config that a run would use."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Show the presets and complete configs.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A preset or a TOML file.")] = "tiny",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
+    ] = None,
+) -> None:
+    """Print a complete config as TOML, after its overrides."""
+    from atlas_ref.config import load_config, to_toml
+
+    typer.echo(to_toml(load_config(name, overrides or ())), nl=False)
+
+
+@app.command("list")
+def list_presets() -> None:
+    """Print the shipped presets with their sizes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from atlas_ref.config import load_config, preset_names
+    from atlas_ref.training.run import count_parameters
+
+    table = Table("preset", "parameters", "layers", "width", "heads", "window", "memory", "data", "steps")
+    for name in preset_names():
+        config = load_config(name)
+        model = config.model
+        table.add_row(
+            name,
+            f"{count_parameters(model) / 1e6:.1f} M",
+            *(str(value) for value in (model.n_layers, model.d_model, model.n_heads, model.attention.window)),
+            f"{model.memory.rule} {model.memory.architecture}",
+            config.data.source,
+            str(config.train.max_steps),
+        )
+    Console().print(table)

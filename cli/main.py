@@ -1,0 +1,62 @@
+"""The command `atlas`: every module here imports torch inside its command only, so that help is immediate.
+
+Exit codes: 0 done; 1 a defect of this program; 2 wrong usage, config, data or file; 4 training stopped being finite;
+130 interrupted, after a checkpoint where one was due.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import atlas_ref
+from atlas_ref.errors import UserError
+from cli import config, evaluate, generate, train
+
+app = typer.Typer(
+    name="atlas",
+    help="Train, evaluate and sample a language model with test-time memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("generate")(generate.generate)
+app.add_typer(config.app, name="config")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"atlas {atlas_ref.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        # A file that cannot be read or written is the user's to mend; the operating system's words say why.
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"Error: {message}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""`atlas train`: from a preset or a TOML file to a run directory, and on from a checkpoint."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from atlas_ref.errors import UserError
+from cli.interrupt import EXIT_CODE, StopRequest
+
+if TYPE_CHECKING:
+    from atlas_ref.config import RunConfig
+    from atlas_ref.training.checkpoint import Checkpoint
+
+NOT_FINITE_EXIT_CODE = 4
+DEFAULT_CONFIG = "tiny"
+
+
+class Plan(NamedTuple):
+    """What to train, where, and from which checkpoint."""
+
+    config: "RunConfig"
+    directory: Path
+    checkpoint: "Checkpoint | None"
+
+
+def train(
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH", help="A preset or a TOML file.", show_default=DEFAULT_CONFIG)
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the weights and of the data.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Precision of matrix products.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 text, JSONL or folder to train on.")] = None,
+    disable_memory: Annotated[bool, typer.Option("--disable-memory", help="Train without memory.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run directory.", show_default="runs/CONFIG-SEED")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="auto|PATH", help="Go on from the newest checkpoint of --out, or from PATH.")
+    ] = None,
+) -> None:
+    """Train a model; Ctrl-C saves a checkpoint and leaves with exit code 130."""
+    with StopRequest() as stop:
+        named = {
+            "train.max_steps": max_steps,
+            "train.seed": seed,
+            "train.device": device,
+            "train.threads": threads,
+            "train.precision": precision,
+            "data.source": "path" if data else None,
+            "data.path": str(data.resolve()) if data else None,
+            "model.disable_memory": disable_memory or None,
+        }
+        chosen = [f"{name}={json.dumps(value)}" for name, value in named.items() if value is not None]
+        plan = make_plan(config, [*chosen, *(overrides or ())], out, resume)
+        run(plan, stop, over_unsaved=resume == "auto")
+
+
+def make_plan(config: str | None, overrides: list[str], out: Path | None, resume: str | None) -> Plan:
+    """Return what the options ask for; raise UserError when it does not exist."""
+    from atlas_ref.config import load_config
+    from atlas_ref.training.checkpoint import find_checkpoint
+    from atlas_ref.training.run_directory import RunDirectory
+
+    if resume is not None and resume != "auto":
+        checkpoint = find_checkpoint(Path(resume))
+        directory = out or checkpoint.run_directory
+        if directory is None:
+            raise UserError(f"{checkpoint.path}: is not inside a run directory; name one to go on in with --out.")
+        return Plan(resumed_config(checkpoint, config, overrides), directory, checkpoint)
+    loaded = load_config(config or DEFAULT_CONFIG, overrides)
+    used, free = default_directories(f"{Path(config or DEFAULT_CONFIG).stem}-{loaded.train.seed}")
+    if resume is None:
+        return Plan(loaded, out or free, None)
+    directory = out or used or free
+    newest = RunDirectory(directory).newest_checkpoint()
+    if newest is None:
+        typer.echo(f"{directory} holds no checkpoint: starting from the beginning")
+        return Plan(loaded, directory, None)
+    return Plan(resumed_config(newest, config, overrides), directory, newest)
+
+
+def resumed_config(checkpoint: "Checkpoint", config: str | None, overrides: list[str]) -> "RunConfig":
+    """Return the config that was asked for, which is that of the checkpoint where nothing else was said."""
+    from atlas_ref.config import load_config, parse_config
+
+    if config is not None:
+        return load_config(config, overrides)
+    return parse_config(checkpoint.config.model_dump(), str(checkpoint.path), overrides)
+
+
+def default_directories(name: str) -> tuple[Path | None, Path]:
+    """Return the newest of runs/NAME, runs/NAME-2, ... that exists, and the first that is free."""
+    used, free, number = None, Path("runs", name), 1
+    while free.exists():
+        number += 1
+        used, free = free, Path("runs", f"{name}-{number}")
+    return used, free
+
+
+def run(plan: Plan, stop: StopRequest, *, over_unsaved: bool) -> None:
+    """Train as planned and say how it ended."""
+    from atlas_ref.training.loop import train as train_model
+    from atlas_ref.training.run_directory import RunDirectory
+    from atlas_ref.training.step import NonFiniteError
+    from cli.progress import make_reporter
+
+    first_step = plan.checkpoint.step if plan.checkpoint else 0
+    try:
+        with make_reporter(first_step, plan.config.train.max_steps) as reporter:
+            outcome = train_model(
+                plan.config, RunDirectory(plan.directory), plan.checkpoint, reporter, stop, over_unsaved=over_unsaved
+            )
+    except NonFiniteError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(NOT_FINITE_EXIT_CODE) from error
+    if outcome.interrupted:
+        typer.echo(f"interrupted after step {outcome.step}; go on with: atlas train --resume {plan.directory}")
+        raise typer.Exit(EXIT_CODE)
+    first, last, validation = (outcome.summary[key] for key in ("first_train_loss", "last_train_loss", "val_loss"))
+    typer.echo(
+        f"done: {outcome.step} steps in {outcome.summary['seconds']:.0f} s; training loss {first:.4f} -> {last:.4f}, "
+        f"validation loss {validation:.4f}; see {plan.directory}"
+    )
