@@ -40,7 +40,8 @@ def dotted_names(root: type[BaseModel]) -> list[str]:
 def nearest(name: str, known: Sequence[str]) -> str:
     """The known name that a person most likely meant.
 
-    The same last part in another section, then initials in the same section (`optim.lr`), then the most similar text.
+    A slip of a letter in the same section, or the same last part in another one; then initials in the same section
+    (`optim.lr`); then the most similar text.
     """
     return max(known, key=lambda candidate: _similarity(name, candidate))
 
@@ -63,7 +64,7 @@ def _similarity(name: str, candidate: str) -> float:
     section, _, last = name.rpartition(".")
     candidate_section, _, candidate_last = candidate.rpartition(".")
     initials = "".join(word[0] for word in candidate_last.split("_"))
-    if last == candidate_last:
+    if last == candidate_last or (section == candidate_section and alike > 0.9):
         return 2.0 + alike
     if section == candidate_section and last == initials:
         return 1.0 + alike

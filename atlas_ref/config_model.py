@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from math import comb
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +22,7 @@ class Section(BaseModel):
         return iter(())
 
     @model_validator(mode="after")
-    def _has_no_problems(self) -> Self:
+    def _has_no_problems(self) -> "Section":
         problems = list(self.problems())
         if problems:
             raise ValueError("\n".join(problems))

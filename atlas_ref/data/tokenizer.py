@@ -12,7 +12,7 @@ import codecs
 import importlib.util
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from atlas_ref.data.vocabulary import BYTE_SEPARATOR, BYTE_VALUES, BYTE_VOCABULARY
 from atlas_ref.errors import UserError
@@ -72,7 +72,7 @@ class BPETokenizer:
         self.vocab_size = self.separator + 1
 
     @classmethod
-    def train(cls, texts: Sequence[str], vocab_size: int) -> Self:
+    def train(cls, texts: Sequence[str], vocab_size: int) -> "BPETokenizer":
         """Merge the most frequent pairs until there are `vocab_size` tokens or no pair is left.
 
         The same texts give the same tokenizer. Raises UserError if the package `tokenizers` is not installed.
