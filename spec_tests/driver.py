@@ -1,0 +1,187 @@
+"""How a test asks a port: inputs rounded to the profile, both sides checked, results widened to float64.
+
+Outcomes: an operation or capability the port declares absent skips the test with its reason; anything else that is
+missing, misshapen, of the wrong type or changed in place is an AssertionError, and so is `UnsupportedError` on a
+declared operation.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pytest
+
+from spec_tests.operations import OPERATIONS, TensorSchema
+from spec_tests.port import GRADIENTS, Array, Numerics, Op, Port, Scalar, UnsupportedError
+
+TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
+"""Largest error allowed, relative to the largest entry expected; in `bf16_io` state keeps the tolerance of `f32`."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One answered case: the inputs as the port got them and its outputs, floats widened to float64."""
+
+    op: Op
+    numerics: Numerics
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.outputs[name]
+
+    def tolerance(self, name: str) -> float:
+        """Return the relative tolerance for an output or gradient of this case."""
+        role = OPERATIONS[self.op].role(name.removeprefix("grad."))
+        if self.numerics is Numerics.BF16_IO and (role != "activation" and not name.startswith("grad.")):
+            return TOLERANCE[Numerics.F32]
+        return TOLERANCE[self.numerics]
+
+    def assert_close(self, name: str, expected: Array, *, factor: float = 1.0) -> None:
+        """Assert that an output equals the oracle's value within `factor` times its tolerance."""
+        assert_close(self[name], expected, factor * self.tolerance(name), f"{self.op} {name} in {self.numerics}")
+
+
+def assert_close(actual: Array, expected: Array, tolerance: float, what: str) -> None:
+    """Assert equal shapes, finite values and errors within `tolerance` of the largest expected entry."""
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
+    assert np.isfinite(actual).all(), f"{what}: not finite"
+    if actual.size:
+        error = np.abs(actual - expected)
+        allowed = tolerance * np.abs(expected).max()
+        worst = np.unravel_index(int(error.argmax()), error.shape)
+        place = tuple(int(i) for i in worst)
+        assert error.max() <= allowed, (
+            f"{what}: off by {error.max():.3g} at {place} (allowed {allowed:.3g}): "
+            f"{actual[worst]:.17g}, expected {expected[worst]:.17g}"
+        )
+
+
+def assert_same(actual: Array, expected: Array, what: str) -> None:
+    """Assert that two arrays are equal to the last bit."""
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
+    assert np.array_equal(actual, expected), (
+        f"{what}: differs by {np.abs(actual - expected).max():.3g}, expected no difference"
+    )
+
+
+def precisions(port: Port, *wanted: Numerics) -> Iterator[Numerics]:
+    """Yield each precision profile that the port declares, of those `wanted` if any are; skip when there is none."""
+    declared = [numerics for numerics in port.declare().numerics if not wanted or numerics in wanted]
+    if not declared:
+        pytest.skip(f"port '{port.declare().name}' declares none of the precisions {', '.join(wanted)}")
+    yield from declared
+
+
+def run(port: Port, op: Op, numerics: Numerics, inputs: Mapping[str, Array], /, **config: Scalar) -> Result:
+    """Run one case and check the form of what comes back."""
+    return _run(port, op, numerics, inputs, None, config)
+
+
+def run_with_gradients(
+    port: Port,
+    op: Op,
+    numerics: Numerics,
+    inputs: Mapping[str, Array],
+    cotangents: Mapping[str, Array],
+    /,
+    **config: Scalar,
+) -> Result:
+    """Run one case and ask for `grad.X` of sum(cotangent * output) for every floating-point input X."""
+    return _run(port, op, numerics, inputs, cotangents, config)
+
+
+def _run(
+    port: Port,
+    op: Op,
+    numerics: Numerics,
+    inputs: Mapping[str, Array],
+    cotangents: Mapping[str, Array] | None,
+    config: Mapping[str, Scalar],
+) -> Result:
+    _skip_if_absent(port, op, gradients=cotangents is not None)
+    given = _prepare(op, numerics, inputs, config)
+    asked = {f"cotangent.{name}": _cast(value, numerics, rounded=False) for name, value in (cotangents or {}).items()}
+    sent = {name: value.copy() for name, value in (given | asked).items()}
+    try:
+        outputs = port.run(op, config, sent, numerics=numerics, taps=frozenset())
+    except UnsupportedError as unsupported:
+        raise AssertionError(f"{op}: declared, but answered unsupported ({unsupported})") from unsupported
+    for name, value in (given | asked).items():
+        assert np.array_equal(sent[name], value), f"{op}: the port changed its input '{name}'"
+    _check_outputs(op, numerics, given, outputs, config, gradients=cotangents is not None)
+    return Result(op, numerics, _widen(given), _widen(outputs))
+
+
+def _skip_if_absent(port: Port, op: Op, *, gradients: bool) -> None:
+    declaration = port.declare()
+    if op not in declaration.operations:
+        pytest.skip(f"port '{declaration.name}' declares no operation '{op}'")
+    if gradients and GRADIENTS not in declaration.capabilities:
+        pytest.skip(f"port '{declaration.name}' declares no gradients")
+
+
+def round_to_bf16(x: Array) -> Array:
+    """Round to the nearest bfloat16, ties to even, and return it as float32."""
+    bits = np.asarray(x, dtype=np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return rounded.astype(np.uint32).view(np.float32)
+
+
+def _cast(value: Array, numerics: Numerics, *, rounded: bool) -> Array:
+    cast = np.asarray(value, dtype=numerics.dtype)
+    return round_to_bf16(cast) if rounded and numerics is Numerics.BF16_IO else cast
+
+
+def _prepare(op: Op, numerics: Numerics, inputs: Mapping[str, Array], config: Mapping[str, Scalar]) -> dict[str, Array]:
+    row = OPERATIONS[op]
+    if set(inputs) != {tensor.name for tensor in row.inputs} or set(config) != set(row.config):
+        raise TypeError(f"{op}: the test gives inputs {sorted(inputs)} and configuration {sorted(config)}")
+    prepared = {}
+    for tensor in row.inputs:
+        value = inputs[tensor.name]
+        if tensor.role == "index":
+            prepared[tensor.name] = np.asarray(value, dtype=np.int64)
+        else:
+            prepared[tensor.name] = _cast(value, numerics, rounded=tensor.role == "activation")
+    return prepared
+
+
+def _check_outputs(
+    op: Op,
+    numerics: Numerics,
+    given: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    config: Mapping[str, Scalar],
+    *,
+    gradients: bool,
+) -> None:
+    row = OPERATIONS[op]
+    wanted = [tensor.name for tensor in row.outputs]
+    if gradients:
+        wanted += [f"grad.{tensor.name}" for tensor in row.inputs if tensor.role != "index"]
+    assert set(outputs) == set(wanted), f"{op}: returned {sorted(outputs)}, expected {sorted(wanted)}"
+    lengths = {key: value for key, value in config.items() if isinstance(value, int)}
+    for tensor in row.inputs:
+        _check_axes(op, tensor, given[tensor.name], lengths)
+    for tensor in row.outputs:
+        value = outputs[tensor.name]
+        _check_axes(op, tensor, value, lengths)
+        expected = np.dtype(np.int64) if tensor.role == "index" else np.dtype(numerics.dtype)
+        assert value.dtype == expected, f"{op}: output '{tensor.name}' is {value.dtype}, expected {expected}"
+        if tensor.role == "activation" and numerics is Numerics.BF16_IO:
+            assert np.array_equal(value, round_to_bf16(value), equal_nan=True), f"{op}: '{tensor.name}' is not bfloat16"
+
+
+def _check_axes(op: Op, tensor: TensorSchema, value: Array, lengths: dict[str, int]) -> None:
+    """Match a shape with the axes of the table, learning the length of each axis on its first appearance."""
+    assert value.ndim == len(tensor.axes), f"{op}: '{tensor.name}' has shape {value.shape}, expected {tensor.axes}"
+    for axis, length in zip(tensor.axes, value.shape, strict=True):
+        name, _, less = axis.partition("-")
+        expected = lengths.setdefault(name, length + int(less or 0))
+        assert length + int(less or 0) == expected, f"{op}: '{tensor.name}' has {length} along {axis}, not {expected}"
+
+
+def _widen(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: value if value.dtype.kind in "iub" else value.astype(np.float64) for name, value in arrays.items()}

@@ -1,0 +1,56 @@
+"""Generic inputs for cases, from a counter-based generator (Philox); rows differ in content and in position."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from spec_tests.port import Array
+
+
+def generator(seed: int) -> np.random.Generator:
+    """Return a generator whose stream depends on the seed alone (Philox 4x64 with this key)."""
+    return np.random.Generator(np.random.Philox(key=seed))
+
+
+def positions(batch: int, time: int, seed: int, *, reset_rate: float = 0.08) -> Array:
+    """Return the index of each token in its document; documents end at random.
+
+    The first row always begins a document; later rows have been running for up to 40 tokens.
+    """
+    rng = generator(seed)
+    position = np.zeros((batch, time), dtype=np.int64)
+    for row in range(batch):
+        current = 0 if row == 0 else int(rng.integers(1, 40))
+        for t in range(time):
+            if t > 0 and rng.random() < reset_rate:
+                current = 0
+            position[row, t] = current
+            current += 1
+    return position
+
+
+def splits(time: int, seed: int) -> Iterator[list[slice]]:
+    """Yield partitions of range(time) into consecutive slices: halves, single tokens at both ends, random cuts."""
+    rng = generator(seed)
+    cuts = [[time // 2], [1, 1, max(time - 1, 1)], sorted(int(c) for c in rng.integers(0, time + 1, size=4))]
+    for cut in cuts:
+        edges = [0, *(min(c, time) for c in cut), time]
+        yield [slice(a, b) for a, b in pairwise(edges)]
+
+
+def unit(x: Array) -> Array:
+    """Return x divided by its l2 norm along the last axis."""
+    direction: Array = x / np.sqrt((x * x).sum(-1, keepdims=True))
+    return direction
+
+
+def central_difference(function: Callable[[Array], float], x: Array, step: float = 1e-5) -> Array:
+    """Return the gradient of a scalar function at x by central differences, entry by entry."""
+    gradient = np.zeros_like(x, dtype=np.float64)
+    for place in np.ndindex(x.shape):
+        up, down = x.astype(np.float64), x.astype(np.float64)
+        up[place] += step
+        down[place] -= step
+        gradient[place] = (function(up) - function(down)) / (2 * step)
+    return gradient

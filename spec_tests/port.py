@@ -1,0 +1,131 @@
+"""The contract between the specification and an implementation under test: two pure methods on numpy arrays.
+
+An implementation (a *port*, in whatever framework) says what it supports with `declare` and runs one named operation
+with `run`. The operations, their inputs, outputs and configuration keys stand in `spec_tests.operations`; the meaning
+of each is in docs/spec.
+
+Gradients: an input named `cotangent.X` asks for the derivative of sum(cotangent.X * X) over the outputs X so named; the
+port then also returns `grad.Y` for every floating-point input Y of the operation. Only ports that declare the
+capability `gradients` are asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Scalar = bool | int | float | str
+
+SPEC_VERSION: Final = "0.1"
+GRADIENTS: Final = "gradients"
+"""The capability of returning derivatives."""
+
+
+class Numerics(StrEnum):
+    """The precision profile of a run.
+
+    `f64` and `f32`: every floating-point array has that type. `bf16_io`: activations come as float32 arrays whose
+    values are bfloat16 numbers and go back likewise; parameters and state stay float32.
+    """
+
+    F64 = "f64"
+    F32 = "f32"
+    BF16_IO = "bf16_io"
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """The numpy type in which floating-point arrays travel."""
+        return np.float64 if self is Numerics.F64 else np.float32
+
+
+class Op(StrEnum):
+    """Every operation the specification knows: a closed list whose names are stable."""
+
+    NEWTON_SCHULZ = "newton_schulz"
+    POLYNOMIAL_FEATURES = "polynomial_features"
+    L2_NORMALIZE = "l2_normalize"
+    SHORT_CONV = "short_conv"
+    QK_PROJECTION = "qk_projection"
+    QK_GATE = "qk_gate"
+    SLIDING_WINDOW_ATTENTION = "sliding_window_attention"
+    STABLEMAX = "stablemax"
+    M3_MIX = "m3_mix"
+    LTM_SCAN = "ltm_scan"
+    MAG_GATE = "mag_gate"
+    ACT_HALT = "act_halt"
+    FOURIER_CONCENTRATION = "fourier_concentration"
+    CIRCULAR_FIT = "circular_fit"
+    MEMORY_STEP = "memory_step"
+    MEMORY_SCAN = "memory_scan"
+    MEMORY_CHUNKED = "memory_chunked"
+    MEMORY_HIERARCHICAL = "memory_hierarchical"
+    MAG_BLOCK = "mag_block"
+    MAC_BLOCK = "mac_block"
+    MAL_BLOCK = "mal_block"
+    LM_FORWARD = "lm_forward"
+    CHECKPOINT_ROUND_TRIP = "checkpoint_round_trip"
+    MEMORY_GRAD = "memory_grad"
+    OPTIMIZER_STEP = "optimizer_step"
+    TRAIN_STEPS = "train_steps"
+
+
+class UnsupportedError(Exception):
+    """Raised by `run` for a case the port does not do; for a declared operation that is a failure."""
+
+    def __init__(self, reason: str, *, capability: str) -> None:
+        super().__init__(reason)
+        self.capability = capability
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a port says about itself before any case runs."""
+
+    name: str
+    version: str
+    language: str
+    spec_version: str
+    operations: frozenset[Op]
+    capabilities: frozenset[str]
+    numerics: tuple[Numerics, ...]
+    matmul_precision: str
+
+
+class Run(Protocol):
+    """The call that runs one operation; it changes none of its arguments and keeps nothing between calls."""
+
+    def __call__(
+        self,
+        op: str,
+        config: Mapping[str, Scalar],
+        inputs: Mapping[str, Array],
+        *,
+        numerics: Numerics,
+        taps: frozenset[str],
+    ) -> Mapping[str, Array]:
+        """Return the outputs of `op`, and any intermediate values named in `taps` that the port can show."""
+        ...
+
+
+class Port(Protocol):
+    """An implementation under test."""
+
+    def declare(self) -> Declaration:
+        """Say what this port is and supports; the same answer every time."""
+        ...
+
+    def run(
+        self,
+        op: str,
+        config: Mapping[str, Scalar],
+        inputs: Mapping[str, Array],
+        *,
+        numerics: Numerics,
+        taps: frozenset[str],
+    ) -> Mapping[str, Array]:
+        """Run one operation (see `Run`); raise `UnsupportedError` for what this port does not do."""
+        ...

@@ -1,0 +1,102 @@
+"""Properties that every operation over a sequence has, whatever it computes.
+
+They read the table: an input with an axis `time` is cut or replaced along it, one whose first axis is `batch` is
+permuted, and an output that bears the name of an input is state, handed from one call to the next.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from spec_tests.driver import Result, assert_close, run, run_with_gradients
+from spec_tests.inputs import generator
+from spec_tests.operations import OPERATIONS, TensorSchema
+from spec_tests.port import Array, Numerics, Op, Port, Scalar
+
+Inputs = Mapping[str, Array]
+
+EXACT: Final = 1e-12
+"""In float64, what must not matter may change a result by rounding only."""
+DIFFERENCES: Final = 1e-6
+"""Relative error of central differences in float64."""
+
+
+def _over_time(tensors: Iterable[TensorSchema]) -> list[str]:
+    return [tensor.name for tensor in tensors if "time" in tensor.axes]
+
+
+def _by_row(tensors: Iterable[TensorSchema]) -> list[str]:
+    return [tensor.name for tensor in tensors if tensor.axes[:1] == ("batch",)]
+
+
+def replaced(value: Array, role: str, seed: int) -> Array:
+    """Return other content of the same shape; indices stay, because they say which tokens make a document."""
+    return value if role == "index" else 3.0 * generator(seed).standard_normal(value.shape)
+
+
+def run_in_pieces(
+    port: Port, op: Op, numerics: Numerics, inputs: Inputs, pieces: Sequence[slice], /, **config: Scalar
+) -> dict[str, Array]:
+    """Run consecutive pieces of a sequence, handing the state on; return outputs joined over time and the last state."""
+    row = OPERATIONS[op]
+    state: dict[str, Array] = {}
+    results: list[Result] = []
+    for piece in pieces:
+        now = {name: value[:, piece] if name in _over_time(row.inputs) else value for name, value in inputs.items()}
+        results.append(run(port, op, numerics, now | state, **config))
+        state = {name: value for name, value in results[-1].outputs.items() if name in inputs}
+    joined = {name: np.concatenate([result[name] for result in results], axis=1) for name in _over_time(row.outputs)}
+    return joined | state
+
+
+def assert_any_split_agrees(
+    port: Port, op: Op, numerics: Numerics, inputs: Inputs, partitions: Iterable[Sequence[slice]], /, **config: Scalar
+) -> None:
+    """Assert that cutting the sequence into calls changes neither outputs nor final state."""
+    whole = run(port, op, numerics, inputs, **config)
+    for pieces in partitions:
+        split = run_in_pieces(port, op, numerics, inputs, pieces, **config)
+        for name, expected in whole.outputs.items():
+            tolerance = EXACT if numerics is Numerics.F64 else whole.tolerance(name)
+            assert_close(split[name], expected, tolerance, f"{op} {name} split at {[p.stop for p in pieces]}")
+
+
+def assert_causal(port: Port, op: Op, inputs: Inputs, times: Iterable[int], /, **config: Scalar) -> None:
+    """Assert that replacing every token from time t on leaves the outputs before t alone and changes those at t."""
+    row = OPERATIONS[op]
+    before = run(port, op, Numerics.F64, inputs, **config)
+    for t in times:
+        changed = dict(inputs)
+        for name in _over_time(row.inputs):
+            other = replaced(inputs[name], row.role(name), t)
+            changed[name] = np.concatenate([inputs[name][:, :t], other[:, t:]], axis=1)
+        after = run(port, op, Numerics.F64, changed, **config)
+        for name in _over_time(row.outputs):
+            assert_close(after[name][:, :t], before[name][:, :t], EXACT, f"{op} {name} before a change at {t}")
+            assert not np.allclose(after[name][:, t], before[name][:, t]), f"{op} {name} ignores the token at {t}"
+
+
+def assert_rows_independent(port: Port, op: Op, inputs: Inputs, /, **config: Scalar) -> None:
+    """Assert that permuting rows permutes every output, and that other rows' tokens, positions and state never count."""
+    row = OPERATIONS[op]
+    names = _by_row(row.inputs)
+    whole = run(port, op, Numerics.F64, inputs, **config)
+    order = np.roll(np.arange(len(inputs[names[0]])), 1)
+    permuted = run(port, op, Numerics.F64, {**inputs, **{name: inputs[name][order] for name in names}}, **config)
+    strangers = {name: inputs[name].copy() for name in names}
+    for name in names:
+        strangers[name][1:] = replaced(inputs[name], row.role(name), 7)[order][1:]
+    among = run(port, op, Numerics.F64, {**inputs, **strangers}, **config)
+    for name in _by_row(row.outputs):
+        assert_close(permuted[name], whole[name][order], EXACT, f"{op} {name} with rows permuted")
+        assert_close(among[name][:1], whole[name][:1], EXACT, f"{op} {name} of a row among other rows")
+
+
+def assert_gradients(
+    port: Port, op: Op, inputs: Inputs, cotangents: Inputs, expected: Inputs, /, **config: Scalar
+) -> None:
+    """Assert that the gradients named in `expected` are those that the port returns in float64."""
+    result = run_with_gradients(port, op, Numerics.F64, inputs, cotangents, **config)
+    for name, gradient in expected.items():
+        assert_close(result[f"grad.{name}"], gradient, DIFFERENCES, f"{op} gradient of {name}")

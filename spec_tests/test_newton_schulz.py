@@ -1,0 +1,161 @@
+"""docs/spec/newton-schulz.md, against a loop in numpy, the singular value decomposition and finite differences."""
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close, precisions, run, run_with_gradients
+from spec_tests.inputs import central_difference, generator
+from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import assert_gradients, assert_rows_independent
+
+SHAPES = ((3, 4, 7), (2, 7, 4), (2, 5, 5), (1, 1, 6), (2, 1, 1))
+
+# The table of arXiv 2505.16932; all but the last are used with x divided by 1.01.
+PUBLISHED = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+    (1.875, -1.25, 0.375),
+)
+
+
+def coefficients_of(name: str, step: int) -> tuple[float, float, float]:
+    if name == "quintic":
+        return 3.4445, -4.7750, 2.0315
+    if name == "cubic":
+        return 1.5, -0.5, 0.0
+    if step >= len(PUBLISHED) - 1:
+        return PUBLISHED[-1]
+    a, b, c = PUBLISHED[step]
+    return a / 1.01, b / 1.01**3, c / 1.01**5
+
+
+def scalar_iteration(sigma: Array, name: str, steps: int) -> Array:
+    for step in range(steps):
+        a, b, c = coefficients_of(name, step)
+        sigma = a * sigma + b * sigma**3 + c * sigma**5
+    return sigma
+
+
+def iteration(matrix: Array, name: str, steps: int) -> Array:
+    if matrix.shape[0] > matrix.shape[1]:
+        return iteration(matrix.T, name, steps).T
+    x: Array = matrix / (np.sqrt((matrix**2).sum()) + 1e-7)
+    for step in range(steps):
+        a, b, c = coefficients_of(name, step)
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+def orthogonalised(port: Port, matrix: Array, name: str, steps: int, numerics: Numerics = Numerics.F64) -> Array:
+    return run(port, Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=steps)["orthogonal"]
+
+
+def with_singular_values(sigma: Array, rows: int, columns: int, seed: int) -> Array:
+    rng = generator(seed)
+    left, _ = np.linalg.qr(rng.standard_normal((rows, rows)))
+    right, _ = np.linalg.qr(rng.standard_normal((columns, columns)))
+    return np.asarray(left[:, : len(sigma)] * sigma @ right[:, : len(sigma)].T)
+
+
+@pytest.mark.spec("NS-1")
+def test_the_result_is_the_literal_iteration(port: Port) -> None:
+    for numerics in precisions(port):
+        for seed, shape in enumerate(SHAPES):
+            matrix = generator(seed).standard_normal(shape)
+            for name in ("quintic", "cubic", "polar_express"):
+                for steps in (0, 1, 2, 5, 10):
+                    result = run(port, Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=steps)
+                    expected = np.stack([iteration(m, name, steps) for m in result.inputs["matrix"]])
+                    result.assert_close("orthogonal", expected, factor=10.0)
+
+
+@pytest.mark.spec("NS-2")
+def test_a_tall_matrix_gives_the_transpose_of_the_wide_result(port: Port) -> None:
+    tall = generator(11).standard_normal((2, 9, 4))
+    for name in ("quintic", "cubic", "polar_express"):
+        wide = orthogonalised(port, np.swapaxes(tall, 1, 2), name, 5)
+        assert_close(orthogonalised(port, tall, name, 5), np.swapaxes(wide, 1, 2), 1e-12, "tall against wide")
+
+
+@pytest.mark.spec("NS-3")
+def test_singular_vectors_are_kept_and_singular_values_follow_the_scalar_iteration(port: Port) -> None:
+    for shape in ((6, 6), (4, 9), (9, 4)):
+        matrix = generator(sum(shape)).standard_normal(shape)
+        left, sigma, right = np.linalg.svd(matrix, full_matrices=False)
+        start = sigma / (np.sqrt((sigma**2).sum()) + 1e-7)
+        for name in ("quintic", "cubic", "polar_express"):
+            expected = left * scalar_iteration(start, name, 4) @ right
+            assert_close(orthogonalised(port, matrix[None], name, 4)[0], expected, 1e-10, f"{name} {shape}")
+
+
+@pytest.mark.spec("NS-4")
+def test_the_quintic_set_ends_in_its_band_and_not_at_one(port: Port) -> None:
+    sigma = np.array([0.95, 0.29, 0.1, 0.05, 0.02, 0.0101])
+    matrix = with_singular_values(sigma / np.sqrt((sigma**2).sum()), 6, 9, seed=3)
+    for steps in (5, 6, 10, 25):
+        values = np.linalg.svd(orthogonalised(port, matrix[None], "quintic", steps)[0], compute_uv=False)
+        assert values.min() >= 0.6818 - 1e-4, f"{steps} steps reach down to {values.min()}"
+        assert values.max() <= 1.1344 + 1e-4, f"{steps} steps reach up to {values.max()}"
+        assert np.abs(values - 1.0).max() > 0.02, f"{steps} steps settle at one"
+
+
+@pytest.mark.spec("NS-5")
+def test_the_cubic_and_polar_express_sets_converge_to_the_polar_factor(port: Port) -> None:
+    sigma = np.array([0.97, 0.2, 0.1, 0.03, 0.004, 0.0011])
+    matrix = with_singular_values(sigma / np.sqrt((sigma**2).sum()), 6, 8, seed=4)
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    for name, steps in (("cubic", 40), ("polar_express", 12)):
+        assert_close(orthogonalised(port, matrix[None], name, steps)[0], left @ right, 1e-10, name)
+    values = np.linalg.svd(orthogonalised(port, matrix[None], "polar_express", 5)[0], compute_uv=False)
+    assert np.abs(values - 1.0).max() <= 0.15, f"five steps leave singular values {values}"
+
+
+@pytest.mark.spec("NS-6")
+def test_zero_gives_zero_and_a_finite_gradient(port: Port) -> None:
+    zero = np.zeros((2, 3, 4))
+    for numerics in precisions(port):
+        for name in ("quintic", "cubic", "polar_express"):
+            assert not orthogonalised(port, zero, name, 5, numerics).any()
+    ones = {"orthogonal": np.ones_like(zero)}
+    given = {"matrix": zero}
+    result = run_with_gradients(port, Op.NEWTON_SCHULZ, Numerics.F64, given, ones, coefficients="quintic", steps=5)
+    assert np.isfinite(result["grad.matrix"]).all()
+
+
+@pytest.mark.spec("NS-7")
+def test_the_scale_of_the_input_does_not_matter(port: Port) -> None:
+    matrix = generator(5).standard_normal((2, 4, 6))
+    for numerics in precisions(port):
+        reference = orthogonalised(port, matrix, "quintic", 5, numerics)
+        for scale in (2.0**-10, 2.0**10, 1e20):
+            scaled = orthogonalised(port, scale * matrix, "quintic", 5, numerics)
+            assert_close(scaled, reference, 1e-3, f"scale {scale}")
+        tiny = orthogonalised(port, 1e-20 * matrix, "quintic", 0, numerics)
+        assert_close(tiny, 1e-13 * matrix, 1e-3, "scale 1e-20 before the first step")
+        assert np.isfinite(orthogonalised(port, 1e-20 * matrix, "quintic", 10, numerics)).all()
+
+
+@pytest.mark.spec("NS-8")
+def test_the_gradient_runs_through_every_step_and_the_norm(port: Port) -> None:
+    for name, shape in (("quintic", (1, 3, 4)), ("cubic", (1, 4, 3)), ("polar_express", (1, 3, 3))):
+        rng = generator(shape[1])
+        matrix, weight = rng.standard_normal(shape), rng.standard_normal(shape)
+
+        def loss(x: Array, name: str = name, weight: Array = weight) -> float:
+            return float((iteration(x[0], name, 3) * weight[0]).sum())
+
+        expected = {"matrix": central_difference(loss, matrix)}
+        given, cotangents = {"matrix": matrix}, {"orthogonal": weight}
+        assert_gradients(port, Op.NEWTON_SCHULZ, given, cotangents, expected, coefficients=name, steps=3)
+
+
+@pytest.mark.spec("NS-9")
+def test_each_matrix_of_a_batch_stands_alone(port: Port) -> None:
+    matrix = generator(6).standard_normal((3, 4, 5)) * np.array([1.0, 100.0, 0.01])[:, None, None]
+    assert_rows_independent(port, Op.NEWTON_SCHULZ, {"matrix": matrix}, coefficients="quintic", steps=5)
