@@ -49,12 +49,15 @@ def test_a_preset_written_as_toml_loads_as_the_same_configuration(name: str, tmp
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_keeps_the_comments_that_its_fields_have(name: str) -> None:
+def test_a_preset_has_the_order_and_the_comments_that_writing_gives(name: str) -> None:
+    def without_values(text: str) -> list[str]:
+        return [re.sub(r"= .*?\s+#", "= #", line) for line in text.strip().splitlines()]
+
     shipped = (Path(__file__).parent.parent / "atlas_ref" / "configs" / f"{name}.toml").read_text()
     header, _, body = shipped.partition("\n\n")
 
     assert all(line.startswith("# ") for line in header.splitlines())
-    assert body == to_toml(load_config(name))
+    assert without_values(body) == without_values(to_toml(load_config(name)))
 
 
 @pytest.mark.parametrize(("name", "millions"), [("shakespeare-10m", "10.4"), ("atlas-340m", "340.0")])
@@ -94,8 +97,8 @@ def test_any_number_survives_writing_and_reading_exactly(number: float, tmp_path
     assert load_config(str(path)).optim.learning_rate == number
 
 
-@pytest.mark.parametrize("name", [n for n in dotted_names(RunConfig) if not n.endswith((".recall", ".gates", ".gate"))])
-def test_each_missing_field_is_refused_by_name_and_file(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", dotted_names(RunConfig))
+def test_each_missing_field_is_refused_by_name_and_file(name: str) -> None:
     table = load_config("tiny").model_dump()
     section = table
     *sections, last = name.split(".")

@@ -1,6 +1,6 @@
 """What a source of data gives: a batch is a function of the seed and the step, so a run can go on from any step."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -22,6 +22,7 @@ class Batch(NamedTuple):
     """True where a token starts a document: memory from before it must not reach it."""
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     """Batches by number, with no iterator and no hidden state."""
 

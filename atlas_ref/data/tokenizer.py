@@ -12,7 +12,7 @@ import codecs
 import importlib.util
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from atlas_ref.data.vocabulary import BYTE_SEPARATOR, BYTE_VALUES, BYTE_VOCABULARY
 from atlas_ref.errors import UserError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What the streams and the generator need of a tokenizer."""
 
