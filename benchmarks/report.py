@@ -1,0 +1,41 @@
+"""How results are shown and kept: a table on the terminal, JSON under runs/benchmarks, and what machine it was."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path("runs/benchmarks")
+LOG_WIDTH = 120
+
+
+def machine(threads: int) -> dict[str, str | int | None]:
+    """Return what a reader must know to compare numbers."""
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
+
+
+def print_table(table: Table) -> None:
+    """Print a table, at a width that holds it where the output is not a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
+    console.print(table)
+
+
+def write_results(name: str, results: object) -> Path:
+    """Write `results` as JSON under runs/benchmarks and return the path."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    return path
