@@ -162,6 +162,9 @@ def _check_outputs(
     if gradients:
         wanted += [f"grad.{tensor.name}" for tensor in row.inputs if tensor.role != "index"]
     assert set(outputs) == set(wanted), f"{op}: returned {sorted(outputs)}, expected {sorted(wanted)}"
+    for name in (name for name in outputs if name.startswith("grad.")):
+        shape = given[name.removeprefix("grad.")].shape
+        assert outputs[name].shape == shape, f"{op}: '{name}' has shape {outputs[name].shape}, expected {shape}"
     lengths = {key: value for key, value in config.items() if isinstance(value, int)}
     for tensor in row.inputs:
         _check_axes(op, tensor, given[tensor.name], lengths)

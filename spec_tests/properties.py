@@ -38,7 +38,7 @@ def replaced(value: Array, role: str, seed: int) -> Array:
 def run_in_pieces(
     port: Port, op: Op, numerics: Numerics, inputs: Inputs, pieces: Sequence[slice], /, **config: Scalar
 ) -> dict[str, Array]:
-    """Run consecutive pieces of a sequence, handing the state on; return outputs joined over time and the last state."""
+    """Run consecutive pieces of a sequence, handing the state on; return outputs joined over time and last state."""
     row = OPERATIONS[op]
     state: dict[str, Array] = {}
     results: list[Result] = []
@@ -78,7 +78,7 @@ def assert_causal(port: Port, op: Op, inputs: Inputs, times: Iterable[int], /, *
 
 
 def assert_rows_independent(port: Port, op: Op, inputs: Inputs, /, **config: Scalar) -> None:
-    """Assert that permuting rows permutes every output, and that other rows' tokens, positions and state never count."""
+    """Assert that permuting rows permutes every output, and that nothing of another row counts."""
     row = OPERATIONS[op]
     names = _by_row(row.inputs)
     whole = run(port, op, Numerics.F64, inputs, **config)

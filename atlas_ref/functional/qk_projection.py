@@ -105,7 +105,7 @@ def qk_project(
     *starts, end = _carries(blocks, carry)
     start = torch.stack(starts, dim=1)
     same = blocks.same.to(dtype)
-    projected = torch.where(blocks.older, blocks.queries @ start, 0.0)
+    projected = torch.where(blocks.older, blocks.queries @ start.mT, 0.0)
     projected = projected + (blocks.queries @ blocks.keys.mT * same) @ blocks.keys
     squared = _squared_norms(blocks, start, blocks.keys @ blocks.keys.mT * same)
     # One under the root where Pi is zero: the root of zero has no finite gradient.

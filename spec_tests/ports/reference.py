@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,7 +154,7 @@ def _arrays(tensors: Tensors, numerics: Numerics) -> dict[str, Array]:
 
 def _floats(tensor: Tensor, numerics: Numerics) -> Array:
     array: Array = tensor.detach().to(torch.float64 if numerics is Numerics.F64 else torch.float32).numpy()
-    return np.ascontiguousarray(array)
+    return array
 
 
 def _with_gradients(function: Callable[[Tensors], Tensors], inputs: Tensors, cotangents: Tensors) -> Tensors:

@@ -1,0 +1,149 @@
+"""docs/spec/attention.md, against a loop over queries that lists the keys in sight."""
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close, precisions, run
+from spec_tests.inputs import central_difference, generator, positions, splits
+from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import (
+    EXACT,
+    Inputs,
+    assert_any_split_agrees,
+    assert_causal,
+    assert_gradients,
+    assert_rows_independent,
+)
+
+OP = Op.SLIDING_WINDOW_ATTENTION
+HEADS, DIM = 2, 4
+
+
+def case(batch: int, time: int, window: int, tokens: int, seed: int) -> dict[str, Array]:
+    rng = generator(seed)
+    shapes = {
+        **dict.fromkeys(("queries", "keys", "values"), (batch, time, HEADS, DIM)),
+        **dict.fromkeys(("persistent_keys", "persistent_values"), (tokens, HEADS, DIM)),
+        **dict.fromkeys(("cache_keys", "cache_values"), (batch, window - 1, HEADS, DIM)),
+    }
+    drawn = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    # Sharp scores, so that a key too many or too few shows.
+    return drawn | {"queries": 2.0 * drawn["queries"], "position": positions(batch, time, seed)}
+
+
+def literal(inputs: Inputs, window: int) -> dict[str, Array]:
+    keys = np.concatenate([inputs["cache_keys"], inputs["keys"]], axis=1)
+    values = np.concatenate([inputs["cache_values"], inputs["values"]], axis=1)
+    output = np.zeros_like(inputs["queries"])
+    for row, t, head in np.ndindex(output.shape[:3]):
+        newest = window - 1 + t
+        oldest = newest - min(window - 1, int(inputs["position"][row, t]))
+        seen_keys = np.concatenate([inputs["persistent_keys"][:, head], keys[row, oldest : newest + 1, head]])
+        seen_values = np.concatenate([inputs["persistent_values"][:, head], values[row, oldest : newest + 1, head]])
+        scores = seen_keys @ inputs["queries"][row, t, head] / np.sqrt(DIM)
+        weights = np.exp(scores - scores.max())
+        output[row, t, head] = weights @ seen_values / weights.sum()
+    last = slice(keys.shape[1] - (window - 1), None)
+    return {"output": output, "cache_keys": keys[:, last], "cache_values": values[:, last]}
+
+
+def attended(port: Port, inputs: Inputs, window: int) -> Array:
+    return run(port, OP, Numerics.F64, inputs, window=window)["output"]
+
+
+@pytest.mark.spec("ATT-1")
+def test_the_output_is_the_literal_softmax_over_the_keys_in_sight(port: Port) -> None:
+    for numerics in precisions(port):
+        for time in (0, 1, 7, 30):
+            for window, tokens in ((1, 0), (1, 2), (4, 3), (7, 0), (16, 1)):
+                inputs = case(2, time, window, tokens, seed=time + window)
+                result = run(port, OP, numerics, inputs, window=window)
+                expected = literal(result.inputs, window)
+                result.assert_close("output", expected["output"])
+                for name in ("cache_keys", "cache_values"):
+                    # A port may keep the cache in its own precision: the values went through it anyway.
+                    tolerance = 2.0**-8 if numerics is Numerics.BF16_IO else result.tolerance(name)
+                    assert_close(result[name], expected[name], tolerance, name)
+
+
+@pytest.mark.spec("ATT-2")
+def test_the_window_holds_the_token_itself_and_the_ones_before_it_exactly(port: Port) -> None:
+    window, t = 5, 11
+    inputs = case(1, 16, window, 2, seed=1) | {"position": np.arange(100, 116)[None]}
+    before = attended(port, inputs, window)[:, t]
+    for age in range(window + 3):
+        changed = {**inputs, "keys": inputs["keys"].copy(), "values": inputs["values"].copy()}
+        changed["keys"][:, t - age] += 1.0
+        changed["values"][:, t - age] -= 2.0
+        after = attended(port, changed, window)[:, t]
+        if age < window:
+            assert not np.allclose(after, before, atol=1e-6), f"a token of age {age} is out of sight"
+        else:
+            assert_close(after, before, EXACT, f"a token of age {age} changed")
+
+
+@pytest.mark.spec("ATT-3")
+def test_tokens_of_another_document_are_out_of_sight(port: Port) -> None:
+    window = 6
+    inputs = case(2, 8, window, 1, seed=2) | {
+        "position": np.array([[0, 1, 2, 3, 0, 1, 2, 3], [2, 3, 4, 5, 6, 7, 8, 9]])
+    }
+    foreign = {name: value.copy() for name, value in inputs.items()}
+    for name in ("keys", "values"):
+        foreign[name][0, :4] += 3.0
+        foreign[f"cache_{name}"][0] += 3.0
+        # The first token of row 1 is the third of its document: the two newest cached tokens belong to it, the others
+        # do not.
+        foreign[f"cache_{name}"][1, :-2] += 3.0
+    before, after = attended(port, inputs, window), attended(port, foreign, window)
+    assert_close(after[0, 4:], before[0, 4:], EXACT, "second document")
+    assert_close(after[1], before[1], EXACT, "row that began before the call")
+    own = {**inputs, "cache_values": inputs["cache_values"].copy()}
+    own["cache_values"][1, -2:] += 3.0
+    assert not np.allclose(attended(port, own, window)[1, 0], before[1, 0]), "cached tokens of the document are ignored"
+
+
+@pytest.mark.spec("ATT-4")
+def test_every_query_sees_every_persistent_token(port: Port) -> None:
+    inputs = case(2, 9, 4, 3, seed=3)
+    before = attended(port, inputs, 4)
+    for token in range(3):
+        changed = {**inputs, "persistent_values": inputs["persistent_values"].copy()}
+        changed["persistent_values"][token] += 10.0
+        moved = np.abs(attended(port, changed, 4) - before).min()
+        assert moved > 1e-9, f"some query does not see persistent token {token}"
+
+
+@pytest.mark.spec("ATT-5")
+def test_any_split_into_calls_gives_the_same_outputs_and_caches(port: Port) -> None:
+    for numerics in precisions(port, Numerics.F64, Numerics.F32):
+        for time, window in ((1, 4), (7, 4), (30, 8), (9, 20), (9, 1)):
+            inputs = case(2, time, window, 2, seed=time)
+            assert_any_split_agrees(port, OP, numerics, inputs, splits(time, time), window=window)
+        one_at_a_time = [slice(t, t + 1) for t in range(9)]
+        assert_any_split_agrees(port, OP, numerics, case(2, 9, 4, 1, seed=5), [one_at_a_time], window=4)
+
+
+@pytest.mark.spec("ATT-6")
+def test_outputs_depend_on_their_own_token_and_not_on_later_ones(port: Port) -> None:
+    assert_causal(port, OP, case(2, 12, 5, 2, seed=6), (0, 1, 5, 11), window=5)
+
+
+@pytest.mark.spec("ATT-7")
+def test_rows_are_independent(port: Port) -> None:
+    assert_rows_independent(port, OP, case(3, 11, 4, 2, seed=7), window=4)
+
+
+@pytest.mark.spec("ATT-8")
+def test_the_gradients_are_those_of_the_softmax(port: Port) -> None:
+    window = 3
+    inputs = case(1, 5, window, 1, seed=8) | {"position": np.array([[1, 2, 3, 0, 1]])}
+    weight = generator(9).standard_normal(inputs["queries"].shape)
+    expected = {}
+    for name in (name for name in inputs if name != "position"):
+
+        def loss(value: Array, name: str = name) -> float:
+            return float((literal({**inputs, name: value}, window)["output"] * weight).sum())
+
+        expected[name] = central_difference(loss, inputs[name])
+    assert_gradients(port, OP, inputs, {"output": weight}, expected, window=window)

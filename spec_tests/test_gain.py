@@ -1,0 +1,52 @@
+"""docs/spec/gain.md, against AdamW written out in float64."""
+
+from typing import Final
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import precisions, run
+from spec_tests.inputs import generator
+from spec_tests.port import Array, Numerics, Op, Port, Scalar
+
+ADAMW: Final[dict[str, Scalar]] = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.01}
+START = np.log(np.array([5.0, 1.0, 0.3, 2.0]))
+
+
+def trajectory(log_gain: Array, gradients: Array, learning_rate: float) -> Array:
+    """Return exp(log_gain) after each AdamW step (arXiv 1711.05101, Algorithm 2)."""
+    value = log_gain.astype(np.float64)
+    mean, square = np.zeros_like(value), np.zeros_like(value)
+    gains = []
+    for n, gradient in enumerate(gradients, start=1):
+        value = value * (1 - learning_rate * 0.01)
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.95 * square + 0.05 * gradient**2
+        value = value - learning_rate * (mean / (1 - 0.9**n)) / (np.sqrt(square / (1 - 0.95**n)) + 1e-8)
+        gains.append(np.exp(value))
+    return np.stack(gains)
+
+
+def gains(port: Port, gradients: Array, learning_rate: float, numerics: Numerics) -> Array:
+    inputs = {"log_gain": START, "gradient": gradients}
+    return run(port, Op.OPTIMIZER_STEP, numerics, inputs, learning_rate=learning_rate, **ADAMW)["gain"]
+
+
+@pytest.mark.spec("GAIN-1")
+def test_the_effective_gain_follows_the_float64_trajectory_within_one_percent(port: Port) -> None:
+    # Mostly one-signed: a gain that should travel far, with noise.
+    gradients = 1.0 + 0.5 * generator(1).standard_normal((400, len(START)))
+    for numerics in precisions(port):
+        for learning_rate in (1e-4, 1e-3):
+            expected = trajectory(START, gradients, learning_rate)
+            assert np.abs(expected[-1] / expected[0] - 1.0).min() > 0.03
+            error = np.abs(gains(port, gradients, learning_rate, numerics) / expected - 1.0)
+            assert error.max() <= 0.01, f"lr {learning_rate} in {numerics}: off by {error.max():.1%}"
+
+
+@pytest.mark.spec("GAIN-2")
+def test_a_small_step_moves_the_gain(port: Port) -> None:
+    for numerics in precisions(port):
+        moved = gains(port, np.ones((2, len(START))), 1e-4, numerics)
+        assert (moved[0] < np.exp(START)).all(), f"the first step is lost in {numerics}"
+        assert (moved[1] < moved[0]).all(), f"the second step is lost in {numerics}"

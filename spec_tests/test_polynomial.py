@@ -1,0 +1,134 @@
+"""docs/spec/features.md, against sums over monomials and closed-form kernels."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import combinations_with_replacement
+from math import comb
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close, precisions, run
+from spec_tests.inputs import central_difference, generator, unit
+from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import assert_gradients, assert_rows_independent
+
+# Neither 1/i! nor monotonic, so that a coefficient in the wrong place shows.
+COEFFICIENTS = np.array([0.7, 1.9, 0.4, 2.3])
+Kernel = Callable[[Array, Array, Array], Array]
+BASES = ("monomial_weighted", "kronecker", "monomial", "elementwise")
+
+
+def features(port: Port, x: Array, degree: int, basis: str, numerics: Numerics = Numerics.F64) -> Array:
+    inputs = {"x": x, "coefficients": COEFFICIENTS[:degree]}
+    return run(port, Op.POLYNOMIAL_FEATURES, numerics, inputs, basis=basis)["features"]
+
+
+def dot_product_kernel(left: Array, right: Array, coefficients: Array) -> Array:
+    product = left @ right.T
+    return np.asarray(sum(a * product**i for i, a in enumerate(coefficients, start=1)))
+
+
+def monomial_kernel(left: Array, right: Array, coefficients: Array) -> Array:
+    total = np.zeros((len(left), len(right)))
+    for i, a in enumerate(coefficients, start=1):
+        for beta in combinations_with_replacement(range(left.shape[1]), i):
+            total += a * np.outer(left[:, beta].prod(-1), right[:, beta].prod(-1))
+    return total
+
+
+def assert_kernel(port: Port, basis: str, seed: int) -> None:
+    """Compare the Gram matrix of the features, in which the order of features does not show, with the closed form."""
+    kernel = monomial_kernel if basis == "monomial" else dot_product_kernel
+    for numerics in precisions(port):
+        for dim, degree in ((1, 4), (3, 4), (6, 2), (5, 3), (4, 1)):
+            x = unit(generator(seed + dim).standard_normal((7, dim))) * np.linspace(0.5, 1.5, 7)[:, None]
+            inputs = {"x": x, "coefficients": COEFFICIENTS[:degree]}
+            result = run(port, Op.POLYNOMIAL_FEATURES, numerics, inputs, basis=basis)
+            given = result.inputs["x"]
+            expected = kernel(given, given, COEFFICIENTS[:degree])
+            lifted = result["features"]
+            assert_close(lifted @ lifted.T, expected, result.tolerance("features"), f"{basis} d={dim} p={degree}")
+
+
+@pytest.mark.spec("FEAT-1")
+def test_the_number_of_features_is_that_of_the_basis(port: Port) -> None:
+    for dim, degree in ((1, 1), (1, 4), (3, 3), (6, 2), (16, 2)):
+        x = generator(dim).standard_normal((2, dim))
+        for basis in BASES:
+            expected = {"kronecker": sum(dim**i for i in range(1, degree + 1)), "elementwise": dim}.get(
+                basis, comb(dim + degree, degree) - 1
+            )
+            assert features(port, x, degree, basis).shape == (2, expected), f"{basis} d={dim} p={degree}"
+
+
+@pytest.mark.spec("FEAT-2")
+def test_weighted_monomials_give_the_dot_product_kernel_with_its_coefficients(port: Port) -> None:
+    assert_kernel(port, "monomial_weighted", seed=10)
+
+
+@pytest.mark.spec("FEAT-3")
+def test_tensor_powers_give_the_dot_product_kernel_with_its_coefficients(port: Port) -> None:
+    assert_kernel(port, "kronecker", seed=20)
+
+
+@pytest.mark.spec("FEAT-4")
+def test_plain_monomials_give_the_sum_over_monomials(port: Port) -> None:
+    assert_kernel(port, "monomial", seed=30)
+
+
+@pytest.mark.spec("FEAT-5")
+def test_elementwise_features_are_the_polynomial_of_each_entry(port: Port) -> None:
+    x = generator(40).standard_normal((5, 6))
+    for numerics in precisions(port):
+        for degree in (1, 2, 4):
+            inputs = {"x": x, "coefficients": COEFFICIENTS[:degree]}
+            result = run(port, Op.POLYNOMIAL_FEATURES, numerics, inputs, basis="elementwise")
+            given = result.inputs["x"]
+            terms = sum(a * given**i for i, a in enumerate(COEFFICIENTS[:degree], start=1))
+            result.assert_close("features", 1.0 + terms)
+
+
+@pytest.mark.spec("FEAT-6")
+def test_there_is_no_constant_feature(port: Port) -> None:
+    for basis in ("monomial_weighted", "kronecker", "monomial"):
+        assert not features(port, np.zeros((2, 4)), 3, basis).any(), basis
+
+
+@pytest.mark.spec("FEAT-7")
+def test_features_of_unit_vectors_have_the_rank_of_polynomials_on_the_sphere(port: Port) -> None:
+    for dim, degree in ((8, 1), (8, 2), (5, 3)):
+        constant = comb(dim + degree - 2, degree - 2) if degree > 1 else 1
+        expected = comb(dim + degree, degree) - constant
+        x = unit(generator(50 + degree).standard_normal((expected + 20, dim)))
+        rank = np.linalg.matrix_rank(features(port, x, degree, "monomial_weighted"), tol=1e-9)
+        assert rank == expected, f"d={dim} p={degree}: rank {rank}, expected {expected}"
+
+
+@pytest.mark.spec("FEAT-8")
+def test_the_gradients_with_respect_to_vectors_and_coefficients_are_those_of_the_kernel(port: Port) -> None:
+    x = generator(60).standard_normal((3, 4))
+    coefficients = COEFFICIENTS[:3]
+    for basis, kernel in (("monomial_weighted", dot_product_kernel), ("monomial", monomial_kernel)):
+        # The loss sum_ab w_ab f(x_a).f(x_b) depends on the features through inner products only; its cotangent is 2 w
+        # f.
+        weight = generator(61).standard_normal((3, 3))
+        weight = weight + weight.T
+
+        def loss(x: Array, a: Array, kernel: Kernel = kernel, weight: Array = weight) -> float:
+            return float((weight * kernel(x, x, a)).sum())
+
+        expected = {
+            "x": central_difference(partial(loss, a=coefficients), x),
+            "coefficients": central_difference(partial(loss, x), coefficients),
+        }
+        cotangents = {"features": 2.0 * weight @ features(port, x, 3, basis)}
+        inputs = {"x": x, "coefficients": coefficients}
+        assert_gradients(port, Op.POLYNOMIAL_FEATURES, inputs, cotangents, expected, basis=basis)
+
+
+@pytest.mark.spec("FEAT-9")
+def test_each_vector_of_a_batch_stands_alone(port: Port) -> None:
+    inputs = {"x": generator(70).standard_normal((4, 5)), "coefficients": COEFFICIENTS[:2]}
+    for basis in BASES:
+        assert_rows_independent(port, Op.POLYNOMIAL_FEATURES, inputs, basis=basis)

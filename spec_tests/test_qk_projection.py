@@ -1,0 +1,162 @@
+"""docs/spec/projection.md, against a loop that forms the matrix Pi at every token."""
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close, precisions, run, run_with_gradients
+from spec_tests.inputs import central_difference, generator, positions, splits
+from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import (
+    EXACT,
+    Inputs,
+    assert_any_split_agrees,
+    assert_causal,
+    assert_gradients,
+    assert_rows_independent,
+)
+
+OP = Op.QK_PROJECTION
+HEADS, DIM = 2, 5
+
+
+def case(batch: int, time: int, seed: int, reset_rate: float = 0.08) -> dict[str, Array]:
+    rng = generator(seed)
+    root = rng.standard_normal((batch, HEADS, DIM, DIM))
+    return {
+        "queries": rng.standard_normal((batch, time, HEADS, DIM)),
+        "keys": rng.standard_normal((batch, time, HEADS, DIM)),
+        "carry": root @ np.swapaxes(root, -1, -2),
+        "position": positions(batch, time, seed, reset_rate=reset_rate),
+    }
+
+
+def literal(inputs: Inputs) -> dict[str, Array]:
+    carry = inputs["carry"].copy()
+    projected = np.zeros_like(inputs["queries"])
+    frobenius = np.zeros(projected.shape[:3])
+    for row, t, head in np.ndindex(frobenius.shape):
+        if inputs["position"][row, t] == 0:
+            carry[row, head] = 0.0
+        key = inputs["keys"][row, t, head]
+        if key.any():
+            carry[row, head] += np.outer(key, key) / (key @ key)
+        projected[row, t, head] = carry[row, head] @ inputs["queries"][row, t, head]
+        frobenius[row, t, head] = np.sqrt((carry[row, head] ** 2).sum())
+    return {"projected": projected, "carry": carry, "frobenius": frobenius}
+
+
+def assert_literal(port: Port, output: str) -> None:
+    for numerics in precisions(port):
+        for time in (1, 7, 64, 65, 150):
+            result = run(port, OP, numerics, case(2, time, seed=time))
+            result.assert_close(output, literal(result.inputs)[output])
+
+
+@pytest.mark.spec("QK-1")
+def test_the_projected_query_is_pi_of_its_own_token_times_the_query(port: Port) -> None:
+    assert_literal(port, "projected")
+
+
+@pytest.mark.spec("QK-2")
+def test_the_norm_is_that_of_pi_at_every_token(port: Port) -> None:
+    assert_literal(port, "frobenius")
+
+
+@pytest.mark.spec("QK-3")
+def test_a_new_document_starts_from_zero(port: Port) -> None:
+    inputs = case(2, 70, seed=1)
+    inputs["position"] = np.stack([np.r_[0:66, 0:4], np.r_[9:12, 0:67]])
+    foreign = {name: value.copy() for name, value in inputs.items()}
+    foreign["carry"] += 5.0
+    foreign["keys"][0, :66] = generator(2).standard_normal((66, HEADS, DIM))
+    foreign["keys"][1, :3] = generator(3).standard_normal((3, HEADS, DIM))
+    before, after = run(port, OP, Numerics.F64, inputs), run(port, OP, Numerics.F64, foreign)
+    for name in ("projected", "frobenius"):
+        assert_close(after[name][0, 66:], before[name][0, 66:], EXACT, f"{name} of the last document of row 0")
+        assert_close(after[name][1, 3:], before[name][1, 3:], EXACT, f"{name} of the last document of row 1")
+        assert not np.allclose(after[name][1, :3], before[name][1, :3]), f"{name} of an open document ignores the carry"
+    assert_close(after["carry"], before["carry"], EXACT, "carry")
+
+
+@pytest.mark.spec("QK-4")
+def test_any_split_into_calls_gives_the_same_results(port: Port) -> None:
+    for numerics in precisions(port, Numerics.F64, Numerics.F32):
+        for time in (1, 7, 64, 130):
+            inputs = case(2, time, seed=time, reset_rate=0.02)
+            assert_any_split_agrees(port, OP, numerics, inputs, splits(time, time))
+    empty = case(2, 0, seed=4)
+    assert_close(run(port, OP, Numerics.F64, empty)["carry"], empty["carry"], EXACT, "carry after an empty call")
+
+
+@pytest.mark.spec("QK-5")
+def test_a_token_uses_the_keys_up_to_itself_and_no_later_ones(port: Port) -> None:
+    assert_causal(port, OP, case(2, 80, seed=5, reset_rate=0.03), (0, 1, 30, 63, 64, 79))
+
+
+@pytest.mark.spec("QK-6")
+def test_rows_are_independent(port: Port) -> None:
+    assert_rows_independent(port, OP, case(3, 20, seed=6))
+
+
+@pytest.mark.spec("QK-7")
+def test_only_the_direction_of_a_key_counts_and_a_zero_key_adds_nothing(port: Port) -> None:
+    inputs = case(2, 12, seed=7)
+    scales = 10.0 ** generator(8).integers(-18, 19, size=(2, 12, 1, 1))
+    for numerics in precisions(port):
+        plain = run(port, OP, numerics, inputs)
+        scaled = run(port, OP, numerics, {**inputs, "keys": scales * inputs["keys"]})
+        for name in plain.outputs:
+            # Scaling by a power of ten rounds a bfloat16 key to another direction.
+            assert_close(scaled[name], plain[name], 2e-2 if numerics is Numerics.BF16_IO else 1e-4, f"scaled {name}")
+    silent = {**inputs, "keys": np.where(np.arange(12)[None, :, None, None] % 3 == 0, 0.0, inputs["keys"])}
+    result = run(port, OP, Numerics.F64, silent)
+    for name, expected in literal(silent).items():
+        result.assert_close(name, expected)
+
+
+@pytest.mark.spec("QK-8")
+def test_orthonormal_keys_make_a_projector(port: Port) -> None:
+    basis, _ = np.linalg.qr(generator(9).standard_normal((DIM, DIM)))
+    keys = np.broadcast_to(3.0 * basis.T[None, :4, None], (1, 4, HEADS, DIM))
+    inputs = case(1, 4, seed=10) | {"keys": keys, "position": np.arange(4)[None]}
+    result = run(port, OP, Numerics.F64, inputs)
+    span = basis[:, :4] @ basis[:, :4].T
+    assert_close(result["carry"][0, 0], span, 1e-12, "Pi")
+    assert_close(result["projected"][0, 3], inputs["queries"][0, 3] @ span, 1e-12, "projected query")
+    assert_close(result["frobenius"][0, :, 1], np.sqrt([1.0, 2.0, 3.0, 4.0]), 1e-12, "norm")
+
+
+@pytest.mark.spec("QK-9")
+def test_the_gradients_are_those_of_the_sums_and_finite_for_zero_keys(port: Port) -> None:
+    inputs = case(1, 6, seed=11) | {"position": np.array([[3, 4, 5, 0, 1, 2]])}
+    rng = generator(12)
+    weights = {name: rng.standard_normal(value.shape) for name, value in literal(inputs).items()}
+
+    def gradient(name: str) -> Array:
+        def loss(value: Array) -> float:
+            outputs = literal({**inputs, name: value})
+            return float(sum((outputs[key] * weight).sum() for key, weight in weights.items()))
+
+        return central_difference(loss, inputs[name])
+
+    assert_gradients(port, OP, inputs, weights, {name: gradient(name) for name in ("queries", "keys", "carry")})
+    zero = {**inputs, "keys": 0.0 * inputs["keys"], "carry": 0.0 * inputs["carry"]}
+    result = run_with_gradients(port, OP, Numerics.F64, zero, weights)
+    assert all(np.isfinite(result[f"grad.{name}"]).all() for name in ("queries", "keys", "carry"))
+
+
+@pytest.mark.spec("QK-10")
+def test_the_gate_is_the_bounded_projected_query(port: Port) -> None:
+    rng = generator(13)
+    inputs = {
+        "projected": 2.0 * rng.standard_normal((2, 7, HEADS, DIM)),
+        "frobenius": rng.uniform(0.5, 4.0, (2, 7, HEADS)),
+        "log_gain": rng.uniform(-1.0, 2.0, (HEADS, DIM)),
+        "scale": rng.uniform(0.5, 2.0, (HEADS, DIM)),
+    }
+    inputs["frobenius"][0, 0], inputs["projected"][0, 0] = 0.0, 1e-8
+    for numerics in precisions(port):
+        result = run(port, Op.QK_GATE, numerics, inputs)
+        projected, frobenius, log_gain, scale = (result.inputs[name] for name in inputs)
+        aligned = projected / (frobenius[..., None] + 1e-7)
+        result.assert_close("gated", np.tanh(np.exp(log_gain) * aligned) * scale)
