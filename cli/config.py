@@ -29,16 +29,15 @@ def list_presets() -> None:
     from atlas_ref.config import load_config, preset_names
     from atlas_ref.training.run import count_parameters
 
-    table = Table("preset", "parameters", "layers", "width", "heads", "window", "memory", "data", "steps")
+    table = Table("preset", "parameters", "layers", "width", "heads", "memory", "steps", box=None, pad_edge=False)
     for name in preset_names():
         config = load_config(name)
         model = config.model
         table.add_row(
             name,
             f"{count_parameters(model) / 1e6:.1f} M",
-            *(str(value) for value in (model.n_layers, model.d_model, model.n_heads, model.attention.window)),
+            *(str(value) for value in (model.n_layers, model.d_model, model.n_heads)),
             f"{model.memory.rule} {model.memory.architecture}",
-            config.data.source,
             str(config.train.max_steps),
         )
     Console().print(table)

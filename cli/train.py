@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NOT_FINITE_EXIT_CODE = 4
 DEFAULT_CONFIG = "tiny"
+MOST_STEPS = 10**9
 
 
 class Plan(NamedTuple):
@@ -49,7 +50,6 @@ def train(
     """Train a model; Ctrl-C saves a checkpoint and leaves with exit code 130."""
     with StopRequest() as stop:
         named = {
-            "train.max_steps": max_steps,
             "train.seed": seed,
             "train.device": device,
             "train.threads": threads,
@@ -59,13 +59,14 @@ def train(
             "model.disable_memory": disable_memory or None,
         }
         chosen = [f"{name}={json.dumps(value)}" for name, value in named.items() if value is not None]
-        plan = make_plan(config, [*chosen, *(overrides or ())], out, resume)
+        plan = make_plan(config, [*(overrides or ()), *chosen], max_steps, out, resume)
         run(plan, stop, over_unsaved=resume == "auto")
 
 
-def make_plan(config: str | None, overrides: list[str], out: Path | None, resume: str | None) -> Plan:
+def make_plan(
+    config: str | None, overrides: list[str], max_steps: int | None, out: Path | None, resume: str | None
+) -> Plan:
     """Return what the options ask for; raise UserError when it does not exist."""
-    from atlas_ref.config import load_config
     from atlas_ref.training.checkpoint import find_checkpoint
     from atlas_ref.training.run_directory import RunDirectory
 
@@ -74,8 +75,8 @@ def make_plan(config: str | None, overrides: list[str], out: Path | None, resume
         directory = out or checkpoint.run_directory
         if directory is None:
             raise UserError(f"{checkpoint.path}: is not inside a run directory; name one to go on in with --out.")
-        return Plan(resumed_config(checkpoint, config, overrides), directory, checkpoint)
-    loaded = load_config(config or DEFAULT_CONFIG, overrides)
+        return Plan(resumed_config(checkpoint, config, overrides, max_steps), directory, checkpoint)
+    loaded = fresh_config(config or DEFAULT_CONFIG, overrides, max_steps)
     used, free = default_directories(f"{Path(config or DEFAULT_CONFIG).stem}-{loaded.train.seed}")
     if resume is None:
         return Plan(loaded, out or free, None)
@@ -84,13 +85,31 @@ def make_plan(config: str | None, overrides: list[str], out: Path | None, resume
     if newest is None:
         typer.echo(f"{directory} holds no checkpoint: starting from the beginning")
         return Plan(loaded, directory, None)
-    return Plan(resumed_config(newest, config, overrides), directory, newest)
+    return Plan(resumed_config(newest, config, overrides, max_steps), directory, newest)
 
 
-def resumed_config(checkpoint: "Checkpoint", config: str | None, overrides: list[str]) -> "RunConfig":
+def fresh_config(name: str, overrides: list[str], max_steps: int | None) -> "RunConfig":
+    """Return the config of a new run; a run shorter than its warm-up is all warm-up, which is said."""
+    from atlas_ref.config import load_config
+
+    if max_steps is None:
+        return load_config(name, overrides)
+    warmup = load_config(name, [*overrides, f"train.max_steps={MOST_STEPS}"]).optim.warmup_steps
+    steps = [f"train.max_steps={max_steps}"]
+    if warmup > max_steps:
+        typer.echo(f"optim.warmup_steps is lowered from {warmup} to {max_steps}, the number of steps")
+        steps.append(f"optim.warmup_steps={max_steps}")
+    return load_config(name, [*overrides, *steps])
+
+
+def resumed_config(
+    checkpoint: "Checkpoint", config: str | None, overrides: list[str], max_steps: int | None
+) -> "RunConfig":
     """Return the config that was asked for, which is that of the checkpoint where nothing else was said."""
     from atlas_ref.config import load_config, parse_config
 
+    if max_steps is not None:
+        overrides = [*overrides, f"train.max_steps={max_steps}"]
     if config is not None:
         return load_config(config, overrides)
     return parse_config(checkpoint.config.model_dump(), str(checkpoint.path), overrides)

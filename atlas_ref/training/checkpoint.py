@@ -58,16 +58,16 @@ class Checkpoint:
         file = self.path / name
         record = self.files[name]
         if not file.is_file():
-            raise UserError(f"{file} is missing from its checkpoint")
+            raise UserError(f"{file}: is missing from its checkpoint.")
         size = file.stat().st_size
         if size != record["bytes"]:
-            raise UserError(f"{file} is damaged: it has {size:,} bytes where {record['bytes']:,} were saved")
+            raise UserError(f"{file}: is damaged (it has {size:,} bytes where {record['bytes']:,} were saved).")
         if _sha256(file) != record["sha256"]:
-            raise UserError(f"{file} is damaged: its SHA-256 is not the one in {META}")
+            raise UserError(f"{file}: is damaged (its SHA-256 is not the one in {META}).")
         try:
             return load_file(file)
         except SafetensorError as error:
-            raise UserError(f"{file} is not a safetensors file: {error}") from error
+            raise UserError(f"{file}: is not a safetensors file ({error}).") from error
 
 
 def checkpoint_name(step: int) -> str:
@@ -110,10 +110,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
     file = path / META
     meta = read_json(file)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise UserError(f"{file} does not describe a checkpoint of the format {FORMAT}")
+        raise UserError(f"{file}: does not describe a checkpoint of the format {FORMAT}.")
     stored = meta.pop("sha256", None)
     if stored != _digest(meta):
-        raise UserError(f"{file} is damaged: its contents do not match its own SHA-256")
+        raise UserError(f"{file}: is damaged (its contents do not match its own SHA-256).")
     config = parse_config(meta["config"], str(file))
     return Checkpoint(path, meta["step"], config, meta["tokenizer"], meta["data_digest"], meta["files"])
 
@@ -133,12 +133,12 @@ def find_checkpoint(path: Path) -> Checkpoint:
     if path.is_file() and path.name == "latest":
         path = path.with_name(path.read_text(encoding="utf-8").strip())
     if not path.is_dir():
-        raise UserError(f"{path} is neither a run directory nor a checkpoint")
+        raise UserError(f"{path}: is neither a run directory nor a checkpoint.")
     if STEP_NAME.fullmatch(path.name) or (path / META).exists():
         return open_checkpoint(path)
     steps = saved_steps(path / "checkpoints")
     if not steps:
-        raise UserError(f"{path} holds no checkpoint: expected {path / 'checkpoints' / 'step-*'}")
+        raise UserError(f"{path}: holds no checkpoint (checkpoints/step-* is expected).")
     return open_checkpoint(steps[max(steps)])
 
 

@@ -31,11 +31,11 @@ def generate(
     give equal tokens. Raises UserError for an empty prompt, a negative temperature or a `top_k` below 1.
     """
     if not prompt:
-        raise UserError("the prompt is empty; give at least one token to continue from")
+        raise UserError("the prompt is empty; it must hold at least one token.")
     if not temperature >= 0.0:
-        raise UserError(f"the temperature is {temperature}; it must be 0 or more")
+        raise UserError(f"the temperature is {temperature}; it must be 0 or more.")
     if top_k is not None and top_k < 1:
-        raise UserError(f"top-k is {top_k}; it must be at least 1")
+        raise UserError(f"top-k is {top_k}; it must be at least 1.")
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     logits, state = advance(model, prompt, model.initial_state(1), device)

@@ -23,7 +23,7 @@ from atlas_ref.training.files import write_json
 from atlas_ref.training.metrics import MetricsLog, memory_metrics, read_metrics
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
-from atlas_ref.training.run_directory import RunDirectory, begin, resume
+from atlas_ref.training.run_directory import RunDirectory, check_new, check_resumed, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
 
@@ -82,18 +82,20 @@ def train(
     the loss or a gradient stops being finite.
     """
     started = time.monotonic()
+    if checkpoint is None:
+        check_new(directory, over_unsaved=over_unsaved)
+    else:
+        check_resumed(directory, checkpoint, config)
     torch.set_num_threads(config.train.threads)
     device = select_device(config.train.device)
     source = open_data(config, checkpoint)
     digest = data_digest(source)
     run = new_run(config, device)
-    if checkpoint is None:
-        begin(directory, config, over_unsaved=over_unsaved)
-    else:
+    if checkpoint is not None:
         if checkpoint.data_digest != digest:
-            raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on")
+            raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
         restore(run, checkpoint)
-        resume(directory, checkpoint, config)
+    prepare(directory, checkpoint, config)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     reporter.say(f"{parameters:,} parameters on {device}; writing to {directory.path}")
     with MetricsLog(directory.metrics) as log:

@@ -5,14 +5,14 @@ All values are functions of config and step except the keys in TIMING. A value t
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from atlas_ref.blocks.mag import LayerTelemetry
 from atlas_ref.errors import UserError
 from atlas_ref.training.files import sync, write_atomically
 
@@ -37,7 +37,7 @@ class MetricsLog:
         """Make the lines so far survive a power failure."""
         sync(self._path)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(
@@ -46,7 +46,7 @@ class MetricsLog:
         self._stream.close()
 
 
-def memory_metrics(telemetry: Iterable[NamedTuple]) -> dict[str, float]:
+def memory_metrics(telemetry: Sequence[LayerTelemetry]) -> dict[str, float]:
     """Return the telemetry of each layer under keys such as `memory/0/retention`."""
     flat: dict[str, Tensor] = {
         f"memory/{layer}/{name}": value
@@ -69,7 +69,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
             records.append(json.loads(line))
         except json.JSONDecodeError:
             if number < len(lines):
-                raise UserError(f"{path}: line {number} is not a JSON object") from None
+                raise UserError(f"{path}, line {number}: is not JSON.") from None
     return records
 
 

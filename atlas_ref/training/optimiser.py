@@ -81,7 +81,7 @@ class OuterOptimiser:
                 if value is None or value.shape != shape or value.dtype != torch.float32:
                     what = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
                     raise UserError(
-                        f"optimiser tensor '{part}.{key}.{name}' is {what}, expected torch.float32 {list(shape)}"
+                        f"optimiser tensor '{part}.{key}.{name}' is {what}, expected torch.float32 {list(shape)}."
                     )
             # AdamW keeps its step counter on the CPU, the moments beside the parameter.
             self.parts[part].state[parameter] = {
@@ -90,7 +90,7 @@ class OuterOptimiser:
                 if value is not None
             }
         if left:
-            raise UserError(f"optimiser tensor '{min(left)}' belongs to no parameter of this model")
+            raise UserError(f"optimiser tensor '{min(left)}' belongs to no parameter of this model.")
 
     def _parameters(self) -> Iterator[tuple[str, str, nn.Parameter]]:
         for part, named in self.names.items():

@@ -79,13 +79,13 @@ def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
         expected = dict(model.state_dict())
         if different := sorted(set(expected) ^ set(tensors)):
             what = "is missing" if different[0] in expected else "is not one of this model"
-            raise UserError(f"tensor '{different[0]}' {what}")
+            raise UserError(f"tensor '{different[0]}' {what}.")
         for name, target in expected.items():
             found = tensors[name]
             if found.shape != target.shape or found.dtype != target.dtype:
                 raise UserError(
                     f"tensor '{name}' is {found.dtype} {list(found.shape)}, "
-                    f"expected {target.dtype} {list(target.shape)}"
+                    f"expected {target.dtype} {list(target.shape)}."
                 )
         with torch.no_grad():
             for name, target in expected.items():
@@ -103,7 +103,7 @@ def select_device(name: str) -> torch.device:
     """Return the device that a config names; `auto` is CUDA where there is one."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise UserError('train.device is "cuda", but no CUDA device is available; use "cpu" or "auto"')
+        raise UserError('train.device is "cuda", but no CUDA device is available; it must be "cpu" or "auto" here.')
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 

@@ -81,46 +81,58 @@ class RunDirectory:
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
 
-def begin(directory: RunDirectory, config: RunConfig, *, over_unsaved: bool) -> None:
-    """Make the directory of a new run; raise UserError unless it is new or empty.
+def check_new(directory: RunDirectory, *, over_unsaved: bool) -> None:
+    """Raise UserError unless a new run may begin in the directory, which must not exist or be empty.
 
-    With `over_unsaved` it may also hold a run that ended before its first checkpoint, whose log is then dropped.
+    With `over_unsaved` it may also hold a run that ended before its first checkpoint, whose log will be dropped.
     """
     path = directory.path
     if path.exists() and not path.is_dir():
-        raise UserError(f"{path} is a file; the run directory must be new or empty")
-    path.mkdir(parents=True, exist_ok=True)
+        raise UserError(f"{path}: is a file; the run directory must be new or empty.")
+    if not path.exists() or not any(path.iterdir()):
+        return
     if unknown := directory.unknown_files():
-        raise UserError(f"{path} holds {unknown[0]}, which is not of a run; the run directory must be new or empty")
-    if any(path.iterdir()) and not (over_unsaved and not saved_steps(directory.checkpoints)):
-        raise UserError(f"{path} already holds a run; give --resume auto to go on with it, or another --out")
-    write_atomically(directory.config, to_toml(config))
-    write_atomically(directory.metrics, "")
-    write_environment(directory, 0, earlier=[])
+        raise UserError(f"{path}: holds {unknown[0]}, which no run wrote; the run directory must be new or empty.")
+    if not over_unsaved or saved_steps(directory.checkpoints):
+        raise UserError(f"{path}: already holds a run; give --resume auto to go on with it, or another --out.")
 
 
-def resume(directory: RunDirectory, checkpoint: Checkpoint, config: RunConfig) -> None:
-    """Make the directory ready to go on from `checkpoint`: its own, or one of another run, which is then a branch.
+def check_resumed(directory: RunDirectory, checkpoint: Checkpoint, config: RunConfig) -> None:
+    """Raise UserError unless `config` may go on from `checkpoint` in the directory: its own, or a new one to branch to.
 
-    Raises UserError when the config changes what may not change, or when newer steps of the directory would be lost.
+    The config may differ in the CHANGEABLE fields only, and no later step of the directory may be lost.
     """
     refuse_changes(checkpoint.path, checkpoint.config, config)
+    if not belongs_to(checkpoint, directory):
+        check_new(directory, over_unsaved=False)
+        return
+    if directory.config.exists():
+        refuse_changes(directory.config, load_config(str(directory.config)), config)
     newer = [path for step, path in saved_steps(directory.checkpoints).items() if step > checkpoint.step]
     if newer:
         raise UserError(
-            f"{directory.path} holds steps after {checkpoint.path.name}, up to {newer[-1].name}; "
-            "resume from the newest, or branch into another directory with --out"
+            f"{directory.path}: holds checkpoints after {checkpoint.path.name}, up to {newer[-1].name}; "
+            "resume from that one, or branch off into another --out."
         )
+
+
+def belongs_to(checkpoint: Checkpoint, directory: RunDirectory) -> bool:
+    """Return whether a checkpoint is one of the run in the directory."""
     source = checkpoint.run_directory
-    if source is None or source.resolve() != directory.path.resolve():
-        begin(directory, config, over_unsaved=False)
-    elif directory.config.exists():
-        refuse_changes(directory.config, load_config(str(directory.config)), config)
-    if source is not None:
-        keep_metrics(RunDirectory(source).metrics, directory.metrics, checkpoint.step)
+    return source is not None and source.resolve() == directory.path.resolve()
+
+
+def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunConfig) -> None:
+    """Write what a run has before its next step: config, environment, and the log up to the checkpoint."""
+    directory.path.mkdir(parents=True, exist_ok=True)
     write_atomically(directory.config, to_toml(config))
-    earlier = read_json(directory.environment) if directory.environment.exists() else []
-    write_environment(directory, checkpoint.step, earlier)
+    if checkpoint is None or checkpoint.run_directory is None:
+        write_atomically(directory.metrics, "")
+    else:
+        keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
+    known = checkpoint is not None and directory.environment.exists()
+    earlier = read_json(directory.environment) if known else []
+    write_json(directory.environment, [*earlier, environment(checkpoint.step if checkpoint else 0)])
 
 
 def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
@@ -131,13 +143,13 @@ def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
         name = changed[0]
         raise UserError(
             f"{origin}: a resumed run cannot change {name} from {old[name]!r} to {new[name]!r}; "
-            f"it may change {', '.join(CHANGEABLE)}"
+            f"it may change {', '.join(CHANGEABLE)}."
         )
 
 
-def write_environment(directory: RunDirectory, step: int, earlier: list[dict[str, Any]]) -> None:
-    """Add this start to the list of environments, so that a difference between two runs can be traced."""
-    start = {
+def environment(step: int) -> dict[str, Any]:
+    """Return what a difference between two runs could be traced to: versions, machine and command of this start."""
+    return {
         "first_step": step + 1,
         "atlas_spec": atlas_ref.__version__,
         "python": platform.python_version(),
@@ -148,7 +160,6 @@ def write_environment(directory: RunDirectory, step: int, earlier: list[dict[str
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": sys.argv,
     }
-    write_json(directory.environment, [*earlier, start])
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

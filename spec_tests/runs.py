@@ -1,0 +1,103 @@
+"""A model small enough to train within a test, and what the tests of training share."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from atlas_ref.config import RunConfig, load_config
+from atlas_ref.training.checkpoint import TENSOR_FILES, Checkpoint, find_checkpoint
+from atlas_ref.training.loop import Outcome, train
+from atlas_ref.training.metrics import TIMING
+from atlas_ref.training.run_directory import RunDirectory
+
+MICRO = (
+    "model.d_model=32",
+    "model.n_layers=2",
+    "model.n_heads=2",
+    "model.feed_forward_dim=48",
+    "model.attention.window=8",
+    "model.attention.persistent_tokens=2",
+    "model.memory.chunk=8",
+    "model.memory.key_dim=8",
+    "model.memory.value_dim=16",
+    "data.sequence_length=32",
+    "optim.warmup_steps=2",
+    "train.max_steps=6",
+    "train.batch_size=2",
+    "train.device='cpu'",
+    "train.threads=1",
+    "train.log_interval=2",
+    "train.eval_interval=3",
+    "train.eval_batches=2",
+    "train.save_interval=3",
+)
+"""Overrides that make the preset `tiny` train in a second."""
+
+RECALL = (
+    "data.source='recall'",
+    "data.sequence_length=64",
+    "data.recall.keys=8",
+    "data.recall.values=8",
+    "data.recall.pairs=4",
+    "data.recall.queries=4",
+    "data.recall.gap=40",
+    "model.vocab_size=24",
+)
+"""Overrides that turn the small model to associative recall."""
+
+
+class Recorder:
+    """A reporter that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.said: list[str] = []
+
+    def on_step(self, step: int, loss: float, tokens_per_second: float) -> None:
+        del loss, tokens_per_second
+        self.steps.append(step)
+
+    def on_metrics(self, step: int, values: dict[str, float]) -> None:
+        del step, values
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def micro_config(*overrides: str) -> RunConfig:
+    """Return the small config with further overrides."""
+    return load_config("tiny", [*MICRO, *overrides])
+
+
+def start(config: RunConfig, path: Path, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """Train from the beginning in a new directory."""
+    return train(config, RunDirectory(path), None, Recorder(), stop, over_unsaved=False)
+
+
+def go_on(config: RunConfig, path: Path, checkpoint: Checkpoint | None = None) -> Outcome:
+    """Train on from a checkpoint, or from the newest one in the directory."""
+    found = checkpoint or find_checkpoint(path)
+    return train(config, RunDirectory(path), found, Recorder(), lambda: False, over_unsaved=False)
+
+
+def stop_before(step: int) -> Callable[[], bool]:
+    """Return a stop request that is asked before each step and says yes when `step` (1-based) would be next."""
+    asked = iter(range(1, step + 1))
+    return lambda: next(asked) == step
+
+
+def saved_bytes(path: Path) -> dict[str, bytes]:
+    """Return the tensor files of the newest checkpoint below a run directory, byte for byte."""
+    checkpoint = find_checkpoint(path)
+    return {name: (checkpoint.path / name).read_bytes() for name in TENSOR_FILES}
+
+
+def metric_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the log of a run."""
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timing(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return log lines without the values that the clock decides."""
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
