@@ -278,6 +278,14 @@ def test_recall_answers_and_the_order_of_queries_are_spread_evenly() -> None:
     assert abs((first_query == first_key).double().mean() - 0.25) < 0.017
 
 
+def test_no_row_of_recall_comes_twice_in_neighbouring_steps_or_in_validation() -> None:
+    source = open_source(load_config("recall"))
+    batches = [source.batch(step) for step in range(20)] + [source.validation(index) for index in range(8)]
+    keys = [tuple(row) for batch in batches for row in batch.tokens[:, :16:2].tolist()]
+
+    assert len(set(keys)) == len(keys) == 28 * 64
+
+
 def test_recall_accuracy_counts_scored_positions_only() -> None:
     targets = torch.tensor([[IGNORED, 2, IGNORED], [0, 1, IGNORED]])
     logits = torch.full((2, 3, 4), -1.0)
