@@ -47,22 +47,17 @@ RECALL = (
 """Overrides that turn the small model to associative recall."""
 
 
-class Recorder:
-    """A reporter that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.said: list[str] = []
+class Silence:
+    """A reporter that says nothing."""
 
     def on_step(self, step: int, loss: float, tokens_per_second: float) -> None:
-        del loss, tokens_per_second
-        self.steps.append(step)
+        del step, loss, tokens_per_second
 
     def on_metrics(self, step: int, values: dict[str, float]) -> None:
         del step, values
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        del text
 
 
 def micro_config(*overrides: str) -> RunConfig:
@@ -72,13 +67,15 @@ def micro_config(*overrides: str) -> RunConfig:
 
 def start(config: RunConfig, path: Path, stop: Callable[[], bool] = lambda: False) -> Outcome:
     """Train from the beginning in a new directory."""
-    return train(config, RunDirectory(path), None, Recorder(), stop, over_unsaved=False)
+    return train(config, RunDirectory(path), None, Silence(), stop, over_unsaved=False)
 
 
-def go_on(config: RunConfig, path: Path, checkpoint: Checkpoint | None = None) -> Outcome:
+def go_on(
+    config: RunConfig, path: Path, checkpoint: Checkpoint | None = None, stop: Callable[[], bool] = lambda: False
+) -> Outcome:
     """Train on from a checkpoint, or from the newest one in the directory."""
     found = checkpoint or find_checkpoint(path)
-    return train(config, RunDirectory(path), found, Recorder(), lambda: False, over_unsaved=False)
+    return train(config, RunDirectory(path), found, Silence(), stop, over_unsaved=False)
 
 
 def stop_before(step: int) -> Callable[[], bool]:

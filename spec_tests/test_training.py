@@ -21,7 +21,7 @@ from atlas_ref.training.optimiser import build_optimiser, learning_rate
 from atlas_ref.training.run import new_run
 from atlas_ref.training.run_directory import RunDirectory
 from atlas_ref.training.step import NonFiniteError, token_losses, train_step
-from spec_tests.runs import RECALL, Recorder, metric_lines, micro_config, saved_bytes, start, without_timing
+from spec_tests.runs import RECALL, metric_lines, micro_config, saved_bytes, start, without_timing
 
 CPU = torch.device("cpu")
 
@@ -306,8 +306,3 @@ def test_a_stop_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
     outcome = start(micro_config(), tmp_path / "run", stop=lambda: True)
     assert outcome.interrupted
     assert not (tmp_path / "run" / "checkpoints").exists()
-
-
-def test_the_reporter_hears_of_every_step_and_of_the_checkpoints() -> None:
-    """Kills: a protocol that the recorder of these tests no longer follows."""
-    assert {"on_step", "on_metrics", "say"} <= set(dir(Recorder))
