@@ -6,6 +6,9 @@ Width 256, 4 heads of 64, 1,024 tokens, batch 2, chunks of 64, fp32. Every conte
 warm-up the contenders take turns (A B C A B C ...), and the median pass counts. Memory is the peak of the whole
 process, the libraries it loads included. Each of our memories is set against the fastest setting of titans-pytorch
 with a memory of the same kind, and against its fastest setting of all.
+
+The machine must be idle: OpenMP threads wait in a loop, so with two cores and one other busy process two threads can be
+ten times slower than one. Where idleness cannot be had, `--threads 1` gives steadier numbers.
 """
 
 import argparse
@@ -108,10 +111,12 @@ def table(rows: list[Row], standings: dict[str, dict[str, Comparison]]) -> Table
     return result
 
 
-def as_json(rows: list[Row], standings: dict[str, dict[str, Comparison]], threads: int) -> dict[str, object]:
+def as_json(
+    rows: list[Row], standings: dict[str, dict[str, Comparison]], before: dict[str, object]
+) -> dict[str, object]:
     """Return everything a reader needs to check the table."""
     return {
-        "machine": machine(threads),
+        "machine": before,
         "shape": {"width": WIDTH, "heads": HEADS, "time": TIME, "batch": BATCH, "chunk": CHUNK},
         "rows": [asdict(row) for row in rows],
         "comparisons": {name: {which: s._asdict() for which, s in pair.items()} for name, pair in standings.items()},
@@ -127,10 +132,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
+    before = machine(options.threads)
     rows = measure(CONTENDERS, options.repeats, options.warm_up, options.threads)
     standings = comparisons(rows)
     print_table(table(rows, standings))
-    path = write_results("memory_layer", as_json(rows, standings, options.threads))
+    path = write_results("memory_layer", as_json(rows, standings, before))
     print(f"wrote {path}")
 
 

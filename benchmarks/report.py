@@ -13,12 +13,13 @@ RESULTS = Path("runs/benchmarks")
 LOG_WIDTH = 120
 
 
-def machine(threads: int) -> dict[str, str | int | None]:
-    """Return what a reader must know to compare numbers."""
+def machine(threads: int) -> dict[str, object]:
+    """Return what a reader must know to compare numbers; the load is that of the minutes before this call."""
     return {
         "system": platform.system(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
+        "load": [round(load, 2) for load in os.getloadavg()],
         "threads": threads,
         "python": platform.python_version(),
         "torch": version("torch"),

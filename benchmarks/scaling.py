@@ -71,6 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.steps < MARKS:
         parser.error(f"--steps must be at least {MARKS}")
+    before = machine(options.threads)
     by_length = {length: peak_at(length, options.threads) for length in LENGTHS}
     ratios = growth_ratios(by_length)
     print_table(length_table(by_length, ratios))
@@ -79,7 +80,7 @@ def main() -> None:
     path = write_results(
         "scaling",
         {
-            "machine": machine(options.threads),
+            "machine": before,
             "peak_mib_by_length": by_length,
             "growth_ratio_by_length": ratios,
             "peak_mib_by_step": by_step,
