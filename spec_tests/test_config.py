@@ -179,6 +179,14 @@ def test_a_wrong_value_is_refused_with_what_it_is_and_what_is_valid(
     assert line.startswith(f"override {name}={value} of tiny.toml: {name} is {shown}; it must be {valid}")
 
 
+def test_the_last_override_of_a_field_is_blamed_and_so_is_one_of_its_section() -> None:
+    (line,) = refusal(["optim.eps=0.001", "optim.eps=5"])
+    assert line.startswith("override optim.eps=5 of tiny.toml: optim.eps is 5")
+
+    (line,) = refusal(["train.seed=1", "model.gate={kind = 'source', floor = 2.0}"])
+    assert line.startswith("override model.gate={kind = 'source', floor = 2.0} of tiny.toml: model.gate.floor is 2.0")
+
+
 def test_an_integer_is_taken_for_a_number_and_becomes_one() -> None:
     gain = load_config("tiny", ["model.memory.qk_projection.gain=5"]).model.memory.qk_projection.gain
 
