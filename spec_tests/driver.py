@@ -100,7 +100,7 @@ def _run(
     cotangents: Mapping[str, Array] | None,
     config: Mapping[str, Scalar],
 ) -> Result:
-    _skip_if_absent(port, op, gradients=cotangents is not None)
+    _skip_if_absent(port, op, numerics, gradients=cotangents is not None)
     given = _prepare(op, numerics, inputs, config)
     asked = {f"cotangent.{name}": _cast(value, numerics, rounded=False) for name, value in (cotangents or {}).items()}
     sent = {name: value.copy() for name, value in (given | asked).items()}
@@ -114,10 +114,12 @@ def _run(
     return Result(op, numerics, _widen(given), _widen(outputs))
 
 
-def _skip_if_absent(port: Port, op: Op, *, gradients: bool) -> None:
+def _skip_if_absent(port: Port, op: Op, numerics: Numerics, *, gradients: bool) -> None:
     declaration = port.declare()
     if op not in declaration.operations:
         pytest.skip(f"port '{declaration.name}' declares no operation '{op}'")
+    if numerics not in declaration.numerics:
+        pytest.skip(f"port '{declaration.name}' does not declare the precision {numerics}")
     if gradients and GRADIENTS not in declaration.capabilities:
         pytest.skip(f"port '{declaration.name}' declares no gradients")
 

@@ -30,6 +30,10 @@ def _by_row(tensors: Iterable[TensorSchema]) -> list[str]:
     return [tensor.name for tensor in tensors if tensor.axes[:1] == ("batch",)]
 
 
+def _rounding(result: Result, name: str) -> float:
+    return EXACT if result.numerics is Numerics.F64 else result.tolerance(name)
+
+
 def replaced(value: Array, role: str, seed: int) -> Array:
     """Return other content of the same shape; indices stay, because they say which tokens make a document."""
     return value if role == "index" else 3.0 * generator(seed).standard_normal(value.shape)
@@ -58,39 +62,48 @@ def assert_any_split_agrees(
     for pieces in partitions:
         split = run_in_pieces(port, op, numerics, inputs, pieces, **config)
         for name, expected in whole.outputs.items():
-            tolerance = EXACT if numerics is Numerics.F64 else whole.tolerance(name)
-            assert_close(split[name], expected, tolerance, f"{op} {name} split at {[p.stop for p in pieces]}")
+            what = f"{op} {name} split at {[piece.stop for piece in pieces]}"
+            assert_close(split[name], expected, _rounding(whole, name), what)
 
 
-def assert_causal(port: Port, op: Op, inputs: Inputs, times: Iterable[int], /, **config: Scalar) -> None:
+def assert_causal(
+    port: Port, op: Op, numerics: Numerics, inputs: Inputs, times: Iterable[int], /, **config: Scalar
+) -> None:
     """Assert that replacing every token from time t on leaves the outputs before t alone and changes those at t."""
     row = OPERATIONS[op]
-    before = run(port, op, Numerics.F64, inputs, **config)
+    before = run(port, op, numerics, inputs, **config)
     for t in times:
         changed = dict(inputs)
         for name in _over_time(row.inputs):
             other = replaced(inputs[name], row.role(name), t)
             changed[name] = np.concatenate([inputs[name][:, :t], other[:, t:]], axis=1)
-        after = run(port, op, Numerics.F64, changed, **config)
+        after = run(port, op, numerics, changed, **config)
         for name in _over_time(row.outputs):
-            assert_close(after[name][:, :t], before[name][:, :t], EXACT, f"{op} {name} before a change at {t}")
+            assert_close(
+                after[name][:, :t], before[name][:, :t], _rounding(before, name), f"{op} {name} before a change at {t}"
+            )
             assert not np.allclose(after[name][:, t], before[name][:, t]), f"{op} {name} ignores the token at {t}"
 
 
-def assert_rows_independent(port: Port, op: Op, inputs: Inputs, /, **config: Scalar) -> None:
-    """Assert that permuting rows permutes every output, and that nothing of another row counts."""
+def assert_rows_independent(port: Port, op: Op, numerics: Numerics, inputs: Inputs, /, **config: Scalar) -> None:
+    """Assert that permuting rows permutes every output, and that nothing of another row counts.
+
+    The last row is the one kept while the others are replaced: it must be running, so that a leak through state shows.
+    """
     row = OPERATIONS[op]
     names = _by_row(row.inputs)
-    whole = run(port, op, Numerics.F64, inputs, **config)
+    whole = run(port, op, numerics, inputs, **config)
     order = np.roll(np.arange(len(inputs[names[0]])), 1)
-    permuted = run(port, op, Numerics.F64, {**inputs, **{name: inputs[name][order] for name in names}}, **config)
+    permuted = run(port, op, numerics, {**inputs, **{name: inputs[name][order] for name in names}}, **config)
     strangers = {name: inputs[name].copy() for name in names}
     for name in names:
-        strangers[name][1:] = replaced(inputs[name], row.role(name), 7)[order][1:]
-    among = run(port, op, Numerics.F64, {**inputs, **strangers}, **config)
+        strangers[name][:-1] = replaced(inputs[name], row.role(name), 7)[order][:-1]
+    among = run(port, op, numerics, {**inputs, **strangers}, **config)
     for name in _by_row(row.outputs):
-        assert_close(permuted[name], whole[name][order], EXACT, f"{op} {name} with rows permuted")
-        assert_close(among[name][:1], whole[name][:1], EXACT, f"{op} {name} of a row among other rows")
+        assert_close(permuted[name], whole[name][order], _rounding(whole, name), f"{op} {name} with rows permuted")
+        assert_close(
+            among[name][-1:], whole[name][-1:], _rounding(whole, name), f"{op} {name} of a row among other rows"
+        )
 
 
 def assert_gradients(

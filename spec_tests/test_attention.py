@@ -116,7 +116,7 @@ def test_every_query_sees_every_persistent_token(port: Port) -> None:
 
 @pytest.mark.spec("ATT-5")
 def test_any_split_into_calls_gives_the_same_outputs_and_caches(port: Port) -> None:
-    for numerics in precisions(port, Numerics.F64, Numerics.F32):
+    for numerics in precisions(port):
         for time, window in ((1, 4), (7, 4), (30, 8), (9, 20), (9, 1)):
             inputs = case(2, time, window, 2, seed=time)
             assert_any_split_agrees(port, OP, numerics, inputs, splits(time, time), window=window)
@@ -126,12 +126,14 @@ def test_any_split_into_calls_gives_the_same_outputs_and_caches(port: Port) -> N
 
 @pytest.mark.spec("ATT-6")
 def test_outputs_depend_on_their_own_token_and_not_on_later_ones(port: Port) -> None:
-    assert_causal(port, OP, case(2, 12, 5, 2, seed=6), (0, 1, 5, 11), window=5)
+    for numerics in precisions(port):
+        assert_causal(port, OP, numerics, case(2, 12, 5, 2, seed=6), (0, 1, 5, 11), window=5)
 
 
 @pytest.mark.spec("ATT-7")
 def test_rows_are_independent(port: Port) -> None:
-    assert_rows_independent(port, OP, case(3, 11, 4, 2, seed=7), window=4)
+    for numerics in precisions(port):
+        assert_rows_independent(port, OP, numerics, case(3, 11, 4, 2, seed=7), window=4)
 
 
 @pytest.mark.spec("ATT-8")

@@ -76,12 +76,14 @@ def test_any_split_into_calls_gives_the_same_outputs_and_tail(port: Port) -> Non
 
 @pytest.mark.spec("CONV-4")
 def test_outputs_depend_on_their_own_token_and_not_on_later_ones(port: Port) -> None:
-    assert_causal(port, Op.SHORT_CONV, case(2, 12, 4, seed=2), (0, 1, 5, 11))
+    for numerics in precisions(port):
+        assert_causal(port, Op.SHORT_CONV, numerics, case(2, 12, 4, seed=2), (0, 1, 5, 11))
 
 
 @pytest.mark.spec("CONV-5")
 def test_rows_are_independent(port: Port) -> None:
-    assert_rows_independent(port, Op.SHORT_CONV, case(3, 11, 4, seed=3))
+    for numerics in precisions(port):
+        assert_rows_independent(port, Op.SHORT_CONV, numerics, case(3, 11, 4, seed=3))
 
 
 @pytest.mark.spec("CONV-6")

@@ -91,8 +91,9 @@ def test_elementwise_features_are_the_polynomial_of_each_entry(port: Port) -> No
 
 @pytest.mark.spec("FEAT-6")
 def test_there_is_no_constant_feature(port: Port) -> None:
-    for basis in ("monomial_weighted", "kronecker", "monomial"):
-        assert not features(port, np.zeros((2, 4)), 3, basis).any(), basis
+    for numerics in precisions(port):
+        for basis in ("monomial_weighted", "kronecker", "monomial"):
+            assert not features(port, np.zeros((2, 4)), 3, basis, numerics).any(), f"{basis} in {numerics}"
 
 
 @pytest.mark.spec("FEAT-7")
@@ -130,5 +131,6 @@ def test_the_gradients_with_respect_to_vectors_and_coefficients_are_those_of_the
 @pytest.mark.spec("FEAT-9")
 def test_each_vector_of_a_batch_stands_alone(port: Port) -> None:
     inputs = {"x": generator(70).standard_normal((4, 5)), "coefficients": COEFFICIENTS[:2]}
-    for basis in BASES:
-        assert_rows_independent(port, Op.POLYNOMIAL_FEATURES, inputs, basis=basis)
+    for numerics in precisions(port):
+        for basis in BASES:
+            assert_rows_independent(port, Op.POLYNOMIAL_FEATURES, numerics, inputs, basis=basis)

@@ -80,7 +80,7 @@ def test_a_new_document_starts_from_zero(port: Port) -> None:
 
 @pytest.mark.spec("QK-4")
 def test_any_split_into_calls_gives_the_same_results(port: Port) -> None:
-    for numerics in precisions(port, Numerics.F64, Numerics.F32):
+    for numerics in precisions(port):
         for time in (1, 7, 64, 130):
             inputs = case(2, time, seed=time, reset_rate=0.02)
             assert_any_split_agrees(port, OP, numerics, inputs, splits(time, time))
@@ -90,12 +90,14 @@ def test_any_split_into_calls_gives_the_same_results(port: Port) -> None:
 
 @pytest.mark.spec("QK-5")
 def test_a_token_uses_the_keys_up_to_itself_and_no_later_ones(port: Port) -> None:
-    assert_causal(port, OP, case(2, 80, seed=5, reset_rate=0.03), (0, 1, 30, 63, 64, 79))
+    for numerics in precisions(port):
+        assert_causal(port, OP, numerics, case(2, 80, seed=5, reset_rate=0.03), (0, 1, 30, 63, 64, 79))
 
 
 @pytest.mark.spec("QK-6")
 def test_rows_are_independent(port: Port) -> None:
-    assert_rows_independent(port, OP, case(3, 20, seed=6))
+    for numerics in precisions(port):
+        assert_rows_independent(port, OP, numerics, case(3, 20, seed=6))
 
 
 @pytest.mark.spec("QK-7")

@@ -1,0 +1,9 @@
+"""Every seeded fault."""
+
+from typing import Final
+
+from spec_tests.faults.elementary import ELEMENTARY
+from spec_tests.faults.fault import Fault
+from spec_tests.faults.sequence import SEQUENCE
+
+CATALOGUE: Final[tuple[Fault, ...]] = (*ELEMENTARY, *SEQUENCE)

@@ -1,0 +1,110 @@
+"""What a seeded fault is, and the ways to build a faulty port from a sound one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from spec_tests.driver import round_to_bf16
+from spec_tests.operations import OPERATIONS
+from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar
+
+Arrays = Mapping[str, Array]
+Config = Mapping[str, Scalar]
+Wrap = Callable[[Run], Run]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One defect of one operation.
+
+    `requirement` is the sentence of docs/spec it breaks and `killed_by` the test that must notice, as
+    `module:function`. `wrap` turns a sound `run` into the faulty one. `numerics` are the profiles in which the test
+    must notice.
+    """
+
+    id: str
+    requirement: str
+    op: Op
+    killed_by: str
+    wrap: Wrap
+    numerics: tuple[Numerics, ...] = tuple(Numerics)
+
+
+class FaultyPort:
+    """A port that is sound but for one operation, and that runs in one precision only."""
+
+    def __init__(self, port: Port, fault: Fault, numerics: Numerics) -> None:
+        self._port = port
+        self._fault = fault
+        self._numerics = numerics
+        self._faulty = fault.wrap(port.run)
+
+    def declare(self) -> Declaration:
+        """Declare what the sound port declares, in one precision."""
+        sound = self._port.declare()
+        name = f"{sound.name} with {self._fault.id}"
+        return Declaration(**{**vars(sound), "name": name, "numerics": (self._numerics,)})
+
+    def run(
+        self,
+        op: str,
+        config: Mapping[str, Scalar],
+        inputs: Mapping[str, Array],
+        *,
+        numerics: Numerics,
+        taps: frozenset[str],
+    ) -> Mapping[str, Array]:
+        """Run the operation, faultily if it is the fault's."""
+        chosen = self._faulty if op == self._fault.op else self._port.run
+        return chosen(op, config, inputs, numerics=numerics, taps=taps)
+
+
+def with_inputs(change: Callable[[Config, Arrays], Arrays]) -> Wrap:
+    """Build a fault that runs the sound operation on other inputs; `change` returns only those that differ."""
+
+    def wrap(run: Run) -> Run:
+        def faulty(op: str, config: Config, inputs: Arrays, *, numerics: Numerics, taps: frozenset[str]) -> Arrays:
+            changed = in_form(op, change(config, inputs), numerics)
+            return run(op, config, {**inputs, **changed}, numerics=numerics, taps=taps)
+
+        return faulty
+
+    return wrap
+
+
+def with_outputs(change: Callable[[Config, Arrays, Arrays], Arrays]) -> Wrap:
+    """Build a fault that changes results; `change(config, inputs, outputs)` returns those that differ."""
+
+    def wrap(run: Run) -> Run:
+        def faulty(op: str, config: Config, inputs: Arrays, *, numerics: Numerics, taps: frozenset[str]) -> Arrays:
+            outputs = run(op, config, inputs, numerics=numerics, taps=taps)
+            with np.errstate(all="ignore"):
+                return {**outputs, **in_form(op, change(config, inputs, outputs), numerics)}
+
+        return faulty
+
+    return wrap
+
+
+def with_config(change: Callable[[Config], Config]) -> Wrap:
+    """Build a fault that runs the sound operation under another configuration; `change` returns what differs."""
+
+    def wrap(run: Run) -> Run:
+        def faulty(op: str, config: Config, inputs: Arrays, *, numerics: Numerics, taps: frozenset[str]) -> Arrays:
+            return run(op, {**config, **change(config)}, inputs, numerics=numerics, taps=taps)
+
+        return faulty
+
+    return wrap
+
+
+def in_form(op: str, values: Arrays, numerics: Numerics) -> Arrays:
+    """Give arrays the type they travel in, so that a fault is found for what it computes and not for its form."""
+    row = OPERATIONS[Op(op)]
+    formed = {}
+    for name, value in values.items():
+        role = "state" if name.startswith("grad.") else row.role(name)
+        cast = np.array(value, dtype=np.int64 if role == "index" else numerics.dtype, order="C")
+        formed[name] = round_to_bf16(cast) if role == "activation" and numerics is Numerics.BF16_IO else cast
+    return formed

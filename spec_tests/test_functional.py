@@ -1,0 +1,116 @@
+"""Properties of the functional core that no operation of the port contract shows."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.gain import effective_gain, stochastic_round_bf16
+from atlas_ref.functional.newton_schulz import newton_schulz
+from atlas_ref.functional.normalize import l2_normalize
+from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
+from atlas_ref.functional.qk_projection import BLOCK, qk_project
+from atlas_ref.functional.rotary import rotate
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def test_rotated_products_depend_on_the_difference_of_positions_only() -> None:
+    query, key = normal(1, 1, 2, 8, seed=1), normal(1, 1, 2, 8, seed=2)
+
+    def product(of_query: int, of_key: int) -> Tensor:
+        left = rotate(query, torch.tensor([[of_query]]), 1e4)
+        return (left * rotate(key, torch.tensor([[of_key]]), 1e4)).sum(-1)
+
+    torch.testing.assert_close(product(1_000_007, 1_000_000), product(7, 0), rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(product(8, 0), product(7, 0))
+
+
+def test_rotation_turns_each_pair_by_its_own_frequency() -> None:
+    x = normal(1, 1, 1, 6, seed=3)
+    turned = rotate(x, torch.tensor([[5]]), 100.0)[0, 0, 0]
+    for pair in range(3):
+        angle = torch.tensor(5.0 * 100.0 ** (-2 * pair / 6), dtype=torch.float64)
+        number = torch.complex(x[0, 0, 0, 2 * pair], x[0, 0, 0, 2 * pair + 1]) * torch.exp(1j * angle)
+        torch.testing.assert_close(torch.complex(turned[2 * pair], turned[2 * pair + 1]), number)
+
+
+def test_stochastic_rounding_lands_on_a_neighbour_and_is_right_on_average() -> None:
+    value, draws = 1.0 + 0.3 / 128, 40_000
+    rounded = stochastic_round_bf16(torch.full((draws,), value), torch.Generator().manual_seed(4)).double()
+    assert set(rounded.tolist()) == {1.0, 1.0 + 1 / 128}
+    deviation = (0.3 * 0.7) ** 0.5 / 128 / draws**0.5
+    assert abs(rounded.mean().item() - value) < 4 * deviation
+    special = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.0, -3.0])
+    kept = stochastic_round_bf16(special, torch.Generator().manual_seed(5)).float()
+    torch.testing.assert_close(kept, special, equal_nan=True, rtol=0, atol=0)
+
+
+def test_stochastic_rounding_lets_a_bfloat16_logarithm_follow_small_steps() -> None:
+    # 1000 steps of -1e-4: rounding to the nearest bfloat16 loses them all.
+    generator = torch.Generator().manual_seed(6)
+    nearest = stochastic = torch.full((64,), 1.609375, dtype=torch.bfloat16)
+    for _ in range(1000):
+        nearest = (nearest.float() - 1e-4).bfloat16()
+        stochastic = stochastic_round_bf16(stochastic.float() - 1e-4, generator)
+    assert (nearest == 1.609375).all()
+    assert abs(stochastic.double().mean().item() - 1.509375) < 0.01
+
+
+def test_the_initial_coefficients_make_the_kernel_that_of_the_exponential() -> None:
+    x = 0.3 * normal(4, 3, seed=7)
+    lifted = polynomial_features(x, torch.tensor(initial_coefficients(8), dtype=torch.float64), "monomial_weighted")
+    assert lifted.shape[-1] == feature_dim(3, 8, "monomial_weighted")
+    torch.testing.assert_close(lifted @ lifted.T, (x @ x.T).exp() - 1.0, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_functions_return_the_dtype_they_were_given(dtype: torch.dtype) -> None:
+    x = normal(2, 3, 4, 6, dtype=torch.float32).to(dtype)
+    assert newton_schulz(x, 3, "quintic").dtype == dtype
+    assert l2_normalize(x, 1e-6).dtype == dtype
+    assert rotate(x, torch.arange(3).expand(2, 3), 1e4).dtype == dtype
+    assert polynomial_features(x, torch.ones(2), "monomial_weighted").dtype == dtype
+
+
+def test_the_projection_never_forms_its_matrix_at_every_token() -> None:
+    time, dim = 20 * BLOCK, 128
+    sizes: list[int] = []
+
+    def kept(x: Tensor) -> Tensor:
+        sizes.append(x.numel())
+        return x
+
+    queries = normal(1, time, 1, dim, seed=8, dtype=torch.float32).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda x: x):
+        qk_project(queries, queries, torch.zeros(1, 1, dim, dim), torch.arange(time)[None])
+    assert max(sizes) < time * dim * dim / 8
+
+
+def attended(window: int, cached: int) -> Tensor:
+    x, cache, none = torch.ones(1, 2, 1, 4), torch.ones(1, cached, 1, 4), torch.ones(0, 1, 4)
+    position = torch.zeros(1, 2, dtype=torch.int64)
+    return sliding_window_attention(x, x, x, none, none, cache, cache, position, window)[0]
+
+
+REFUSALS: list[tuple[Callable[[], object], str]] = [
+    (lambda: newton_schulz(torch.ones(2, 2), -1, "quintic"), "steps is -1"),
+    (lambda: l2_normalize(torch.ones(2), 0.0), "positive length"),
+    (lambda: rotate(torch.ones(1, 1, 1, 3), torch.zeros(1, 1, dtype=torch.int64), 1e4), "even"),
+    (lambda: polynomial_features(torch.ones(2), torch.ones(0), "kronecker"), "degree is 0"),
+    (lambda: effective_gain(torch.ones(2, dtype=torch.bfloat16)), "float32 or wider"),
+    (lambda: attended(window=5, cached=2), "a window of 5"),
+    (lambda: attended(window=0, cached=0), "a window of 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSALS, ids=[words for _, words in REFUSALS])
+def test_bad_input_is_refused_in_one_sentence(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(UserError, match=words) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
