@@ -149,11 +149,13 @@ class DataConfig(Section):
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for a path without use, a use without path, and a recall row that does not fit."""
+        """Yield a sentence for a path that is of no use or missing, and a recall row that does not fit."""
         if self.source == "path" and not self.path:
             yield 'data.path is empty; it must name a file or folder for data.source = "path"'
         if self.source != "path" and self.path:
             yield f'data.path is "{self.path}"; it must be empty unless data.source = "path"'
+        if "\0" in self.path:
+            yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
         filler = self.recall.filler(self.sequence_length)
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap

@@ -97,7 +97,7 @@ def _valid(field: FieldInfo) -> str:
         return "true or false"
     bounds = {key: value for rule in field.metadata for key, value in _bounds(rule).items()}
     if field.annotation is str:
-        return f"text of at most {bounds['max_length']} characters"
+        return f"Unicode text of at most {bounds['max_length']} characters"
     kind = "an integer" if field.annotation is int else "a finite number"
     return f"{kind} {_interval(bounds)}"
 
