@@ -160,7 +160,7 @@ DAMAGES = (damage_truncate, damage_flip, damage_replace, damage_remove)
 @pytest.mark.parametrize("name", [META, *TENSOR_FILES])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.removeprefix("damage_"))
 def test_a_damaged_file_is_refused_by_its_name(copy: Path, name: str, damage: Callable[[Path], None]) -> None:
-    """Kills: no checksum of the tensor files; no checksum of the description; nothing else of the run is touched."""
+    """Kills: no checksum of the tensor files; a run directory that is changed before the checkpoint proved good."""
     file = copy / "checkpoints" / "step-00000006" / name
     damage(file)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
@@ -171,6 +171,19 @@ def test_a_damaged_file_is_refused_by_its_name(copy: Path, name: str, damage: Ca
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"step": 6', '"step": 5'), ('"learning_rate": 0.002', '"learning_rate": 0.003')]
+)
+def test_a_description_that_was_changed_is_refused(copy: Path, old: str, new: str) -> None:
+    """Kills: no checksum of the description, which would go on from a wrong step or with a wrong rate."""
+    file = copy / "checkpoints" / "step-00000006" / META
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=rf"{file}: is damaged"):
+        find_checkpoint(copy)
 
 
 def rewrite(path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], None]) -> None:

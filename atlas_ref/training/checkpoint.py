@@ -115,6 +115,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if stored != _digest(meta):
         raise UserError(f"{file}: is damaged (its contents do not match its own SHA-256).")
     config = parse_config(meta["config"], str(file))
+    if config_hash(config) != meta["config_hash"]:
+        raise UserError(f"{file}: holds a config that this version reads differently from the one that wrote it.")
     return Checkpoint(path, meta["step"], config, meta["tokenizer"], meta["data_digest"], meta["files"])
 
 

@@ -76,18 +76,8 @@ class OuterOptimiser:
             found = {key: left.pop(full, None) for key in STATE_KEYS[part] if (full := f"{part}.{key}.{name}")}
             if all(value is None for value in found.values()):
                 continue
-            for key, value in found.items():
-                shape = torch.Size() if key == "step" else parameter.shape
-                if value is None or value.shape != shape or value.dtype != torch.float32:
-                    what = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
-                    raise UserError(
-                        f"optimiser tensor '{part}.{key}.{name}' is {what}, expected torch.float32 {list(shape)}."
-                    )
-            # AdamW keeps its step counter on the CPU, the moments beside the parameter.
             self.parts[part].state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
-                for key, value in found.items()
-                if value is not None
+                key: _fitted(value, f"{part}.{key}.{name}", key, parameter) for key, value in found.items()
             }
         if left:
             raise UserError(f"optimiser tensor '{min(left)}' belongs to no parameter of this model.")
@@ -96,6 +86,16 @@ class OuterOptimiser:
         for part, named in self.names.items():
             for name, parameter in named.items():
                 yield part, name, parameter
+
+
+def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor) -> Tensor:
+    """Return a stored tensor where the optimiser keeps it; raise UserError when its shape or dtype is another."""
+    shape = torch.Size() if key == "step" else parameter.shape
+    if value is None or value.shape != shape or value.dtype != torch.float32:
+        what = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
+        raise UserError(f"optimiser tensor '{name}' is {what}, expected torch.float32 {list(shape)}.")
+    # AdamW keeps its step counter on the CPU, the moments beside the parameter.
+    return value.clone() if key == "step" else value.to(parameter.device, copy=True)
 
 
 def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
