@@ -59,6 +59,7 @@ def assert_any_split_agrees(
 ) -> None:
     """Assert that cutting the sequence into calls changes neither outputs nor final state."""
     whole = run(port, op, numerics, inputs, **config)
+    assert all(value.any() for value in whole.outputs.values() if value.size), f"{op}: an output is zero throughout"
     for pieces in partitions:
         split = run_in_pieces(port, op, numerics, inputs, pieces, **config)
         for name, expected in whole.outputs.items():
@@ -104,6 +105,7 @@ def assert_rows_independent(port: Port, op: Op, numerics: Numerics, inputs: Inpu
         assert_close(
             among[name][-1:], whole[name][-1:], _rounding(whole, name), f"{op} {name} of a row among other rows"
         )
+        assert not np.allclose(among[name][:-1], whole[name][:-1]), f"{op} {name} ignores the content of its own row"
 
 
 def assert_gradients(

@@ -21,7 +21,9 @@ BASES = ("monomial_weighted", "kronecker", "monomial", "elementwise")
 
 def features(port: Port, x: Array, degree: int, basis: str, numerics: Numerics = Numerics.F64) -> Array:
     inputs = {"x": x, "coefficients": COEFFICIENTS[:degree]}
-    return run(port, Op.POLYNOMIAL_FEATURES, numerics, inputs, basis=basis)["features"]
+    result = run(port, Op.POLYNOMIAL_FEATURES, numerics, inputs, basis=basis)
+    assert np.isfinite(result["features"]).all(), f"{basis}: not finite"
+    return result["features"]
 
 
 def dot_product_kernel(left: Array, right: Array, coefficients: Array) -> Array:
