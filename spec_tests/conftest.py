@@ -14,6 +14,7 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 settings.load_profile("ci")
 
 REFERENCE = "spec_tests.ports.reference:ReferencePort"
+PORT = pytest.StashKey[Port]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +37,12 @@ def load_port(name: str) -> Port:
     return port
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Load the port once, before any test: a name that leads nowhere is one usage error, not one error a test."""
+    session.config.stash[PORT] = load_port(session.config.getoption("--port"))
+
+
 @pytest.fixture(scope="session")
 def port(request: pytest.FixtureRequest) -> Port:
     """The implementation under test."""
-    return load_port(request.config.getoption("--port"))
+    return request.config.stash[PORT]

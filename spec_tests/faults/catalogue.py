@@ -4,6 +4,7 @@ from typing import Final
 
 from spec_tests.faults.elementary import ELEMENTARY
 from spec_tests.faults.fault import Fault
+from spec_tests.faults.matrices import MATRICES
 from spec_tests.faults.sequence import SEQUENCE
 
-CATALOGUE: Final[tuple[Fault, ...]] = (*ELEMENTARY, *SEQUENCE)
+CATALOGUE: Final[tuple[Fault, ...]] = (*MATRICES, *ELEMENTARY, *SEQUENCE)

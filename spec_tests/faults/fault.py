@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]
 Wrap = Callable[[Run], Run]
+
+F64_ONLY: Final = (Numerics.F64,)
+"""For faults whose test runs in float64 alone, such as those of gradients, ranks and exact zeros."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,15 @@ def with_config(change: Callable[[Config], Config]) -> Wrap:
         return faulty
 
     return wrap
+
+
+def gradients_lost(*names: str) -> Wrap:
+    """Build a fault in which the gradients of these inputs are zero."""
+
+    def change(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+        return {f"grad.{name}": 0.0 * outputs[f"grad.{name}"] for name in names if f"grad.{name}" in outputs}
+
+    return with_outputs(change)
 
 
 def in_form(op: str, values: Arrays, numerics: Numerics) -> Arrays:

@@ -5,8 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from spec_tests.faults.elementary import F64_ONLY, gradients_lost
-from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_inputs, with_outputs
+from spec_tests.faults.fault import F64_ONLY, Arrays, Config, Fault, Wrap, gradients_lost, with_inputs, with_outputs
 from spec_tests.port import Array, Op
 
 ATTENTION = Op.SLIDING_WINDOW_ATTENTION
