@@ -239,10 +239,13 @@ def test_a_tensor_that_does_not_fit_is_refused_with_file_and_name(
         ("model.n_layers=1", "model.n_layers"),
     ],
 )
-def test_a_resumed_run_keeps_its_config(copy: Path, override: str, name: str) -> None:
-    """Kills: no comparison of the configs, which trains on with another seed or rate."""
-    with pytest.raises(UserError, match=f"cannot change {name} from"):
-        go_on(micro_config(override), copy)
+def test_a_resumed_run_keeps_its_config_and_so_does_a_branch(
+    copy: Path, tmp_path: Path, override: str, name: str
+) -> None:
+    """Kills: no comparison with the config of the checkpoint, or of the directory: another seed or rate goes on."""
+    for path in (copy, tmp_path / "branch"):
+        with pytest.raises(UserError, match=f"cannot change {name} from"):
+            go_on(micro_config(override), path, find_checkpoint(copy))
 
 
 def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,10 +61,10 @@ def memory_metrics(telemetry: Sequence[LayerTelemetry]) -> dict[str, float]:
     return dict(zip(flat, values, strict=True))
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a log, without a last line that a crash cut short; raise UserError at any other bad line."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    records: list[dict[str, float]] = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))

@@ -1,8 +1,9 @@
 """Where the training loop says how far it is; the command line draws it, tests record it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Hears of every update, every line of the log, and of what happens once."""
 
