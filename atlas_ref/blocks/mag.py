@@ -92,12 +92,14 @@ class SlidingWindowAttention(nn.Module):
             self.window,
         )
         seen = plan.position[:, -1] + 1 if plan.time else state.memory.memory.position
-        caches = (recent(at_least_float32(x), seen, self.window - 1) for x in (cache_keys, cache_values))
-        return output.flatten(-2), *caches
+        cache_keys, cache_values = (
+            recent(at_least_float32(x), seen, self.window - 1) for x in (cache_keys, cache_values)
+        )
+        return output.flatten(-2), cache_keys, cache_values
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         projected: Tensor = self.projection(hidden)
-        queries, keys, values = projected.unflatten(-1, (3, self.n_heads, self.head_dim)).unbind(-3)
+        queries, keys, values = torch.unflatten(projected, -1, (3, self.n_heads, self.head_dim)).unbind(-3)
         return queries, keys, values
 
 
@@ -117,6 +119,17 @@ class MagBlock(nn.Module):
         if self.kind == "convex":
             self.gate = nn.Linear(config.d_model, width)
         self.output = nn.Linear(width, config.d_model, bias=False)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, std: float, residual_std: float) -> None:
+        """Draw the weights; the output projection is smaller, as it adds to the residual stream at every layer."""
+        self.attention.projection.weight.normal_(std=std, generator=generator)
+        self.attention.persistent.normal_(std=std, generator=generator)
+        self.memory.initialise(generator, std)
+        self.output.weight.normal_(std=residual_std, generator=generator)
+        if self.kind == "convex":
+            self.gate.weight.normal_(std=std, generator=generator)
+            self.gate.bias.zero_()
 
     def initial_state(self, batch: int) -> LayerState:
         """Return the state of `batch` rows before their first token."""
@@ -159,9 +172,13 @@ def _telemetry(gates: Gates, gate: Tensor, state: MemoryLayerState, reads: Tenso
         return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
 
     with torch.no_grad():
-        means = (x.detach().float().mean() for x in (*gates, gate))
+        retention, momentum, step, window, share = (x.detach().float().mean() for x in (*gates, gate))
         return LayerTelemetry(
-            *means,
+            retention=retention,
+            momentum=momentum,
+            step=step,
+            window=window,
+            gate=share,
             memory_norm=size(state.memory.weights),
             momentum_norm=size(state.memory.momentum),
             read_norm=reads.detach().square().sum(-1).mean().sqrt(),

@@ -93,7 +93,7 @@ class GateHeads(nn.Module):
     def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
         """Return the gates of each token and head in float32 or wider."""
         raw: Tensor = self.projection(hidden)
-        gates = torch.sigmoid(at_least_float32(raw)).unflatten(-1, (-1, self.n_heads))
+        gates = torch.unflatten(torch.sigmoid(at_least_float32(raw)), -1, (-1, self.n_heads))
         return Gates(
             retention=gates[..., 0, :],
             momentum=gates[..., 1, :] * self.momentum_max,
@@ -112,9 +112,9 @@ class MemoryLayer(nn.Module):
         self.writes = writes
         self.rule = memory_rule(config)
         self.features = feature_dim(config.key_dim, config.features.degree, config.features.basis)
-        self.channels = n_heads * (2 * config.key_dim + config.value_dim)
+        self.channels = sum(self._widths())
         self.projection = nn.Linear(d_model, self.channels, bias=False)
-        self.convolution = nn.Parameter(_identity_kernel(self.channels, config.conv_kernel))
+        self.convolution = nn.Parameter(torch.empty(self.channels, config.conv_kernel))
         self.gates = GateHeads(d_model, n_heads, config.omega_window, config.gates)
         # softplus(raw) keeps the kernel coefficients a_i positive; they start at 1/i!.
         start = torch.tensor(initial_coefficients(config.features.degree))
@@ -123,6 +123,28 @@ class MemoryLayer(nn.Module):
             gain = math.log(config.qk_projection.gain)
             self.log_gain = nn.Parameter(torch.full((n_heads, config.key_dim), gain))
         self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in self._shapes())
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, std: float) -> None:
+        """Start as an associative memory: queries address what keys wrote, and recent tokens weigh most.
+
+        W_q starts equal to W_k and every convolution starts as 1/2, 1/4, 1/8 ... by age. With independent random
+        starts the pair (key, following value) is bound only after a long plateau, or never (docs/findings.md).
+        """
+        queries, keys, values = torch.split(self.projection.weight, self._widths())
+        queries.normal_(std=std, generator=generator)
+        keys.copy_(queries)
+        values.normal_(std=std, generator=generator)
+        kernel = self.convolution.shape[1]
+        self.convolution.copy_(0.5 ** torch.arange(kernel, 0.0, -1.0))
+        self.gates.projection.weight.zero_()
+        for matrix in self.initial:
+            matrix.normal_(std=self.config.initial_std, generator=generator)
+
+    def _widths(self) -> list[int]:
+        """Return the widths of q, k and v, all heads together."""
+        key = self.n_heads * self.key_dim
+        return [key, key, self.n_heads * self.value_dim]
 
     def _shapes(self) -> list[tuple[int, int]]:
         """Return (out, in) of each weight matrix of one head's memory."""
@@ -171,10 +193,9 @@ class MemoryLayer(nn.Module):
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k (SiLU, unit length) and v, each [batch, time, heads, dim]."""
-        key, value = self.n_heads * self.key_dim, self.n_heads * self.value_dim
-        queries, keys, values = mixed.split([key, key, value], dim=-1)
-        queries, keys = (F.silu(x).unflatten(-1, (self.n_heads, self.key_dim)) for x in (queries, keys))
-        values = values.unflatten(-1, (self.n_heads, self.value_dim))
+        queries, keys, values = torch.split(mixed, self._widths(), dim=-1)
+        queries, keys = (torch.unflatten(F.silu(x), -1, (self.n_heads, self.key_dim)) for x in (queries, keys))
+        values = torch.unflatten(values, -1, (self.n_heads, self.value_dim))
         return l2_normalize(queries, L2_EPS), l2_normalize(keys, L2_EPS), values
 
     def _align(
@@ -224,10 +245,3 @@ def advance(state: MemoryState, plan: SegmentPlan) -> MemoryState:
         state.window_values,
         plan.position[:, -1] + 1,
     )
-
-
-def _identity_kernel(channels: int, kernel: int) -> Tensor:
-    """Return a convolution that passes each token through unchanged: where training starts from."""
-    weight = torch.zeros(channels, kernel)
-    weight[:, -1] = 1.0
-    return weight

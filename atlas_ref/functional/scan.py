@@ -9,6 +9,7 @@ Deliberately different from the usual exp(difference of cumulative logs): each p
 only, so a decay of exactly 0 is exact, no entry overflows, and the gradient needs no division by a decay.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,8 +45,8 @@ def decay_products(decay: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch
 
     `decay` lies in [0, 1]; 0 and 1 are exact, in the value and in the gradient.
     """
-    products: Tensor = _DecayProducts.apply(decay)
-    return products
+    apply: Callable[[Tensor], Tensor] = _DecayProducts.apply
+    return apply(decay)
 
 
 def linear_scan(

@@ -10,6 +10,7 @@ The inner loss 1/2 ||M(x) - v||^2 has, for each weight matrix, a gradient of ran
 that the chunked form needs, so both memories share it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -37,8 +38,8 @@ def _residual(x: Tensor, width: int) -> Tensor:
 
 def _gelu_slope(z: Tensor) -> Tensor:
     """Return the derivative of gelu: Phi(z) + z phi(z)."""
-    density = torch.exp(-0.5 * z.square()) * (2.0 * torch.pi) ** -0.5
-    return 0.5 * (1.0 + torch.erf(z * 0.5**0.5)) + z * density
+    density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
+    return 0.5 * (1.0 + torch.erf(z / math.sqrt(2.0))) + z * density
 
 
 def predict(

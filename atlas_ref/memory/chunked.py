@@ -45,7 +45,7 @@ class _Mixing(NamedTuple):
 
 
 class _Segments(NamedTuple):
-    """The inputs of every segment: [segments, batch, heads, tokens, dim]; keys and values behind their window."""
+    """The inputs of every segment: [segments, batch, heads, tokens, dim]; keys and values stand behind their window."""
 
     keys: Tensor
     values: Tensor
@@ -118,7 +118,9 @@ class _Carry(NamedTuple):
 
 def _enter(plan: SegmentPlan, n: int, initial: Weights, carry: _Carry) -> _Carry:
     """Return the carry at the first token of segment n: rows that begin a document reset, rows in phase re-anchor."""
-    weights = tuple(where_rows(plan.resets[n], m0.expand_as(m), m) for m0, m in zip(initial, carry.weights, strict=True))
+    weights = tuple(
+        where_rows(plan.resets[n], m0.expand_as(m), m) for m0, m in zip(initial, carry.weights, strict=True)
+    )
     momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in carry.momentum)
     anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
     return _Carry(weights, momentum, anchor)
@@ -131,21 +133,23 @@ def _run_linear(
     carry = _Carry(state.weights, state.momentum, state.anchor)
     entered: list[_Carry] = []
     factors: list[Factors] = []
-    for n in range(plan.count):
+    ends = _Mixing(*(matrix[:, :, :, -1].unsqueeze(-1) for matrix in mixing))
+    # Taken apart once: indexing segment by segment would make a gradient of full size for each.
+    inputs = zip(segments.keys.unbind(), segments.values.unbind(), *(end.unbind() for end in ends), strict=True)
+    for n, (keys, values, decay, kept, share, _, momentum_mix, weight_mix) in enumerate(inputs):
         carry = _enter(plan, n, initial, carry)
-        found = gradient_factors(rule.architecture, carry.anchor, segments.keys[n], segments.values[n], rule.normalised)
+        found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
         entered.append(carry)
         factors.append(found)
-        last = _Mixing(*(matrix[n, :, :, -1] for matrix in mixing))
-        decay, share, kept = (x[..., None, None] for x in (last.weight_decay, last.momentum_share, last.momentum_decay))
+        decay, kept, share = decay.unsqueeze(-1), kept.unsqueeze(-1), share.unsqueeze(-1)
         carry = _Carry(
             tuple(
-                decay * m + share * s + (left * last.weight_mix.unsqueeze(-1)).mT @ right
-                for m, s, left, right in zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
+                decay * m + share * s + (left * weight_mix).mT @ right
+                for m, s, left, right in zip(carry.weights, carry.momentum, *found, strict=True)
             ),
             tuple(
-                kept * s + (left * last.momentum_mix.unsqueeze(-1)).mT @ right
-                for s, left, right in zip(carry.momentum, found.left, found.right, strict=True)
+                kept * s + (left * momentum_mix).mT @ right
+                for s, left, right in zip(carry.momentum, *found, strict=True)
             ),
             carry.anchor,
         )
@@ -165,12 +169,20 @@ def _read_linear(
         momentum = torch.stack([carry.momentum[i] for carry in entered])
         left, right = torch.stack([f.left[i] for f in factors]), torch.stack([f.right[i] for f in factors])
 
-        def multiply(x: Tensor, m: Tensor = weights, s: Tensor = momentum, le: Tensor = left, ri: Tensor = right) -> Tensor:
-            anchored = decay.unsqueeze(-1) * (x @ m.mT) + share.unsqueeze(-1) * (x @ s.mT)
-            return anchored + ((x @ ri.mT) * mix) @ le
-
-        layers.append(multiply)
+        layers.append(_mixed_product(decay, share, mix, weights, momentum, left, right))
     return predict(rule.architecture, layers, queries)
+
+
+def _mixed_product(
+    decay: Tensor, share: Tensor, mix: Tensor, weights: Tensor, momentum: Tensor, left: Tensor, right: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return x_t -> M_t x_t for every token of every segment (module docstring)."""
+
+    def multiply(x: Tensor) -> Tensor:
+        carried = decay.unsqueeze(-1) * (x @ weights.mT) + share.unsqueeze(-1) * (x @ momentum.mT)
+        return carried + ((x @ right.mT) * mix) @ left
+
+    return multiply
 
 
 def _previous(x: Tensor, first: float) -> Tensor:
@@ -184,12 +196,18 @@ def _run_orthogonalised(
     """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
     reads = []
-    for n in range(plan.count):
+    all_inputs = zip(*(x.unbind() for x in segments), strict=True)
+    all_matrices = zip(*(matrix.unbind() for matrix in mixing), strict=True)
+    for n, (inputs, matrices) in enumerate(zip(all_inputs, all_matrices, strict=True)):
         carry = _enter(plan, n, initial, carry)
-        inputs = _Segments(*(x[n] for x in segments))
-        matrices = _Mixing(*(matrix[n] for matrix in mixing))
         read, weights, momentum = checkpoint(
-            _orthogonalised_segment, rule, inputs, matrices, carry, use_reentrant=False, preserve_rng_state=False
+            _orthogonalised_segment,
+            rule,
+            _Segments(*inputs),
+            _Mixing(*matrices),
+            carry,
+            use_reentrant=False,
+            preserve_rng_state=False,
         )
         carry = _Carry(weights, momentum, carry.anchor)
         reads.append(read)
@@ -212,8 +230,13 @@ def _orthogonalised_segment(
         last_momentum.append(momentum[:, :, -1])
         if rule.read == "pre":
             weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
-        layers.append(lambda x, w=weights: (w @ x.unsqueeze(-1)).squeeze(-1))
+        layers.append(_each_token(weights))
     return predict(rule.architecture, layers, inputs.queries), tuple(last_weights), tuple(last_momentum)
+
+
+def _each_token(weights: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the product of each token's own matrix with its vector."""
+    return lambda x: (weights @ x.unsqueeze(-1)).squeeze(-1)
 
 
 def _spread(decay: Tensor, matrix: Tensor) -> Tensor:
@@ -223,4 +246,4 @@ def _spread(decay: Tensor, matrix: Tensor) -> Tensor:
 
 def _combine(mix: Tensor, matrices: Tensor) -> Tensor:
     """Return sum_i mix[t, i] matrices[i] for every token t, over a trailing out x in."""
-    return (mix @ matrices.flatten(-2)).unflatten(-1, matrices.shape[-2:])
+    return torch.unflatten(mix @ matrices.flatten(-2), -1, matrices.shape[-2:])

@@ -6,7 +6,7 @@ Notation: M = `weights`, S = `momentum`, xi = `anchor` (the weights at which gra
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,27 +22,28 @@ def _rebuild(function: Callable[..., Tensor], name: str, nodes: tuple[Any, ...])
         return function(name, *nodes)
     prefix = f"{name}." if name else ""
     if isinstance(first, tuple):
-        return tuple(
-            _rebuild(function, f"{prefix}{i}", parts) for i, parts in enumerate(zip(*nodes, strict=True))
-        )
+        return tuple(_rebuild(function, f"{prefix}{i}", parts) for i, parts in enumerate(zip(*nodes, strict=True)))
     parts = {f.name: tuple(getattr(node, f.name) for node in nodes) for f in fields(first)}
     return replace(first, **{key: _rebuild(function, f"{prefix}{key}", part) for key, part in parts.items()})
+
+
+Tree = TypeVar("Tree", bound="StateTree")
 
 
 @dataclass(frozen=True)
 class StateTree:
     """A frozen dataclass whose fields are tensors, tuples of state, or further trees."""
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def map(self: Tree, function: Callable[[Tensor], Tensor]) -> Tree:
         """Return the tree with `function` applied to every tensor."""
-        tree: Self = _rebuild(lambda _, tensor: function(tensor), "", (self,))
+        tree: Tree = _rebuild(lambda _, tensor: function(tensor), "", (self,))
         return tree
 
-    def detach(self) -> Self:
+    def detach(self: Tree) -> Tree:
         """Return the same values without their history: the one place where state leaves the graph."""
         return self.map(torch.Tensor.detach)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: Tree, device: torch.device | str) -> Tree:
         """Return the tree on `device`."""
         return self.map(lambda tensor: tensor.to(device))
 
@@ -57,7 +58,7 @@ class StateTree:
         _rebuild(collect, "", (self,))
         return flat
 
-    def from_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+    def from_tensors(self: Tree, tensors: Mapping[str, Tensor]) -> Tree:
         """Return a tree of this tree's shape with the values of `tensors`; refuse any other shape, name or dtype."""
         expected = self.to_tensors()
         if missing := sorted(set(expected) - set(tensors)):
@@ -74,11 +75,8 @@ class StateTree:
                 )
             return found.to(template.device)
 
-        tree: Self = _rebuild(take, "", (self,))
+        tree: Tree = _rebuild(take, "", (self,))
         return tree
-
-
-Tree = TypeVar("Tree", bound=StateTree)
 
 
 def select_rows(mask: Bool[Tensor, " batch"], fresh: Tree, state: Tree) -> Tree:

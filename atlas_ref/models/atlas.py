@@ -59,17 +59,16 @@ class AtlasModel(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        """Draw every weight from `generator`; biases, norms and convolutions keep the start their module gave them."""
-        residual = self.config.init_std / math.sqrt(2 * self.config.n_layers)
-        for name, parameter in self.named_parameters():
-            if "memory.initial." in name:
-                parameter.normal_(std=self.config.memory.initial_std, generator=generator)
-            elif name.endswith("output.weight"):
-                parameter.normal_(std=residual, generator=generator)
-            elif name.endswith(("projection.weight", "up.weight", "gate.weight", "embedding.weight", "persistent")):
-                parameter.normal_(std=self.config.init_std, generator=generator)
-            elif name.endswith("gate.bias"):
-                parameter.zero_()
+        """Draw every weight from `generator`; biases and norms keep the start that their module gave them."""
+        std = self.config.init_std
+        self.embedding.weight.normal_(std=std, generator=generator)
+        for layer in self._layers():
+            layer.mag.initialise(generator, std, residual_std=std / math.sqrt(2 * self.config.n_layers))
+            if isinstance(layer.feed_forward, FeedForward):
+                layer.feed_forward.up.weight.normal_(std=std, generator=generator)
+                layer.feed_forward.output.weight.normal_(
+                    std=std / math.sqrt(2 * self.config.n_layers), generator=generator
+                )
 
     def initial_state(self, batch: int) -> ModelState:
         """Return the state of `batch` rows before their first token."""

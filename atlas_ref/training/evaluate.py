@@ -3,9 +3,8 @@
 import math
 
 import torch
-from torch import Tensor
 
-from atlas_ref.data.batch import IGNORED, BatchSource
+from atlas_ref.data.batch import BatchSource
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.step import forward, to_device, token_losses
 
@@ -28,7 +27,8 @@ def evaluate(model: AtlasModel, source: BatchSource, batches: int, precision: st
             state = output.state
             total, count = token_losses(output.logits, batch.targets)
             losses, counted = losses + total.item(), counted + int(count.item())
-            right += int(correct(output.logits, batch.targets).item())
+            # An ignored target is negative, so no logit's index equals it.
+            right += int((output.logits.argmax(-1) == batch.targets).sum().item())
     loss = losses / max(1, counted)
     return {
         "loss": loss,
@@ -36,8 +36,3 @@ def evaluate(model: AtlasModel, source: BatchSource, batches: int, precision: st
         "accuracy": right / max(1, counted),
         "tokens": float(counted),
     }
-
-
-def correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the number of counted targets that have the largest logit."""
-    return ((logits.argmax(-1) == targets) & (targets != IGNORED)).sum()

@@ -98,6 +98,8 @@ def train(
     prepare(directory, checkpoint, config)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     reporter.say(f"{parameters:,} parameters on {device}; writing to {directory.path}")
+    if run.step == config.train.max_steps:
+        reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
     with MetricsLog(directory.metrics) as log:
         interrupted = advance(run, Context(config, source, digest, device, directory, log, reporter, Speed()), stop)
     summary = summarise(directory, run.step, parameters, time.monotonic() - started)

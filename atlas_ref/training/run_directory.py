@@ -103,6 +103,8 @@ def check_resumed(directory: RunDirectory, checkpoint: Checkpoint, config: RunCo
     The config may differ in the CHANGEABLE fields only, and no later step of the directory may be lost.
     """
     refuse_changes(checkpoint.path, checkpoint.config, config)
+    if checkpoint.step > config.train.max_steps:
+        raise UserError(f"{checkpoint.path}: is past train.max_steps, which is {config.train.max_steps}.")
     if not belongs_to(checkpoint, directory):
         check_new(directory, over_unsaved=False)
         return
