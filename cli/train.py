@@ -141,7 +141,9 @@ def run(plan: Plan, stop: StopRequest, *, over_unsaved: bool) -> None:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(NOT_FINITE_EXIT_CODE) from error
     if outcome.interrupted:
-        typer.echo(f"interrupted after step {outcome.step}; go on with: atlas train --resume {plan.directory}")
+        typer.echo(
+            f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {plan.directory}"
+        )
         raise typer.Exit(EXIT_CODE)
     first, last, validation = (outcome.summary[key] for key in ("first_train_loss", "last_train_loss", "val_loss"))
     typer.echo(

@@ -119,8 +119,8 @@ def test_ctrl_c_ends_the_step_saves_and_exits_130_and_the_run_can_go_on(micro: P
         out, err = process.communicate()
 
     assert (process.returncode, err) == (130, "")
-    assert "interrupted after step" in out
     (reached,) = saved_steps(path / "checkpoints")
+    assert f"interrupted after step {reached}; go on with: atlas train --resume auto --out {path}\n" in out
     config = micro_config(*overrides)
     go_on(config, path, stop=stop_before(3))
     start(config, tmp_path / "whole", stop_before(reached + 3))
@@ -236,6 +236,17 @@ def test_a_run_that_is_resumed_by_path_needs_no_config(atlas: Atlas, trained: Pa
     changed = atlas("train", "--resume", trained, "--seed", "4")
     assert changed.code == 2
     assert "cannot change train.seed from 0 to 4" in changed.err
+
+
+def test_a_finished_run_is_not_trained_again(atlas: Atlas, trained: Path) -> None:
+    """Kills: a last step made twice; a shorter max_steps that is accepted and written over the longer one."""
+    before = saved_bytes(trained)
+    ended = atlas("train", "--resume", trained)
+    assert (ended.code, "nothing is left to train" in ended.out) == (0, True)
+    shorter = atlas("train", "--resume", trained, "--max-steps", "5")
+    assert (shorter.code, "is past train.max_steps, which is 5" in shorter.err) == (2, True)
+    assert saved_bytes(trained) == before
+    assert load_config(str(trained / "config.toml")) == micro_config()
 
 
 def test_a_loss_that_is_not_finite_ends_with_exit_code_4_and_keeps_the_checkpoints(

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from atlas_ref.data.batch import IGNORED
 from atlas_ref.data.streams import open_source
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.metrics import TIMING
 from atlas_ref.training.optimiser import build_optimiser, learning_rate
 from atlas_ref.training.run import new_run
 from atlas_ref.training.run_directory import RunDirectory
 from atlas_ref.training.step import NonFiniteError, token_losses, train_step
-from spec_tests.runs import RECALL, metric_lines, micro_config, saved_bytes, start, without_timing
+from spec_tests.runs import RECALL, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
 
 CPU = torch.device("cpu")
 
@@ -142,7 +143,7 @@ def test_the_loss_goes_down_on_the_shipped_text(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
-    """Kills: weights drawn from the global generator; a seed that data or weights do not read."""
+    """Kills: weights drawn from the global generator; a seed that the data, or the weights, do not read."""
     for name, seed, noise in (("a", 1, 0), ("b", 1, 99), ("c", 2, 0)):
         torch.manual_seed(noise)
         start(micro_config(f"train.seed={seed}"), tmp_path / name)
@@ -153,6 +154,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Pat
     assert lines["a"] == lines["b"]
     assert all(a[name] != c[name] for name in a)
     assert lines["a"][0]["train/loss"] != lines["c"][0]["train/loss"]
+    first, second = (new_run(micro_config(f"train.seed={seed}"), CPU).model.embedding.weight for seed in (1, 2))
+    assert not torch.equal(first, second)
 
 
 def test_the_state_is_carried_from_step_to_step_without_its_history() -> None:
@@ -171,6 +174,25 @@ def test_the_state_is_carried_from_step_to_step_without_its_history() -> None:
     assert not torch.allclose(carried, fresh)
 
 
+def test_the_loop_makes_the_steps_in_order_each_from_the_state_of_the_one_before(tmp_path: Path) -> None:
+    """Kills: a loop that drops the new state; that skips or repeats a batch; that counts the schedule from one."""
+    config = micro_config()
+    source, run = open_source(config), new_run(config, CPU)
+    results = []
+    for step in range(3):
+        results.append(train_step(run.model, run.optimiser, source.batch(step), run.state, step, config))
+        run.state = results[-1].output.state
+    start(config, tmp_path / "run", stop_before(4))
+    saved = find_checkpoint(tmp_path / "run")
+
+    for name, tensors in run.tensors().items():
+        found = saved.tensors(name)
+        assert set(found) == set(tensors)
+        assert all(torch.equal(found[key], tensor.detach()) for key, tensor in tensors.items())
+    (line,) = (line for line in metric_lines(tmp_path / "run") if line["step"] == 2)
+    assert (line["train/loss"], line["train/lr"]) == (results[1].loss, results[1].learning_rate)
+
+
 def test_validation_leaves_the_training_state_untouched(tmp_path: Path) -> None:
     """Kills: validation that returns its state to the loop; gradients left behind by it."""
     quiet = micro_config("train.eval_interval=1000", "train.eval_batches=1")
@@ -182,9 +204,11 @@ def test_validation_leaves_the_training_state_untouched(tmp_path: Path) -> None:
     assert [line["step"] for line in metric_lines(tmp_path / "busy") if "val/loss" in line] == [1, 2, 3, 4, 5, 6]
 
 
-def test_validation_is_one_pass_over_its_batches_with_the_state_carried() -> None:
-    """Kills: a fresh state for each batch; the mean of means; batches beyond the last."""
-    config = micro_config()
+def test_validation_is_one_pass_over_its_batches_with_the_state_carried(tmp_path: Path) -> None:
+    """Kills: a fresh state for each batch; ignored targets in the mean; the training batches."""
+    file = tmp_path / "documents.jsonl"
+    file.write_text("".join(json.dumps({"text": f"{n} times {n} is {n * n}, " * 3}) + "\n" for n in range(60)))
+    config = micro_config("data.source='path'", f"data.path='{file}'", "data.validation_fraction=0.3")
     source = open_source(config)
     model = AtlasModel(config.model, seed=4)
     with torch.no_grad():
@@ -192,6 +216,7 @@ def test_validation_is_one_pass_over_its_batches_with_the_state_carried() -> Non
         tokens, targets, reset = (torch.cat(parts, dim=1) for parts in zip(*batches, strict=True))
         logits = model(tokens, model.initial_state(tokens.shape[0]), reset).logits
     counted = targets != IGNORED
+    assert not counted.all()
     expected = -logits.log_softmax(-1)[counted].gather(1, targets[counted].unsqueeze(1)).mean()
     found = evaluate(model, source, 3, "fp32")
 
@@ -223,17 +248,19 @@ def test_accuracy_on_recall_is_the_share_of_right_answers(monkeypatch: pytest.Mo
 
 def test_every_line_of_the_log_has_its_step_first_and_flat_numeric_keys(tmp_path: Path) -> None:
     """Kills: a missing first or last line; nested telemetry; a memory without telemetry; timing under another key."""
-    start(micro_config(), tmp_path / "run")
+    # Seven is a multiple of no interval: the last step is logged, validated and saved all the same.
+    start(micro_config("train.max_steps=7"), tmp_path / "run")
     lines = metric_lines(tmp_path / "run")
 
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 6]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 6, 7]
+    assert list(saved_steps(tmp_path / "run" / "checkpoints")) == [3, 6, 7]
     for line in lines:
         assert next(iter(line)) == "step"
         assert all(isinstance(value, int | float) for value in line.values())
     train = {"train/loss", "train/grad_norm", "train/lr", "train/tokens_per_second"}
     for line in lines:
         assert (train <= set(line)) == (line["step"] != 3)
-        assert ("val/loss" in line) == (line["step"] in (3, 6))
+        assert ("val/loss" in line) == (line["step"] in (3, 6, 7))
     layers = {key.split("/")[1] for key in lines[0] if key.startswith("memory/")}
     assert layers == {"0", "1"}
     assert 0.98 < lines[0]["memory/0/retention"] < 1.0
