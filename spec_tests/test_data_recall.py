@@ -44,17 +44,19 @@ def test_every_answer_of_recall_stands_behind_its_key_and_beyond_the_reach_of_th
                 assert tokens[place] < task.keys <= targets[place] < task.keys + task.values
                 assert pair % 2 == 0
                 assert pair < 2 * task.pairs
-                assert tokens[pair + 1] == targets[place] == tokens[place + 1]
+                assert tokens[pair + 1] == targets[place]
                 assert place - (pair + 1) > reach
                 assert tokens[pair + 2 : place].count(tokens[place]) == 0
 
 
-def test_recall_has_filler_between_pairs_and_queries_that_is_neither_key_nor_value() -> None:
+def test_recall_shows_no_value_after_the_pairs_so_that_no_answer_can_be_excluded() -> None:
+    """Fillers between pairs and queries and behind each query, all eight of them in both places; kills a_j behind q_j,
+    with which a memory that binds nothing is right in 37% of the queries, by elimination."""
     config = load_config("recall")
-    tokens = open_source(config).batch(0).tokens[:, 16:112]
+    tokens = open_source(config).batch(0).tokens
 
-    assert tokens.min() == 128
-    assert tokens.max() == 135
+    assert tokens[:, 16:112].unique().tolist() == tokens[:, 113::2].unique().tolist() == list(range(128, 136))
+    assert tokens[:, 112::2].max() < 64
     assert config.data.recall.filler(128) == 96
 
 
@@ -64,7 +66,7 @@ def test_recall_answers_and_the_order_of_queries_are_spread_evenly() -> None:
     batches = [open_source(config).batch(step) for step in range(4)]
     first_query = torch.cat([batch.tokens[:, -8] for batch in batches])
     first_key = torch.cat([batch.tokens[:, 0] for batch in batches])
-    answers = torch.cat([batch.tokens[:, -7] for batch in batches]) - 4
+    answers = torch.cat([batch.targets[:, -8] for batch in batches]) - 4
 
     for value in range(4):
         assert abs((first_key == value).double().mean() - 0.25) < 0.017

@@ -2,13 +2,17 @@
 
 A row is one document of exactly T = `sequence_length` tokens:
 
-    k_1 v_1 ... k_p v_p   f_1 ... f_G   q_1 a_1 ... q_m a_m        G = T - 2 p - 2 m >= gap
+    k_1 v_1 ... k_p v_p   f_1 ... f_G   q_1 f q_2 f ... q_m f        G = T - 2 p - 2 m >= gap
 
 Keys are drawn without replacement, values with it, so that one answer says nothing about another. The queries are m of
-the p keys, each at most once, in a random order; a_j is the value that stood behind q_j. Only the positions of the q_j
-are scored, with target a_j. The nearest pair lies G + 1 tokens back, which the configuration keeps above the reach of
-all attention windows and convolutions together: without memory, nothing beats guessing, right once in `values` times.
-Tokens: keys first, then values, then fillers, which are neither.
+the p keys, each at most once, in a random order. Only the positions of the q_j are scored, and the target is the value
+that stood behind q_j. The nearest pair lies G + 1 tokens back, which the configuration keeps above the reach of all
+attention windows and convolutions together: without memory, nothing beats guessing, right once in `values` times.
+Tokens: keys first, then values, then fillers (f), which are neither.
+
+Deliberately different from MQAR: a filler, never the answer, follows a query. Shown answers would reward a memory that
+binds nothing: it keeps the *set* of values and excludes those that were shown, right in 37% of eight queries.
+Here such a memory is right once in `pairs` times, and only a memory that binds values to keys does better.
 """
 
 import numpy as np
@@ -48,16 +52,15 @@ class RecallTask:
         task, rows = self._task, self._rows
         keys = random.random((rows, task.keys)).argsort(axis=1)[:, : task.pairs]
         values = task.keys + random.integers(task.values, size=(rows, task.pairs))
-        filler = task.keys + task.values + random.integers(RECALL_FILLERS, size=(rows, self._filler))
+        filler = task.keys + task.values + random.integers(RECALL_FILLERS, size=(rows, self._filler + task.queries))
         asked = random.random((rows, task.pairs)).argsort(axis=1)[:, : task.queries]
         queries = np.take_along_axis(keys, asked, axis=1)
-        answers = np.take_along_axis(values, asked, axis=1)
 
         pairs = np.stack((keys, values), axis=2).reshape(rows, -1)
-        questions = np.stack((queries, answers), axis=2).reshape(rows, -1)
-        tokens = np.concatenate((pairs, filler, questions), axis=1)
+        questions = np.stack((queries, filler[:, self._filler :]), axis=2).reshape(rows, -1)
+        tokens = np.concatenate((pairs, filler[:, : self._filler], questions), axis=1)
         targets = np.full_like(tokens, IGNORED)
-        targets[:, pairs.shape[1] + self._filler :: 2] = answers
+        targets[:, pairs.shape[1] + self._filler :: 2] = np.take_along_axis(values, asked, axis=1)
         reset = np.zeros(tokens.shape, dtype=np.bool_)
         reset[:, 0] = True
         return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))
