@@ -193,10 +193,10 @@ class MemoryLayer(nn.Module):
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k (SiLU, unit length) and v, each [batch, time, heads, dim]."""
-        queries, keys, values = torch.split(mixed, self._widths(), dim=-1)
-        queries, keys = (torch.unflatten(F.silu(x), -1, (self.n_heads, self.key_dim)) for x in (queries, keys))
-        values = torch.unflatten(values, -1, (self.n_heads, self.value_dim))
-        return l2_normalize(queries, L2_EPS), l2_normalize(keys, L2_EPS), values
+        addresses, values = mixed.tensor_split([2 * self.n_heads * self.key_dim], dim=-1)
+        addresses = torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim))
+        queries, keys = l2_normalize(addresses, L2_EPS).unbind(2)
+        return queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim))
 
     def _align(
         self, queries: Tensor, keys: Tensor, state: MemoryLayerState, plan: SegmentPlan

@@ -36,10 +36,9 @@ def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*
     if not eps > 0:
         raise UserError(f"l2_normalize: eps is {eps}, but it must be a positive length such as 1e-6")
     wide = at_least_float32(x)
-    scale = _largest_entry(wide).clamp_min(eps)
-    scaled = wide / scale
-    length = (scaled.square().sum(dim=-1, keepdim=True) + (eps / scale).square()).sqrt()
-    return (scaled / length).to(x.dtype)
+    # Squared and summed in float64, in one pass over x: the square of 1e20 is no float32.
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True, dtype=torch.float64)
+    return (wide / torch.hypot(length, length.new_tensor(eps)).to(wide.dtype)).to(x.dtype)
 
 
 def unit_vector(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:

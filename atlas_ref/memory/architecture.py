@@ -36,10 +36,11 @@ def _residual(x: Tensor, width: int) -> Tensor:
     return F.pad(x[..., :width], (0, max(0, width - x.shape[-1])))
 
 
-def _gelu_slope(z: Tensor) -> Tensor:
-    """Return the derivative of gelu: Phi(z) + z phi(z)."""
+def _gelu_and_slope(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gelu(z) = z Phi(z) and its derivative Phi(z) + z phi(z)."""
+    below = torch.special.ndtr(z)
     density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
-    return 0.5 * (1.0 + torch.erf(z / math.sqrt(2.0))) + z * density
+    return z * below, below + z * density
 
 
 def predict(
@@ -78,17 +79,16 @@ def gradient_factors(
     With `normalised` the gradient of each token is divided by max(1, kappa_i), see `curvature`.
     """
     if architecture == "matrix":
-        factors = Factors((x @ weights[0].mT - values,), (x,))
-    else:
-        outer, inner = weights
-        z = x @ inner.mT
-        hidden = F.gelu(z)
-        error = _residual(x, values.shape[-1]) + hidden @ outer.mT - values
-        factors = Factors((error, (error @ outer) * _gelu_slope(z)), (hidden, x))
-    if not normalised:
-        return factors
-    scale = curvature(architecture, weights, x).clamp(min=1.0).reciprocal().unsqueeze(-1)
-    return Factors(tuple(left * scale for left in factors.left), factors.right)
+        error = x @ weights[0].mT - values
+        if normalised:
+            error = error / curvature(architecture, weights, x).clamp(min=1.0).unsqueeze(-1)
+        return Factors((error,), (x,))
+    outer, inner = weights
+    hidden, slope = _gelu_and_slope(x @ inner.mT)
+    error = _residual(x, values.shape[-1]) + hidden @ outer.mT - values
+    if normalised:
+        error = error / _mlp_curvature(outer, x, hidden, slope).clamp(min=1.0).unsqueeze(-1)
+    return Factors((error, (error @ outer) * slope), (hidden, x))
 
 
 def curvature(
@@ -102,6 +102,9 @@ def curvature(
     if architecture == "matrix":
         return x.square().sum(-1)
     outer, inner = weights
-    z = x @ inner.mT
-    column = outer.square().sum(-2).unsqueeze(-2)
-    return F.gelu(z).square().sum(-1) + x.square().sum(-1) * (_gelu_slope(z).square() * column).sum(-1)
+    return _mlp_curvature(outer, x, *_gelu_and_slope(x @ inner.mT))
+
+
+def _mlp_curvature(outer: Tensor, x: Tensor, hidden: Tensor, slope: Tensor) -> Tensor:
+    column = outer.square().sum(-2).unsqueeze(-1)
+    return hidden.square().sum(-1) + x.square().sum(-1) * (slope.square() @ column).squeeze(-1)

@@ -73,7 +73,9 @@ def memory_chunked(
         plan = make_plan(state.position, reset, time, rule.chunk)
     if time == 0:
         return MemoryOutput(values, state)
-    past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
+    past_keys, past_values = keys, values
+    if past:
+        past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
     segments = _Segments(
         plan.split_window(past_keys, past).transpose(2, 3),
         plan.split_window(past_values, past).transpose(2, 3),

@@ -78,8 +78,9 @@ class SegmentPlan:
         batch, rest = x.shape[0], x.shape[2:]
         slots = self.count * self.width
         if self.source is None:
-            trailing = (0, 0) * len(rest)
-            x = F.pad(x, (*trailing, self.front, slots - self.front - self.time), value=pad)
+            if slots > self.time:
+                back = slots - self.front - self.time
+                x = F.pad(x, (*(0, 0) * len(rest), self.front, back), value=pad)
         else:
             x = _take(torch.cat([x, x.new_full((batch, 1, *rest), pad)], dim=1), self.source)
         return x.reshape(batch, self.count, self.width, *rest).transpose(0, 1)
