@@ -228,11 +228,13 @@ def test_resume_auto_without_checkpoint_starts_from_the_beginning_and_says_so(
 
 
 def test_a_run_that_is_resumed_by_path_needs_no_config(atlas: Atlas, trained: Path, tmp_path: Path) -> None:
-    """Kills: --resume PATH that falls back to the preset; overrides that are not applied to the saved config."""
+    """Kills: --resume PATH that falls back to the preset; that loses its overrides; that goes on in another directory."""
     older = trained / "checkpoints" / "step-00000003"
     ended = atlas("train", "--resume", older, "--out", tmp_path / "branch", "--set", "train.log_interval=1")
     assert ended.code == 0, ended.err
     assert find_checkpoint(tmp_path / "branch").config == micro_config("train.log_interval=1")
+    assert atlas("train", "--resume", tmp_path / "branch", "--max-steps", "7").code == 0
+    assert find_checkpoint(tmp_path / "branch").step == 7
     changed = atlas("train", "--resume", trained, "--seed", "4")
     assert changed.code == 2
     assert "cannot change train.seed from 0 to 4" in changed.err
@@ -243,6 +245,7 @@ def test_a_finished_run_is_not_trained_again(atlas: Atlas, trained: Path) -> Non
     before = saved_bytes(trained)
     ended = atlas("train", "--resume", trained)
     assert (ended.code, "nothing is left to train" in ended.out) == (0, True)
+    assert "done: 6 steps" in ended.out
     shorter = atlas("train", "--resume", trained, "--max-steps", "5")
     assert (shorter.code, "is past train.max_steps, which is 5" in shorter.err) == (2, True)
     assert saved_bytes(trained) == before
@@ -341,7 +344,7 @@ def test_the_time_left_counts_from_the_resumed_step(monkeypatch: pytest.MonkeyPa
 
 
 def test_eval_repeats_the_validation_of_training(atlas: Atlas, trained: Path) -> None:
-    """Kills: eval of another checkpoint than the newest; of the training data; a state that is not fresh."""
+    """Kills: eval of another checkpoint than the newest; --batches that is not read; a checkpoint taken for its run."""
     ended = atlas("eval", trained, "--json")
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)

@@ -194,7 +194,7 @@ def test_the_loop_makes_the_steps_in_order_each_from_the_state_of_the_one_before
 
 
 def test_validation_leaves_the_training_state_untouched(tmp_path: Path) -> None:
-    """Kills: validation that returns its state to the loop; gradients left behind by it."""
+    """Kills: a loop that goes on from a fresh state, or from that of the validation, after validating."""
     quiet = micro_config("train.eval_interval=1000", "train.eval_batches=1")
     busy = micro_config("train.eval_interval=1", "train.eval_batches=3")
     start(quiet, tmp_path / "quiet")
@@ -205,7 +205,7 @@ def test_validation_leaves_the_training_state_untouched(tmp_path: Path) -> None:
 
 
 def test_validation_is_one_pass_over_its_batches_with_the_state_carried(tmp_path: Path) -> None:
-    """Kills: a fresh state for each batch; ignored targets in the mean; the training batches."""
+    """Kills: a fresh state for each batch; ignored targets in the mean; the training batches; batches past the end."""
     file = tmp_path / "documents.jsonl"
     file.write_text("".join(json.dumps({"text": f"{n} times {n} is {n * n}, " * 3}) + "\n" for n in range(60)))
     config = micro_config("data.source='path'", f"data.path='{file}'", "data.validation_fraction=0.3")
@@ -224,6 +224,7 @@ def test_validation_is_one_pass_over_its_batches_with_the_state_carried(tmp_path
     assert found["tokens"] == int(counted.sum())
     assert found["accuracy"] == pytest.approx(float((logits.argmax(-1) == targets)[counted].double().mean()))
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    assert evaluate(model, source, source.validation_batches + 5, "fp32")["tokens"] > found["tokens"]
 
 
 def test_accuracy_on_recall_is_the_share_of_right_answers(monkeypatch: pytest.MonkeyPatch) -> None:
