@@ -228,7 +228,7 @@ def test_resume_auto_without_checkpoint_starts_from_the_beginning_and_says_so(
 
 
 def test_a_run_that_is_resumed_by_path_needs_no_config(atlas: Atlas, trained: Path, tmp_path: Path) -> None:
-    """Kills: --resume PATH that falls back to the preset; that loses its overrides; that goes on in another directory."""
+    """Kills: --resume PATH that falls back to the preset; that loses overrides; that goes on in another place."""
     older = trained / "checkpoints" / "step-00000003"
     ended = atlas("train", "--resume", older, "--out", tmp_path / "branch", "--set", "train.log_interval=1")
     assert ended.code == 0, ended.err
