@@ -117,17 +117,16 @@ def make_plan(
 ) -> SegmentPlan:
     """Return the layout of a call of `time` tokens; row b has seen `position[b]` tokens of its document.
 
-    `reset[b, t]` says that token t of row b begins a document.
+    `reset[b, t]` says that token t of row b begins a document; so does the first token of a row that has seen none.
     """
     positions = token_positions(position, reset, time)
-    if reset is None:
-        reset = torch.zeros_like(positions, dtype=torch.bool)
-    # A reset at the first token only moves the phase of its row: the layout may still be a plain view.
-    first = reset[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
+    begins = positions == 0
+    # A document that begins at the first token only moves the phase of its row: the layout may still be a plain view.
+    first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
     phases = torch.where(first, 0, position % chunk).tolist()
-    if len(set(phases)) == 1 and not bool(reset[:, 1:].any()):
+    if len(set(phases)) == 1 and not bool(begins[:, 1:].any()):
         return _uniform_plan(phases[0], first, positions, chunk)
-    marks = [row.nonzero().flatten().tolist() for row in reset.cpu()]
+    marks = [row.nonzero().flatten().tolist() for row in begins.cpu()]
     rows = [_row_segments(phase, mark, time, chunk) for phase, mark in zip(phases, marks, strict=True)]
     return _ragged_plan(rows, positions)
 
