@@ -191,7 +191,13 @@ class ModelConfig(Section):
         return self.n_layers * (self.attention.window + self.memory.conv_kernel - 1)
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for a width that does not split into heads with rotary pairs."""
+        """Yield a sentence for a width that does not split into rotary heads, or that the memory does not fill."""
+        width = self.n_heads * self.memory.value_dim
+        if width != self.d_model:
+            yield (
+                f"model.memory.value_dim is {self.memory.value_dim}; with model.n_heads = {self.n_heads} the memory is "
+                f"{width} wide, and it must be as wide as attention to be gated with it: model.d_model = {self.d_model}"
+            )
         if self.d_model % (2 * self.n_heads) != 0:
             yield (
                 f"model.d_model is {self.d_model}; it must be a multiple of twice model.n_heads, "

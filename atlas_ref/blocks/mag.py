@@ -149,7 +149,7 @@ class MagBlock(nn.Module):
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
             remembered = self.memory(hidden, state.memory, reset, plan)
-        joined, gate = self._join(hidden, attended, remembered.reads.to(attended.dtype))
+        joined, gate = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype))
         y: Tensor = self.output(joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
         return BlockOutput(x + y, after, _telemetry(remembered.gates, gate, after.memory, remembered.reads))

@@ -126,17 +126,22 @@ class MemoryLayer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, std: float) -> None:
-        """Start as an associative memory: queries address what keys wrote, and recent tokens weigh most.
+        """Start as an associative memory: each token is stored under the tokens before it, and asked for by them.
 
-        W_q starts equal to W_k and every convolution starts as 1/2, 1/4, 1/8 ... by age. With independent random
-        starts the pair (key, following value) is bound only after a long plateau, or never (docs/findings.md).
+        W_q starts equal to W_k; the convolutions of q and v start as 1/2, 1/4, 1/8 ... by age, that of k one token
+        later, as 0, 1/2, 1/4 ... With independent random starts the pair (key, following value) is bound only after a
+        long plateau, or never (docs/findings.md).
         """
         queries, keys, values = torch.split(self.projection.weight, self._widths())
         queries.normal_(std=std, generator=generator)
         keys.copy_(queries)
         values.normal_(std=std, generator=generator)
         kernel = self.convolution.shape[1]
-        self.convolution.copy_(0.5 ** torch.arange(kernel, 0.0, -1.0))
+        by_age = 0.5 ** torch.arange(kernel, 0.0, -1.0)
+        self.convolution.copy_(by_age)
+        if kernel > 1:
+            _, keys, _ = torch.split(self.convolution, self._widths())
+            keys.copy_(F.pad(by_age[1:], (0, 1)))
         self.gates.projection.weight.zero_()
         for matrix in self.initial:
             matrix.normal_(std=self.config.initial_std, generator=generator)
