@@ -157,6 +157,55 @@ PRIMITIVES: Final = (
     ),
 )
 
+# The parameters of a memory stand in one vector, matrix after matrix (W, or W1 then W2), row by row; the hidden width
+# of an `mlp` follows from their number. Keys and queries are features. `reset` marks a token that begins a document,
+# and `position` counts the tokens of the document so far.
+_RULE: Final[Mapping[str, type[Scalar]]] = {
+    "architecture": str,
+    "rule": str,
+    "chunk": int,
+    "boundary": str,
+    "read": str,
+    "loss_scale": float,
+    "step_scale": str,
+    "momentum_max": float,
+    "coefficients": str,
+    "newton_schulz_steps": int,
+}
+_MEMORY: Final = (
+    state("weights", "batch heads parameters"),
+    state("momentum", "batch heads parameters"),
+    state("anchor", "batch heads parameters"),
+    state("window_keys", "batch window-1 heads features"),
+    state("window_values", "batch window-1 heads values"),
+    index("position", "batch"),
+)
+
+
+def _memory(op: Op, level: int, time: str) -> Operation:
+    """Describe one form of the memory; `time` is the axis of the tokens, empty where a call is one token."""
+    tokens = (
+        activation("keys", f"batch {time} heads features"),
+        activation("values", f"batch {time} heads values"),
+        activation("queries", f"batch {time} heads features"),
+        state("retention", f"batch {time} heads"),
+        state("momentum_decay", f"batch {time} heads"),
+        state("step_size", f"batch {time} heads"),
+        state("window_weights", f"batch {time} heads window"),
+        index("reset", f"batch {time}"),
+    )
+    reads = activation("reads", f"batch {time} heads values")
+    return Operation(op, level, _RULE, (*tokens, parameter("initial", "heads parameters"), *_MEMORY), (reads, *_MEMORY))
+
+
+MEMORIES: Final = (
+    _memory(Op.MEMORY_STEP, level=1, time=""),
+    _memory(Op.MEMORY_SCAN, level=2, time="time"),
+    _memory(Op.MEMORY_CHUNKED, level=3, time="time"),
+    # The form that a port trains with: the one whose gradients matter.
+    _memory(Op.MEMORY_GRAD, level=5, time="time"),
+)
+
 OPTIMISERS: Final = (
     # AdamW on a learned gain: `log_gain` is the logarithm before the first step, `gradient` its gradient at each step.
     Operation(
@@ -175,4 +224,4 @@ OPTIMISERS: Final = (
     ),
 )
 
-OPERATIONS: Final[Mapping[Op, Operation]] = {row.op: row for row in (*PRIMITIVES, *OPTIMISERS)}
+OPERATIONS: Final[Mapping[Op, Operation]] = {row.op: row for row in (*PRIMITIVES, *MEMORIES, *OPTIMISERS)}

@@ -6,7 +6,7 @@ the run.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -22,10 +22,7 @@ from atlas_ref.functional.polynomial import polynomial_features
 from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
 from spec_tests.operations import OPERATIONS, Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
-
-Tensors = dict[str, Tensor]
-Config = Mapping[str, Any]
-Function = Callable[[Config, Tensors], Tensors]
+from spec_tests.ports.reference_memory import MEMORIES, Config, Function, Tensors
 
 
 def _newton_schulz(config: Config, x: Tensors) -> Tensors:
@@ -97,7 +94,7 @@ PRIMITIVES: Final[Mapping[Op, Function]] = {
 class ReferencePort:
     """`atlas_ref` behind the port contract."""
 
-    functions: Mapping[Op, Function] = PRIMITIVES
+    functions: Mapping[Op, Function] = {**PRIMITIVES, **MEMORIES}
 
     def declare(self) -> Declaration:
         """Declare every operation implemented here, at every precision, with gradients."""
