@@ -1,0 +1,125 @@
+"""Associative recall beyond the attention window: which memories learn it, on every seed.
+
+    python -m benchmarks.recall_study [--variants "omega c=1" ...] [--chunks 16 64] [--seeds 0 1 2] [--threads 1]
+                                      [--jobs 1]
+
+Trains the preset `recall` through the command line, with few fields changed: same task, parameters and steps for all.
+Accuracy is the share of right answers over the validation batches after the last step. Guessing a value is right once
+in 64 times, guessing among the values of the row once in 8; memory that binds values to keys can do better.
+"""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from atlas_ref.config import load_config
+from benchmarks.report import machine, write_results
+from benchmarks.training_runs import Result, TrainingRun, run_all
+
+VARIANTS = {
+    "omega c=1": (),
+    "omega c=8": ("model.memory.omega_window=8",),
+    "titans": ("model.memory.rule='titans'",),
+    "atlas": ("model.memory.rule='atlas'",),
+    "omega, degree-2 features": ("model.memory.features.degree=2", "model.memory.key_dim=16"),
+    "omega, same without features": ("model.memory.key_dim=16",),
+    "no memory": ("model.disable_memory=true",),
+}
+"""What each variant changes in the preset."""
+TARGET = 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run: accuracy over the last validation, whole seconds of its process."""
+
+    variant: str
+    chunk: int
+    seed: int
+    accuracy: float
+    first_at_target: int | None
+    seconds: float
+    parameters: int
+
+
+def study(
+    variants: Iterable[str], chunks: Iterable[int], seeds: Iterable[int]
+) -> dict[TrainingRun, tuple[str, int, int]]:
+    """Return every run with its variant, chunk and seed; without memory the chunk length has no effect."""
+    chunks = list(chunks)
+    return {
+        _run(variant, chunk, seed): (variant, chunk, seed)
+        for variant in variants
+        for chunk in (chunks[:1] if variant == "no memory" else chunks)
+        for seed in seeds
+    }
+
+
+def _run(variant: str, chunk: int, seed: int) -> TrainingRun:
+    name = f"{variant} chunk {chunk} seed {seed}".replace(",", "").replace(" ", "-")
+    return TrainingRun(
+        "recall", name, "recall", (*VARIANTS[variant], f"model.memory.chunk={chunk}", f"train.seed={seed}")
+    )
+
+
+def as_row(cell: tuple[str, int, int], result: Result) -> Row:
+    """Return the outcome of a run; `first_at_target` is the first validated step with the accuracy asked for."""
+    curve = result.validation("accuracy")
+    reached = [step for step, accuracy in curve if accuracy >= TARGET]
+    return Row(
+        *cell,
+        accuracy=curve[-1][1],
+        first_at_target=reached[0] if reached else None,
+        seconds=result.summary["seconds"],
+        parameters=result.summary["parameters"],
+    )
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return the accuracies as a Markdown table: a line for each variant and chunk, a column for each seed."""
+    seeds = sorted({row.seed for row in rows})
+    headings = ["variant", "chunk", *(f"seed {seed}" for seed in seeds), "median seconds", "parameters"]
+    lines = [headings, ["---"] * len(headings)]
+    for variant, chunk in dict.fromkeys((row.variant, row.chunk) for row in rows):
+        found = {row.seed: row for row in rows if (row.variant, row.chunk) == (variant, chunk)}
+        accuracies = [f"{found[seed].accuracy:.1%}" if seed in found else "" for seed in seeds]
+        seconds = f"{median(row.seconds for row in found.values()):.0f}"
+        parameters = f"{next(iter(found.values())).parameters:,}"
+        lines.append([variant, "any" if variant == "no memory" else str(chunk), *accuracies, seconds, parameters])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def chance() -> dict[str, float]:
+    """Return how often guessing is right: among all values, and among those of the row."""
+    recall = load_config("recall").data.recall
+    return {"any value": 1 / recall.values, "a value of the row": 1 / recall.pairs}
+
+
+def main() -> None:
+    """Train, keep the results after each run, and print the table."""
+    parser = argparse.ArgumentParser(description="Train associative recall with several memories.")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--chunks", nargs="+", type=int, default=[16, 64], help="chunk lengths")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of weights and data")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    options = parser.parse_args()
+    runs = study(options.variants, options.chunks, options.seeds)
+    order = list(runs.values())
+    before, rows = machine(options.threads), list[Row]()
+    for run, result in run_all(runs, options.threads, options.jobs):
+        rows.append(as_row(runs[run], result))
+        print(f"{run.name}: {rows[-1].accuracy:.1%} in {rows[-1].seconds:.0f} s", flush=True)
+        rows.sort(key=lambda row: order.index((row.variant, row.chunk, row.seed)))
+        path = write_results(
+            "recall_study",
+            {"machine": before, "jobs": options.jobs, "chance": chance(), "rows": [asdict(row) for row in rows]},
+        )
+    print(markdown(rows))
+    print("chance: " + ", ".join(f"{share:.1%} ({of})" for of, share in chance().items()))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
