@@ -37,7 +37,7 @@ def memory_recurrent(
     values: Float[Tensor, "batch time heads values"],
     queries: Float[Tensor, "batch time heads features"],
     gates: Gates,
-    initial: tuple[Float[Tensor, "heads out in"], ...],
+    initial: tuple[Float[Tensor, "heads _out _in"], ...],
     state: MemoryState,
     reset: Bool[Tensor, "batch time"] | None,
 ) -> MemoryOutput:

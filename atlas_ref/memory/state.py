@@ -97,16 +97,16 @@ class MemoryState(StateTree):
     The window keeps the last c-1 feature/value pairs, oldest first, zero where the document is younger than that.
     """
 
-    weights: tuple[Float[Tensor, "batch heads out in"], ...]
-    momentum: tuple[Float[Tensor, "batch heads out in"], ...]
-    anchor: tuple[Float[Tensor, "batch heads out in"], ...]
+    weights: tuple[Float[Tensor, "batch heads _out _in"], ...]
+    momentum: tuple[Float[Tensor, "batch heads _out _in"], ...]
+    anchor: tuple[Float[Tensor, "batch heads _out _in"], ...]
     window_keys: Float[Tensor, "batch past heads features"]
     window_values: Float[Tensor, "batch past heads values"]
     position: Int[Tensor, " batch"]
 
 
 def fresh_memory_state(
-    initial: tuple[Float[Tensor, "heads out in"], ...], batch: int, window: int, features: int, values: int
+    initial: tuple[Float[Tensor, "heads _out _in"], ...], batch: int, window: int, features: int, values: int
 ) -> MemoryState:
     """Return the state of `batch` rows before their first token: M = xi = M_0, S = 0, nothing in the window."""
     weights = tuple(matrix.unsqueeze(0).expand(batch, *matrix.shape) for matrix in initial)
