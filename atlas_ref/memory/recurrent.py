@@ -46,6 +46,8 @@ def memory_recurrent(
     `keys` and `queries` are features f(k), f(q); `initial` is M_0, restored where `reset` holds.
     """
     time = keys.shape[1]
+    if time == 0:
+        return MemoryOutput(values, state)
     position = token_positions(state.position, reset, time)
     coefficients = write_coefficients(rule, gates, position)
     past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
@@ -71,10 +73,9 @@ def memory_recurrent(
         weights = tuple(_gate(retention) * m + _gate(release) * u for m, u in zip(weights, updates, strict=True))
         if rule.read == "post":
             reads.append(_read(rule, weights, queries[:, t]))
-    outputs = torch.stack(reads, 1) if reads else torch.zeros_like(values)
-    seen = position[:, -1] + 1 if time else state.position
+    seen = position[:, -1] + 1
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
-    return MemoryOutput(outputs, MemoryState(weights, momentum, anchor, window_keys, window_values, seen))
+    return MemoryOutput(torch.stack(reads, 1), MemoryState(weights, momentum, anchor, window_keys, window_values, seen))
 
 
 def _window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, window: Tensor) -> Weights:
