@@ -10,18 +10,20 @@ coefficients `cubic` (five steps magnify a small singular value 7.6 times, those
 `amplification` measures what is left: how far the loop's own answer moves when its inputs move by an ulp.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 
+from spec_tests.driver import precisions
 from spec_tests.inputs import generator
-from spec_tests.memory_oracle import Config, Inputs, Oracle
-from spec_tests.port import Array, Scalar
+from spec_tests.memory_oracle import TOKENS, Config, Inputs, Oracle
+from spec_tests.port import Array, Numerics, Op, Port, Scalar
 
 RULES: Final = ("titans", "omega", "delta", "atlas", "atlas_appendix")
 ARCHITECTURES: Final = ("matrix", "mlp")
 ORTHOGONALISED: Final = ("atlas", "atlas_appendix")
+FORMS: Final = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
 HEADS, FEATURES, VALUES, HIDDEN = 2, 5, 4, 6
 
 
@@ -40,6 +42,26 @@ def rule(name: str, architecture: str = "matrix", **changes: Scalar) -> dict[str
         "newton_schulz_steps": 5,
         **changes,
     }
+
+
+def every_rule(**changes: Scalar) -> Iterator[dict[str, Scalar]]:
+    """Yield a configuration of each rule with each memory."""
+    for name in RULES:
+        for architecture in ARCHITECTURES:
+            yield rule(name, architecture, **changes)
+
+
+def rules_in(numerics: Numerics, **changes: Scalar) -> Iterator[dict[str, Scalar]]:
+    """Yield every rule in float64 and two of them elsewhere: for properties that precision does not touch."""
+    few = (rule("omega", "matrix", **changes), rule("atlas", "mlp", **changes))
+    yield from every_rule(**changes) if numerics is Numerics.F64 else few
+
+
+def forms(port: Port, *wanted: Numerics) -> Iterator[tuple[Op, Numerics]]:
+    """Yield the two forms over a sequence in each precision that the port declares, of those `wanted` if any are."""
+    for numerics in precisions(port, *wanted):
+        for op in FORMS:
+            yield op, numerics
 
 
 def width(config: Config, window: int) -> int:
@@ -98,10 +120,7 @@ def case(
     shape = (batch, time, HEADS)
     position = rng.integers(1, 40, batch)
     position[0] = 0
-    keys, old = (
-        directions((*shape, features), seed + 1000),
-        directions((batch, window - 1, HEADS, features), seed + 2000),
-    )
+    old = directions((batch, window - 1, HEADS, features), seed + 2000)
     # A slot older than the document is zero in a valid state.
     live = (np.arange(window - 1, 0, -1) <= position[:, None])[:, :, None, None]
     state = {
@@ -157,8 +176,12 @@ def amplification(config: Config, inputs: Inputs) -> float:
 
 def tokens(inputs: Inputs, piece: slice) -> dict[str, Array]:
     """Return the call that holds only the tokens of `piece`."""
-    names = ("keys", "values", "queries", "retention", "momentum_decay", "step_size", "window_weights", "reset")
-    return {**inputs, **{name: inputs[name][:, piece] for name in names}}
+    return {**inputs, **{name: inputs[name][:, piece] for name in TOKENS}}
+
+
+def token(inputs: Inputs, t: int) -> dict[str, Array]:
+    """Return the step of token t: a call without the axis of time."""
+    return {**inputs, **{name: inputs[name][:, t] for name in TOKENS}}
 
 
 def worst(actual: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:

@@ -23,6 +23,7 @@ Inputs = Mapping[str, Array]
 Matrices = list[Array]
 
 GATES: Final = ("retention", "momentum_decay", "step_size", "window_weights")
+TOKENS: Final = ("keys", "values", "queries", *GATES, "reset")
 STATE: Final = ("weights", "momentum", "anchor", "window_keys", "window_values", "position")
 
 

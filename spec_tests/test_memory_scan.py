@@ -1,0 +1,237 @@
+"""docs/spec/memory.md over whole calls, in both forms: the loop, documents, splits, rows, causality, gates."""
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close, assert_same, precisions, run
+from spec_tests.inputs import generator, splits
+from spec_tests.memory_cases import (
+    ARCHITECTURES,
+    FORMS,
+    RULES,
+    case,
+    every_rule,
+    expected,
+    forms,
+    fresh,
+    rule,
+    rules_in,
+    tokens,
+)
+from spec_tests.memory_oracle import STATE, TOKENS, Config
+from spec_tests.pairwise import covering
+from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import EXACT, Inputs, assert_any_split_agrees
+
+VARIANTS = {
+    "name": RULES,
+    "architecture": ARCHITECTURES,
+    "time": (1, 6, 11),
+    "chunk": (1, 4, 16),
+    "window": (1, 2, 8),
+    "boundary": ("carry", "truncate"),
+    "read": ("post", "pre"),
+    "loss_scale": (0.5, 1.0),
+    "step_scale": ("literal", "mass"),
+}
+
+
+@pytest.mark.spec("MEM-2")
+def test_reads_and_last_state_are_those_of_the_loop(port: Port) -> None:
+    for numerics in precisions(port):
+        for seed, cell in enumerate(covering(VARIANTS)):
+            time, window = cell.pop("time"), cell.pop("window")
+            config = rule(**cell)
+            result = run(
+                port, Op.MEMORY_SCAN, numerics, case(config, time=time, window=window, seed=seed, document=5), **config
+            )
+            for name, value in expected(config, result.inputs).items():
+                result.assert_close(name, value)
+
+
+@pytest.mark.spec("MEM-4")
+def test_reading_before_the_write_is_reading_the_token_before_after_its_write(port: Port) -> None:
+    for op, numerics in forms(port):
+        for config in rules_in(numerics, read="pre"):
+            inputs = case(config, time=7, seed=3)
+            inputs["reset"][:] = 0
+            earlier = {**inputs, "queries": np.roll(inputs["queries"], -1, axis=1)}
+            pre = run(port, op, numerics, inputs, **config)
+            post = run(port, op, numerics, earlier, **{**config, "read": "post"})
+            pre.assert_close("reads", np.concatenate([pre["reads"][:, :1], post["reads"][:, :-1]], axis=1))
+            for name in STATE:
+                pre.assert_close(name, post[name])
+
+
+def in_documents(config: Config, seed: int) -> dict[str, Array]:
+    """Return three rows of 14 tokens: a document of one token at 5 and one from 6 on, one from 9 on, no reset."""
+    inputs = case(config, batch=3, time=14, window=4, seed=seed)
+    inputs["reset"][:] = 0
+    inputs["reset"][0, 5], inputs["reset"][0, 6], inputs["reset"][1, 9] = 1, 1, 1
+    return inputs
+
+
+STARTS = ((0, 6), (1, 9))
+
+
+@pytest.mark.spec("MEM-5")
+def test_a_reset_equals_a_fresh_start_whatever_came_before(port: Port) -> None:
+    for op in FORMS:
+        for seed, config in enumerate(every_rule(step_scale="mass")):
+            inputs, other = in_documents(config, seed), case(config, batch=3, time=14, window=4, seed=seed + 50)
+            foreign = {**inputs, **{name: other[name].copy() for name in STATE[:-1]}}
+            for row, start in STARTS:
+                for name in TOKENS[:-1]:
+                    foreign[name] = foreign[name].copy()
+                    foreign[name][row, :start] = other[name][row, :start]
+            before, after = (run(port, op, Numerics.F64, given, **config) for given in (inputs, foreign))
+            for row, start in STARTS:
+                alone = fresh(tokens(inputs, slice(start, None)))
+                alone["reset"] = 0 * alone["reset"]
+                first = run(port, op, Numerics.F64, alone, **config)
+                for result, what in ((after, "after another past"), (first, "of a fresh start")):
+                    reads = result["reads"][row, start - 14 :]
+                    assert_close(reads, before["reads"][row, start:], EXACT, f"{op} {config['rule']} reads {what}")
+                    for name in STATE:
+                        state = f"{op} {config['rule']} {name} {what}"
+                        assert_close(result[name][row], before[name][row], EXACT, state)
+
+
+@pytest.mark.spec("MEM-5")
+def test_a_row_without_tokens_finds_m_0_whatever_its_state_holds(port: Port) -> None:
+    for op in FORMS:
+        for config in every_rule():
+            inputs = case(config, time=6, window=4, seed=4)
+            inputs["position"][:] = 0
+            before = run(port, op, Numerics.F64, fresh(inputs), **config)
+            after = run(port, op, Numerics.F64, inputs, **config)
+            for name in before.outputs:
+                assert_close(after[name], before[name], EXACT, f"{op} {config['rule']} {name} at position 0")
+
+
+@pytest.mark.spec("MEM-6")
+def test_the_state_holds_the_last_pairs_of_the_document_and_the_number_of_its_tokens(port: Port) -> None:
+    config = rule("omega")
+    for op, numerics in forms(port):
+        for time in (1, 2, 7):
+            inputs = case(config, batch=3, time=time, window=4, seed=time, document=100)
+            inputs["position"] = np.array([1, 20, 20])
+            inputs["reset"][2, time - 1] = 1
+            for name in ("window_keys", "window_values"):
+                inputs[name][0, :2], inputs[name][1:] = 0.0, generator(time).standard_normal(inputs[name][1:].shape)
+            result = run(port, op, numerics, inputs, **config)
+            for name, new in (("window_keys", "keys"), ("window_values", "values")):
+                past = np.concatenate([result.inputs[name], result.inputs[new]], axis=1)[:, -3:]
+                past[0, : max(0, 3 - 1 - time)] = 0.0
+                past[2, :2] = 0.0
+                assert_same(result[name], past, f"{op} {name} after {time} tokens")
+            assert_same(result["position"], np.array([1 + time, 20 + time, 1]), f"{op} position")
+
+
+@pytest.mark.spec("MEM-7")
+def test_any_split_into_calls_agrees_and_an_empty_call_returns_its_state(port: Port) -> None:
+    for op, numerics in forms(port):
+        for seed, config in enumerate(rules_in(numerics)):
+            inputs = case(config, time=9, window=4, seed=seed, document=5)
+            # Halves, single tokens at both ends, random cuts: one of them for each rule.
+            assert_any_split_agrees(port, op, numerics, inputs, list(splits(9, seed))[seed % 3 :][:1], **config)
+            empty = run(port, op, numerics, tokens(inputs, slice(0, 0)), **config)
+            for name in STATE:
+                assert_same(empty[name], empty.inputs[name], f"{op} {name} after an empty call")
+
+
+@pytest.mark.spec("MEM-8")
+def test_rows_are_independent_through_their_state_too(port: Port) -> None:
+    for op, numerics in forms(port):
+        for config in rules_in(numerics, chunk=3):
+            inputs, other = (case(config, batch=3, time=7, window=3, seed=seed) for seed in (5, 6))
+            shared = inputs["initial"]
+            whole = run(port, op, numerics, inputs, **config)
+            order = np.array([2, 0, 1])
+            rows = {name: value for name, value in inputs.items() if name != "initial"}
+            permuted = {name: value[order] for name, value in rows.items()}
+            strangers = {name: np.concatenate([other[name][:2], value[2:]]) for name, value in rows.items()}
+            turned, among = (
+                run(port, op, numerics, given | {"initial": shared}, **config) for given in (permuted, strangers)
+            )
+            for name, value in whole.outputs.items():
+                tolerance = EXACT if numerics is Numerics.F64 else whole.tolerance(name)
+                what = f"{op} {config['rule']} {name}"
+                assert_close(turned[name], value[order], tolerance, f"{what} with rows permuted")
+                assert_close(among[name][2:], value[2:], tolerance, f"{what} of a row among others")
+                assert value.size == 0 or not np.allclose(among[name][:2], value[:2]), f"{what} ignores its own row"
+
+
+def with_tokens_from(inputs: Inputs, other: Inputs, where: slice) -> dict[str, Array]:
+    """Return `inputs` with the tokens of `where`, their reset marks included, replaced by those of `other`."""
+    changed = dict(inputs)
+    for name in TOKENS:
+        changed[name] = inputs[name].copy()
+        changed[name][:, where] = other[name][:, where]
+    return changed
+
+
+@pytest.mark.spec("MEM-9")
+def test_a_read_depends_on_its_own_and_earlier_tokens_and_on_no_later_ones(port: Port) -> None:
+    for op, numerics in forms(port):
+        for config in rules_in(numerics, chunk=5):
+            inputs, other = case(config, time=9, seed=8), case(config, time=9, document=3, seed=9)
+            inputs["reset"][:] = 0
+            before = run(port, op, numerics, inputs, **config)
+            tolerance = EXACT if numerics is Numerics.F64 else before.tolerance("reads")
+            for t in (0, 4, 7):
+                after = run(port, op, numerics, with_tokens_from(inputs, other, slice(t, None)), **config)["reads"]
+                what = f"{op} {config['rule']} reads"
+                assert_close(after[:, :t], before["reads"][:, :t], tolerance, f"{what} before a change at {t}")
+                assert not np.allclose(after[:, t], before["reads"][:, t]), f"{what} ignore their own token {t}"
+            silent = {**other, "reset": inputs["reset"]}
+            later = run(port, op, numerics, with_tokens_from(inputs, silent, slice(3, 4)), **config)["reads"]
+            for t in range(4, 9):
+                gap = np.abs(later[:, t] - before["reads"][:, t]).max()
+                assert gap > 1e-4 * np.abs(before["reads"]).max(), f"{op} {config['rule']} read {t} ignores token 3"
+
+
+@pytest.mark.spec("MEM-10")
+def test_writes_below_the_precision_of_the_activations_add_up(port: Port) -> None:
+    config = rule("omega", chunk=1)
+    for op, numerics in forms(port, Numerics.BF16_IO):
+        inputs = case(config, time=64, window=1, seed=10, document=100)
+        inputs["reset"][:] = 0
+        inputs |= {"step_size": 1e-4 * inputs["step_size"], "retention": np.ones_like(inputs["retention"])}
+        inputs["momentum"] *= 0.0
+        halves = [tokens(inputs, slice(0, 32)), tokens(inputs, slice(32, 64))]
+        first = run(port, op, numerics, halves[0], **config)
+        second = run(port, op, numerics, halves[1] | {name: first[name] for name in STATE}, **config)
+        whole = {name: np.concatenate([first.inputs[name], second.inputs[name]], axis=1) for name in TOKENS}
+        wanted = expected(config, {**first.inputs, **whole})
+        change = wanted["weights"] - first.inputs["weights"]
+        assert_close(second["weights"] - first.inputs["weights"], change, 1e-2, f"{op} sum of small writes")
+
+
+@pytest.mark.spec("MEM-11")
+def test_gates_at_and_near_their_ends_give_what_the_loop_gives(port: Port) -> None:
+    ends = np.array([0.0, 1.0, 1e-9, 1.0 - 1e-9, 0.4])
+    for op in FORMS:
+        for seed, config in enumerate(every_rule(chunk=6, coefficients="cubic")):
+            for gate in ("retention", "momentum_decay", "step_size", "window_weights", "all"):
+                inputs = case(config, time=8, seed=seed, document=100)
+                for name in (gate,) if gate != "all" else ("retention", "momentum_decay", "window_weights"):
+                    inputs[name] = generator(seed).choice(ends, inputs[name].shape)
+                result = run(port, op, Numerics.F64, inputs, **config)
+                for name, value in expected(config, result.inputs).items():
+                    result.assert_close(name, value, factor=10.0)
+
+
+@pytest.mark.spec("RULE-8")
+def test_titans_and_omega_agree_under_a_constant_step_size(port: Port) -> None:
+    for op, numerics in forms(port):
+        for scale in ("literal", "mass"):
+            omega, titans = rule("omega", step_scale=scale), rule("titans", step_scale=scale)
+            inputs = case(omega, time=12, seed=11)
+            inputs["step_size"] = np.full_like(inputs["step_size"], 0.03)
+            step = 0.03 if scale == "literal" else 0.03 / (4 + 9.0)
+            wanted = run(port, op, numerics, inputs, **omega)
+            actual = run(port, op, numerics, {**inputs, "momentum": -step * inputs["momentum"]}, **titans)
+            for name in ("reads", "weights", "anchor"):
+                actual.assert_close(name, wanted[name])
+            actual.assert_close("momentum", -step * wanted["momentum"])

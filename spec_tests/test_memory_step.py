@@ -1,0 +1,267 @@
+"""docs/spec/memory.md and rules.md, one token at a time: each write against the loop and against closed forms."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close, precisions, run
+from spec_tests.inputs import central_difference, generator
+from spec_tests.memory_cases import (
+    ARCHITECTURES,
+    FEATURES,
+    HEADS,
+    ORTHOGONALISED,
+    RULES,
+    VALUES,
+    case,
+    expected,
+    fresh,
+    rule,
+    token,
+)
+from spec_tests.memory_oracle import STATE, TOKENS, Config, Inputs, Oracle, gelu, gelu_slope, predict, unpack
+from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.test_newton_schulz import iteration
+
+STEP = Op.MEMORY_STEP
+EVERY = [(name, architecture) for name in RULES for architecture in ARCHITECTURES]
+
+
+def plain(config: Config, **changes: Array | float) -> dict[str, Array]:
+    """Return one token in the middle of a document, c = 1, with some inputs replaced (a number fills its array)."""
+    inputs = token(case(config, time=1, window=1, seed=21), 0)
+    inputs |= {"position": np.array([8, 13]), "reset": np.zeros(2, dtype=np.int64)}
+    return inputs | {name: np.broadcast_to(value, inputs[name].shape).copy() for name, value in changes.items()}
+
+
+def matrix(packed: Array) -> Array:
+    return packed.reshape(*packed.shape[:-1], VALUES, FEATURES)
+
+
+def errors(inputs: Inputs, at: str = "weights") -> Array:
+    """Return the gradient of 1/2 ||W k - v||^2 for every row and head of a matrix memory."""
+    error = np.einsum("bhvf,bhf->bhv", matrix(inputs[at]), inputs["keys"]) - inputs["values"]
+    return np.asarray(np.einsum("bhv,bhf->bhvf", error, inputs["keys"]).reshape(inputs[at].shape))
+
+
+def column(gate: Array) -> Array:
+    return gate[..., None]
+
+
+@pytest.mark.spec("MEM-1")
+def test_a_token_is_reset_then_anchored_then_written_then_read(port: Port) -> None:
+    for numerics in precisions(port):
+        for name, architecture in EVERY:
+            config = rule(name, architecture)
+            inputs = case(config, time=6, document=2)
+            ours: dict[str, Array] = {}
+            theirs: dict[str, Array] = {}
+            for t in range(6):
+                result = run(port, STEP, numerics, token(inputs, t) | theirs, **config)
+                given = dict(result.inputs) | ours
+                wanted = expected(config, {**given, **{part: given[part][:, None] for part in TOKENS}})
+                for output, value in wanted.items():
+                    result.assert_close(output, value[:, 0] if output == "reads" else value)
+                ours = {output: wanted[output] for output in STATE}
+                theirs = {output: result[output] for output in STATE}
+
+
+@pytest.mark.spec("MEM-3")
+def test_the_read_is_the_value_of_the_memory_that_is_returned(port: Port) -> None:
+    for numerics in precisions(port):
+        for features in (FEATURES, VALUES - 1):
+            for architecture in ARCHITECTURES:
+                config = rule("omega", architecture)
+                inputs = token(case(config, time=1, features=features, seed=2), 0)
+                result = run(port, STEP, numerics, inputs, **config)
+                reads = np.zeros((2, HEADS, VALUES))
+                for row, head in np.ndindex(2, HEADS):
+                    weights = unpack(architecture, result["weights"][row, head], features, VALUES)
+                    reads[row, head] = predict(architecture, weights, result.inputs["queries"][row, head])
+                result.assert_close("reads", reads)
+
+
+@pytest.mark.spec("RULE-1")
+def test_titans_omega_and_delta_write_as_the_table_says(port: Port) -> None:
+    for numerics in precisions(port):
+        for name in ("titans", "omega", "delta"):
+            config = rule(name, chunk=1)
+            result = run(port, STEP, numerics, plain(config), **config)
+            x = result.inputs
+            gradient = x["window_weights"] * errors(x)
+            eta, kept = column(x["step_size"]), column(x["momentum_decay"]) * x["momentum"]
+            momentum = {"titans": kept - eta * gradient, "omega": kept + gradient, "delta": gradient}[name]
+            write = momentum if name == "titans" else -eta * momentum
+            result.assert_close("momentum", momentum)
+            result.assert_close("weights", column(x["retention"]) * x["weights"] + write)
+
+
+def orthogonalised(config: Config, momentum: Array) -> Array:
+    steps, name = int(config["newton_schulz_steps"]), str(config["coefficients"])
+    parts = [iteration(part, name, steps).ravel() for part in matrix(momentum).reshape(-1, VALUES, FEATURES)]
+    return np.stack(parts).reshape(momentum.shape)
+
+
+@pytest.mark.spec("RULE-2")
+def test_atlas_orthogonalises_the_momentum_and_scales_it_by_the_step(port: Port) -> None:
+    for numerics in precisions(port):
+        for coefficients in ("quintic", "cubic", "polar_express"):
+            config = rule("atlas", chunk=1, coefficients=coefficients, newton_schulz_steps=3)
+            result = run(port, STEP, numerics, plain(config), **config)
+            x = result.inputs
+            momentum = column(x["momentum_decay"]) * x["momentum"] + x["window_weights"] * errors(x)
+            write = column(x["step_size"]) * orthogonalised(config, momentum)
+            result.assert_close("weights", column(x["retention"]) * x["weights"] - write)
+
+
+@pytest.mark.spec("RULE-3")
+def test_atlas_appendix_has_the_step_inside_where_a_common_factor_cancels(port: Port) -> None:
+    config = rule("atlas_appendix", chunk=1, newton_schulz_steps=3)
+    for numerics in precisions(port):
+        result = run(port, STEP, numerics, plain(config), **config)
+        x = result.inputs
+        gradient = column(x["step_size"]) * x["window_weights"] * errors(x)
+        momentum = column(x["momentum_decay"]) * x["momentum"] - gradient
+        result.assert_close("momentum", momentum)
+        result.assert_close("weights", column(x["retention"]) * x["weights"] + orthogonalised(config, momentum))
+        inputs = plain(config, momentum=0.0)
+        once = run(port, STEP, numerics, inputs, **config)
+        sevenfold = run(port, STEP, numerics, {**inputs, "step_size": 7.0 * inputs["step_size"]}, **config)
+        assert_close(sevenfold["weights"], once["weights"], 1e-4, "weights under a sevenfold step")
+
+
+@pytest.mark.spec("RULE-4")
+def test_delta_ignores_the_momentum_gate(port: Port) -> None:
+    for numerics in precisions(port):
+        for scale in ("literal", "mass"):
+            config = rule("delta", step_scale=scale)
+            inputs = plain(config)
+            other = run(port, STEP, numerics, {**inputs, "momentum_decay": 1.0 - inputs["momentum_decay"]}, **config)
+            same = run(port, STEP, numerics, inputs, **config)
+            for name in same.outputs:
+                assert_close(other[name], same[name], 1e-12, f"{name} under another momentum gate")
+
+
+@pytest.mark.spec("RULE-5")
+def test_the_first_write_descends(port: Port) -> None:
+    for numerics in precisions(port):
+        for name, architecture in EVERY:
+            config = rule(name, architecture)
+            inputs = fresh(plain(config, retention=1.0, window_weights=1.0))
+            result = run(port, STEP, numerics, inputs, **config)
+            change = result["weights"] - result.inputs["weights"]
+            for row, head in np.ndindex(change.shape[:2]):
+                cell = Oracle(config).load(inputs, row, head)
+                parts = Oracle(config).pair_gradient(cell, inputs["keys"][row, head], inputs["values"][row, head])
+                gradient = np.concatenate([part.ravel() for part in parts])
+                assert change[row, head] @ -gradient > 0, f"{name} {architecture} climbs"
+
+
+def inner_loss(config: Config, key: Array, value: Array, packed: Array) -> float:
+    architecture = str(config["architecture"])
+    error = predict(architecture, unpack(architecture, packed, FEATURES, VALUES), key) - value
+    return float(config["loss_scale"]) * float(error @ error)
+
+
+@pytest.mark.spec("RULE-6")
+def test_the_gradient_is_that_of_the_loss_in_every_matrix(port: Port) -> None:
+    for architecture in ARCHITECTURES:
+        for scale in (0.5, 1.0):
+            config = rule("omega", architecture, chunk=1, loss_scale=scale)
+            inputs = plain(config, momentum_decay=0.0, step_size=1.0, retention=1.0, window_weights=1.0)
+            result = run(port, STEP, Numerics.F64, inputs, **config)
+            numerical = np.zeros_like(inputs["weights"])
+            for row, head in np.ndindex(2, HEADS):
+                loss = partial(inner_loss, config, inputs["keys"][row, head], inputs["values"][row, head])
+                numerical[row, head] = central_difference(loss, inputs["weights"][row, head])
+            assert_close(result["momentum"], numerical, 1e-8, f"gradient of {architecture} at loss scale {scale}")
+            assert_close(inputs["weights"] - result["weights"], numerical, 1e-8, f"write of {architecture}")
+
+
+@pytest.mark.spec("RULE-7")
+def test_orthonormal_keys_are_recalled_exactly(port: Port) -> None:
+    basis, _ = np.linalg.qr(generator(3).standard_normal((FEATURES, FEATURES)))
+    values = generator(4).standard_normal((4, 2, HEADS, VALUES))
+    for numerics in precisions(port, Numerics.F64, Numerics.F32):
+        for name in ("omega", "delta"):
+            config = rule(name, chunk=1)
+            gates = {"retention": 1.0, "momentum_decay": 0.0, "step_size": 1.0, "window_weights": 1.0}
+            state = fresh(plain(config, initial=0.0, **gates))
+            for key, value in zip(basis.T, values, strict=False):
+                state["keys"], state["values"] = np.broadcast_to(key, state["keys"].shape), value
+                result = run(port, STEP, numerics, {**state, "queries": state["keys"]}, **config)
+                result.assert_close("reads", result.inputs["values"])
+                state |= {output: result[output] for output in STATE}
+            sums = np.einsum("nbhv,nf->bhvf", values, basis.T[:4]).reshape(state["weights"].shape)
+            result.assert_close("weights", sums)
+
+
+@pytest.mark.spec("RULE-9")
+def test_mass_is_literal_with_the_stated_substitutions(port: Port) -> None:
+    for numerics in precisions(port):
+        for name in RULES:
+            mass, literal = rule(name, chunk=5, step_scale="mass"), rule(name, chunk=5)
+            inputs = token(case(mass, time=1, window=3, seed=22), 0)
+            for keys in ("keys", "window_keys"):
+                # Shorter than one: kappa does not count.
+                inputs[keys] = 0.5 * inputs[keys]
+            horizon = 0.0 if name == "delta" else 9.0
+            fresh_share = 1.0 - (0.0 if name == "delta" else inputs["momentum_decay"])
+            window = inputs["window_weights"].shape[-1]
+            substituted = {
+                "step_size": inputs["step_size"] / (5 + horizon),
+                "window_weights": inputs["window_weights"] / window * np.asarray(fresh_share)[..., None],
+            }
+            wanted = run(port, STEP, numerics, inputs | substituted, **literal)
+            actual = run(port, STEP, numerics, inputs, **mass)
+            for output in ("reads", "weights", "momentum"):
+                actual.assert_close(output, wanted[output])
+
+
+def kappa(architecture: str, anchor: Array, key: Array) -> float:
+    square = float(key @ key)
+    if architecture == "matrix":
+        return square
+    outer, inner = unpack(architecture, anchor, FEATURES, VALUES)
+    slopes = gelu_slope(inner @ key) * np.sqrt((outer**2).sum(0))
+    return float((gelu(inner @ key) ** 2).sum() + square * (slopes**2).sum())
+
+
+@pytest.mark.spec("RULE-10")
+def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port: Port) -> None:
+    for numerics in precisions(port):
+        for architecture in ARCHITECTURES:
+            mass, literal = (
+                rule("delta", architecture, chunk=1, step_scale="mass"),
+                rule("delta", architecture, chunk=1),
+            )
+            inputs = plain(mass)
+            # One head of each row below one, one above.
+            inputs["keys"] = inputs["keys"] * np.array([0.2, 3.0])[:, None]
+            actual, wanted = run(port, STEP, numerics, inputs, **mass), run(port, STEP, numerics, inputs, **literal)
+            divisors = np.ones((2, HEADS))
+            for row, head in np.ndindex(2, HEADS):
+                key = actual.inputs["keys"][row, head]
+                divisors[row, head] = max(1.0, kappa(architecture, actual.inputs["weights"][row, head], key))
+            assert divisors[:, 0].max() == 1.0
+            assert divisors[:, 1].min() > 2.0
+            for head in range(HEADS):
+                divided = wanted["momentum"][:, head] / divisors[:, head, None]
+                assert_close(actual["momentum"][:, head], divided, actual.tolerance("momentum"), "divided gradient")
+
+
+@pytest.mark.spec("RULE-11")
+def test_newton_schulz_acts_on_each_matrix_by_itself_and_keeps_zero(port: Port) -> None:
+    for numerics in precisions(port):
+        for name in ORTHOGONALISED:
+            config = rule(name, "mlp", chunk=1, coefficients="cubic", newton_schulz_steps=25)
+            inputs = plain(config, retention=0.0, momentum_decay=1.0, step_size=1.0, window_weights=0.0)
+            inputs["momentum"][0, 0] = 0.0
+            inputs["momentum"][1, 1] *= 50.0
+            result = run(port, STEP, numerics, inputs, **config)
+            assert not result["weights"][0, 0].any(), f"{name}: zero momentum writes something"
+            for row, head in ((0, 1), (1, 0), (1, 1)):
+                for part in unpack("mlp", result["weights"][row, head], FEATURES, VALUES):
+                    singular = np.linalg.svd(part, compute_uv=False)
+                    assert_close(singular, np.ones_like(singular), 1e-4, f"{name}: singular values")
