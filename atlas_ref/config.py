@@ -137,6 +137,8 @@ class DataConfig(Section):
     """vocabulary of bpe, its document separator included"""
     sequence_length: int = Field(ge=1, le=10_000_000)
     """tokens in a row of a batch"""
+    context_batches: int = Field(ge=1, le=10**9)
+    """batches after which every row of text begins afresh, if its document has not ended before"""
     validation_fraction: float = Field(gt=0.0, lt=1.0)
     """share of the text, at its end, that is only validated on"""
     recall: RecallConfig

@@ -21,4 +21,5 @@ def write_documents(folder: Path, count: int = 23) -> str:
 def text_config(path: str, *overrides: str) -> RunConfig:
     """`tiny` on a file, with rows and chunks small enough for many documents, wraps and steps."""
     shape = ["data.sequence_length=24", "train.batch_size=3", "model.memory.chunk=8", "data.validation_fraction=0.2"]
+    shape.append("data.context_batches=5")
     return load_config("tiny", ["data.source=path", f"data.path={json.dumps(path)}", *shape, *overrides])

@@ -210,8 +210,10 @@ def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [
-        (["model.n_heads=5"], ["model.d_model", "model.n_heads"]),
-        (["model.d_model=20", "model.n_heads=4"], ["model.d_model", "model.n_heads"]),
+        (["model.n_heads=128", "model.memory.value_dim=1"], ["model.d_model", "model.n_heads"]),
+        (["model.d_model=20", "model.memory.value_dim=5"], ["model.d_model", "model.n_heads"]),
+        (["model.memory.value_dim=31"], ["model.memory.value_dim", "model.d_model"]),
+        (["model.n_heads=2"], ["model.memory.value_dim", "model.d_model"]),
         (["model.memory.rule=delta"], ["model.memory.omega_window", "model.memory.rule"]),
         (
             ["model.memory.key_dim=64", "model.memory.features.degree=3"],

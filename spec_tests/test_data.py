@@ -42,7 +42,7 @@ def walk_of_ring(texts: list[str], grid: int) -> tuple[list[int], list[bool]]:
 
 @pytest.mark.parametrize("grid", [8, 1])
 def test_each_row_walks_the_ring_of_documents_from_its_own_offset(tmp_path: Path, grid: int) -> None:
-    """With chunks of 8 a row is 3 chunks and documents fill chunks; with chunks of 7 they follow each other closely."""
+    """A context is 5 batches of 24 tokens. With chunks of 8 a row is 3 chunks and documents fill chunks; with chunks of 7 they follow each other closely."""
     path = write_documents(tmp_path)
     config = text_config(path, f"model.memory.chunk={8 if grid == 8 else 7}", "train.seed=3")
     source = open_source(config)
@@ -61,13 +61,13 @@ def test_each_row_walks_the_ring_of_documents_from_its_own_offset(tmp_path: Path
             here, after = (matching[0] + t) % len(tokens), (matching[0] + t + 1) % len(tokens)
             assert walked.tokens[row, t] == tokens[here]
             assert walked.targets[row, t] == (IGNORED if tokens[here] == SEPARATOR else tokens[after])
-            assert walked.reset[row, t] == (starts[here] or t == 0)
+            assert walked.reset[row, t] == (starts[here] or t % (5 * 24) == 0)
 
 
 def test_the_ring_is_long_enough_in_the_walk_to_close(tmp_path: Path) -> None:
     """The walk above is no proof of the closing of the ring unless some row passes it."""
     path = write_documents(tmp_path)
-    source = open_source(text_config(path, "train.seed=3"))
+    source = open_source(text_config(path, "train.seed=3", "data.context_batches=1000"))
     tokens, _ = walk_of_ring(split_texts(read_texts(path), 0.2)[0], 8)
     around = joined([source.batch(step) for step in range(1, len(tokens) // 24 + 2)])
 
@@ -142,7 +142,7 @@ def test_validation_rows_read_the_validation_text_once_and_training_never_does(t
     """A text of characters that occur once each, so that a character tells its place."""
     path = tmp_path / "unique.txt"
     path.write_text("".join(chr(0x4E00 + place) for place in range(1000)))
-    source = open_source(text_config(str(path)))
+    source = open_source(text_config(str(path), "data.context_batches=1000"))
     learnt = joined([source.batch(step) for step in range(120)]).tokens
     checked = joined([source.validation(index) for index in range(source.validation_batches)])
     assert source.tokenizer is not None

@@ -11,7 +11,7 @@ the dtype of the model, and writes in training, evaluation and inference alike.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -242,11 +242,4 @@ def advance(state: MemoryState, plan: SegmentPlan) -> MemoryState:
     """Return `state` with the tokens of `plan` counted and nothing written."""
     if not plan.time:
         return state
-    return MemoryState(
-        state.weights,
-        state.momentum,
-        state.anchor,
-        state.window_keys,
-        state.window_values,
-        plan.position[:, -1] + 1,
-    )
+    return replace(state, position=plan.position[:, -1] + 1)
