@@ -2,12 +2,13 @@
 
     keys        repeated    one key throughout                 random      a fresh direction for each token
                 twins       two keys 0.1 apart, in turn        cycle       an orthonormal basis, in turn
+                long        random, of norm 4, as features may be
     values      fixed       a linear map of the key            fresh       a random one for each token
     gates       floor       all at their lower end             ceiling     all at their upper end, retention 1
                 switching   each at either end, by chance      bursts      momentum 0, then its upper end, in bursts
     precision   fp32        as drawn                           bf16_io     inputs and outputs rounded to bfloat16
 
-Values have norm sqrt(d_v), keys have norm 1. Switching lets a retention of 0, which forgets all, come once in 50 steps.
+Values have norm sqrt(d_v), other keys norm 1. Switching lets a retention of 0, which forgets all, come rarely.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Cell(NamedTuple):
 CELLS = tuple(
     Cell(*names)
     for names in product(
-        ("repeated", "random", "twins", "cycle"),
+        ("repeated", "random", "twins", "cycle", "long"),
         ("fixed", "fresh"),
         ("floor", "ceiling", "switching", "bursts"),
         ("fp32", "bf16_io"),
@@ -136,12 +137,12 @@ def _rounded(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def _keys(kind: str, time: int, generator: torch.Generator) -> Tensor:
-    """Return unit keys [time, DIM]."""
+    """Return keys [time, DIM]."""
     basis: Tensor = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator)).Q
     if kind == "repeated":
         return basis[0].expand(time, DIM)
-    if kind == "random":
-        return normalize(torch.randn(time, DIM, generator=generator), dim=-1)
+    if kind in ("random", "long"):
+        return normalize(torch.randn(time, DIM, generator=generator), dim=-1) * (4.0 if kind == "long" else 1.0)
     if kind == "twins":
         basis = normalize(torch.stack([basis[0], basis[0] + 0.1 * basis[1]]), dim=-1)
     return basis[torch.arange(time) % len(basis)]
