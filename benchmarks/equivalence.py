@@ -42,7 +42,7 @@ def cells() -> Iterator[dict[str, Any]]:
 
 def measure(port: Port, cell: Mapping[str, Any], seed: int) -> dict[str, float]:
     """Return the worst relative errors of one cell, and the amplification of the loop."""
-    amplified = amplification(*call(port, cell, seed)) if cell["time"] else 0.0
+    amplified = amplification(*call(cell, seed)) if cell["time"] else 0.0
     return {**errors(port, cell, seed), "amplification": amplified}
 
 

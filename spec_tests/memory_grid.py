@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from spec_tests.driver import Result, run, run_with_gradients
+from spec_tests.driver import Result, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.memory_cases import ARCHITECTURES, ORTHOGONALISED, RULES, case, directions, rule, worst
 from spec_tests.memory_oracle import STATE, Inputs
@@ -43,28 +43,36 @@ def configuration(cell: Cell) -> dict[str, Any]:
     return rule(cell["rule"], cell["architecture"], chunk=chunk, **options)
 
 
-def lifted(port: Port, basis: str, shape: tuple[int, ...], seed: int) -> Array:
-    """Return features of degree 1 and 2 of random keys, 0.6 to 1.4 long: [*shape, features]."""
-    raw = directions((*shape, RAW_DIM), seed).reshape(-1, RAW_DIM)
-    given = {"x": raw, "coefficients": np.array([1.0, 0.5])}
-    features = run(port, Op.POLYNOMIAL_FEATURES, Numerics.F64, given, basis=basis)["features"]
-    lengths = np.sqrt((raw**2).sum(-1) / (features**2).sum(-1))
-    return np.asarray((features * lengths[:, None]).reshape(*shape, features.shape[-1]))
+def lifted(basis: str, shape: tuple[int, ...], seed: int) -> Array:
+    """Return features of degree 1 and 2 of random vectors, 0.6 to 1.4 long: [*shape, features] (chapter FEAT)."""
+    x = directions((*shape, RAW_DIM), seed)
+    if basis == "elementwise":
+        features = 1.0 + x + 0.5 * x**2
+    else:
+        products = np.sqrt(0.5) * x[..., :, None] * x[..., None, :]
+        rows, columns = np.triu_indices(RAW_DIM)
+        weights = np.where(rows == columns, 1.0, np.sqrt(2.0)) if basis == "monomial_weighted" else 1.0
+        squares = (
+            products.reshape(*shape, RAW_DIM**2) if basis == "kronecker" else weights * products[..., rows, columns]
+        )
+        features = np.concatenate([x, squares], axis=-1)
+    lengths = np.sqrt((x**2).sum(-1, keepdims=True) / (features**2).sum(-1, keepdims=True))
+    return np.asarray(features * lengths)
 
 
-def call(port: Port, cell: Cell, seed: int) -> tuple[dict[str, Any], dict[str, Array]]:
+def call(cell: Cell, seed: int) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return configuration and inputs of a cell."""
     config = configuration(cell)
     # The mlp memory under Newton-Schulz is well-posed in short documents only, unless chunks are long (memory_cases).
     short = cell["rule"] in ORTHOGONALISED and cell["architecture"] == "mlp" and config["chunk"] < 16
     document = 8 if short else (20, 200)[seed % 2]
     time = cell["time"]
-    features = lifted(port, cell["basis"], (1,), seed).shape[-1]
+    features = lifted(cell["basis"], (1,), seed).shape[-1]
     inputs = case(config, batch=3, time=time, window=cell["window"], seed=seed, document=document, features=features)
     past = inputs["window_keys"]
-    inputs["keys"] = lifted(port, cell["basis"], inputs["keys"].shape[:-1], seed + 10)
-    inputs["queries"] = lifted(port, cell["basis"], inputs["queries"].shape[:-1], seed + 20)
-    inputs["window_keys"] = np.where(past != 0.0, lifted(port, cell["basis"], past.shape[:-1], seed + 30), 0.0)
+    inputs["keys"] = lifted(cell["basis"], inputs["keys"].shape[:-1], seed + 10)
+    inputs["queries"] = lifted(cell["basis"], inputs["queries"].shape[:-1], seed + 20)
+    inputs["window_keys"] = np.where(past != 0.0, lifted(cell["basis"], past.shape[:-1], seed + 30), 0.0)
     return config, inputs
 
 
@@ -90,7 +98,7 @@ def pieces(time: int, chunk: int, seed: int) -> list[slice]:
 
 def errors(port: Port, cell: Cell, seed: int) -> dict[str, float]:
     """Return the worst relative error of the parallel form in one cell: outputs, outputs of split calls, gradients."""
-    config, inputs = call(port, cell, seed)
+    config, inputs = call(cell, seed)
     asked = cotangents(inputs, seed)
     wanted = run_with_gradients(port, Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
     actual = run_with_gradients(port, Op.MEMORY_CHUNKED, Numerics.F64, inputs, asked, **config)

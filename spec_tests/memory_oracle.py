@@ -108,16 +108,28 @@ class Oracle:
 
     def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
         """Take one token and return what it reads."""
-        if token.reset or cell.position == 0:
+        self.enter(cell, token, initial)
+        before = self.read(cell, token)
+        self.write(cell, token, self.window_gradient(cell, token))
+        cell.window = cell.window[len(cell.window) - min(len(cell.window), len(token.gamma) - 1) :]
+        cell.position += 1
+        return before if self.config["read"] == "pre" else self.read(cell, token)
+
+    def enter(self, cell: Cell, token: Token, initial: Matrices) -> None:
+        """RESET and ANCHOR; the token joins the window."""
+        if self.begins(cell, token):
             self.begin(cell, initial)
         if self.phase(cell) == 0:
             cell.anchor = [matrix.copy() for matrix in cell.weights]
-        before = predict(self.architecture, cell.weights, token.query)
         cell.window.append((token.key, token.value))
-        self.write(cell, token)
-        cell.window = cell.window[len(cell.window) - min(len(cell.window), len(token.gamma) - 1) :]
-        cell.position += 1
-        return before if self.config["read"] == "pre" else predict(self.architecture, cell.weights, token.query)
+
+    def begins(self, cell: Cell, token: Token) -> bool:
+        """Return whether the token begins a document."""
+        return token.reset or cell.position == 0
+
+    def read(self, cell: Cell, token: Token) -> Array:
+        """READ."""
+        return predict(self.architecture, cell.weights, token.query)
 
     def begin(self, cell: Cell, initial: Matrices) -> None:
         """RESET: begin a document."""
@@ -129,9 +141,8 @@ class Oracle:
         """Return how many tokens of the chunk came before this one."""
         return cell.position % self.chunk
 
-    def write(self, cell: Cell, token: Token) -> None:
+    def write(self, cell: Cell, token: Token, gradient: Matrices) -> None:
         """WRITE: both recurrences."""
-        gradient = self.window_gradient(cell, token)
         intake, release = self.intake_and_release(token)
         decay = self.decay(token)
         cell.momentum = [decay * s + intake * g for s, g in zip(cell.momentum, gradient, strict=True)]

@@ -100,7 +100,7 @@ def test_a_chunk_of_one_token_takes_gradients_at_the_memory_just_written(port: P
 def test_the_parallel_form_is_the_loop(port: Port) -> None:
     for numerics in precisions(port):
         for seed, cell in enumerate(covering({**AXES, "time": (1, 7, 20)}, seed=2)):
-            config, inputs = call(port, cell, seed)
+            config, inputs = call(cell, seed)
             result = run(port, CHUNKED, numerics, inputs, **config)
             for name, value in expected(config, result.inputs).items():
                 result.assert_close(name, value)

@@ -195,8 +195,8 @@ def test_a_read_depends_on_its_own_and_earlier_tokens_and_on_no_later_ones(port:
 def test_writes_below_the_precision_of_the_activations_add_up(port: Port) -> None:
     config = rule("omega", chunk=1)
     for op, numerics in forms(port, Numerics.BF16_IO):
-        inputs = case(config, time=64, window=1, seed=10, document=100)
-        inputs["reset"][:] = 0
+        inputs = case(config, time=64, window=1, seed=10)
+        inputs |= {"reset": 0 * inputs["reset"], "position": np.array([5, 6])}
         inputs |= {"step_size": 1e-4 * inputs["step_size"], "retention": np.ones_like(inputs["retention"])}
         inputs["momentum"] *= 0.0
         halves = [tokens(inputs, slice(0, 32)), tokens(inputs, slice(32, 64))]

@@ -5,6 +5,9 @@ from typing import Final
 from spec_tests.faults.elementary import ELEMENTARY
 from spec_tests.faults.fault import Fault
 from spec_tests.faults.matrices import MATRICES
+from spec_tests.faults.memory import MEMORY
+from spec_tests.faults.memory_chunks import MEMORY_CHUNKS
+from spec_tests.faults.memory_rules import MEMORY_RULES
 from spec_tests.faults.sequence import SEQUENCE
 
-CATALOGUE: Final[tuple[Fault, ...]] = (*MATRICES, *ELEMENTARY, *SEQUENCE)
+CATALOGUE: Final[tuple[Fault, ...]] = (*MATRICES, *ELEMENTARY, *SEQUENCE, *MEMORY, *MEMORY_RULES, *MEMORY_CHUNKS)
