@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.driver import precisions
+from spec_tests.driver import Result, precisions
 from spec_tests.inputs import generator
 from spec_tests.memory_oracle import TOKENS, Config, Inputs, Oracle
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
@@ -161,6 +161,19 @@ def fresh(inputs: Inputs) -> dict[str, Array]:
 def expected(config: Config, inputs: Inputs) -> dict[str, Array]:
     """Return what the loop answers."""
     return Oracle(config).run(inputs)
+
+
+def expected_step(config: Config, inputs: Inputs) -> dict[str, Array]:
+    """Return what the loop answers to a call without the axis of time."""
+    answer = expected(config, {**inputs, **{name: inputs[name][:, None] for name in TOKENS}})
+    return answer | {"reads": answer["reads"][:, 0]}
+
+
+def assert_loop(result: Result, config: Config, *, factor: float = 1.0) -> None:
+    """Assert that every output of a call is that of the loop."""
+    answer = expected_step if result.op is Op.MEMORY_STEP else expected
+    for name, value in answer(config, result.inputs).items():
+        result.assert_close(name, value, factor=factor)
 
 
 def amplification(config: Config, inputs: Inputs) -> float:

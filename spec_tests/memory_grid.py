@@ -11,7 +11,7 @@ import numpy as np
 
 from spec_tests.driver import Result, run_with_gradients
 from spec_tests.inputs import generator
-from spec_tests.memory_cases import ARCHITECTURES, ORTHOGONALISED, RULES, case, directions, rule, worst
+from spec_tests.memory_cases import ARCHITECTURES, ORTHOGONALISED, RULES, case, directions, expected, rule, worst
 from spec_tests.memory_oracle import STATE, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.properties import run_in_pieces
@@ -97,7 +97,10 @@ def pieces(time: int, chunk: int, seed: int) -> list[slice]:
 
 
 def errors(port: Port, cell: Cell, seed: int) -> dict[str, float]:
-    """Return the worst relative error of the parallel form in one cell: outputs, outputs of split calls, gradients."""
+    """Return the worst relative errors of the parallel form in one cell.
+
+    outputs, split, gradients: against the recurrence, in one call and in three; loop: outputs against the numpy loop.
+    """
     config, inputs = call(cell, seed)
     asked = cotangents(inputs, seed)
     wanted = run_with_gradients(port, Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
@@ -109,6 +112,7 @@ def errors(port: Port, cell: Cell, seed: int) -> dict[str, float]:
         "outputs": worst(actual.outputs, outputs),
         "split": worst(split, outputs),
         "gradients": worst(actual.outputs, gradients(wanted)),
+        "loop": worst(actual.outputs, expected(config, inputs)),
     }
 
 

@@ -14,13 +14,14 @@ from spec_tests.memory_cases import (
     ORTHOGONALISED,
     RULES,
     VALUES,
+    assert_loop,
     case,
-    expected,
+    expected_step,
     fresh,
     rule,
     token,
 )
-from spec_tests.memory_oracle import STATE, TOKENS, Config, Inputs, Oracle, gelu, gelu_slope, predict, unpack
+from spec_tests.memory_oracle import STATE, Config, Inputs, Oracle, gelu, gelu_slope, predict, unpack
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.test_newton_schulz import iteration
 
@@ -60,9 +61,9 @@ def test_a_token_is_reset_then_anchored_then_written_then_read(port: Port) -> No
             for t in range(6):
                 result = run(port, STEP, numerics, token(inputs, t) | theirs, **config)
                 given = dict(result.inputs) | ours
-                wanted = expected(config, {**given, **{part: given[part][:, None] for part in TOKENS}})
+                wanted = expected_step(config, given)
                 for output, value in wanted.items():
-                    result.assert_close(output, value[:, 0] if output == "reads" else value)
+                    result.assert_close(output, value)
                 ours = {output: wanted[output] for output in STATE}
                 theirs = {output: result[output] for output in STATE}
 
@@ -139,6 +140,7 @@ def test_delta_ignores_the_momentum_gate(port: Port) -> None:
             inputs = plain(config)
             other = run(port, STEP, numerics, {**inputs, "momentum_decay": 1.0 - inputs["momentum_decay"]}, **config)
             same = run(port, STEP, numerics, inputs, **config)
+            assert_loop(same, config)
             for name in same.outputs:
                 assert_close(other[name], same[name], 1e-12, f"{name} under another momentum gate")
 
@@ -215,6 +217,7 @@ def test_mass_is_literal_with_the_stated_substitutions(port: Port) -> None:
             }
             wanted = run(port, STEP, numerics, inputs | substituted, **literal)
             actual = run(port, STEP, numerics, inputs, **mass)
+            assert_loop(wanted, literal)
             for output in ("reads", "weights", "momentum"):
                 actual.assert_close(output, wanted[output])
 
@@ -240,6 +243,7 @@ def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port
             # One head of each row below one, one above.
             inputs["keys"] = inputs["keys"] * np.array([0.2, 3.0])[:, None]
             actual, wanted = run(port, STEP, numerics, inputs, **mass), run(port, STEP, numerics, inputs, **literal)
+            assert_loop(wanted, literal)
             divisors = np.ones((2, HEADS))
             for row, head in np.ndindex(2, HEADS):
                 key = actual.inputs["keys"][row, head]
