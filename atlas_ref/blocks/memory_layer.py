@@ -129,8 +129,9 @@ class MemoryLayer(nn.Module):
         """Start as an associative memory: each token is stored under the tokens before it, and asked for by them.
 
         W_q starts equal to W_k; the convolutions of q and v start as 1/2, 1/4, 1/8 ... by age, that of k one token
-        later, as 0, 1/2, 1/4 ... With independent random starts the pair (key, following value) is bound only after a
-        long plateau, or never (docs/findings.md).
+        later: 1/2, 1/4 ... from age 1 on, and the least weight for the token itself, so that the first token of a
+        document has a key too (a zero momentum makes the gradient of Newton-Schulz explode). With independent random
+        starts the pair (key, following value) is bound only after a long plateau, or never (docs/findings.md).
         """
         queries, keys, values = torch.split(self.projection.weight, self._widths())
         queries.normal_(std=std, generator=generator)
@@ -139,9 +140,7 @@ class MemoryLayer(nn.Module):
         kernel = self.convolution.shape[1]
         by_age = 0.5 ** torch.arange(kernel, 0.0, -1.0)
         self.convolution.copy_(by_age)
-        if kernel > 1:
-            _, keys, _ = torch.split(self.convolution, self._widths())
-            keys.copy_(F.pad(by_age[1:], (0, 1)))
+        torch.split(self.convolution, self._widths())[1].copy_(by_age.roll(-1))
         self.gates.projection.weight.zero_()
         for matrix in self.initial:
             matrix.normal_(std=self.config.initial_std, generator=generator)
