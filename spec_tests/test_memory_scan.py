@@ -58,10 +58,10 @@ def test_reading_before_the_write_is_reading_the_token_before_after_its_write(po
             earlier = {**inputs, "queries": np.roll(inputs["queries"], -1, axis=1)}
             pre = run(port, op, numerics, inputs, **config)
             post = run(port, op, numerics, earlier, **{**config, "read": "post"})
-            assert_loop(pre, config)
             pre.assert_close("reads", np.concatenate([pre["reads"][:, :1], post["reads"][:, :-1]], axis=1))
             for name in STATE:
                 pre.assert_close(name, post[name])
+            assert_loop(pre, config)
 
 
 def in_documents(config: Config, seed: int) -> dict[str, Array]:
@@ -86,7 +86,6 @@ def test_a_reset_equals_a_fresh_start_whatever_came_before(port: Port) -> None:
                     foreign[name] = foreign[name].copy()
                     foreign[name][row, :start] = other[name][row, :start]
             before, after = (run(port, op, Numerics.F64, given, **config) for given in (inputs, foreign))
-            assert_loop(before, config)
             for row, start in STARTS:
                 alone = fresh(tokens(inputs, slice(start, None)))
                 alone["reset"] = 0 * alone["reset"]
@@ -97,6 +96,7 @@ def test_a_reset_equals_a_fresh_start_whatever_came_before(port: Port) -> None:
                     for name in STATE:
                         state = f"{op} {config['rule']} {name} {what}"
                         assert_close(result[name][row], before[name][row], EXACT, state)
+            assert_loop(before, config)
 
 
 @pytest.mark.spec("MEM-5")
@@ -107,9 +107,9 @@ def test_a_row_without_tokens_finds_m_0_whatever_its_state_holds(port: Port) -> 
             inputs["position"][:] = 0
             before = run(port, op, Numerics.F64, fresh(inputs), **config)
             after = run(port, op, Numerics.F64, inputs, **config)
-            assert_loop(before, config)
             for name in before.outputs:
                 assert_close(after[name], before[name], EXACT, f"{op} {config['rule']} {name} at position 0")
+            assert_loop(before, config)
 
 
 @pytest.mark.spec("MEM-6")
@@ -138,10 +138,10 @@ def test_any_split_into_calls_agrees_and_an_empty_call_returns_its_state(port: P
             inputs = case(config, time=9, window=4, seed=seed, document=5)
             # Halves, single tokens at both ends, random cuts: one of them for each rule.
             assert_any_split_agrees(port, op, numerics, inputs, list(splits(9, seed))[seed % 3 :][:1], **config)
-            assert_loop(run(port, op, numerics, tokens(inputs, slice(0, 2)), **config), config)
             empty = run(port, op, numerics, tokens(inputs, slice(0, 0)), **config)
             for name in STATE:
                 assert_same(empty[name], empty.inputs[name], f"{op} {name} after an empty call")
+            assert_loop(run(port, op, numerics, tokens(inputs, slice(0, 2)), **config), config)
 
 
 @pytest.mark.spec("MEM-8")
@@ -151,7 +151,6 @@ def test_rows_are_independent_through_their_state_too(port: Port) -> None:
             inputs, other = (case(config, batch=3, time=7, window=3, seed=seed) for seed in (5, 6))
             shared = inputs["initial"]
             whole = run(port, op, numerics, inputs, **config)
-            assert_loop(whole, config)
             order = np.array([2, 0, 1])
             rows = {name: value for name, value in inputs.items() if name != "initial"}
             permuted = {name: value[order] for name, value in rows.items()}
@@ -165,6 +164,7 @@ def test_rows_are_independent_through_their_state_too(port: Port) -> None:
                 assert_close(turned[name], value[order], tolerance, f"{what} with rows permuted")
                 assert_close(among[name][2:], value[2:], tolerance, f"{what} of a row among others")
                 assert value.size == 0 or not np.allclose(among[name][:2], value[:2]), f"{what} ignores its own row"
+            assert_loop(whole, config)
 
 
 def with_tokens_from(inputs: Inputs, other: Inputs, where: slice) -> dict[str, Array]:
@@ -235,8 +235,8 @@ def test_titans_and_omega_agree_under_a_constant_step_size(port: Port) -> None:
             inputs["step_size"] = np.full_like(inputs["step_size"], 0.03)
             step = 0.03 if scale == "literal" else 0.03 / (4 + 9.0)
             wanted = run(port, op, numerics, inputs, **omega)
-            assert_loop(wanted, omega)
             actual = run(port, op, numerics, {**inputs, "momentum": -step * inputs["momentum"]}, **titans)
             for name in ("reads", "weights", "anchor"):
                 actual.assert_close(name, wanted[name])
             actual.assert_close("momentum", -step * wanted["momentum"])
+            assert_loop(wanted, omega)

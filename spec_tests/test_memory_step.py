@@ -140,9 +140,9 @@ def test_delta_ignores_the_momentum_gate(port: Port) -> None:
             inputs = plain(config)
             other = run(port, STEP, numerics, {**inputs, "momentum_decay": 1.0 - inputs["momentum_decay"]}, **config)
             same = run(port, STEP, numerics, inputs, **config)
-            assert_loop(same, config)
             for name in same.outputs:
                 assert_close(other[name], same[name], 1e-12, f"{name} under another momentum gate")
+            assert_loop(same, config)
 
 
 @pytest.mark.spec("RULE-5")
@@ -217,9 +217,9 @@ def test_mass_is_literal_with_the_stated_substitutions(port: Port) -> None:
             }
             wanted = run(port, STEP, numerics, inputs | substituted, **literal)
             actual = run(port, STEP, numerics, inputs, **mass)
-            assert_loop(wanted, literal)
             for output in ("reads", "weights", "momentum"):
                 actual.assert_close(output, wanted[output])
+            assert_loop(wanted, literal)
 
 
 def kappa(architecture: str, anchor: Array, key: Array) -> float:
@@ -243,7 +243,6 @@ def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port
             # One head of each row below one, one above.
             inputs["keys"] = inputs["keys"] * np.array([0.2, 3.0])[:, None]
             actual, wanted = run(port, STEP, numerics, inputs, **mass), run(port, STEP, numerics, inputs, **literal)
-            assert_loop(wanted, literal)
             divisors = np.ones((2, HEADS))
             for row, head in np.ndindex(2, HEADS):
                 key = actual.inputs["keys"][row, head]
@@ -253,6 +252,7 @@ def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port
             for head in range(HEADS):
                 divided = wanted["momentum"][:, head] / divisors[:, head, None]
                 assert_close(actual["momentum"][:, head], divided, actual.tolerance("momentum"), "divided gradient")
+            assert_loop(wanted, literal)
 
 
 @pytest.mark.spec("RULE-11")
