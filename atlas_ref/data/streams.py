@@ -7,8 +7,9 @@ ring from its own offset, T tokens a step, without end:
 
 Nothing is kept between calls, so a run can be resumed at any step. A reset marks the first token of each document (so
 the closing of the ring too) and the first token of every `context_batches`-th step, 0 among them: contexts bounded in
-length are what the initial memory M_0 is learned from, as it has a gradient only where a row begins. The target is the next token of the ring, across the ends
-of batches too; only the separator has none, because the next document does not follow from it.
+length are what the initial memory M_0 is learned from, as it has a gradient only where a row begins. The target is the
+next token of the ring, across the ends of batches too; only the separator has none, because the next document does not
+follow from it.
 
 Where a row is a whole number of the memory's chunks, so is each document, by repeating its separator, and each offset:
 a reset, which restarts the chunks of its row, then leaves all rows in step, which makes the parallel form fast.
