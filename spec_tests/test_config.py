@@ -195,7 +195,7 @@ def test_an_integer_is_taken_for_a_number_and_becomes_one() -> None:
 
 
 def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
-    path = edited_preset(tmp_path, r"^chunk = 16", 'chunk = "16"\nspeed = 3')
+    path = edited_preset(tmp_path, r"^chunk = 64", 'chunk = "64"\nspeed = 3')
 
     with pytest.raises(UserError) as caught:
         load_config(path, ["optim.beta1=1.0"])
@@ -222,7 +222,7 @@ def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
         (["model.memory.gates.momentum_init=0.9"], ["model.memory.gates.momentum_init", "gates.momentum_max"]),
         (["model.memory.gates.step_init=2"], ["model.memory.gates.step_init", "gates.step_max"]),
         (["optim.min_learning_rate=1"], ["optim.min_learning_rate", "optim.learning_rate"]),
-        (["optim.warmup_steps=301"], ["optim.warmup_steps", "train.max_steps"]),
+        (["optim.warmup_steps=601"], ["optim.warmup_steps", "train.max_steps"]),
         (["model.vocab_size=256"], ["model.vocab_size", "257"]),
         (["data.tokenizer=bpe"], ["model.vocab_size", "2048"]),
         (["data.source=path"], ["data.path", "data.source"]),
