@@ -178,7 +178,7 @@ class ModelConfig(Section):
     init_std: float = Field(gt=0.0, le=1.0)
     """spread of the initial weights"""
     disable_memory: bool
-    """ablation: same parameters, but nothing is read from memory"""
+    """ablation: same parameters, but nothing is written: the initial memory is read for ever"""
     inner_grad: Literal["full", "detached"]
     """whether training sees through the writes"""
     attention: AttentionConfig
