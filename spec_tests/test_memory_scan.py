@@ -100,15 +100,20 @@ def test_a_reset_equals_a_fresh_start_whatever_came_before(port: Port) -> None:
 
 
 @pytest.mark.spec("MEM-5")
-def test_a_row_without_tokens_finds_m_0_whatever_its_state_holds(port: Port) -> None:
+def test_a_call_that_begins_a_document_finds_m_0_whatever_its_state_holds(port: Port) -> None:
     for op in FORMS:
         for config in every_rule():
             inputs = case(config, time=6, window=4, seed=4)
-            inputs["position"][:] = 0
+            inputs["reset"][:] = 0
             before = run(port, op, Numerics.F64, fresh(inputs), **config)
-            after = run(port, op, Numerics.F64, inputs, **config)
-            for name in before.outputs:
-                assert_close(after[name], before[name], EXACT, f"{op} {config['rule']} {name} at position 0")
+            # Without tokens; marked, from one phase of the chunk; and one of them marked, whose phases then differ.
+            for position, marks in ((0, (0, 0)), (6, (1, 1)), (6, (1, 0))):
+                inputs["position"][:], inputs["reset"][:, 0] = position, marks
+                after = run(port, op, Numerics.F64, inputs, **config)
+                rows = slice(0, 1) if marks == (1, 0) else slice(None)
+                for name in before.outputs:
+                    what = f"{op} {config['rule']} {name} from position {position}"
+                    assert_close(after[name][rows], before[name][rows], EXACT, what)
             assert_loop(before, config)
 
 
