@@ -3,7 +3,7 @@
     python -m benchmarks.stability [--jobs 1]
 
 Every rule and architecture, with step_scale `mass` and `literal` beside each other, over chunk lengths b, windows c and
-the 64 cells of `spec_tests.stability_cells`; a backward pass through each. A subset runs over 16,384 tokens. The search
+the 80 cells of `spec_tests.stability_cells`; a backward pass through each. A subset runs over 16,384 tokens. The search
 then climbs the gradient of ||M_T|| over gates, keys and values together, and repeats what it found 32 times: growth
 that compounds would show as its 32nd power.
 """
