@@ -23,7 +23,7 @@ VARIANTS = {
     "omega c=8": ("model.memory.omega_window=8",),
     "titans": ("model.memory.rule='titans'",),
     # A step with Newton-Schulz for each token costs ten others, and learns in a third of them.
-    "atlas": ("model.memory.rule='atlas'", "train.max_steps=80"),
+    "atlas": ("model.memory.rule='atlas'", "train.max_steps=60"),
     "omega, degree-2 features": ("model.memory.features.degree=2", "model.memory.key_dim=16"),
     "omega, same without features": ("model.memory.key_dim=16",),
     "no memory": ("model.disable_memory=true",),
