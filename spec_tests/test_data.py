@@ -42,7 +42,10 @@ def walk_of_ring(texts: list[str], grid: int) -> tuple[list[int], list[bool]]:
 
 @pytest.mark.parametrize("grid", [8, 1])
 def test_each_row_walks_the_ring_of_documents_from_its_own_offset(tmp_path: Path, grid: int) -> None:
-    """A context is 5 batches of 24 tokens. With chunks of 8 a row is 3 chunks and documents fill chunks; with chunks of 7 they follow each other closely."""
+    """A context is 5 batches of 24 tokens.
+
+    With chunks of 8 a row is 3 chunks and documents fill chunks; with chunks of 7 they follow each other closely.
+    """
     path = write_documents(tmp_path)
     config = text_config(path, f"model.memory.chunk={8 if grid == 8 else 7}", "train.seed=3")
     source = open_source(config)
