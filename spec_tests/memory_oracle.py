@@ -10,13 +10,13 @@ under test. `Oracle` is cut into small methods so that a seeded fault is one met
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erf, exp, pi, sqrt
+from math import erf, exp, pi, prod, sqrt
 from typing import Final
 
 import numpy as np
 
 from spec_tests.port import Array, Scalar
-from spec_tests.test_newton_schulz import iteration
+from spec_tests.test_newton_schulz import coefficients_of, iteration
 
 Config = Mapping[str, Scalar]
 Inputs = Mapping[str, Array]
@@ -153,7 +153,10 @@ class Oracle:
         """Return U(S)."""
         if self.rule not in ("atlas", "atlas_appendix"):
             return momentum
-        return iteration(momentum, str(self.config["coefficients"]), int(self.config["newton_schulz_steps"]))
+        name, steps = str(self.config["coefficients"]), int(self.config["newton_schulz_steps"])
+        if not self.mass:
+            return iteration(momentum, name, steps)
+        return iteration(momentum, name, steps, offset=prod(coefficients_of(name, i)[0] for i in range(steps)))
 
     def decay(self, token: Token) -> float:
         """Return theta: `delta` has none."""
@@ -200,7 +203,7 @@ class Oracle:
         """Return the gradient of loss_scale ||M(k) - v||^2 at the anchor; with `mass` divided by max(1, kappa)."""
         scale = 2.0 * float(self.config["loss_scale"])
         if self.mass:
-            scale /= max(1.0, self.curvature(cell.anchor, key))
+            scale /= max(1.0, self.curvature(cell.anchor, key, value))
         error = predict(self.architecture, cell.anchor, key) - value
         if self.architecture == "matrix":
             return [scale * np.outer(error, key)]
@@ -209,7 +212,7 @@ class Oracle:
         back = outer.T @ error * gelu_slope(z)
         return [scale * np.outer(error, gelu(z)), scale * np.outer(back, key)]
 
-    def curvature(self, weights: Matrices, key: Array) -> float:
+    def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
         """Return kappa."""
         square = float(key @ key)
         if self.architecture == "matrix":
@@ -217,7 +220,8 @@ class Oracle:
         outer, inner = weights
         z = inner @ key
         columns = (outer**2).sum(0)
-        return float((gelu(z) ** 2).sum() + square * (gelu_slope(z) ** 2 * columns).sum())
+        coupling = 1.13 * np.linalg.norm(key) * np.linalg.norm(predict(self.architecture, weights, key) - value)
+        return float((gelu(z) ** 2).sum() + square * (gelu_slope(z) ** 2 * columns).sum() + coupling)
 
     def matrices(self, packed: Array, inputs: Inputs) -> Matrices:
         """Return the matrices of one row and head."""

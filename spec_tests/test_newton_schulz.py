@@ -41,10 +41,10 @@ def scalar_iteration(sigma: Array, name: str, steps: int) -> Array:
     return sigma
 
 
-def iteration(matrix: Array, name: str, steps: int) -> Array:
+def iteration(matrix: Array, name: str, steps: int, offset: float = 1e-7) -> Array:
     if matrix.shape[0] > matrix.shape[1]:
-        return iteration(matrix.T, name, steps).T
-    x: Array = matrix / (np.sqrt((matrix**2).sum()) + 1e-7)
+        return iteration(matrix.T, name, steps, offset).T
+    x: Array = matrix / (np.sqrt((matrix**2).sum()) + offset)
     for step in range(steps):
         a, b, c = coefficients_of(name, step)
         gram = x @ x.T

@@ -5,12 +5,18 @@ A quick part of the grid that `benchmarks.stability` measures in full.
 
 import pytest
 
-from atlas_ref.memory.rules import ArchitectureName, RuleName
+from atlas_ref.memory.rules import ORTHOGONALISED, ArchitectureName, RuleName
 from spec_tests.stability_cells import CELLS, Findings, hard_inputs, make_rule, run_cells
 
-SHAPES: dict[RuleName, tuple[int, int]] = {"titans": (16, 4), "omega": (64, 16), "delta": (16, 1)}
+SHAPES: dict[RuleName, tuple[int, int]] = {
+    "titans": (16, 4),
+    "omega": (64, 16),
+    "delta": (1, 1),
+    "atlas": (16, 4),
+    "atlas_appendix": (64, 1),
+}
 """Chunk length and window of each rule here."""
-TIME, SEED = 384, 5
+SEED = 5
 every_memory = pytest.mark.parametrize(
     ("rule", "architecture"), [(rule, architecture) for rule in SHAPES for architecture in ("matrix", "mlp")]
 )
@@ -18,7 +24,8 @@ every_memory = pytest.mark.parametrize(
 
 def findings(rule: RuleName, architecture: ArchitectureName, *, mass: bool) -> Findings:
     chunk, window = SHAPES[rule]
-    inputs = hard_inputs(CELLS, architecture, TIME, window, SEED)
+    # Newton-Schulz takes a matrix for each token.
+    inputs = hard_inputs(CELLS, architecture, 192 if rule in ORTHOGONALISED else 384, window, SEED)
     return run_cells(make_rule(rule, architecture, "mass" if mass else "literal", chunk), inputs, SEED)
 
 
@@ -27,7 +34,8 @@ def test_hard_inputs_leave_states_and_gradients_bounded(rule: RuleName, architec
     """Extreme gates, repeated, nearly equal and long keys, rounded inputs.
 
     Kills: a step that is not divided by the chunk; a window that is not divided by its length; a momentum that is a sum
-    instead of an average; a gradient that is not divided by its curvature.
+    instead of an average; a gradient that is not divided by its curvature, or by one that leaves the error out;
+    Newton-Schulz as printed, whose slope is one over the norm of what it is given.
     """
     found = findings(rule, architecture, mass=True)
 

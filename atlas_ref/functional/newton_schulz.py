@@ -13,6 +13,7 @@ practice that only shows on non-symmetric input. The quintic coefficients do not
 ends in [0.6818, 1.1344]. `cubic` converges to one, and so does `polar_express` (arXiv 2505.16932), much faster.
 """
 
+import math
 from typing import Final, Literal
 
 import torch
@@ -61,28 +62,40 @@ def step_coefficients(coefficients: CoefficientSet, steps: int) -> tuple[Step, .
     return tuple(table[min(i, len(table) - 1)] for i in range(steps))
 
 
-def frobenius_normalize(matrix: Float[Tensor, "*batch rows columns"]) -> Float[Tensor, "*batch rows columns"]:
-    """Return G / (||G||_F + 1e-7), matrix by matrix, without squaring entries above one (1e20 is a valid float32)."""
+def slope_at_zero(coefficients: CoefficientSet, steps: int) -> float:
+    """Return how much `steps` steps enlarge a vanishing singular value: the product of their a (derived)."""
+    return math.prod(a for a, _, _ in step_coefficients(coefficients, steps))
+
+
+def frobenius_normalize(
+    matrix: Float[Tensor, "*batch rows columns"], offset: float
+) -> Float[Tensor, "*batch rows columns"]:
+    """Return G / (||G||_F + offset), matrix by matrix, without squaring entries above one (1e20 is a valid float32)."""
     # The factor cancels, so it is a constant for the gradient.
     scale = matrix.detach().abs().amax(dim=(-2, -1), keepdim=True).clamp_min(1.0)
     scaled = matrix / scale
     norm: Tensor = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
-    return scaled / (norm + NORM_EPS / scale)
+    return scaled / (norm + offset / scale)
 
 
 def newton_schulz(
-    matrix: Float[Tensor, "*batch rows columns"], steps: int, coefficients: CoefficientSet
+    matrix: Float[Tensor, "*batch rows columns"],
+    steps: int,
+    coefficients: CoefficientSet,
+    offset: float = NORM_EPS,
 ) -> Float[Tensor, "*batch rows columns"]:
     """Orthogonalise each matrix approximately: X_0 = G/(||G||_F + 1e-7); `steps` times X <- a X + (b A + c A^2) X, A =
     X X^T.
 
+    `offset` stands for the 1e-7. With `slope_at_zero` the iteration neither enlarges a singular value nor has a slope
+    above one: small matrices pass unchanged, and singular values beyond about one are brought near one (derived).
     ATLAS (arXiv 2505.23735) Eq. 33 leaves the coefficients open; the sets are named in `CoefficientSet`. Tall matrices
     are transposed before and after. Zero gives zero, with a finite gradient. Computed in at least float32, returned in
     the dtype of `matrix`. Raises UserError for a negative number of steps.
     """
     schedule = step_coefficients(coefficients, steps)
     rows, columns = matrix.shape[-2:]
-    x = frobenius_normalize(at_least_float32(matrix)).reshape(-1, rows, columns)
+    x = frobenius_normalize(at_least_float32(matrix), offset).reshape(-1, rows, columns)
     if rows > columns:
         x = x.mT
     for a, b, c in schedule:

@@ -23,6 +23,9 @@ from atlas_ref.memory.rules import ArchitectureName
 
 Weights = tuple[Tensor, ...]
 
+GELU_SLOPE = 1.13
+"""Bound on the slope of gelu, which is 1.129 where it is largest, at z = sqrt(2)."""
+
 
 class Factors(NamedTuple):
     """Rank-one factors of each token's gradient, one pair per weight matrix."""
@@ -81,30 +84,40 @@ def gradient_factors(
     if architecture == "matrix":
         error = x @ weights[0].mT - values
         if normalised:
-            error = error / curvature(architecture, weights, x).clamp(min=1.0).unsqueeze(-1)
+            error = error / curvature(architecture, weights, x, values).clamp(min=1.0).unsqueeze(-1)
         return Factors((error,), (x,))
     outer, inner = weights
     hidden, slope = _gelu_and_slope(x @ inner.mT)
     error = _residual(x, values.shape[-1]) + hidden @ outer.mT - values
     if normalised:
-        error = error / _mlp_curvature(outer, x, hidden, slope).clamp(min=1.0).unsqueeze(-1)
+        error = error / _mlp_curvature(outer, x, hidden, slope, error).clamp(min=1.0).unsqueeze(-1)
     return Factors((error, (error @ outer) * slope), (hidden, x))
 
 
 def curvature(
-    architecture: ArchitectureName, weights: Weights, x: Float[Tensor, "*batch tokens features"]
+    architecture: ArchitectureName,
+    weights: Weights,
+    x: Float[Tensor, "*batch tokens features"],
+    values: Float[Tensor, "*batch tokens values"],
 ) -> Float[Tensor, "*batch tokens"]:
-    """Return kappa_i, a bound on the Gauss-Newton curvature of token i's inner loss (derived).
+    """Return kappa_i, a bound on the curvature of token i's inner loss (derived).
 
-    matrix: ||x||^2.  mlp: ||gelu(z)||^2 + ||x||^2 sum_j gelu'(z_j)^2 ||W1[:, j]||^2 with z = W2 x.
-    A step of 1/kappa_i along the gradient never overshoots the token's own target, to first order.
+    matrix: ||x||^2.  mlp: ||gelu(z)||^2 + ||x||^2 sum_j gelu'(z_j)^2 ||W1[:, j]||^2 + 1.13 ||x|| ||e|| with z = W2 x
+    and the error e = M(x) - v. The first two terms are the Gauss-Newton part: a step of 1/kappa_i does not overshoot
+    the token's own target, to first order. The last bounds how the gradient of one matrix turns with the other, as
+    gelu' is below 1.13; without it steps on large errors are chaotic: the state stays bounded, its gradient does not.
     """
     if architecture == "matrix":
         return x.square().sum(-1)
     outer, inner = weights
-    return _mlp_curvature(outer, x, *_gelu_and_slope(x @ inner.mT))
+    hidden, slope = _gelu_and_slope(x @ inner.mT)
+    return _mlp_curvature(outer, x, hidden, slope, _residual(x, values.shape[-1]) + hidden @ outer.mT - values)
 
 
-def _mlp_curvature(outer: Tensor, x: Tensor, hidden: Tensor, slope: Tensor) -> Tensor:
+def _mlp_curvature(outer: Tensor, x: Tensor, hidden: Tensor, slope: Tensor, error: Tensor) -> Tensor:
     column = outer.square().sum(-2).unsqueeze(-1)
-    return hidden.square().sum(-1) + x.square().sum(-1) * (slope.square() @ column).squeeze(-1)
+    gauss_newton = hidden.square().sum(-1) + x.square().sum(-1) * (slope.square() @ column).squeeze(-1)
+    # vector_norm has a gradient of 0 where its argument is 0.
+    length, miss = (torch.linalg.vector_norm(vector, dim=-1) for vector in (x, error))
+    bound: Tensor = gauss_newton + GELU_SLOPE * length * miss
+    return bound

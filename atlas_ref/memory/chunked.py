@@ -23,13 +23,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.functional.scan import decay_products
 from atlas_ref.functional.window import recent, window_band
 from atlas_ref.memory.architecture import Factors, Weights, gradient_factors, predict
 from atlas_ref.memory.plan import SegmentPlan, make_plan, where_rows
 from atlas_ref.memory.recurrent import MemoryOutput
-from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, write_coefficients
+from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, update, write_coefficients
 from atlas_ref.memory.state import MemoryState
 
 
@@ -226,8 +225,7 @@ def _orthogonalised_segment(
     for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):
         gradients = left.unsqueeze(-1) * right.unsqueeze(-2)
         momentum = _spread(mixing.momentum_decay, s) + _combine(mixing.momentum_mix, gradients)
-        update = newton_schulz(momentum, rule.newton_schulz_steps, rule.coefficients)
-        weights = _spread(mixing.weight_decay, m) + _combine(mixing.retained, update)
+        weights = _spread(mixing.weight_decay, m) + _combine(mixing.retained, update(rule, momentum))
         last_weights.append(weights[:, :, -1])
         last_momentum.append(momentum[:, :, -1])
         if rule.read == "pre":

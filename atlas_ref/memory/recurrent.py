@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights, curvature, predict_with
 from atlas_ref.memory.plan import token_positions
-from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
+from atlas_ref.memory.rules import Gates, MemoryRule, update, write_coefficients
 from atlas_ref.memory.state import MemoryState
 
 
@@ -69,7 +68,7 @@ def memory_recurrent(
         retention, decay = coefficients.retention[:, t], coefficients.momentum[:, t]
         intake, release = coefficients.intake[:, t], coefficients.release[:, t]
         momentum = tuple(_gate(decay) * s + _gate(intake) * g for s, g in zip(momentum, gradient, strict=True))
-        updates = tuple(_orthogonalise(rule, s) if rule.orthogonalised else s for s in momentum)
+        updates = tuple(update(rule, s) for s in momentum)
         weights = tuple(_gate(retention) * m + _gate(release) * u for m, u in zip(weights, updates, strict=True))
         if rule.read == "post":
             reads.append(_read(rule, weights, queries[:, t]))
@@ -86,7 +85,7 @@ def _window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Te
     keys, values = keys.transpose(1, 2), values.transpose(1, 2)
     gamma = window.flip(-1)
     if rule.normalised:
-        gamma = gamma / curvature(rule.architecture, anchor, keys).clamp(min=1.0)
+        gamma = gamma / curvature(rule.architecture, anchor, keys, values).clamp(min=1.0)
 
     def loss(weights: Weights) -> Tensor:
         error = predict_with(rule.architecture, weights, keys) - values
@@ -94,10 +93,6 @@ def _window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Te
 
     gradient: Weights = torch.func.grad(loss)(anchor)
     return gradient
-
-
-def _orthogonalise(rule: MemoryRule, momentum: Tensor) -> Tensor:
-    return newton_schulz(momentum, rule.newton_schulz_steps, rule.coefficients)
 
 
 def _read(rule: MemoryRule, weights: Weights, query: Tensor) -> Tensor:

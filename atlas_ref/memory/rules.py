@@ -18,10 +18,14 @@ b = chunk length, NS = Newton-Schulz. All gates are per token and head.
 `step_scale` says what a step size means. `literal` is the rule as printed. `mass` (a decision of this project, and the
 default of the presets) bounds the total weight with which stale gradients act, so that a write never overshoots:
 
-    gamma / c,   intake (1 - theta),   eta / (b + h) with h = theta_max / (1 - theta_max),   grad_i / max(1, kappa_i).
+    gamma / c,   intake (1 - theta),   eta / (b + h) with h = theta_max / (1 - theta_max),
+    grad_i / max(1, kappa_i),   NS started at S / (||S||_F + p'(0)).
 
 A gradient taken at an anchor acts during the b tokens of its chunk and, through momentum, about h tokens longer;
-kappa_i is the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS.
+kappa_i bounds the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS.
+p'(0), the slope of the Newton-Schulz polynomial at zero, makes NS a map of slope at most one: singular values of S
+beyond about one are brought near one, smaller ones are kept. As printed NS has a slope of 1/||S||, so that a memory
+that has learnt its pairs (S -> 0) jumps about its target and its outer gradient explodes.
 """
 
 from dataclasses import dataclass
@@ -32,7 +36,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
-from atlas_ref.functional.newton_schulz import CoefficientSet
+from atlas_ref.functional.newton_schulz import NORM_EPS, CoefficientSet, newton_schulz, slope_at_zero
 from atlas_ref.functional.window import WindowBoundary, visible_window
 
 RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
@@ -117,3 +121,12 @@ def write_coefficients(rule: MemoryRule, gates: Gates, position: Int[Tensor, "ba
     if STEP_IN_MOMENTUM[rule.name]:
         return WriteCoefficients(gates.retention, momentum, -fresh * step, torch.ones_like(step), window)
     return WriteCoefficients(gates.retention, momentum, fresh, -step, window)
+
+
+def update(rule: MemoryRule, momentum: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch out in"]:
+    """Return U(S): the momentum, or for `atlas` and `atlas_appendix` its Newton-Schulz iteration."""
+    if not rule.orthogonalised:
+        return momentum
+    steps, coefficients = rule.newton_schulz_steps, rule.coefficients
+    offset = slope_at_zero(coefficients, steps) if rule.step_scale == "mass" else NORM_EPS
+    return newton_schulz(momentum, steps, coefficients, offset)

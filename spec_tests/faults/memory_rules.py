@@ -153,20 +153,34 @@ class DeltaWithHorizon(Oracle):
 
 
 class MassWithoutCurvature(Oracle):
-    def curvature(self, weights: Matrices, key: Array) -> float:
+    def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
         return 1.0
 
 
 class CurvatureOfTheKeyAlone(Oracle):
-    def curvature(self, weights: Matrices, key: Array) -> float:
+    def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
         return float(key @ key)
+
+
+class CurvatureWithoutError(Oracle):
+    """The Gauss-Newton part alone, which large errors of the MLP memory escape."""
+
+    def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
+        return super().curvature(weights, key, predict(self.architecture, weights, key))
+
+
+class MassOrthogonalisedAsPrinted(Oracle):
+    """Newton-Schulz started at unit norm, however small the momentum is."""
+
+    def update(self, momentum: Array) -> Array:
+        return super().update(momentum / max(1e-30, float(np.linalg.norm(momentum))) * 1e9) if self.mass else momentum
 
 
 class CurvatureNotBounded(Oracle):
     """Divides by kappa where it is below one too: small keys make large steps."""
 
     def pair_gradient(self, cell: Cell, key: Array, value: Array) -> Matrices:
-        grow = 1.0 / min(1.0, self.curvature(cell.anchor, key)) if self.mass else 1.0
+        grow = 1.0 / min(1.0, self.curvature(cell.anchor, key, value)) if self.mass else 1.0
         return [grow * part for part in super().pair_gradient(cell, key, value)]
 
 
@@ -179,6 +193,7 @@ LOSS: Final = "test_memory_step:test_the_gradient_is_that_of_the_loss_in_every_m
 RECALL: Final = "test_memory_step:test_orthonormal_keys_are_recalled_exactly"
 CONSTANT: Final = "test_memory_scan:test_titans_and_omega_agree_under_a_constant_step_size"
 MASS: Final = "test_memory_step:test_mass_is_literal_with_the_stated_substitutions"
+SLOPE: Final = "test_memory_step:test_mass_starts_newton_schulz_with_a_slope_of_one"
 CURVATURE: Final = "test_memory_step:test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one"
 EACH: Final = "test_memory_step:test_newton_schulz_acts_on_each_matrix_by_itself_and_keeps_zero"
 
@@ -211,6 +226,8 @@ MEMORY_RULES = (
     Fault("rule-delta-with-horizon", "RULE-9", STEP, MASS, computed(DeltaWithHorizon)),
     Fault("rule-mass-without-curvature", "RULE-10", STEP, CURVATURE, computed(MassWithoutCurvature)),
     Fault("rule-curvature-of-the-key-alone", "RULE-10", STEP, CURVATURE, computed(CurvatureOfTheKeyAlone)),
+    Fault("rule-curvature-without-error", "RULE-10", STEP, CURVATURE, computed(CurvatureWithoutError)),
+    Fault("rule-mass-orthogonalised-as-printed", "RULE-9", STEP, SLOPE, computed(MassOrthogonalisedAsPrinted)),
     Fault("rule-curvature-not-bounded", "RULE-10", STEP, CURVATURE, computed(CurvatureNotBounded)),
     Fault("rule-tall-matrices-left-alone", "RULE-11", STEP, EACH, computed(TallLeftAlone)),
     Fault("rule-one-norm-for-all-matrices", "RULE-11", STEP, EACH, computed(OneNorm)),
