@@ -124,7 +124,7 @@ def test_a_reset_equals_a_fresh_start_at_its_token(variant: str, place: int) -> 
     assert largest_difference(rows_of(output.state, first), rows_of(untouched.state, first)) > 1e-3
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if "tnt" not in name and "tanh" not in name])
+@every_variant
 def test_memory_carries_an_early_token_beyond_the_reach_of_attention_and_the_ablation_does_not(variant: str) -> None:
     """Kills: a memory that is read but never written, or written but never read; an ablation that still remembers."""
     for disabled in (False, True):

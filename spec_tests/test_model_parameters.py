@@ -127,6 +127,35 @@ def test_training_evaluation_and_inference_compute_and_write_the_same(variant: s
     assert largest_difference(trained.state, model.initial_state(2)) > 0.1
 
 
+@every_variant
+def test_state_stays_in_float32_under_bfloat16_autocast(variant: str) -> None:
+    """And every matrix product outside the memory is in bfloat16, so the test means something.
+
+    Kills: a state, cache or gate that takes the dtype of the activations; a memory that runs under autocast.
+    """
+    model = AtlasModel(micro_config(*SMALL, *VARIANTS[variant]).model, seed=6)
+    tokens = make_tokens(2, seed=10)
+    state = model.initial_state(2)
+    dtypes: set[torch.dtype] = set()
+    for block in blocks(model):
+        block.output.register_forward_hook(lambda module, inputs, output: dtypes.add(output.dtype))
+    for _ in range(3):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = call(model, tokens, state)
+        assert output.logits.isfinite().all()
+        for name, tensor in output.state.to_tensors().items():
+            assert tensor.isfinite().all(), name
+            assert tensor.dtype == state.to_tensors()[name].dtype, name
+            assert tensor.dtype in (torch.float32, torch.int64), name
+        state = output.state.detach()
+    wide = call(model, tokens, model.initial_state(2)).state
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = call(model, tokens, model.initial_state(2)).state
+
+    assert dtypes == {torch.bfloat16, torch.float32}
+    assert largest_difference(wide, narrow) > 0.0
+
+
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_memory_of_every_preset_starts_with_a_long_half_life(preset: str) -> None:
     """At least 0.99 is kept at each token, whatever the token. Kills: a bias of 0, which keeps half."""

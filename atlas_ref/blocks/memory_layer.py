@@ -190,8 +190,11 @@ class MemoryLayer(nn.Module):
     ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch past channels"]]:
         """PROJECT: one matrix and one convolution for q, k and v together."""
         projected: Tensor = self.projection(hidden)
-        projected = at_least_float32(projected)
-        mixed, tail = short_convolution(projected, self.convolution, state.convolution, plan.position)
+        # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
+        with torch.autocast(hidden.device.type, enabled=False):
+            mixed, tail = short_convolution(
+                at_least_float32(projected), self.convolution, state.convolution, plan.position
+            )
         seen = plan.position[:, -1] + 1 if plan.time else state.memory.position
         return mixed, recent(tail.unsqueeze(2), seen, tail.shape[1]).squeeze(2)
 
@@ -205,9 +208,9 @@ class MemoryLayer(nn.Module):
     def _align(
         self, queries: Tensor, keys: Tensor, state: MemoryLayerState, plan: SegmentPlan
     ) -> tuple[Tensor, Tensor]:
-        """ALIGN: project queries on the span of the keys of their document."""
+        """ALIGN: project queries on the span of the keys of their document, which the ablation must not remember."""
         kind = self.config.qk_projection.kind
-        if kind == "none":
+        if kind == "none" or not self.writes:
             return queries, state.projection
         aligned, projection, norm = qk_project(queries, keys, state.projection, plan.position)
         if kind == "frobenius_tanh":
