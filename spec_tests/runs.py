@@ -22,6 +22,7 @@ MICRO = (
     "model.memory.key_dim=8",
     "model.memory.value_dim=16",
     "data.sequence_length=32",
+    "data.context_batches=4",
     "optim.warmup_steps=2",
     "train.max_steps=6",
     "train.batch_size=2",
