@@ -17,7 +17,7 @@ class OurLayer(nn.Module):
     def __init__(self, contender: Ours) -> None:
         super().__init__()
         fields = [f"model.memory.{field}" for field in (*SHAPE, *contender.overrides)]
-        config = load_config("tiny", fields).model.memory
+        config = load_config("tiny", [*fields, f"model.d_model={WIDTH}"]).model.memory
         self.norm = nn.RMSNorm(WIDTH)
         self.memory = MemoryLayer(WIDTH, HEADS, config)
         self.output = nn.Linear(HEADS * HEAD_WIDTH, WIDTH, bias=False)
