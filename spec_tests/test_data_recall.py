@@ -76,7 +76,7 @@ def test_recall_answers_and_the_order_of_queries_are_spread_evenly() -> None:
 
 
 def test_no_row_of_recall_comes_twice_in_neighbouring_steps_or_in_validation() -> None:
-    source = open_source(load_config("recall"))
+    source = open_source(load_config("recall", ["train.batch_size=64"]))
     batches = [source.batch(step) for step in range(20)] + [source.validation(index) for index in range(8)]
     keys = [tuple(row) for batch in batches for row in batch.tokens[:, :16:2].tolist()]
 
