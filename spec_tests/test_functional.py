@@ -14,6 +14,7 @@ from atlas_ref.functional.normalize import l2_normalize
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
 from atlas_ref.functional.qk_projection import BLOCK, qk_project
 from atlas_ref.functional.rotary import rotate
+from atlas_ref.functional.scan import linear_scan
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -114,3 +115,27 @@ def test_bad_input_is_refused_in_one_sentence(call: Callable[[], object], words:
     with pytest.raises(UserError, match=words) as refusal:
         call()
     assert "\n" not in str(refusal.value)
+
+
+def test_a_linear_scan_is_the_loop_in_value_and_gradient_with_decays_of_zero_and_one() -> None:
+    """Kills: a decay off by one; the initial state left out; a gradient lost or not finite at a decay of 0."""
+    random = torch.Generator().manual_seed(3)
+    decay, inputs, initial, weights = (
+        torch.rand(shape, generator=random, dtype=torch.float64) for shape in ((2, 9), (2, 9, 4), (2, 4), (2, 9, 4))
+    )
+    decay[0, 3], decay[0, 6], decay[1, 5] = 0.0, 0.0, 1.0
+    leaves = [x.requires_grad_() for x in (decay, inputs, initial)]
+    state, states = initial, []
+    for t in range(9):
+        state = decay[:, t, None] * state + inputs[:, t]
+        states.append(state)
+    expected = torch.stack(states, dim=1)
+    actual = linear_scan(decay, inputs, initial)
+
+    torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-13)
+    for found, wanted in zip(
+        torch.autograd.grad((actual * weights).sum(), leaves),
+        torch.autograd.grad((expected * weights).sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)

@@ -91,7 +91,7 @@ class SlidingWindowAttention(nn.Module):
             plan.position,
             self.window,
         )
-        seen = plan.position[:, -1] + 1 if plan.time else state.memory.memory.position
+        seen = plan.seen(state.memory.memory.position)
         cache_keys, cache_values = (
             recent(at_least_float32(x), seen, self.window - 1) for x in (cache_keys, cache_values)
         )

@@ -195,7 +195,7 @@ class MemoryLayer(nn.Module):
             mixed, tail = short_convolution(
                 at_least_float32(projected), self.convolution, state.convolution, plan.position
             )
-        seen = plan.position[:, -1] + 1 if plan.time else state.memory.position
+        seen = plan.seen(state.memory.position)
         return mixed, recent(tail.unsqueeze(2), seen, tail.shape[1]).squeeze(2)
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -237,11 +237,4 @@ class MemoryLayer(nn.Module):
         if self.writes:
             return memory_chunked(self.rule, keys, values, queries, gates, initial, state.memory, reset, plan)
         reads = predict_with(self.rule.architecture, initial, queries.transpose(1, 2)).transpose(1, 2)
-        return MemoryOutput(reads, advance(state.memory, plan))
-
-
-def advance(state: MemoryState, plan: SegmentPlan) -> MemoryState:
-    """Return `state` with the tokens of `plan` counted and nothing written."""
-    if not plan.time:
-        return state
-    return replace(state, position=plan.position[:, -1] + 1)
+        return MemoryOutput(reads, replace(state.memory, position=plan.seen(state.memory.position)))

@@ -83,7 +83,7 @@ def memory_chunked(
     mixing = _mixing(rule, plan, write_coefficients(rule, gates, plan.position))
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
     reads, (weights, momentum, anchor) = run(rule, plan, segments, mixing, initial, state)
-    seen = plan.position[:, -1] + 1
+    seen = plan.seen(state.position)
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
     final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen)
     return MemoryOutput(plan.join(reads.transpose(2, 3)), final)

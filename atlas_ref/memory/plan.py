@@ -73,6 +73,10 @@ class SegmentPlan:
     opens: tuple[Rows, ...]
     resets: tuple[Rows, ...]
 
+    def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Return how many tokens of its document each row has read after the call, `before` if the call is empty."""
+        return self.position[:, -1] + 1 if self.time else before
+
     def split(self, x: Tensor, pad: float) -> Tensor:
         """Return [batch, time, ...] as [segments, batch, width, ...], `pad` in the empty slots."""
         batch, rest = x.shape[0], x.shape[2:]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
@@ -77,16 +77,6 @@ class StateTree:
 
         tree: Tree = _rebuild(take, "", (self,))
         return tree
-
-
-def select_rows(mask: Bool[Tensor, " batch"], fresh: Tree, state: Tree) -> Tree:
-    """Return `fresh` in the rows where `mask` holds and `state` in the others: a reset of single rows."""
-
-    def pick(_: str, new: Tensor, old: Tensor) -> Tensor:
-        return torch.where(mask.view(-1, *(1 for _ in range(new.ndim - 1))), new, old)
-
-    tree: Tree = _rebuild(pick, "", (fresh, state))
-    return tree
 
 
 @dataclass(frozen=True)
