@@ -14,7 +14,15 @@ from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.rules import ArchitectureName, MemoryRule, RuleName
 from atlas_ref.memory.state import fresh_memory_state
-from spec_tests.stability_cells import DIM, MOMENTUM_MAX, STEP_MAX, initial_memory, make_rule, split_gates, state_size
+from spec_tests.package.stability_cells import (
+    DIM,
+    MOMENTUM_MAX,
+    STEP_MAX,
+    initial_memory,
+    make_rule,
+    split_gates,
+    state_size,
+)
 
 TIME, STARTS, CLIMBS, REPEATS = 48, 16, 60, 32
 

@@ -11,7 +11,7 @@ import typer
 
 import atlas_ref
 from atlas_ref.errors import UserError
-from cli import config, evaluate, generate, train
+from cli import config, conform, evaluate, generate, port, selfproof, trace, train, vectors
 
 app = typer.Typer(
     name="atlas",
@@ -25,6 +25,11 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("generate")(generate.generate)
 app.add_typer(config.app, name="config")
+app.command("conform")(conform.conform)
+app.add_typer(port.app, name="port")
+app.add_typer(vectors.app, name="vectors")
+app.command("trace")(trace.trace)
+app.command("selfproof")(selfproof.selfproof)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,19 +1,19 @@
 """Choice of the port under test, and one thread and one hypothesis profile for every run."""
 
 import os
-from importlib import import_module
 
 import pytest
 import torch
 from hypothesis import settings
 
+from atlas_ref.errors import UserError
 from spec_tests.port import Port
+from spec_tests.ports.load import REFERENCE, load_port
 
 torch.set_num_threads(1)
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("ci")
 
-REFERENCE = "spec_tests.ports.reference:ReferencePort"
 PORT = pytest.StashKey[Port]()
 
 
@@ -27,19 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def load_port(name: str) -> Port:
-    """Import and call the factory `package.module:Factory`; raise a usage error that names what could not be found."""
-    module, _, factory = name.partition(":")
-    try:
-        port: Port = getattr(import_module(module), factory)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise pytest.UsageError(f"--port {name}: {error}; expected package.module:Factory") from error
-    return port
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Load the port once, before any test: a name that leads nowhere is one usage error, not one error a test."""
-    session.config.stash[PORT] = load_port(session.config.getoption("--port"))
+    try:
+        session.config.stash[PORT] = load_port(session.config.getoption("--port"))
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
 """How a test asks a port: inputs rounded to the profile, both sides checked, results widened to float64.
 
-Outcomes: an operation or capability the port declares absent skips the test with its reason; anything else that is
-missing, misshapen, of the wrong type or changed in place is an AssertionError, and so is `UnsupportedError` on a
-declared operation.
+An operation or capability that the port declares absent skips the test with its reason. `ask` is the one place where a
+port is called: whatever it does there becomes one of the errors of `spec_tests.outcome`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,9 @@ from typing import Final
 import numpy as np
 import pytest
 
-from spec_tests.operations import OPERATIONS, TensorSchema
+from spec_tests.operations import OPERATIONS
+from spec_tests.operations.schema import TensorSchema
+from spec_tests.outcome import FormError, PortError, UndeclaredError
 from spec_tests.port import GRADIENTS, Array, Numerics, Op, Port, Scalar, UnsupportedError
 
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
@@ -101,17 +102,39 @@ def _run(
     config: Mapping[str, Scalar],
 ) -> Result:
     _skip_if_absent(port, op, numerics, gradients=cotangents is not None)
-    given = _prepare(op, numerics, inputs, config)
+    given = prepare(op, numerics, inputs, config)
     asked = {f"cotangent.{name}": _cast(value, numerics, rounded=False) for name, value in (cotangents or {}).items()}
-    sent = {name: value.copy() for name, value in (given | asked).items()}
+    outputs = ask(port, op, config, given | asked, numerics)
+    return Result(op, numerics, widen(given), widen(outputs))
+
+
+def ask(
+    port: Port,
+    op: Op,
+    config: Mapping[str, Scalar],
+    given: Mapping[str, Array],
+    numerics: Numerics,
+    taps: frozenset[str] = frozenset(),
+) -> Mapping[str, Array]:
+    """Call the port and check the form of what comes back; taps that it does not show are simply missing."""
+    sent = {name: value.copy() for name, value in given.items()}
     try:
-        outputs = port.run(op, config, sent, numerics=numerics, taps=frozenset())
+        outputs = port.run(op, config, sent, numerics=numerics, taps=taps)
     except UnsupportedError as unsupported:
-        raise AssertionError(f"{op}: declared, but answered unsupported ({unsupported})") from unsupported
-    for name, value in (given | asked).items():
-        assert np.array_equal(sent[name], value), f"{op}: the port changed its input '{name}'"
-    _check_outputs(op, numerics, given, outputs, config, gradients=cotangents is not None)
-    return Result(op, numerics, _widen(given), _widen(outputs))
+        raise UndeclaredError(f"{op}: declared, but answered unsupported ({unsupported})") from unsupported
+    except PortError:
+        raise
+    except Exception as error:
+        raise PortError(f"{op}: the port raised {type(error).__name__}: {error}") from error
+    for name, value in given.items():
+        _demand(np.array_equal(sent[name], value), f"{op}: the port changed its input '{name}'")
+    _check_outputs(op, numerics, given, outputs, config, taps)
+    return outputs
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise FormError(otherwise)
 
 
 def _skip_if_absent(port: Port, op: Op, numerics: Numerics, *, gradients: bool) -> None:
@@ -136,7 +159,8 @@ def _cast(value: Array, numerics: Numerics, *, rounded: bool) -> Array:
     return round_to_bf16(cast) if rounded and numerics is Numerics.BF16_IO else cast
 
 
-def _prepare(op: Op, numerics: Numerics, inputs: Mapping[str, Array], config: Mapping[str, Scalar]) -> dict[str, Array]:
+def prepare(op: Op, numerics: Numerics, inputs: Mapping[str, Array], config: Mapping[str, Scalar]) -> dict[str, Array]:
+    """Return the inputs as they travel: in the types of the profile, activations rounded to it."""
     row = OPERATIONS[op]
     if set(inputs) != {tensor.name for tensor in row.inputs} or set(config) != set(row.config):
         raise TypeError(f"{op}: the test gives inputs {sorted(inputs)} and configuration {sorted(config)}")
@@ -156,37 +180,46 @@ def _check_outputs(
     given: Mapping[str, Array],
     outputs: Mapping[str, Array],
     config: Mapping[str, Scalar],
-    *,
-    gradients: bool,
+    taps: frozenset[str],
 ) -> None:
     row = OPERATIONS[op]
-    wanted = [tensor.name for tensor in row.outputs]
-    if gradients:
-        wanted += [f"grad.{tensor.name}" for tensor in row.inputs if tensor.role != "index"]
-    assert set(outputs) == set(wanted), f"{op}: returned {sorted(outputs)}, expected {sorted(wanted)}"
-    for name in (name for name in outputs if name.startswith("grad.")):
-        shape = given[name.removeprefix("grad.")].shape
-        assert outputs[name].shape == shape, f"{op}: '{name}' has shape {outputs[name].shape}, expected {shape}"
+    shown = [tensor for tensor in row.taps if tensor.name in taps and tensor.name in outputs]
+    wanted = {tensor.name for tensor in (*shown, *row.outputs)}
+    if any(name.startswith("cotangent.") for name in given):
+        wanted |= {f"grad.{tensor.name}" for tensor in row.inputs if tensor.role != "index"}
+    _demand(set(outputs) == wanted, f"{op}: returned {sorted(outputs)}, expected {sorted(wanted)}")
+    for name, value in outputs.items():
+        _demand(isinstance(value, np.ndarray), f"{op}: '{name}' is {type(value).__name__}, expected a numpy array")
+        if name.startswith("grad."):
+            shape = given[name.removeprefix("grad.")].shape
+            _demand(value.shape == shape, f"{op}: '{name}' has shape {value.shape}, expected {shape}")
+            _demand(value.dtype == numerics.dtype, f"{op}: '{name}' is {value.dtype}, expected {numerics.dtype}")
     lengths = {key: value for key, value in config.items() if isinstance(value, int)}
     for tensor in row.inputs:
         _check_axes(op, tensor, given[tensor.name], lengths)
-    for tensor in row.outputs:
-        value = outputs[tensor.name]
-        _check_axes(op, tensor, value, lengths)
-        expected = np.dtype(np.int64) if tensor.role == "index" else np.dtype(numerics.dtype)
-        assert value.dtype == expected, f"{op}: output '{tensor.name}' is {value.dtype}, expected {expected}"
-        if tensor.role == "activation" and numerics is Numerics.BF16_IO:
-            assert np.array_equal(value, round_to_bf16(value), equal_nan=True), f"{op}: '{tensor.name}' is not bfloat16"
+    for tensor in (*shown, *row.outputs):
+        _check_output(op, numerics, tensor, outputs[tensor.name], lengths)
+
+
+def _check_output(op: Op, numerics: Numerics, tensor: TensorSchema, value: Array, lengths: dict[str, int]) -> None:
+    _check_axes(op, tensor, value, lengths)
+    expected = np.dtype(np.int64) if tensor.role == "index" else np.dtype(numerics.dtype)
+    _demand(value.dtype == expected, f"{op}: output '{tensor.name}' is {value.dtype}, expected {expected}")
+    if tensor.role == "activation" and numerics is Numerics.BF16_IO:
+        same = np.array_equal(value, round_to_bf16(value), equal_nan=True)
+        _demand(same, f"{op}: '{tensor.name}' is not bfloat16")
 
 
 def _check_axes(op: Op, tensor: TensorSchema, value: Array, lengths: dict[str, int]) -> None:
     """Match a shape with the axes of the table, learning the length of each axis on its first appearance."""
-    assert value.ndim == len(tensor.axes), f"{op}: '{tensor.name}' has shape {value.shape}, expected {tensor.axes}"
+    _demand(value.ndim == len(tensor.axes), f"{op}: '{tensor.name}' has shape {value.shape}, expected {tensor.axes}")
     for axis, length in zip(tensor.axes, value.shape, strict=True):
         name, _, less = axis.partition("-")
         expected = lengths.setdefault(name, length + int(less or 0))
-        assert length + int(less or 0) == expected, f"{op}: '{tensor.name}' has {length} along {axis}, not {expected}"
+        right = length + int(less or 0) == expected
+        _demand(right, f"{op}: '{tensor.name}' has {length} along {axis}, not {expected - int(less or 0)}")
 
 
-def _widen(arrays: Mapping[str, Array]) -> dict[str, Array]:
+def widen(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the same arrays with floats in float64."""
     return {name: value if value.dtype.kind in "iub" else value.astype(np.float64) for name, value in arrays.items()}

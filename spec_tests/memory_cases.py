@@ -17,7 +17,7 @@ import numpy as np
 
 from spec_tests.driver import Result, precisions
 from spec_tests.inputs import generator
-from spec_tests.memory_oracle import TOKENS, Config, Inputs, Oracle
+from spec_tests.oracle.memory import TOKENS, Config, Inputs, Oracle
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 
 RULES: Final = ("titans", "omega", "delta", "atlas", "atlas_appendix")

@@ -12,7 +12,7 @@ import numpy as np
 from spec_tests.driver import Result, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.memory_cases import ARCHITECTURES, ORTHOGONALISED, RULES, case, directions, expected, rule, worst
-from spec_tests.memory_oracle import STATE, Inputs
+from spec_tests.oracle.memory import STATE, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.properties import run_in_pieces
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from spec_tests.driver import Result, assert_close, run, run_with_gradients
 from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS, TensorSchema
+from spec_tests.operations import OPERATIONS
+from spec_tests.operations.schema import TensorSchema
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 
 Inputs = Mapping[str, Array]

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from spec_tests.conftest import load_port
+from atlas_ref.errors import UserError
 from spec_tests.driver import Result, round_to_bf16, run, run_with_gradients
 from spec_tests.inputs import generator, positions, splits
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.ports.load import load_port
 from spec_tests.ports.reference import ReferencePort
 
 Answer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -111,7 +112,7 @@ def test_every_row_of_the_table_is_implemented_by_the_reference() -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere:Port", "spec_tests.ports.reference:Nothing"])
 def test_a_port_that_cannot_be_loaded_is_a_usage_error_that_names_it(name: str) -> None:
-    with pytest.raises(pytest.UsageError, match=f"--port {name}"):
+    with pytest.raises(UserError, match=f"--port {name}"):
         load_port(name)
 
 

@@ -17,7 +17,7 @@ from spec_tests.memory_cases import (
     tokens,
 )
 from spec_tests.memory_grid import AXES, EQUAL, call, describe, errors
-from spec_tests.memory_oracle import Inputs
+from spec_tests.oracle.memory import Inputs
 from spec_tests.pairwise import covering
 from spec_tests.port import Array, Op, Port
 

@@ -12,7 +12,7 @@ from spec_tests.driver import Result, assert_close, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.memory_cases import ARCHITECTURES, RULES, case, every_rule, expected, fresh, rule, tokens
 from spec_tests.memory_grid import cotangents
-from spec_tests.memory_oracle import GATES, STATE, Config, Inputs
+from spec_tests.oracle.memory import GATES, STATE, Config, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.ports.reference_memory import MEMORIES
 

@@ -19,7 +19,7 @@ from spec_tests.memory_cases import (
     rules_in,
     tokens,
 )
-from spec_tests.memory_oracle import STATE, TOKENS, Config
+from spec_tests.oracle.memory import STATE, TOKENS, Config
 from spec_tests.pairwise import covering
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.properties import EXACT, Inputs, assert_any_split_agrees

@@ -21,9 +21,9 @@ from spec_tests.memory_cases import (
     rule,
     token,
 )
-from spec_tests.memory_oracle import STATE, Config, Inputs, Oracle, gelu, gelu_slope, predict, unpack
+from spec_tests.oracle.memory import STATE, Config, Inputs, Oracle, gelu, gelu_slope, predict, unpack
+from spec_tests.oracle.newton_schulz import iteration
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.test_newton_schulz import iteration
 
 STEP = Op.MEMORY_STEP
 EVERY = [(name, architecture) for name in RULES for architecture in ARCHITECTURES]

@@ -6,7 +6,7 @@ import pytest
 from spec_tests.driver import Result, assert_same, run
 from spec_tests.inputs import generator
 from spec_tests.memory_cases import FEATURES, VALUES, case, forms, rule, rules_in, tokens
-from spec_tests.memory_oracle import STATE, Inputs
+from spec_tests.oracle.memory import STATE, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
 
 WINDOW = 4

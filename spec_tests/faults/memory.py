@@ -17,7 +17,7 @@ from spec_tests.faults.fault import (
     with_outputs,
 )
 from spec_tests.faults.sequence import averaged, forgotten
-from spec_tests.memory_oracle import STATE, TOKENS, Cell, Matrices, Oracle, Token, gelu, identity_part, predict
+from spec_tests.oracle.memory import STATE, TOKENS, Cell, Matrices, Oracle, Token, gelu, identity_part, predict
 from spec_tests.port import Array, Numerics, Op, Run
 
 STEP, SCAN, CHUNKED = Op.MEMORY_STEP, Op.MEMORY_SCAN, Op.MEMORY_CHUNKED

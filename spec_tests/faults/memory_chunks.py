@@ -16,7 +16,7 @@ from spec_tests.faults.fault import (
     with_outputs,
 )
 from spec_tests.faults.memory import CHUNKED, SCAN, AnchorLate, computed
-from spec_tests.memory_oracle import GATES, Cell, Inputs, Matrices, Oracle, Token
+from spec_tests.oracle.memory import GATES, Cell, Inputs, Matrices, Oracle, Token
 from spec_tests.port import Array, Op
 
 GRAD = Op.MEMORY_GRAD

@@ -6,9 +6,9 @@ import numpy as np
 
 from spec_tests.faults.fault import F64_ONLY, Fault, with_config, with_inputs
 from spec_tests.faults.memory import NOT_BF16, computed
-from spec_tests.memory_oracle import Cell, Matrices, Oracle, Token, gelu_slope, predict
+from spec_tests.oracle.memory import Cell, Matrices, Oracle, Token, gelu_slope, predict
+from spec_tests.oracle.newton_schulz import coefficients_of
 from spec_tests.port import Array, Op
-from spec_tests.test_newton_schulz import coefficients_of
 
 STEP, SCAN = Op.MEMORY_STEP, Op.MEMORY_SCAN
 

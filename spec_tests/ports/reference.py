@@ -20,7 +20,8 @@ from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.functional.normalize import l2_normalize
 from atlas_ref.functional.polynomial import polynomial_features
 from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
-from spec_tests.operations import OPERATIONS, Operation
+from spec_tests.operations import OPERATIONS
+from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.reference_memory import MEMORIES, Config, Function, Tensors
 

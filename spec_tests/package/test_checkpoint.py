@@ -25,7 +25,16 @@ from atlas_ref.training.checkpoint import (
     saved_steps,
 )
 from atlas_ref.training.run_directory import CHANGEABLE, RunDirectory
-from spec_tests.runs import RECALL, go_on, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
+from spec_tests.package.runs import (
+    RECALL,
+    go_on,
+    metric_lines,
+    micro_config,
+    saved_bytes,
+    start,
+    stop_before,
+    without_timing,
+)
 
 MUON = ("optim.name='muon'", "train.seed=3")
 BPE = ("data.tokenizer='bpe'", "data.bpe_vocab_size=300", "model.vocab_size=300")

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from atlas_ref.blocks.mag import MagBlock
 from atlas_ref.config import load_config, preset_names
 from atlas_ref.models.atlas import AtlasModel
-from spec_tests.models import SMALL, TIME, VARIANTS, call, largest_difference, make_model, make_tokens
-from spec_tests.runs import micro_config
+from spec_tests.package.models import SMALL, TIME, VARIANTS, call, largest_difference, make_model, make_tokens
+from spec_tests.package.runs import micro_config
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 CONSTANT = ("norm.weight", "convolution", "gates.projection.weight", "bias", "feature_coefficients", "log_gain")

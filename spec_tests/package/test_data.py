@@ -12,7 +12,7 @@ from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.data.corpus import read_texts
 from atlas_ref.data.streams import open_source, split_texts
 from atlas_ref.data.tokenizer import decode
-from spec_tests.data_inputs import text_config, write_documents
+from spec_tests.package.data_inputs import text_config, write_documents
 
 SEPARATOR = 256
 

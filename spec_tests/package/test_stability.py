@@ -6,7 +6,7 @@ A quick part of the grid that `benchmarks.stability` measures in full.
 import pytest
 
 from atlas_ref.memory.rules import ORTHOGONALISED, ArchitectureName, RuleName
-from spec_tests.stability_cells import CELLS, Findings, hard_inputs, make_rule, run_cells
+from spec_tests.package.stability_cells import CELLS, Findings, hard_inputs, make_rule, run_cells
 
 SHAPES: dict[RuleName, tuple[int, int]] = {
     "titans": (16, 4),

@@ -20,7 +20,7 @@ from atlas_ref.data.streams import open_source
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.generate import generate
-from spec_tests.runs import MICRO, RECALL, go_on, micro_config, start
+from spec_tests.package.runs import MICRO, RECALL, go_on, micro_config, start
 
 OWN_MODULES = ("atlas_ref.config", "pydantic", __name__)
 OWN_USE = ("problems", "_lines")

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.oracle.newton_schulz import coefficients_of, iteration
 from spec_tests.port import Array, Scalar
-from spec_tests.test_newton_schulz import coefficients_of, iteration
 
 Config = Mapping[str, Scalar]
 Inputs = Mapping[str, Array]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
-from spec_tests.runs import micro_config
+from spec_tests.package.runs import micro_config
 
 VOCABULARY = 257
 CHUNK, TIME = 4, 21

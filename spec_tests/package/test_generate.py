@@ -9,7 +9,7 @@ import torch
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.generate import draw, generate
-from spec_tests.runs import micro_config
+from spec_tests.package.runs import micro_config
 
 PROMPT = [70, 105, 114, 115, 116, 32, 67]
 

@@ -11,7 +11,7 @@ from atlas_ref.data.corpus import shipped_texts
 from atlas_ref.data.streams import open_source
 from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, StreamDecoder, Tokenizer, decode, tokenizer_from_json
 from atlas_ref.errors import UserError
-from spec_tests.data_inputs import text_config, write_documents
+from spec_tests.package.data_inputs import text_config, write_documents
 
 SENTENCES = ["It was the best of times, it was the worst of times; ", "naïve café, 東京 🎭, ", "a\r\n\tb\x0b\f "]
 

@@ -10,7 +10,7 @@ from atlas_ref.data.build_shakespeare import plain_text
 from atlas_ref.data.corpus import read_texts, shipped_texts
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
-from spec_tests.data_inputs import text_config
+from spec_tests.package.data_inputs import text_config
 
 
 def test_the_shipped_text_is_three_plays_without_mark_up() -> None:

@@ -22,7 +22,7 @@ from atlas_ref.training.optimiser import build_optimiser, learning_rate
 from atlas_ref.training.run import new_run
 from atlas_ref.training.run_directory import RunDirectory
 from atlas_ref.training.step import NonFiniteError, token_losses, train_step
-from spec_tests.runs import RECALL, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
+from spec_tests.package.runs import RECALL, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
 
 CPU = torch.device("cpu")
 

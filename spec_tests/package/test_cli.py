@@ -27,7 +27,16 @@ from atlas_ref.training.step import token_losses
 from cli.interrupt import StopRequest
 from cli.main import main
 from cli.progress import BarReporter, PlainReporter
-from spec_tests.runs import RECALL, go_on, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
+from spec_tests.package.runs import (
+    RECALL,
+    go_on,
+    metric_lines,
+    micro_config,
+    saved_bytes,
+    start,
+    stop_before,
+    without_timing,
+)
 
 ROOT = Path(atlas_ref.__file__).parents[1]
 

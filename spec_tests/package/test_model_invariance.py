@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spec_tests.models import (
+from spec_tests.package.models import (
     CHUNK,
     TIME,
     VARIANTS,

@@ -1,0 +1,6 @@
+"""`atlas trace`."""
+
+
+def trace() -> None:
+    """Check that every sentence has a test and a fault."""
+    raise NotImplementedError

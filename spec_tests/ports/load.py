@@ -1,0 +1,25 @@
+"""From the name of a port to the port: `package.module:Factory` in this process, `cmd:./program` in another."""
+
+from importlib import import_module
+from typing import Final
+
+from atlas_ref.errors import UserError
+from spec_tests.port import Port
+
+REFERENCE: Final = "spec_tests.ports.reference:ReferencePort"
+COMMAND: Final = "cmd:"
+
+
+def load_port(name: str) -> Port:
+    """Return the port of that name; raise UserError with one sentence that says what could not be found."""
+    if name.startswith(COMMAND):
+        from spec_tests.process.client import ProcessPort
+
+        return ProcessPort(name.removeprefix(COMMAND))
+    module, _, factory = name.partition(":")
+    try:
+        port: Port = getattr(import_module(module), factory)()
+    except (ImportError, AttributeError, ValueError) as error:
+        expected = "expected package.module:Factory or cmd:PROGRAM"
+        raise UserError(f"--port {name}: {error}; {expected}.") from error
+    return port

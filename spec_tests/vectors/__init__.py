@@ -1,0 +1,1 @@
+"""Stored cases: generic inputs, the answers of two oracles, and the error that correct ports make."""
