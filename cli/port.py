@@ -1,11 +1,10 @@
-"""`atlas port`: serve the reference to another program, check a program against the protocol, run one case."""
+"""`atlas port`: ports in other processes."""
 
 import typer
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Serve the reference to another program, check a program against the protocol, run one case.",
-)
+HELP = "Serve the reference to another program, check a program against the protocol, run one case."
+
+app = typer.Typer(no_args_is_help=True, help=HELP)
 
 
 @app.callback()
