@@ -70,6 +70,10 @@ class Op(StrEnum):
     CHECKPOINT_ROUND_TRIP = "checkpoint_round_trip"
     MEMORY_GRAD = "memory_grad"
     OPTIMIZER_STEP = "optimizer_step"
+    MUON_STEP = "muon_step"
+    GROKFAST = "grokfast"
+    PERP_GRAD = "perp_grad"
+    QK_CLIP = "qk_clip"
     TRAIN_STEPS = "train_steps"
 
 

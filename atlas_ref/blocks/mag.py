@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.mag_gate import mag_gate
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
@@ -158,11 +159,8 @@ class MagBlock(nn.Module):
         """Return the gated join and its gate."""
         attention: Tensor = self.attention_norm(attended)
         memory: Tensor = self.memory_norm(reads)
-        raw: Tensor = attention if self.kind == "source" else self.gate(hidden)
-        gate = self.floor + (1.0 - self.floor) * torch.sigmoid(raw)
-        if self.kind == "source":
-            return gate * memory, gate
-        return gate * attention + (1.0 - gate) * memory, gate
+        logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
+        return mag_gate(attention, memory, logits, self.floor)
 
 
 def _telemetry(gates: Gates, gate: Tensor, state: MemoryLayerState, reads: Tensor) -> LayerTelemetry:

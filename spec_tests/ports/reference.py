@@ -24,6 +24,7 @@ from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.reference_memory import MEMORIES, Config, Function, Tensors
+from spec_tests.ports.reference_training import AROUND
 
 
 def _newton_schulz(config: Config, x: Tensors) -> Tensors:
@@ -95,7 +96,7 @@ PRIMITIVES: Final[Mapping[Op, Function]] = {
 class ReferencePort:
     """`atlas_ref` behind the port contract."""
 
-    functions: Mapping[Op, Function] = {**PRIMITIVES, **MEMORIES}
+    functions: Mapping[Op, Function] = {**PRIMITIVES, **MEMORIES, **AROUND}
 
     def declare(self) -> Declaration:
         """Declare every operation implemented here, at every precision, with gradients."""

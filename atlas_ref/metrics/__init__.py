@@ -1,0 +1,1 @@
+"""Numbers that tell what a model has learned, each able to reach its threshold."""

@@ -1,0 +1,35 @@
+"""QK-clip: keep attention logits below a bound by shrinking the projections that make them (2507.20534; decision 24).
+
+Applied after the optimiser's step, head by head. One source system counted the outputs of attention instead and scaled
+nothing.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def largest_logit(
+    queries: Float[Tensor, "batch time heads dim"], keys: Float[Tensor, "batch time heads dim"]
+) -> Float[Tensor, " heads"]:
+    """Return the largest q_t.k_i / sqrt(dim) of each head over all rows and all i <= t (2507.20534; decision 24)."""
+    logits = torch.einsum("bthd,bihd->hbti", queries, keys) / math.sqrt(queries.shape[-1])
+    future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
+    return logits.masked_fill(future, -torch.inf).flatten(1).amax(-1)
+
+
+def qk_clip(
+    query_weight: Float[Tensor, "heads dim model"],
+    key_weight: Float[Tensor, "heads dim model"],
+    maximum: Float[Tensor, " heads"],
+    threshold: float,
+) -> tuple[Float[Tensor, "heads dim model"], Float[Tensor, "heads dim model"]]:
+    """Return both projections times sqrt(gamma), gamma = min(1, threshold / maximum) head by head (decision 24).
+
+    The largest logit of a clipped head becomes exactly the threshold; a head at or below it is left alone.
+    """
+    gamma = torch.where(maximum > threshold, threshold / torch.where(maximum > threshold, maximum, 1.0), 1.0)
+    factor = gamma.sqrt().reshape(-1, 1, 1)
+    return factor * query_weight, factor * key_weight
