@@ -1,11 +1,107 @@
 """`atlas port`: ports in other processes."""
 
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-HELP = "Serve the reference to another program, check a program against the protocol, run one case."
+if TYPE_CHECKING:
+    from spec_tests.process.check import Finding
 
-app = typer.Typer(no_args_is_help=True, help=HELP)
+HELP = "Serve the reference to another program, check a program against the protocol, run one case."
+REFERENCE = "spec_tests.ports.reference:ReferencePort"
+COMMAND = "cmd:"
+
+Name = Annotated[str, typer.Option("--port", metavar="PKG.MODULE:FACTORY|cmd:PROGRAM", help="The implementation.")]
+
+app = typer.Typer(no_args_is_help=True, help=HELP, rich_markup_mode=None)
+
+
+class Precision(StrEnum):
+    """The profiles, named here so that help needs no numpy."""
+
+    F64 = "f64"
+    F32 = "f32"
+    BF16_IO = "bf16_io"
+
+
+@app.command("serve", context_settings={"allow_extra_args": True, "allow_interspersed_args": False})
+def serve(
+    context: typer.Context,
+    port: Annotated[str, typer.Option(metavar="PKG.MODULE:FACTORY", help="The Python port to serve.")] = REFERENCE,
+) -> None:
+    """Answer the process protocol on standard input and output; after `run`, one case from files."""
+    from spec_tests.process.server import main
+
+    raise typer.Exit(main([port, *context.args]))
+
+
+@app.command("check")
+def check(
+    port: Annotated[str, typer.Argument(metavar="cmd:PROGRAM|PKG.MODULE:FACTORY", help="What to examine.")],
+) -> None:
+    """Play canned messages to a program and say what to mend; exit 0 where all is well, else 1."""
+    from spec_tests.process import check as examination
+    from spec_tests.process.client import ProcessPort
+
+    with ProcessPort(_command(port)) as program:
+        findings = list(examination.check(program))
+    _print_findings(findings)
+    raise typer.Exit(int(any(finding.problem is not None for finding in findings)))
+
+
+@app.command("run")
+def run(
+    op: Annotated[str, typer.Option(help="The operation.")],
+    numerics: Annotated[Precision, typer.Option(help="The precision.")],
+    config: Annotated[Path, typer.Option(metavar="JSON", help="Its configuration: one JSON object.")],
+    given: Annotated[Path, typer.Option("--in", metavar="SAFETENSORS", help="Its inputs.")],
+    answer: Annotated[Path, typer.Option("--out", metavar="SAFETENSORS", help="Where its outputs go.")],
+    port: Name = REFERENCE,
+    taps: Annotated[str, typer.Option(metavar="A,B", help="Intermediate values to show too.")] = "",
+) -> None:
+    """Run one case from files; exit 0, 3 where it is unsupported, 1 where the port fails."""
+    from spec_tests.port import Numerics
+    from spec_tests.ports.load import load_port
+    from spec_tests.process.server import run_once
+
+    wanted = frozenset(filter(None, taps.split(",")))
+    raise typer.Exit(run_once(load_port(port), op, Numerics(numerics), config, given, answer, wanted))
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the protocol's messages as JSON Schema, with the table of operations: arrays, axes, configuration."""
+    import json
+
+    from spec_tests.process.protocol import schema as whole
+
+    typer.echo(json.dumps(whole(), indent=2))
 
 
 @app.callback()
 def _group() -> None: ...
+
+
+def _command(port: str) -> str:
+    """Return the command line of a port; a port of this process is served in one of its own."""
+    import shlex
+    import sys
+
+    from spec_tests.ports.load import load_port
+
+    if port.startswith(COMMAND):
+        return port.removeprefix(COMMAND)
+    load_port(port)
+    return shlex.join([sys.executable, "-m", "spec_tests.process.server", port])
+
+
+def _print_findings(findings: "list[Finding]") -> None:
+    for finding in findings:
+        typer.echo(f"{'FAILED' if finding.problem else 'passed'}  {finding.step}")
+        if finding.problem:
+            typer.echo(f"        {finding.problem}")
+            typer.echo(f"        To do: {finding.advice}")
+    passed = sum(finding.problem is None for finding in findings)
+    typer.echo(f"{passed} of {len(findings)} steps passed.")

@@ -1,19 +1,73 @@
-"""A port in another process, seen as a port in this one."""
+"""A port in another process, seen as a port in this one.
 
-from collections.abc import Mapping
+The program is started when it is first needed, asked one case at a time, and replaced when it can no longer be trusted:
+after a crash, a silence, or a line that is not of the protocol. Whatever it does costs the case in hand and no other;
+only three losses in a row end the patience.
+"""
 
-from spec_tests.port import Array, Declaration, Numerics, Scalar
+import os
+import shlex
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TypeVar
+
+from atlas_ref.errors import UserError
+from spec_tests.outcome import PortError
+from spec_tests.port import Array, Declaration, Numerics, Scalar, UnsupportedError
+from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays
+from spec_tests.process.program import Program
+from spec_tests.process.protocol import (
+    ErrorReply,
+    Hello,
+    OkReply,
+    ProtocolError,
+    RunRequest,
+    UnsupportedReply,
+    parse_hello_reply,
+    parse_reply,
+)
+
+TIMEOUT: Final = "ATLAS_PORT_TIMEOUT"
+"""The variable with the seconds allowed for a case."""
+SECONDS: Final = 60.0
+PATIENCE: Final = 3
+"""Losses in a row after which the program is not started again."""
+TEXT: Final = 2000
+"""Most characters of a program's own explanation that a message repeats."""
+
+Answer = TypeVar("Answer")
 
 
 class ProcessPort:
-    """The program behind a command line."""
+    """The program behind a command line.
 
-    def __init__(self, command: str) -> None:
+    `timeout`: seconds for a case (ATLAS_PORT_TIMEOUT where it is not given, else 60). `hello_timeout`: seconds for
+    the first answer, the start of the program included.
+    """
+
+    def __init__(self, command: str, *, timeout: float | None = None, hello_timeout: float = SECONDS) -> None:
         self.command = command
+        self.arguments = split(command)
+        self.timeout = _seconds() if timeout is None else timeout
+        self._hello_timeout = hello_timeout
+        self._scratch: Path | None = None
+        self._program: Program | None = None
+        self._declaration: Declaration | None = None
+        self._losses: list[str] = []
+        self._cases = 0
 
     def declare(self) -> Declaration:
-        """Ask the program what it is."""
-        raise NotImplementedError
+        """Ask the program what it is, once; PortError where it does not say."""
+        if self._declaration is None:
+            self._ready()
+        assert self._declaration is not None
+        return self._declaration
 
     def run(
         self,
@@ -24,5 +78,150 @@ class ProcessPort:
         numerics: Numerics,
         taps: frozenset[str],
     ) -> Mapping[str, Array]:
-        """Ask the program to run one operation."""
-        raise NotImplementedError
+        """Ask the program to run one operation; PortError or FormError in one sentence, whatever it does."""
+        program = self._ready()
+        self._cases += 1
+        given, answer = (self.scratch() / f"{self._cases}.{end}.safetensors" for end in ("in", "out"))
+        request = RunRequest(
+            id=str(self._cases),
+            op=op,
+            config=dict(config),
+            numerics=numerics,
+            taps=tuple(sorted(taps)),
+            given=str(given),
+            answer=str(answer),
+        )
+        try:
+            write_arrays(given, inputs)
+            self._ask(program, request)
+            return read_arrays(answer, allowed_bytes(op, config, inputs, taps))
+        finally:
+            for path in (given, answer):
+                with suppress(OSError):
+                    path.unlink()
+
+    def scratch(self) -> Path:
+        """Return the directory of this port's files; it goes when the port does."""
+        if self._scratch is None:
+            memory = Path("/dev/shm")
+            root = memory if os.access(memory, os.W_OK | os.X_OK) else None
+            self._scratch = Path(tempfile.mkdtemp(prefix="atlas-port-", dir=root))
+            # Runs when this object is forgotten and when the interpreter ends, whichever is first.
+            self._sweep = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
+
+    def bye(self) -> int:
+        """End the program politely and return its exit code; PortError where it does not end."""
+        program = self._ready()
+        try:
+            return program.bye(self.timeout)
+        except PortError as error:
+            raise PortError(f"bye: {error}{program.errors()}") from error
+        finally:
+            self._drop(program)
+
+    def close(self) -> None:
+        """End the program and remove the files; another case would start it again."""
+        if self._program is not None:
+            self._program.close()
+            self._program = None
+        if self._scratch is not None:
+            self._sweep()
+            self._scratch = None
+
+    def __enter__(self) -> "ProcessPort":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready(self) -> Program:
+        """Return the running program, started where it is not."""
+        if self._program is None:
+            if len(self._losses) >= PATIENCE:
+                raise PortError(
+                    f"{self.command}: stopped after three crashes in a row (hangs and stray lines count); "
+                    f"the last: {self._losses[-1]}"
+                )
+            self._program = self._start()
+        return self._program
+
+    def _start(self) -> Program:
+        try:
+            program = Program(self.arguments)
+        except OSError as error:
+            self._losses.append(f"it cannot be started: {error.strerror}")
+            raise PortError(f"{self.command}: cannot be started: {error.strerror}") from error
+        declared = self._exchange(program, "hello", Hello().line(), self._hello_timeout, self._same_declaration)
+        self._declaration = declared
+        return program
+
+    def _same_declaration(self, line: bytes) -> Declaration:
+        declared = parse_hello_reply(line)
+        if self._declaration not in (None, declared):
+            raise ProtocolError("started again, the program declares something else than before")
+        return declared
+
+    def _ask(self, program: Program, request: RunRequest) -> None:
+        """Return when the program says that it has answered; raise what it says otherwise."""
+        read = partial(_reply_to, request.id)
+        reply = self._exchange(program, request.op, request.line(), self.timeout, read)
+        self._losses.clear()
+        if isinstance(reply, UnsupportedReply):
+            raise UnsupportedError(reply.reason[:TEXT], capability=reply.capability)
+        if isinstance(reply, ErrorReply):
+            raise PortError(
+                f"{request.op}: the program answers with an error: {reply.message[:TEXT]}{program.errors()}"
+            )
+
+    def _exchange(
+        self, program: Program, what: str, message: bytes, seconds: float, read: Callable[[bytes], Answer]
+    ) -> Answer:
+        """Send a line and read the answer; a program that fails to give one is ended."""
+        try:
+            return read(program.ask(message, seconds))
+        except PortError as error:
+            self._losses.append(str(error))
+            shown = program.errors()
+            self._drop(program)
+            raise PortError(f"{what}: {error}{shown}") from error
+        except BaseException:
+            # Interrupted half-way, the program would give this answer to the next question.
+            self._drop(program)
+            raise
+
+    def _drop(self, program: Program) -> None:
+        program.stop()
+        self._program = None
+
+
+def split(command: str) -> list[str]:
+    """Return the words of a command line; UserError where they name no program."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"cmd:{command}: {error}.") from error
+    if not words or shutil.which(words[0]) is None:
+        name = words[0] if words else ""
+        raise UserError(f"cmd:{command}: '{name}' is not a program that can be run; expected cmd:PROGRAM ARGUMENTS.")
+    return words
+
+
+def _seconds() -> float:
+    text = os.environ.get(TIMEOUT, "")
+    try:
+        seconds = float(text or SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise UserError(f"{TIMEOUT}={text}: expected a number of seconds above 0.")
+    return seconds
+
+
+def _reply_to(case: str, line: bytes) -> OkReply | UnsupportedReply | ErrorReply:
+    reply = parse_reply(line)
+    if reply.id != case:
+        raise ProtocolError(f"the program answers case '{reply.id[:40]}', but was asked for case '{case}'")
+    return reply
