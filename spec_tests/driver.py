@@ -122,7 +122,7 @@ def ask(
         outputs = port.run(op, config, sent, numerics=numerics, taps=taps)
     except UnsupportedError as unsupported:
         raise UndeclaredError(f"{op}: declared, but answered unsupported ({unsupported})") from unsupported
-    except PortError:
+    except (FormError, PortError):
         raise
     except Exception as error:
         raise PortError(f"{op}: the port raised {type(error).__name__}: {error}") from error

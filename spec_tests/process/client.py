@@ -181,7 +181,9 @@ class ProcessPort:
     ) -> Answer:
         """Send a line and read the answer; a program that fails to give one is ended."""
         try:
-            return read(program.ask(message, seconds))
+            answer = read(program.ask(message, seconds))
+            program.demand_silence()
+            return answer
         except PortError as error:
             self._losses.append(str(error))
             shown = program.errors()

@@ -51,13 +51,16 @@ def _bytes(path: Path, limit: int) -> bytes:
         raise FormError("the answer is 'ok', but the output file was not written") from None
     except OSError as error:
         raise FormError(f"the output file cannot be opened: {error.strerror}") from error
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise FormError("the output file is not a regular file")
         if found.st_size > limit:
             raise FormError(f"the output file has {found.st_size:,} bytes; this case allows {limit:,}")
-        return file.read(limit) or b""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(found.st_size)
+    finally:
+        os.close(descriptor)
 
 
 def allowed_bytes(op: str, config: Mapping[str, Scalar], inputs: Mapping[str, Array], taps: frozenset[str]) -> int:

@@ -64,16 +64,17 @@ class Program:
         """Send a line and return the next one; BrokenError or ProtocolError in the program's place."""
         deadline = time.monotonic() + seconds
         self._pump(0.0)
-        if self._output:
-            raise stray(bytes(self._output))
+        self.demand_silence()
         if self._asked:  # What came on standard error before the first question tells why a start failed.
             self._errors.clear()
         self._asked = True
         self._send(message, deadline)
-        line = self._line(deadline, seconds)
+        return self._line(deadline, seconds)
+
+    def demand_silence(self) -> None:
+        """Raise ProtocolError where a line has come that nothing asked for."""
         if self._output:
             raise stray(bytes(self._output))
-        return line
 
     def wait(self, seconds: float) -> int:
         """Return the exit code of a program that is expected to end; BrokenError if it does not."""

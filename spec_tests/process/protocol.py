@@ -173,8 +173,8 @@ def shown(text: bytes) -> str:
 def stray(text: bytes) -> ProtocolError:
     """Return the error for a line that is no message at all."""
     return ProtocolError(
-        f"standard output carries protocol lines only, but there stands {shown(text)}; "
-        "send everything else to standard error"
+        f"standard output carries protocol lines only, one for each message, but the program printed {shown(text)}; "
+        "print everything else to standard error"
     )
 
 

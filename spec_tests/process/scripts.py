@@ -1,0 +1,134 @@
+"""Programs for the tests of the protocol: a sound one in the standard library alone, and what to put wrong in it.
+
+The sound program answers `l2_normalize` with its own input (the protocol does not judge numbers). Statements put into
+it run in a case whose configuration has eps = BAD, or at its start.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import indent
+from typing import Final
+
+from spec_tests.driver import ask, prepare
+from spec_tests.inputs import generator
+from spec_tests.port import Array, Numerics, Op
+from spec_tests.process.client import ProcessPort
+
+GOOD: Final = 0.5
+BAD: Final = 0.25
+SHORT: Final = 0.3
+"""Seconds that a test waits for a program that never answers."""
+X: Final = generator(1).standard_normal((3, 4))
+
+_SOUND: Final = '''
+import json, os, struct, sys
+
+STARTS = sys.argv[1]
+with open(STARTS, "a") as log:
+    log.write("started\\n")
+STARTED = len(open(STARTS).readlines())
+PROTOCOL, FIELD, SPEC, EXIT = 1, {}, "0.1", 0
+EPS = {"eps"}
+
+def put(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+def say(message):
+    put(json.dumps(message) + "\\n")
+
+def block():
+    while sys.stdin.read(1):
+        pass
+    os.read(os.pipe()[0], 1)
+
+def declare():
+    declaration = dict(name="sound", version="1", language="python", spec_version=SPEC, operations=["l2_normalize"],
+                       capabilities=[], numerics=["f32", "f64", "bf16_io"], matmul_precision="full", **FIELD)
+    say({"protocol": PROTOCOL, "declaration": declaration})
+
+def write(path, header, data=b""):
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+def read(path):
+    with open(path, "rb") as file:
+        size, = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+        return header["x"], file.read()
+
+def refuse(case):
+    """Return why the case is unknown, None where it is known."""
+    if case["op"] != "l2_normalize":
+        return "no such operation"
+    if set(case["config"]) != EPS:
+        return "no such key"
+    return None
+
+def compute(case):
+    tensor, data = read(case["in"])
+    write(case["out"], {"y": tensor}, data)
+
+def done(case):
+    say({"id": case["id"], "status": "ok"})
+
+def bad(case):
+    compute(case)
+    done(case)
+
+def answer(case):
+    reason = refuse(case)
+    if reason:
+        say({"id": case["id"], "status": "unsupported", "capability": case["op"], "reason": reason})
+    elif case["config"]["eps"] == 0.25:
+        bad(case)
+    else:
+        compute(case)
+        done(case)
+
+def once(arguments):
+    named = dict(zip(arguments[::2], arguments[1::2]))
+    case = {"op": named["--op"], "config": json.load(open(named["--config"])), "in": named["--in"], "out": named["--out"]}
+    if refuse(case):
+        sys.exit(3)
+    compute(case)
+
+def serve():
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["cmd"] == "bye":
+            sys.exit(EXIT)
+        declare() if message["cmd"] == "hello" else answer(message)
+
+#CHANGES
+once(sys.argv[3:]) if sys.argv[2:3] == ["run"] else serve()
+'''
+
+
+def program(folder: Path, changes: str = "") -> str:
+    """Write the sound program with statements put in before it starts; return its command line."""
+    script = folder / "program.py"
+    script.write_text(_SOUND.replace("#CHANGES", changes))
+    return shlex.join([sys.executable, "-S", "-E", str(script), str(folder / "starts")])
+
+
+def misbehaving(statements: str) -> str:
+    """Return the change that makes a bad case run these statements, with the name `case` and those of the program."""
+    return f"def bad(case):\n{indent(statements, '    ')}"
+
+
+def starts(folder: Path) -> int:
+    """Return how often the program was started."""
+    return (folder / "starts").read_text().count("started")
+
+
+def asked(port: ProcessPort, eps: float = GOOD, numerics: Numerics = Numerics.F32) -> Mapping[str, Array]:
+    """Run one case with the driver's checks of form."""
+    config = {"eps": eps}
+    return ask(port, Op.L2_NORMALIZE, config, prepare(Op.L2_NORMALIZE, numerics, {"x": X}, config), numerics)
+
+
+Opened = Callable[[str], ProcessPort]

@@ -1,0 +1,289 @@
+"""Programs that break the protocol in every way: the case in hand is an error that says why, and the next one starts.
+
+Every row would fail if the client trusted the program there: each is a fault put into a sound program.
+"""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_close
+from spec_tests.outcome import FormError, PortError
+from spec_tests.port import Numerics, UnsupportedError
+from spec_tests.process.scripts import BAD, SHORT, X, Opened, asked, misbehaving, starts
+
+FORM, PORT = FormError, PortError
+OUTPUT = "done(case)"
+
+
+class Row(NamedTuple):
+    """Statements of a bad case, the error they must become, words of it, and the seconds the case has."""
+
+    statements: str
+    error: type[AssertionError]
+    words: str
+    timeout: float = 10.0
+
+
+LOST = {
+    "crash": Row("os._exit(7)", PORT, "ended with exit code 7"),
+    "clean end": Row("sys.exit(0)", PORT, "ended with exit code 0"),
+    "killed": Row("os.kill(os.getpid(), 9)", PORT, "killed by signal 9"),
+    "last words": Row("sys.exit('out of registers')", PORT, "exit code 1\n    out of registers"),
+    "end after the answer": Row("compute(case); done(case); os._exit(7)", PORT, "exit code 7"),
+    "hang": Row("block()", PORT, "no answer within 0.3 s; is standard output flushed", SHORT),
+    "no end of line": Row("put('{\"id\"'); block()", PORT, "it printed .* and no end of line.*flushed", SHORT),
+    "not flushed": Row("compute(case); sys.stdout.write('x'); block()", PORT, "is standard output flushed", SHORT),
+    "garbage": Row("put('hello world\\n')", PORT, "protocol lines only.*'hello world'"),
+    "bytes that are no text": Row("sys.stdout.buffer.write(b'\\xff\\xfe\\n'); put('')", PORT, "protocol lines only"),
+    "stray line before": Row("put('step 1\\n'); compute(case); done(case)", PORT, "protocol lines only.*'step 1'"),
+    "stray line after": Row(
+        "compute(case); put(json.dumps({'id': case['id'], 'status': 'ok'}) + '\\nstep 1\\n')", PORT, "'step 1"
+    ),
+    "a number": Row("put('42\\n')", PORT, "protocol lines only.*'42'"),
+    "endless line": Row("while True: put('x' * 65536)", PORT, "protocol lines only.*'xxxxx"),
+    "closed output": Row("os.close(1); block()", PORT, "closed its standard input or output"),
+    "another id": Row("compute(case); say({'id': '77', 'status': 'ok'})", PORT, "answers case '77'"),
+    "id as a number": Row("say({'id': int(case['id']), 'status': 'ok'})", PORT, "id: .*string"),
+    "unknown field": Row("say({'id': case['id'], 'status': 'ok', 'time': 1})", PORT, "time: Extra"),
+    "unknown status": Row("say({'id': case['id'], 'status': 'fine'})", PORT, "tag 'fine'"),
+    "no reason": Row("say({'id': case['id'], 'status': 'unsupported', 'capability': 'x'})", PORT, "reason: .*required"),
+}
+"""What leaves the state of the program in doubt: it is started again."""
+
+HEADER = "write(case['out'], {'y': {'dtype': DTYPE, 'shape': SHAPE, 'data_offsets': [0, END]}}, bytes(SIZE))"
+
+
+def _file(dtype: str = "F32", shape: str = "[3, 4]", end: int = 48, size: int = 48) -> str:
+    text = HEADER.replace("DTYPE", repr(dtype)).replace("SHAPE", shape).replace("END", str(end))
+    return f"{text.replace('SIZE', str(size))}; done(case)"
+
+
+MISSHAPEN = {
+    "error": Row("say({'id': case['id'], 'status': 'error', 'message': 'no memory'})", PORT, "an error: no memory"),
+    "wrong length": Row(_file(shape="[3, 5]", end=60, size=60), FORM, "has 5 along dim, not 4"),
+    "wrong rank": Row(_file(shape="[12]"), FORM, "shape"),
+    "wrong type": Row(_file("I64", end=96, size=96), FORM, "'y' is int64, expected float32"),
+    "type without numpy": Row(_file("BF16", end=24, size=24), FORM, "type 'BF16'; valid are F64, F32 and I64"),
+    "unknown type": Row(_file("Q7"), FORM, "not valid safetensors.*Q7"),
+    "truncated": Row(_file(size=20), FORM, "not valid safetensors"),
+    "too long": Row(_file(size=60), FORM, "not valid safetensors"),
+    "size that overflows": Row(_file(shape="[2**40, 2**40]"), FORM, "not valid safetensors"),
+    "negative length": Row(_file(shape="[-3, 4]"), FORM, "not valid safetensors"),
+    "empty but immense": Row(_file(shape="[0, 2**62, 2**62]", end=0, size=0), FORM, "not valid safetensors"),
+    "seventy axes": Row(_file("F64", shape="[1] * 70", end=8, size=8), FORM, "not valid safetensors"),
+    "no arrays": Row("write(case['out'], {}); done(case)", FORM, r"returned \[\], expected \['y'\]"),
+    "overlapping arrays": Row(
+        "tensor = {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]}\n"
+        "write(case['out'], {'y': tensor, 'z': {**tensor, 'data_offsets': [4, 12]}}, bytes(12)); done(case)",
+        FORM,
+        "not valid safetensors",
+    ),
+    "header of 2^60 bytes": Row(
+        "open(case['out'], 'wb').write(struct.pack('<Q', 2**60) + b'{}'); done(case)", FORM, "not valid safetensors"
+    ),
+    "header of nested lists": Row(
+        "open(case['out'], 'wb').write(struct.pack('<Q', 90000) + b'[' * 90000); done(case)", FORM, "not valid safe"
+    ),
+    "empty file": Row("open(case['out'], 'wb').close(); done(case)", FORM, "not valid safetensors"),
+    "no file": Row(OUTPUT, FORM, "output file was not written"),
+    "huge file": Row(
+        "open(case['out'], 'wb').close(); os.truncate(case['out'], 2**40); done(case)",
+        FORM,
+        "has 1,099,511,627,776 bytes; this case allows",
+    ),
+    "a directory": Row("os.mkdir(case['out']); done(case)", FORM, "not a regular file"),
+    "a named pipe": Row("os.mkfifo(case['out']); done(case)", FORM, "not a regular file"),
+    "a link to endless bytes": Row("os.symlink('/dev/zero', case['out']); done(case)", FORM, "cannot be opened"),
+}
+"""What is wrong in the answer alone: the program goes on."""
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_program_in_doubt_costs_one_case_and_is_started_again(name: str, opened: Opened, tmp_path: Path) -> None:
+    row = LOST[name]
+    port = opened(misbehaving(row.statements), timeout=row.timeout)
+    asked(port)
+    if name == "end after the answer":
+        # Seen while the answer is read or only when the next case is due: one of the two is the error.
+        with pytest.raises(row.error, match="exit code 7"):
+            asked(port, BAD), asked(port)
+    else:
+        with pytest.raises(row.error, match=f"(?s)^l2_normalize: .*{row.words}"):
+            asked(port, BAD)
+    assert (asked(port)["y"] == X.astype(np.float32)).all()
+    assert starts(tmp_path) == 2
+
+
+@pytest.mark.parametrize("name", MISSHAPEN)
+def test_a_misshapen_answer_costs_one_case_and_the_program_goes_on(name: str, opened: Opened, tmp_path: Path) -> None:
+    row = MISSHAPEN[name]
+    port = opened(misbehaving(row.statements))
+    with pytest.raises(row.error, match=row.words):
+        asked(port, BAD)
+    assert (asked(port)["y"] == X.astype(np.float32)).all()
+    assert starts(tmp_path) == 1
+
+
+def test_nan_comes_back_as_nan_and_is_the_comparisons_affair(opened: Opened) -> None:
+    port = opened(misbehaving(_file().replace("bytes(48)", "b'\\x00\\x00\\xc0\\x7f' * 12")))
+    answer = asked(port, BAD)["y"]
+    assert np.isnan(answer).all()
+    with pytest.raises(AssertionError, match="not finite"):
+        assert_close(answer, X, 1.0, "y")
+
+
+def test_three_crashes_in_a_row_end_the_patience_and_fewer_do_not(opened: Opened, tmp_path: Path) -> None:
+    port = opened(misbehaving("os._exit(7)"))
+    for eps in (BAD, BAD, 0.5, BAD, BAD, 0.5, BAD, BAD, BAD):
+        if eps == BAD:
+            with pytest.raises(PortError, match="exit code 7"):
+                asked(port, eps)
+        else:
+            asked(port, eps)
+    started = starts(tmp_path)
+    with pytest.raises(PortError, match="stopped after three crashes in a row.*exit code 7"):
+        asked(port)
+    assert starts(tmp_path) == started == 7
+
+
+HELLO = {
+    "ends at once": ("sys.exit('no licence')", "exit code 1\n    no licence"),
+    "slow": ("block()", "no answer within 0.3 s"),
+    "a banner": ("put('Port 1.0, all rights reserved\\n')", "protocol lines only.*Port 1.0"),
+    "another protocol": ("PROTOCOL = 2", "speaks protocol 2, this suite speaks 1"),
+    "unknown field": ("FIELD = {'colour': 'red'}", "declaration.colour: Extra"),
+    "a run's answer": ("declare = lambda: say({'id': '1', 'status': 'ok'})", "protocol: Field required"),
+}
+
+
+@pytest.mark.parametrize("name", HELLO)
+def test_a_program_that_does_not_introduce_itself_is_refused_in_one_sentence(name: str, opened: Opened) -> None:
+    changes, words = HELLO[name]
+    port = opened(changes, hello_timeout=SHORT if name == "slow" else 10.0)
+    with pytest.raises(PortError, match=f"(?s)^hello: .*{words}"):
+        port.declare()
+
+
+def test_a_start_that_fails_is_tried_three_times_and_no_more(opened: Opened, tmp_path: Path) -> None:
+    port = opened("sys.exit('no licence')")
+    for _ in range(3):
+        with pytest.raises(PortError, match="no licence"):
+            asked(port)
+    with pytest.raises(PortError, match="three crashes in a row"):
+        asked(port)
+    assert starts(tmp_path) == 3
+
+
+def test_a_program_that_declares_something_else_when_started_again_is_refused(opened: Opened) -> None:
+    port = opened("SPEC = f'0.{STARTED}'\n" + misbehaving("os._exit(7)"))
+    assert port.declare().spec_version == "0.1"
+    with pytest.raises(PortError, match="exit code 7"):
+        asked(port, BAD)
+    with pytest.raises(PortError, match="declares something else"):
+        asked(port)
+
+
+def test_unsupported_carries_reason_and_capability(opened: Opened) -> None:
+    with pytest.raises(UnsupportedError, match="no such operation") as caught:
+        opened().run("stablemax", {}, {"x": X}, numerics=Numerics.F64, taps=frozenset())
+    assert caught.value.capability == "stablemax"
+
+
+def test_standard_error_is_that_of_the_case_and_never_blocks_the_program(opened: Opened) -> None:
+    port = opened(
+        "print('from the start', file=sys.stderr)\n"
+        + misbehaving(
+            "sys.stderr.write('x' * 3_000_000 + '\\nthe last line'); sys.stderr.flush()\n"
+            "say({'id': case['id'], 'status': 'error', 'message': 'see above'})"
+        )
+    )
+    asked(port)
+    with pytest.raises(PortError, match="see above") as caught:
+        asked(port, BAD)
+    assert str(caught.value).endswith("the last line")
+    assert "from the start" not in str(caught.value)
+    assert len(str(caught.value)) < 20_000
+
+
+def test_a_program_that_never_reads_is_not_waited_for_without_end(opened: Opened) -> None:
+    port = opened("declare()\nwhile True: os.read(os.pipe()[0], 1)", timeout=SHORT)
+    port.declare()
+    inputs = {"x": X}
+    with pytest.raises(PortError, match="does not read its standard input"):
+        port.run("l2_normalize", {"eps": "x" * 300_000}, inputs, numerics=Numerics.F64, taps=frozenset())
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator["Life"]:
+    """A named pipe whose other end is open as long as a process of the program lives."""
+    path = tmp_path / "life"
+    os.mkfifo(path)
+    yield (watched := Life(path))
+    os.close(watched.descriptor)
+
+
+class Life:
+    """The end of every process that opened the pipe, seen without asking for process ids."""
+
+    def __init__(self, path: Path) -> None:
+        self.change = f"LIFE = open({str(path)!r}, 'w')\n"
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def ends(self) -> bool:
+        """Return whether the last process ends within five seconds."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLHUP)
+        return bool(poll.poll(5000))
+
+
+@pytest.mark.parametrize("last", ["block()", "os._exit(7)"])
+def test_no_process_of_a_program_outlives_it(last: str, opened: Opened, life: Life) -> None:
+    child = "if os.fork() == 0:\n    block()\n"
+    port = opened(life.change + misbehaving(child + last), timeout=SHORT)
+    with pytest.raises(PortError, match="no answer|exit code 7"):
+        asked(port, BAD)
+    assert life.ends()
+
+
+def test_an_interrupt_ends_the_program_and_leaves_no_files(opened: Opened, life: Life) -> None:
+    port = opened(life.change + misbehaving("block()"))
+    asked(port)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, SHORT)
+        with pytest.raises(KeyboardInterrupt):
+            asked(port, BAD)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert life.ends()
+    assert list(port.scratch().iterdir()) == []
+    asked(port)
+
+
+def test_closing_ends_the_program_and_removes_its_files(opened: Opened, life: Life) -> None:
+    port = opened(life.change)
+    asked(port)
+    scratch = port.scratch()
+    assert scratch.is_dir()
+    port.close()
+    assert life.ends()
+    assert not scratch.exists()
+
+
+def test_a_port_that_is_forgotten_takes_program_and_files_with_it(opened: Opened, life: Life) -> None:
+    changes = life.change + misbehaving("open(os.path.join(os.path.dirname(case['out']), 'left'), 'w'); os._exit(7)")
+    port = opened(changes)
+    command, scratch = port.command, port.scratch()
+    with pytest.raises(PortError, match="exit code 7"):
+        asked(port, BAD)
+    assert [path.name for path in scratch.iterdir()] == ["left"]
+    port.close()
+    assert not scratch.exists()
+    assert command
