@@ -1,7 +1,9 @@
 """The memory written a second time, from the text of docs/spec alone: a literal loop over rows, heads and tokens.
 
-Numpy in float64, no broadcasting over tokens, gradients by explicit formulas. Nothing comes from the implementation
-under test. `Oracle` is cut into small methods so that a seeded fault is one method done wrongly (`spec_tests/faults`).
+Numpy, no broadcasting over tokens, gradients by explicit formulas, in the precision of the inputs and with every sum in
+a chosen order; complex inputs are allowed, so that a complex step differentiates the loop. Nothing comes from the
+implementation under test. `Oracle` is cut into small methods so that a seeded fault is one method done wrongly
+(`spec_tests/faults`).
 
     token:  RESET -> ANCHOR -> (READ if `pre`) -> WRITE -> (READ if `post`)
     write:  g = sum_a gamma[a] 2 loss_scale grad(xi; k_{t-a}, v_{t-a}),
@@ -10,12 +12,14 @@ under test. `Oracle` is cut into small methods so that a seeded fault is one met
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erf, exp, pi, prod, sqrt
+from math import prod
 from typing import Final
 
 import numpy as np
 
+from spec_tests.oracle.gelu import bend_at, entrywise, gelu_at, slope_at
 from spec_tests.oracle.newton_schulz import coefficients_of, iteration
+from spec_tests.oracle.sums import FORWARD, Sums
 from spec_tests.port import Array, Scalar
 
 Config = Mapping[str, Scalar]
@@ -54,17 +58,17 @@ class Token:
 
 def gelu(z: Array) -> Array:
     """Return z Phi(z)."""
-    return np.array([0.5 * x * (1.0 + erf(x / sqrt(2.0))) for x in z])
+    return entrywise(z, gelu_at, slope_at)
 
 
 def gelu_slope(z: Array) -> Array:
     """Return Phi(z) + z phi(z)."""
-    return np.array([0.5 * (1.0 + erf(x / sqrt(2.0))) + x * exp(-0.5 * x * x) / sqrt(2.0 * pi) for x in z])
+    return entrywise(z, slope_at, bend_at)
 
 
 def identity_part(x: Array, width: int) -> Array:
     """Return the first `width` entries of x, zeros behind them where x is shorter."""
-    result = np.zeros(width)
+    result = np.zeros(width, dtype=x.dtype)
     result[: min(width, len(x))] = x[:width]
     return result
 
@@ -77,26 +81,43 @@ def unpack(architecture: str, packed: Array, features: int, values: int) -> Matr
     return [packed[: values * hidden].reshape(values, hidden), packed[values * hidden :].reshape(hidden, features)]
 
 
-def predict(architecture: str, weights: Matrices, x: Array) -> Array:
+def outer_product(left: Array, right: Array) -> Array:
+    """Return left right^T."""
+    return np.asarray(left[:, None] * right[None, :])
+
+
+def pack(matrices: Matrices) -> Array:
+    """Return the vector of parameters: the inverse of `unpack`."""
+    return np.concatenate([matrix.ravel() for matrix in matrices])
+
+
+def predict(architecture: str, weights: Matrices, x: Array, sums: Sums = FORWARD) -> Array:
     """Return M(x)."""
     if architecture == "matrix":
-        return np.asarray(weights[0] @ x)
-    return np.asarray(identity_part(x, len(weights[0])) + weights[0] @ gelu(weights[1] @ x))
+        return sums.matvec(weights[0], x)
+    hidden = gelu(sums.matvec(weights[1], x))
+    return np.asarray(identity_part(x, len(weights[0])) + sums.matvec(weights[0], hidden))
+
+
+def blank(inputs: Inputs) -> dict[str, Array]:
+    """Return reads of zero and the state that came in, in a type that holds what any input holds."""
+    dtype = np.result_type(*(value for value in inputs.values() if value.dtype.kind in "fc"))
+    state = {name: np.array(inputs[name], dtype=dtype) for name in STATE[:-1]}
+    return {"reads": np.zeros(inputs["values"].shape, dtype), **state, "position": np.array(inputs["position"])}
 
 
 class Oracle:
     """The rule of one configuration; `run` answers any memory operation with a time axis."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, sums: Sums = FORWARD) -> None:
+        self.config, self.sums = config, sums
         self.architecture, self.rule = str(config["architecture"]), str(config["rule"])
         self.chunk = int(config["chunk"])
 
     def run(self, inputs: Inputs) -> dict[str, Array]:
         """Run every row and head by itself over all tokens."""
-        batch, time, heads, values = inputs["values"].shape
-        outputs = {"reads": np.zeros((batch, time, heads, values))}
-        outputs |= {name: np.array(inputs[name]) for name in STATE}
+        batch, time, heads, _ = inputs["values"].shape
+        outputs = blank(inputs)
         for row in range(batch):
             for head in range(heads):
                 cell = self.load(inputs, row, head)
@@ -129,7 +150,7 @@ class Oracle:
 
     def read(self, cell: Cell, token: Token) -> Array:
         """READ."""
-        return predict(self.architecture, cell.weights, token.query)
+        return predict(self.architecture, cell.weights, token.query, self.sums)
 
     def begin(self, cell: Cell, initial: Matrices) -> None:
         """RESET: begin a document."""
@@ -155,8 +176,9 @@ class Oracle:
             return momentum
         name, steps = str(self.config["coefficients"]), int(self.config["newton_schulz_steps"])
         if not self.mass:
-            return iteration(momentum, name, steps)
-        return iteration(momentum, name, steps, offset=prod(coefficients_of(name, i)[0] for i in range(steps)))
+            return iteration(momentum, name, steps, sums=self.sums)
+        slope = prod(coefficients_of(name, i)[0] for i in range(steps))
+        return iteration(momentum, name, steps, slope, self.sums)
 
     def decay(self, token: Token) -> float:
         """Return theta: `delta` has none."""
@@ -183,12 +205,11 @@ class Oracle:
 
     def window_gradient(self, cell: Cell, token: Token) -> Matrices:
         """Return g: the gradients of the pairs in sight, taken at the anchor, weighted by age."""
-        total = [0.0 * matrix for matrix in cell.anchor]
+        parts = []
         for age in self.ages(cell, token):
-            key, value = cell.window[-1 - age]
-            for matrix, part in zip(total, self.pair_gradient(cell, key, value), strict=True):
-                matrix += self.gamma(cell, token, age) * part
-        return total
+            gradient, weight = self.pair_gradient(cell, *cell.window[-1 - age]), self.gamma(cell, token, age)
+            parts.append([weight * matrix for matrix in gradient])
+        return [self.sums.total(np.stack(matrices), axis=0) for matrices in zip(*parts, strict=True)]
 
     def ages(self, cell: Cell, token: Token) -> range:
         """Return the ages that the write looks at."""
@@ -197,31 +218,36 @@ class Oracle:
 
     def gamma(self, cell: Cell, token: Token, age: int) -> float:
         """Return the weight of the pair `age` tokens ago."""
-        return float(token.gamma[age]) / (len(token.gamma) if self.mass else 1)
+        weight: float = token.gamma[age]
+        return weight / len(token.gamma) if self.mass else weight
 
     def pair_gradient(self, cell: Cell, key: Array, value: Array) -> Matrices:
         """Return the gradient of loss_scale ||M(k) - v||^2 at the anchor; with `mass` divided by max(1, kappa)."""
         scale = 2.0 * float(self.config["loss_scale"])
-        if self.mass:
-            scale /= max(1.0, self.curvature(cell.anchor, key, value))
-        error = predict(self.architecture, cell.anchor, key) - value
+        if self.mass and (curvature := self.curvature(cell.anchor, key, value)).real > 1.0:
+            scale = scale / curvature
+        error = scale * (predict(self.architecture, cell.anchor, key, self.sums) - value)
         if self.architecture == "matrix":
-            return [scale * np.outer(error, key)]
+            return [outer_product(error, key)]
         outer, inner = cell.anchor
-        z = inner @ key
-        back = outer.T @ error * gelu_slope(z)
-        return [scale * np.outer(error, gelu(z)), scale * np.outer(back, key)]
+        z = self.sums.matvec(inner, key)
+        back = self.sums.matvec(outer.T, error) * gelu_slope(z)
+        return [outer_product(error, gelu(z)), outer_product(back, key)]
 
     def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
         """Return kappa."""
-        square = float(key @ key)
+        square: float = self.sums.dot(key, key).item()
         if self.architecture == "matrix":
             return square
         outer, inner = weights
-        z = inner @ key
-        columns = (outer**2).sum(0)
-        coupling = 1.13 * np.linalg.norm(key) * np.linalg.norm(predict(self.architecture, weights, key) - value)
-        return float((gelu(z) ** 2).sum() + square * (gelu_slope(z) ** 2 * columns).sum() + coupling)
+        z = self.sums.matvec(inner, key)
+        columns = self.sums.total(outer * outer, axis=0)
+        slope, hidden = gelu_slope(z), gelu(z)
+        error = predict(self.architecture, weights, key, self.sums) - value
+        coupling = 1.13 * self.sums.norm(key) * self.sums.norm(error)
+        kappa = self.sums.dot(hidden, hidden) + square * self.sums.dot(slope * slope, columns) + coupling
+        result: float = kappa.item()
+        return result
 
     def matrices(self, packed: Array, inputs: Inputs) -> Matrices:
         """Return the matrices of one row and head."""
@@ -243,7 +269,7 @@ class Oracle:
     def store(self, cell: Cell, outputs: dict[str, Array], row: int, head: int) -> None:
         """Write the carried memory of one row and head, the window with zeros before the document."""
         for name, matrices in zip(STATE[:3], (cell.weights, cell.momentum, cell.anchor), strict=True):
-            outputs[name][row, head] = np.concatenate([matrix.ravel() for matrix in matrices])
+            outputs[name][row, head] = pack(matrices)
         past = outputs["window_keys"].shape[1]
         for name, part in (("window_keys", 0), ("window_values", 1)):
             outputs[name][row, :, head] = 0.0

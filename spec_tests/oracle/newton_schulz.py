@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.oracle.sums import FORWARD, Sums
 from spec_tests.port import Array
 
 # The table of arXiv 2505.16932; all but the last are used with x divided by 1.01.
@@ -39,13 +40,22 @@ def scalar_iteration(sigma: Array, name: str, steps: int) -> Array:
     return sigma
 
 
-def iteration(matrix: Array, name: str, steps: int, offset: float = 1e-7) -> Array:
-    """Return Newton-Schulz of one matrix, started at G / (||G||_F + offset)."""
-    if matrix.shape[0] > matrix.shape[1]:
-        return iteration(matrix.T, name, steps, offset).T
-    x: Array = matrix / (np.sqrt((matrix**2).sum()) + offset)
+def polynomials(x: Array, name: str, steps: int, sums: Sums = FORWARD) -> Array:
+    """Return the iteration of a matrix that is already normalised; the smaller side carries the Gram matrix."""
+    if x.shape[0] > x.shape[1]:
+        return polynomials(x.T, name, steps, sums).T
     for step in range(steps):
         a, b, c = coefficients_of(name, step)
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        gram = sums.matmul(x, x.T)
+        x = a * x + sums.matmul(b * gram + c * sums.matmul(gram, gram), x)
     return x
+
+
+def iteration(matrix: Array, name: str, steps: int, offset: float = 1e-7, sums: Sums = FORWARD) -> Array:
+    """Return Newton-Schulz of one matrix, started at G / (||G||_F + offset)."""
+    return polynomials(matrix / (sums.norm(matrix) + offset), name, steps, sums)
+
+
+def newton_schulz(matrices: Array, name: str, steps: int, sums: Sums) -> Array:
+    """Return Newton-Schulz of each matrix of a batch."""
+    return np.stack([iteration(matrix, name, steps, sums=sums) for matrix in matrices])
