@@ -1,0 +1,139 @@
+"""From one pytest item that asks a port to its result.
+
+A stored vector is an item with `pytest.mark.case(id, level, op, numerics, requirements)`. Every other test of a chapter
+that takes the fixture `port` is a property; its requirements are those of `pytest.mark.spec(...)`.
+"""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+from spec_tests.operations import OPERATIONS
+from spec_tests.outcome import DivergenceError, Outcome, classify
+from spec_tests.port import Numerics, Op
+from spec_tests.report.assemble import pairs
+from spec_tests.report.manifest import SUITE, Entry
+from spec_tests.report.model import Asked, FirstDivergence, Result
+from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
+
+UNTAPPED: Final = "untapped"
+"""The pytest property under which a vector names a tap that the port does not show, one a tap."""
+LONGEST: Final = 4000
+"""Characters of a reason that are kept."""
+
+
+def readable(text: str) -> str:
+    """Return a text that can be written as UTF-8 and is not endless, whatever a port put into it."""
+    return text[:LONGEST].encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class CaseMark:
+    """The arguments of `pytest.mark.case`."""
+
+    id: str
+    level: int
+    op: Op
+    numerics: Numerics
+    requirements: tuple[str, ...]
+
+
+def case_mark(item: pytest.Item) -> CaseMark | None:
+    """Return what a stored vector says about itself, None for any other item."""
+    mark = item.get_closest_marker("case")
+    return CaseMark(*mark.args, **mark.kwargs) if mark else None
+
+
+def is_case(item: pytest.Item) -> bool:
+    """Return whether an item is a conformance case: a test of a chapter or of the vectors that takes a port."""
+    return isinstance(item, pytest.Function) and item.path.parent == SUITE and "port" in item.fixturenames
+
+
+def case_id(item: pytest.Item) -> str:
+    """Return the permanent id of a case."""
+    mark = case_mark(item)
+    return f"{mark.id}/{mark.numerics}" if mark else f"{item.path.stem}:{item.name}"
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the first of several errors that a property raised together, or the error itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def result_of(item: pytest.Item, call: pytest.CallInfo[None], port: ScopedPort, entry: Entry | None) -> Result:
+    """Return the result of a case that ran; `entry` is its line of the manifest."""
+    mark = case_mark(item)
+    error = first_of(call.excinfo.value) if call.excinfo else None
+    outcome, reason = _fate(error, call.when, port)
+    return Result(
+        id=case_id(item),
+        kind="vector" if mark else "property",
+        level=_level(mark, port, entry),
+        requirements=mark.requirements if mark else spec_ids(item),
+        outcome=outcome,
+        asked=port.asked or _owed(mark, entry),
+        last=port.last,
+        gradients=port.gradients,
+        reason=readable(reason),
+        divergence=FirstDivergence.of(error.divergence) if isinstance(error, DivergenceError) else None,
+        untapped=tuple(str(value) for name, value in item.user_properties if name == UNTAPPED),
+        rerun=rerun(item),
+        seconds=round(call.duration, 4),
+    )
+
+
+def spec_ids(item: pytest.Item) -> tuple[str, ...]:
+    """Return the sentences that a property holds."""
+    return tuple(dict.fromkeys(str(name) for mark in item.iter_markers("spec") for name in mark.args))
+
+
+def rerun(item: pytest.Item) -> str:
+    """Return the command that runs this case alone."""
+    name = f"spec_tests.{item.path.stem}::{item.name}"
+    return shlex.join(["python", "-m", "pytest", "--pyargs", name, "--port", str(item.config.getoption("--port"))])
+
+
+def crashed(name: str, entry: Entry | None, reason: str) -> Result:
+    """Return the result of a case during which the process of the suite died."""
+    return Result(
+        id=name,
+        kind=entry.kind if entry else "property",
+        level=entry.level if entry else TOP,
+        requirements=entry.requirements if entry else (),
+        outcome=Outcome.ERROR,
+        asked=pairs(entry, list(Numerics)) if entry else (),
+        reason=readable(reason),
+    )
+
+
+def _fate(error: BaseException | None, when: str, port: ScopedPort) -> tuple[Outcome, str]:
+    if error is None:
+        # A loop over nothing passes whatever the port does: that is no pass.
+        return (Outcome.PASS, "") if port.asked else (Outcome.UNSUPPORTED, "the port was asked nothing")
+    if isinstance(error, pytest.skip.Exception):
+        return (Outcome.UNSUPPORTED if when == "call" else Outcome.NOT_RUN), str(error)
+    return classify(error), str(error) or type(error).__name__
+
+
+def _level(mark: CaseMark | None, port: ScopedPort, entry: Entry | None) -> int:
+    if entry or mark:
+        return entry.level if entry else mark.level if mark else TOP
+    return max(levels_asked(port.asked, port.gradients), default=0)
+
+
+def levels_asked(asked: tuple[Asked, ...], gradients: bool) -> Iterator[int]:
+    """Yield the level of each operation asked, and that of gradients if they were."""
+    yield from (OPERATIONS[pair.operation].level for pair in asked)
+    if gradients:
+        yield GRADIENT_LEVEL
+
+
+def _owed(mark: CaseMark | None, entry: Entry | None) -> tuple[Asked, ...]:
+    if mark:
+        return (Asked(operation=mark.op, numerics=mark.numerics),)
+    return pairs(entry, list(Numerics)) if entry else ()

@@ -1,0 +1,104 @@
+"""One page about one port, for a person: no script, no outside resource, light and dark."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from spec_tests.report.elements import Html, bullets, cell, definitions, element, join, row, table, text
+from spec_tests.report.model import LEVELS, LevelCount, Report, Verdict
+from spec_tests.report.page_cases import all_cases, failures, not_passed
+from spec_tests.report.page_tables import matrix, requirements
+from spec_tests.report.sentences import Sentence
+
+CSS: Final = Path(__file__).with_name("page.css")
+MEANING: Final = {
+    Verdict.CONFORMANT: "Every case of the levels and precisions asked passed.",
+    Verdict.FAILED: "At least one case failed that no list of expected failures names.",
+    Verdict.INCOMPLETE: "Nothing failed unexpectedly, but not every case passed: this is not conformance.",
+    Verdict.INTEGRITY: "The suite itself is not whole, so this run proves nothing.",
+    Verdict.STALE: "The list of expected failures is not true of this port.",
+}
+TONES: Final = {Verdict.CONFORMANT: "good", Verdict.INCOMPLETE: "part"}
+
+
+def render_html(report: Report, sentences: Sequence[Sentence]) -> str:
+    """Return the page."""
+    title = text(f"{report.declaration.name}: {report.verdict} with ATLAS spec {report.spec_version}")
+    head = Html(
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>\n{CSS.read_text()}</style>"
+    )
+    parts = (header(report), levels(report), complaints(report), matrix(report), failures(report, sentences))
+    more = (not_passed(report), requirements(report, sentences), all_cases(report), footer(report))
+    body = join((*parts, *more), "\n")
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def header(report: Report) -> Html:
+    """Return what was tested, against what, and the verdict."""
+    port = report.declaration
+    asked = f"L0 to L{report.level} in {', '.join(report.numerics)}"
+    reached = "none" if report.reached is None else f"L{report.reached} ({LEVELS[report.reached]})"
+    facts = {
+        "Asked": asked if report.whole else f"{asked}, of which only a selection ran",
+        "Whole up to": reached,
+        "Port": f"{port.name} {port.version}, {port.language}; declares spec {port.spec_version}",
+        "Loaded as": report.port,
+        "Declares": f"{len(port.operations)} operations; precisions {', '.join(port.numerics) or 'none'}; "
+        f"capabilities {', '.join(port.capabilities) or 'none'}; matmul precision {port.matmul_precision}",
+    }
+    verdict = element(
+        "div", text(str(report.verdict).capitalize()), class_=f"verdict {TONES.get(report.verdict, 'bad')}"
+    )
+    return Html(
+        element("h1", text(f"{port.name} and ATLAS spec {report.spec_version}"))
+        + verdict
+        + element("p", text(MEANING[report.verdict]))
+        + definitions(facts)
+    )
+
+
+def levels(report: Report) -> Html:
+    """Return the counts by level."""
+    head = ("Level", "Passed", "Failed", "Error", "Unsupported", "Blocked", "Not run", "In the manifest")
+    rows = (_level(count) for count in report.levels)
+    return Html(element("h2", text("Levels")) + table(head, rows))
+
+
+def _level(count: LevelCount) -> Html:
+    whole = count.defined > 0 and count.passed == count.defined
+    known = f" ({count.known} expected)" if count.known else ""
+    bad, part = "number bad", "number part"
+    return row(
+        cell(text(f"L{count.level} {LEVELS[count.level]}")),
+        cell(text(count.passed), "number good" if whole else "number"),
+        cell(text(f"{count.failed}{known}"), bad if count.failed else "number"),
+        cell(text(count.errors), bad if count.errors else "number"),
+        cell(text(count.unsupported), part if count.unsupported else "number"),
+        cell(text(count.blocked), bad if count.blocked else "number"),
+        cell(text(count.not_run), part if count.not_run else "number"),
+        cell(text(count.defined), "number"),
+    )
+
+
+def complaints(report: Report) -> Html:
+    """Return what is wrong beside the cases: the suite, the list of expected failures, the declaration."""
+    understated = [f"answers {name}, which it declares absent" for name in report.understated]
+    groups = (
+        ("The suite is not whole", report.problems),
+        ("The list of expected failures is out of date", report.stale),
+        ("The declaration understates the port", understated),
+    )
+    return join(Html(element("h2", text(name)) + bullets(lines)) for name, lines in groups if lines)
+
+
+def footer(report: Report) -> Html:
+    """Return what the numbers were made with."""
+    machine = report.machine
+    facts = {
+        "Suite": f"{report.suite_version}, manifest sha256 {report.manifest_sha256}",
+        "Machine": f"{machine.platform}, {machine.processors} processors",
+        "Python": f"{machine.python}, numpy {machine.numpy}",
+        "Run": f"{report.started}, {float(report.seconds):.1f} s",
+    }
+    return element("footer", definitions(facts))

@@ -1,0 +1,106 @@
+"""The manifest: every conformance case there is, so that a run which asks fewer can be seen to.
+
+It is written from a run of the reference port (`atlas trace --write`). The level of a property is the lowest at which
+the suite can ask it of a port that has nothing above: a property that compares two operations needs both, one that
+holds for each form of an operation by itself needs one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from atlas_ref.errors import UserError
+from spec_tests.port import SPEC_VERSION, Numerics, Op
+from spec_tests.report.model import Frozen, Result
+from spec_tests.report.scope import Scope
+from spec_tests.vectors.case import verify
+
+SUITE: Final = Path(__file__).parent.parent
+MANIFEST: Final = Path(__file__).with_name("manifest.json")
+VECTORS: Final = SUITE / "vectors" / "data" / "MANIFEST.json"
+
+
+class Entry(Frozen):
+    """One case of the manifest; a stored vector is asked once in each of its precisions, a property once."""
+
+    id: str
+    kind: Literal["vector", "property"]
+    level: int
+    operations: tuple[Op, ...]
+    numerics: tuple[Numerics, ...]
+    requirements: tuple[str, ...]
+
+    def asked(self, scope: Scope) -> tuple[str, ...]:
+        """Return the ids of the results that a run of this scope must have."""
+        if self.level > scope.level:
+            return ()
+        numerics = [each for each in self.numerics if each in scope.numerics]
+        if self.kind == "vector":
+            return tuple(f"{self.id}/{each}" for each in numerics)
+        return (self.id,) if numerics else ()
+
+
+class Manifest(Frozen):
+    """All cases, and the hash of the stored vectors they were counted with."""
+
+    spec_version: str
+    vectors_sha256: str
+    cases: tuple[Entry, ...]
+
+    def asked(self, scope: Scope) -> dict[str, Entry]:
+        """Return the id of every result that a run of this scope must have, with its entry."""
+        return {each: entry for entry in self.cases for each in entry.asked(scope)}
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file, or an empty text where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def read_manifest() -> Manifest:
+    """Return the manifest that the suite ships with; without one, a manifest of no case."""
+    if not MANIFEST.is_file():
+        return Manifest(spec_version=SPEC_VERSION, vectors_sha256=sha256(VECTORS), cases=())
+    return Manifest.model_validate_json(MANIFEST.read_text())
+
+
+def entries(results: Iterable[Result]) -> Iterator[Entry]:
+    """Yield one entry a property and one a vector, whatever the number of its precisions."""
+    together: dict[str, list[Result]] = {}
+    for result in results:
+        name = result.id.rpartition("/")[0] if result.kind == "vector" else result.id
+        together.setdefault(name, []).append(result)
+    for each, found in sorted(together.items()):
+        asked = [pair for result in found for pair in result.asked]
+        yield Entry(
+            id=each,
+            kind=found[0].kind,
+            level=found[0].level,
+            operations=tuple(op for op in Op if op in {pair.operation for pair in asked}),
+            numerics=tuple(numerics for numerics in Numerics if numerics in {pair.numerics for pair in asked}),
+            requirements=found[0].requirements,
+        )
+
+
+def write_manifest(results: Iterable[Result]) -> Manifest:
+    """Write and return the manifest of these results, one case a line."""
+    manifest = Manifest(spec_version=SPEC_VERSION, vectors_sha256=sha256(VECTORS), cases=tuple(entries(results)))
+    fields = manifest.model_dump(mode="json", exclude={"cases"})
+    head = "".join(f" {json.dumps(name)}: {json.dumps(value)},\n" for name, value in fields.items())
+    lines = ",\n".join(f"  {entry.model_dump_json()}" for entry in manifest.cases)
+    MANIFEST.write_text(f'{{\n{head} "cases": [\n{lines}\n ]\n}}\n')
+    return manifest
+
+
+def vector_problems(manifest: Manifest) -> tuple[str, ...]:
+    """Return what is wrong with the stored vectors: another list than the manifest counts, or changed files."""
+    if sha256(VECTORS) != manifest.vectors_sha256:
+        return ("vectors/data/MANIFEST.json is not the one that the manifest of the suite was written with",)
+    if VECTORS.is_file():
+        try:
+            verify(VECTORS.parent)
+        except UserError as error:
+            return (str(error),)
+    return ()

@@ -1,0 +1,90 @@
+"""The two tables of the page that say where a port stands: operations by precision, and sentence by sentence."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from spec_tests.operations import OPERATIONS
+from spec_tests.outcome import Outcome
+from spec_tests.port import Numerics, Op
+from spec_tests.report.elements import Html, cell, element, join, row, table, text, tone
+from spec_tests.report.model import Report, Result
+from spec_tests.report.sentences import Sentence
+
+SHOWN: Final = 12
+"""Links to failures in one cell of a table."""
+
+
+def anchor(result: Result) -> str:
+    """Return the name under which a case stands on the page."""
+    return f"case-{''.join(letter if letter.isalnum() else '-' for letter in result.id)}"
+
+
+def link(result: Result, words: str) -> Html:
+    """Return a link to a case of this page."""
+    return element("a", text(words), href=f"#{anchor(result)}", title=result.id)
+
+
+def belongs(result: Result, op: Op, numerics: Numerics) -> bool:
+    """Return whether a case counts for an operation in a precision.
+
+    A property that passes counts wherever it asked. One that failed counts where it stopped: what it had asked before
+    is not shown to be right, nor wrong.
+    """
+    if result.failed and result.last:
+        return (result.last.operation, result.last.numerics) == (op, numerics)
+    return any((pair.operation, pair.numerics) == (op, numerics) for pair in result.asked)
+
+
+def matrix(report: Report) -> Html:
+    """Return operations by precision: how many cases passed of those that count there, with links to failures."""
+    asked = {op for result in report.results for op in result.operations}
+    ops = sorted(asked, key=lambda op: (OPERATIONS[op].level, list(Op).index(op)))
+    rows = (_operation(report.results, op, report.numerics) for op in ops)
+    note = "A property that asks several operations or precisions counts in each; one that failed, where it stopped."
+    heading = Html(element("h2", text("Operations by precision")) + element("p", text(note), class_="quiet"))
+    return Html(heading + table(("Level", "Operation", *report.numerics), rows))
+
+
+def _operation(results: Sequence[Result], op: Op, precisions: Iterable[Numerics]) -> Html:
+    cells = (_count([result for result in results if belongs(result, op, each)]) for each in precisions)
+    return row(cell(text(f"L{OPERATIONS[op].level}")), cell(element("code", text(op)), "id"), *cells)
+
+
+def _count(results: Sequence[Result]) -> Html:
+    if not results:
+        return cell(element("span", text("not asked here"), class_="quiet"))
+    counts = Counter(result.outcome for result in results)
+    passed = text(f"{counts.pop(Outcome.PASS, 0)} of {len(results)} passed")
+    rest = join((text(f"{number} {outcome}") for outcome, number in counts.items()), ", ")
+    worst = "bad" if any(tone(result) == "bad" for result in results) else "part" if counts else "good"
+    failed = [result for result in results if result.failed]
+    links = join((link(result, str(number)) for number, result in enumerate(failed[:SHOWN], 1)), " ")
+    more = text(f" and {len(failed) - SHOWN} more") if len(failed) > SHOWN else Html("")
+    lines = [passed, rest, Html(f"see {links}{more}") if failed else Html("")]
+    return cell(join((line for line in lines if line), "<br>"), worst)
+
+
+def requirements(report: Report, sentences: Sequence[Sentence]) -> Html:
+    """Return every sentence that a case of this run holds, with its text and what became of its cases."""
+    texts = {sentence.id: sentence for sentence in sentences if sentence.id}
+    held = {name for result in report.results for name in result.requirements}
+    names = [name for name in texts if name in held] + sorted(held - texts.keys())
+    rows = (_requirement(name, texts.get(name), report.results) for name in names)
+    heading = element("h2", text("Requirements"))
+    return Html(heading + table(("Sentence", "Text", "Cases", "Did not pass"), rows))
+
+
+def _requirement(name: str, sentence: Sentence | None, results: Sequence[Result]) -> Html:
+    here = [result for result in results if name in result.requirements]
+    open_ = [result for result in here if result.outcome is not Outcome.PASS]
+    worst = "bad" if any(tone(result) == "bad" for result in open_) else "part" if open_ else "good"
+    links = join((link(result, f"{result.id} ({result.outcome})") for result in open_[:SHOWN]), "<br>")
+    more = text(f" and {len(open_) - SHOWN} more") if len(open_) > SHOWN else Html("")
+    return row(
+        cell(element("strong", text(name)), "id"),
+        cell(text(sentence.text if sentence else "The text of the specification is not installed here."), "long"),
+        cell(text(f"{len(here) - len(open_)} of {len(here)} passed"), f"id {worst}"),
+        cell(Html(links + more), "long"),
+        id_=f"sentence-{name}",
+    )

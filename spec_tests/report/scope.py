@@ -1,0 +1,102 @@
+"""What a run asks of a port: a level and precisions. A port seen through `ScopedPort` declares no more than that.
+
+The wrapper is also the witness: it keeps every call of the case that runs, so that a report can say what was asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from atlas_ref.errors import UserError
+from spec_tests.operations import OPERATIONS
+from spec_tests.port import GRADIENTS, Array, Declaration, Numerics, Op, Port, Scalar
+from spec_tests.report.model import LEVELS, Asked, LastCall
+
+TOP: Final = max(LEVELS)
+GRADIENT_LEVEL: Final = 5
+"""Derivatives of any operation belong to this level: a port that only runs forward can be whole below it."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The highest level and the precisions asked."""
+
+    level: int = TOP
+    numerics: tuple[Numerics, ...] = tuple(Numerics)
+
+    @property
+    def whole(self) -> bool:
+        """Return whether everything is asked."""
+        return self.level == TOP and set(self.numerics) == set(Numerics)
+
+    def holds(self, op: Op) -> bool:
+        """Return whether an operation is of a level asked."""
+        return op in OPERATIONS and OPERATIONS[op].level <= self.level
+
+    def restrict(self, declaration: Declaration) -> Declaration:
+        """Return the declaration without what is not asked."""
+        capabilities = declaration.capabilities - ({GRADIENTS} if self.level < GRADIENT_LEVEL else set())
+        return replace(
+            declaration,
+            operations=frozenset(op for op in declaration.operations if self.holds(op)),
+            capabilities=frozenset(capabilities),
+            numerics=tuple(numerics for numerics in declaration.numerics if numerics in self.numerics),
+        )
+
+
+def parse_level(text: str) -> int:
+    """Return 3 for "L3" or "3"; raise UserError for what is no level."""
+    digits = text.strip().upper().removeprefix("L")
+    if digits.isdecimal() and int(digits) in LEVELS:
+        return int(digits)
+    raise UserError(f"--level {text}: expected one of {', '.join(f'L{level}' for level in LEVELS)}.")
+
+
+def parse_numerics(text: str) -> tuple[Numerics, ...]:
+    """Return the precisions of a list separated by commas or spaces, in the order of the specification."""
+    names = text.replace(",", " ").split()
+    unknown = [name for name in names if name not in set(Numerics)]
+    if unknown or not names:
+        raise UserError(f"--numerics {text}: expected one or more of {', '.join(Numerics)}, separated by commas.")
+    return tuple(numerics for numerics in Numerics if numerics in names)
+
+
+class ScopedPort:
+    """A port that declares only what is asked of it, and whose calls are kept until `forget`."""
+
+    def __init__(self, port: Port, scope: Scope) -> None:
+        self.port = port
+        self.declared = port.declare()
+        self._declaration = scope.restrict(self.declared)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin a new case."""
+        self._asked: dict[tuple[Op, Numerics], None] = {}
+        self.last: LastCall | None = None
+        self.gradients = False
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """Return what was asked since `forget`, each operation and precision once."""
+        return tuple(Asked(operation=op, numerics=numerics) for op, numerics in self._asked)
+
+    def declare(self) -> Declaration:
+        """Declare what the port has of what is asked."""
+        return self._declaration
+
+    def run(
+        self,
+        op: str,
+        config: Mapping[str, Scalar],
+        inputs: Mapping[str, Array],
+        *,
+        numerics: Numerics,
+        taps: frozenset[str],
+    ) -> Mapping[str, Array]:
+        """Pass the call on, and keep what it was."""
+        self._asked[Op(op), numerics] = None
+        plain = {name: value if isinstance(value, Scalar) else str(value) for name, value in config.items()}
+        self.last = LastCall(operation=Op(op), numerics=numerics, config=plain)
+        self.gradients |= any(name.startswith("cotangent.") for name in inputs)
+        return self.port.run(op, config, inputs, numerics=numerics, taps=taps)

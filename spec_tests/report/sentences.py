@@ -1,0 +1,51 @@
+"""The numbered sentences of docs/spec: in the source tree there, in an installed wheel beside the suite."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spec_tests.report.manifest import SUITE
+
+_NUMBER: Final = re.compile(r"\[([A-Z][A-Z0-9]*-[0-9.]+)\]")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One requirement and where it stands; `id` is empty for a sentence that says MUST and has no number."""
+
+    id: str
+    text: str
+    chapter: str
+
+
+def spec_directory() -> Path | None:
+    """Return where the chapters are, None where there are none."""
+    places = (SUITE.parent / "docs" / "spec", SUITE / "spec")
+    return next((place for place in places if place.is_dir()), None)
+
+
+def read_sentences() -> tuple[Sentence, ...]:
+    """Return every sentence of every chapter, in order of files."""
+    place = spec_directory()
+    chapters = sorted(place.glob("*.md")) if place else []
+    return tuple(found for path in chapters if path.name != "README.md" for found in parse(path.read_text(), path.stem))
+
+
+def parse(text: str, chapter: str) -> tuple[Sentence, ...]:
+    """Return the numbered sentences of a chapter, and what says MUST without a number."""
+    found = []
+    for block in blocks(text):
+        match = _NUMBER.match(block.removeprefix("- "))
+        words = block.removeprefix("- ")
+        if match:
+            found.append(Sentence(match[1], words[match.end() :].strip(), chapter))
+        elif re.search(r"\bMUST\b", block):
+            found.append(Sentence("", words, chapter))
+    return tuple(found)
+
+
+def blocks(text: str) -> list[str]:
+    """Return paragraphs and list items as one line each: a block ends at an empty line or where an item begins."""
+    joined = re.sub(r"\n(?=- |#|\|)", "\n\n", text)
+    return [" ".join(block.split()) for block in joined.split("\n\n") if block.strip()]

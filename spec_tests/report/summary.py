@@ -1,0 +1,85 @@
+"""The short form of a report, for a terminal."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+import pytest
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from spec_tests.report.model import LEVELS, Report, Result, Verdict
+
+MOST: Final = 10
+"""Failures and complaints that are printed; the report has all of them."""
+
+COLOURS: Final = {Verdict.CONFORMANT: "bold green", Verdict.INCOMPLETE: "bold yellow"}
+
+
+def print_summary(report: Report, terminal: pytest.TerminalReporter) -> None:
+    """Print counts by level, the first failures with the command that reruns each, and the verdict."""
+    console = Console(force_terminal=terminal.hasmarkup, width=max(100, terminal._tw.fullwidth), highlight=False)
+    terminal.ensure_newline()
+    with console.capture() as capture:
+        console.print(counts(report))
+        for line in (*complaints(report), *failures(report)):
+            console.print(line, soft_wrap=True)
+        console.print(f"[{COLOURS.get(report.verdict, 'bold red')}]{escape(sentence(report))}[/]", soft_wrap=True)
+    terminal.write(capture.get())
+
+
+def counts(report: Report) -> Table:
+    """Return the table of counts, one level a row."""
+    table = Table("level", box=None, pad_edge=False, header_style="bold")
+    names = ("passed", "failed", "error", "unsupported", "blocked", "not run", "of N")
+    for name in names:
+        table.add_column(name, justify="right")
+    for count in report.levels:
+        numbers = (count.passed, count.failed, count.errors, count.unsupported, count.blocked, count.not_run)
+        cells = [str(number) if number else "-" for number in numbers]
+        table.add_row(f"L{count.level} {LEVELS[count.level]}", *cells, str(count.defined))
+    return table
+
+
+def complaints(report: Report) -> Iterator[str]:
+    """Yield what is wrong beside the cases themselves, in markup."""
+    yield from _some([f"[red]suite:[/] {escape(line)}" for line in report.problems])
+    yield from _some([f"[red]xfail:[/] {escape(line)}" for line in report.stale])
+    for name in report.understated:
+        yield f"[yellow]understated:[/] the port answers {escape(name)}, which it declares absent"
+    untapped = sum(bool(result.untapped) for result in report.results)
+    if untapped:
+        yield f"untapped: {untapped} cases in which the port does not show every intermediate value"
+    if report.not_asked:
+        yield f"not asked: {report.not_asked} cases of other levels or precisions"
+
+
+def failures(report: Report) -> Iterator[str]:
+    """Yield the first failures that no list expects, in markup."""
+    failed = [result for result in report.results if result.failed and result.known is None]
+    yield from _some([_failure(result) for result in failed])
+
+
+def _failure(result: Result) -> str:
+    reason = result.reason.strip().partition("\n")[0]
+    why = f"blocked by {result.blocked_by}" if result.blocked_by else result.outcome
+    return f"[red]{escape(why)}[/] {escape(result.id)}: {escape(reason)}\n  rerun: {escape(result.rerun)}"
+
+
+def _some(lines: list[str]) -> Iterator[str]:
+    yield from islice(lines, MOST)
+    if len(lines) > MOST:
+        yield f"  and {len(lines) - MOST} more"
+
+
+def sentence(report: Report) -> str:
+    """Return the verdict as one sentence."""
+    asked = f"L{report.level} in {', '.join(report.numerics)}"
+    reached = "no level" if report.reached is None else f"L{report.reached}"
+    passed = sum(count.passed for count in report.levels)
+    defined = sum(count.defined for count in report.levels)
+    return (
+        f"{report.declaration.name} {report.declaration.version}: {report.verdict} with ATLAS spec "
+        f"{report.spec_version} at {asked}; passed {passed} of {defined} in the manifest, whole up to {reached}"
+    )
