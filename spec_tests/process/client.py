@@ -91,14 +91,14 @@ class ProcessPort:
             given=str(given),
             answer=str(answer),
         )
+        # Names can be foreseen: what a program left under them earlier is neither written through nor read.
+        _remove(given, answer)
         try:
             write_arrays(given, inputs)
             self._ask(program, request)
             return read_arrays(answer, allowed_bytes(op, config, inputs, taps))
         finally:
-            for path in (given, answer):
-                with suppress(OSError):
-                    path.unlink()
+            _remove(given, answer)
 
     def scratch(self) -> Path:
         """Return the directory of this port's files; it goes when the port does."""
@@ -108,6 +108,7 @@ class ProcessPort:
             self._scratch = Path(tempfile.mkdtemp(prefix="atlas-port-", dir=root))
             # Runs when this object is forgotten and when the interpreter ends, whichever is first.
             self._sweep = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        self._scratch.mkdir(mode=0o700, exist_ok=True)  # A program can remove it too.
         return self._scratch
 
     def bye(self) -> int:
@@ -197,6 +198,12 @@ class ProcessPort:
     def _drop(self, program: Program) -> None:
         program.stop()
         self._program = None
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def split(command: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spec_tests.process.client import ProcessPort
-from spec_tests.process.scripts import SHORT, Opened, program
+from spec_tests.process.scripts import Opened, program
 
 
 @pytest.fixture
