@@ -62,7 +62,7 @@ def memory_recurrent(
         if rule.read == "pre":
             reads.append(_read(rule, weights, queries[:, t]))
         window = slice(t, t + past + 1)
-        gradient = _window_gradient(
+        gradient = window_gradient(
             rule, anchor, past_keys[:, window], past_values[:, window], coefficients.window[:, t]
         )
         retention, decay = coefficients.retention[:, t], coefficients.momentum[:, t]
@@ -77,7 +77,7 @@ def memory_recurrent(
     return MemoryOutput(torch.stack(reads, 1), MemoryState(weights, momentum, anchor, window_keys, window_values, seen))
 
 
-def _window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, window: Tensor) -> Weights:
+def window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, window: Tensor) -> Weights:
     """Return the gradient at `anchor` of sum_a gamma_a 1/2 ||M(k_a) - v_a||^2 / kappa_a, by automatic differentiation.
 
     keys, values: [batch, window, heads, .], oldest first; `window` [batch, heads, window] by age, youngest first.

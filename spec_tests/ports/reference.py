@@ -23,7 +23,7 @@ from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
-from spec_tests.ports.reference_memory import MEMORIES, Config, Function, Tensors
+from spec_tests.ports.reference_memory import MEMORIES, TAPS, Config, Function, Tensors
 from spec_tests.ports.reference_training import AROUND
 
 
@@ -121,7 +121,6 @@ class ReferencePort:
         taps: frozenset[str],
     ) -> Mapping[str, Array]:
         """Run one operation; with cotangents among the inputs, return the derivatives too."""
-        del taps  # No operation here has intermediate values to show.
         if op not in self.functions:
             raise UnsupportedError(f"the reference has no operation '{op}'", capability=op)
         row = OPERATIONS[Op(op)]
@@ -132,10 +131,12 @@ class ReferencePort:
             for name, value in inputs.items()
             if name.startswith("cotangent.")
         }
-        if not cotangents:
-            with torch.no_grad():
-                return _arrays(function(tensors), numerics)
-        return _arrays(_with_gradients(function, tensors, cotangents), numerics)
+        with torch.no_grad():
+            traces = TAPS[row.op](config, tensors) if taps and row.op in TAPS else {}
+            shown = {name: trace for name, trace in traces.items() if name in taps}
+            if not cotangents:
+                return _arrays(function(tensors) | shown, numerics)
+        return _arrays(_with_gradients(function, tensors, cotangents) | shown, numerics)
 
 
 def _tensor(row: Operation, name: str, value: Array, numerics: Numerics) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
-from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent, window_gradient
+from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
 from atlas_ref.memory.state import MemoryState
 from spec_tests.port import Op
 
@@ -19,6 +19,7 @@ Config = Mapping[str, Any]
 Function = Callable[[Config, Tensors], Tensors]
 Form = Callable[..., MemoryOutput]
 
+STATE: Final = ("weights", "momentum", "anchor", "window_keys", "window_values", "position")
 TOKENS: Final = ("keys", "values", "queries", "retention", "momentum_decay", "step_size", "window_weights", "reset")
 
 
@@ -77,6 +78,39 @@ def _memory_step(config: Config, x: Tensors) -> Tensors:
     outputs = _memory(memory_recurrent, config, x | {name: x[name].unsqueeze(1) for name in TOKENS})
     return outputs | {"reads": outputs["reads"].squeeze(1)}
 
+
+def _traces(config: Config, x: Tensors) -> Tensors:
+    """Return the gradient each write takes in and what it leaves, by calls of one token each."""
+    shown: dict[str, list[Tensor]] = {"gradient": [], "momentum_trace": [], "weights_trace": []}
+    state = {name: x[name] for name in STATE}
+    for t in range(x["keys"].shape[1]):
+        token = {name: x[name][:, t : t + 1] for name in TOKENS}
+        outputs = _memory(memory_recurrent, config, x | state | token)
+        shown["gradient"].append(_gradient(config, state | token, outputs["anchor"], outputs["position"] - 1))
+        shown["momentum_trace"].append(outputs["momentum"])
+        shown["weights_trace"].append(outputs["weights"])
+        state = {name: outputs[name] for name in STATE}
+    empty = x["weights"].unsqueeze(1)[:, :0]
+    return {name: torch.stack(values, 1) if values else empty for name, values in shown.items()}
+
+
+def _gradient(config: Config, x: Tensors, anchor: Tensor, position: Tensor) -> Tensor:
+    """Return g of one token that stands at `position` and writes at `anchor`, as the recurrence forms it."""
+    rule = memory_rule(config)
+    keys, values = (torch.cat([x[f"window_{name}"], at_least_float32(x[name])], 1) for name in ("keys", "values"))
+    gates = Gates(x["retention"], x["momentum_decay"], x["step_size"], x["window_weights"])
+    weights = write_coefficients(rule, gates, position.unsqueeze(1)).window[:, 0]
+    matrices = unpack(rule.architecture, anchor, keys.shape[-1], values.shape[-1])
+    return pack(window_gradient(rule, matrices, keys, values, weights))
+
+
+def _step_traces(config: Config, x: Tensors) -> Tensors:
+    traces = _traces(config, x | {name: x[name].unsqueeze(1) for name in TOKENS})
+    return {"gradient": traces["gradient"].squeeze(1)}
+
+
+TAPS: Final[Mapping[Op, Function]] = {Op.MEMORY_STEP: _step_traces, Op.MEMORY_SCAN: _traces}
+"""What happens inside, for those who ask: computed beside the operation, never in its stead."""
 
 MEMORIES: Final[Mapping[Op, Function]] = {
     Op.MEMORY_STEP: _memory_step,
