@@ -1,6 +1,32 @@
-"""`atlas trace`."""
+"""`atlas trace`: sentences, tests, vectors and faults, each tied to the others."""
+
+from typing import Annotated
+
+import typer
 
 
-def trace() -> None:
-    """Check that every sentence has a test and a fault."""
-    raise NotImplementedError
+def trace(
+    write: Annotated[
+        bool, typer.Option("--write", help="First write the manifest of cases anew, from runs of the reference.")
+    ] = False,
+    jobs: Annotated[str, typer.Option(metavar="N", help="Processes that ask at once with --write, or auto.")] = "auto",
+) -> None:
+    """Print which tests, stored vectors and seeded faults stand behind each sentence; exit with 1 on a gap."""
+    from rich.console import Console
+
+    from spec_tests.report.launch import check_jobs
+    from spec_tests.report.rewrite import rewrite_manifest
+    from spec_tests.report.trace import problems, read_trace, table
+
+    if write:
+        manifest = rewrite_manifest(check_jobs(jobs))
+        typer.echo(f"manifest: {len(manifest.cases)} cases")
+    found = read_trace()
+    console = Console(highlight=False)
+    console.print(table(found))
+    gaps = tuple(problems(found))
+    for line in gaps:
+        console.print(line, soft_wrap=True, markup=False)
+    if gaps:
+        raise typer.Exit(1)
+    console.print(f"{len(found.sentences)} sentences, each with a test and a fault")

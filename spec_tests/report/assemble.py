@@ -79,7 +79,7 @@ def assemble(run: Run) -> Report:
         machine=machine(),
         started=run.started.isoformat(timespec="seconds"),
         seconds=round(run.seconds, 3),
-        verdict=verdict(results, problems, stale),
+        verdict=verdict(results, problems, stale, len(asked)),
         reached=reached(levels),
         levels=levels,
         not_asked=len(run.manifest.asked(Scope())) - len(asked),
@@ -90,15 +90,15 @@ def assemble(run: Run) -> Report:
     )
 
 
-def verdict(results: Sequence[Result], problems: Sequence[str], stale: Sequence[str]) -> Verdict:
-    """Return the verdict; a broken suite proves nothing, so it comes first."""
+def verdict(results: Sequence[Result], problems: Sequence[str], stale: Sequence[str], asked: int) -> Verdict:
+    """Return the verdict; a broken suite proves nothing, so it comes first, and `asked` must not be zero."""
     if problems:
         return Verdict.INTEGRITY
     if any(result.failed and result.known is None for result in results):
         return Verdict.FAILED
     if stale:
         return Verdict.STALE
-    whole = bool(results) and all(result.outcome is Outcome.PASS for result in results)
+    whole = asked > 0 and all(result.outcome is Outcome.PASS for result in results)
     return Verdict.CONFORMANT if whole else Verdict.INCOMPLETE
 
 

@@ -53,11 +53,14 @@ class Options:
         scope = Scope(parse_level(get("--level")), parse_numerics(get("--numerics")))
         if update and (get("--explore") or not (scope.whole and selects_everything(config))):
             raise UserError("--update-xfail: only a run of every case can rewrite the list; drop the selection.")
+        directory = Path(get("--report")) if get("--report") else None
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
         return cls(
             port=get("--port"),
             given="ATLAS_PORT" in os.environ or get("--port") != REFERENCE or _names_port(config),
             scope=scope,
-            directory=Path(get("--report")) if get("--report") else None,
+            directory=directory,
             xfail=xfail,
             expected=read_expected(xfail) if xfail and (xfail.exists() or not update) else {},
             update=update,

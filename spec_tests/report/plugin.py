@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import pytest
 from _pytest.outcomes import Exit
+from pydantic import ValidationError
 
 from atlas_ref.errors import UserError
 from spec_tests.ports.load import load_port
 from spec_tests.report.assemble import Run, assemble
 from spec_tests.report.collect import case_id, crashed, is_case, result_of
 from spec_tests.report.manifest import read_manifest, vector_problems
-from spec_tests.report.model import DeclarationRecord, Report, Result
+from spec_tests.report.model import DeclarationRecord, Report, Result, Verdict
 from spec_tests.report.options import Options
 from spec_tests.report.probe import understated
 from spec_tests.report.scope import Scope, ScopedPort
@@ -30,11 +31,15 @@ PROPERTY: Final = "atlas"
 COLLECTED: Final = "atlas_collected"
 
 
-class Error(Exit):
-    """Wrong usage: pytest prints the name of this class and the sentence, and exits with 2."""
+USAGE: Final = 2
+BROKEN: Final = Verdict.INTEGRITY.exit_code
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, returncode=2)
+
+class Error(Exit):
+    """The end before the first test: pytest prints the name of this class and the sentence, and exits with the code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, returncode=code)
 
 
 class Conformance:
@@ -56,15 +61,15 @@ class Conformance:
         self._started = datetime.now(UTC)
 
     def _load(self) -> ScopedPort:
-        port = load_port(self._options.port)
+        name = self._options.port
         try:
-            scoped = ScopedPort(port, self._options.scope)
-            DeclarationRecord.of(scoped.declared).model_dump_json()
-            return scoped
+            port = ScopedPort(load_port(name), self._options.scope)
+            DeclarationRecord.of(port.declared).model_dump_json()
+        except UserError:
+            raise
         except Exception as error:
-            raise UserError(
-                f"--port {self._options.port}: its declaration cannot be read ({type(error).__name__}: {error})."
-            ) from error
+            raise UserError(f"--port {name}: it does not start ({type(error).__name__}: {error}).") from error
+        return port
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -121,6 +126,8 @@ class Conformance:
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[COLLECTED] = self._collected
+        elif exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            session.exitstatus = BROKEN
         elif self._options.wanted and not self._stopped and not session.config.option.collectonly:
             self._judge(session)
         self._close()
@@ -183,10 +190,14 @@ class Conformance:
 
 
 def install(config: pytest.Config) -> ScopedPort:
-    """Register the plugin and return the port of the run; leave with one sentence and code 2 on wrong usage."""
+    """Register the plugin and return the port of the run; leave with one sentence where there is nothing to run."""
     try:
         plugin = Conformance(config)
     except UserError as error:
-        raise Error(str(error)) from error
+        raise Error(str(error), USAGE) from error
+    except OSError as error:
+        raise Error(f"{error.filename}: {error.strerror}", USAGE) from error
+    except ValidationError as error:
+        raise Error(f"the manifest of the suite cannot be read ({error.errors()[0]['msg']}).", BROKEN) from error
     config.pluginmanager.register(plugin, "atlas-conformance")
     return plugin.port

@@ -1,0 +1,128 @@
+"""Sentences, tests, stored vectors and faults belong together: none stands without the others."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+
+from atlas_ref.errors import UserError
+from spec_tests.faults.catalogue import CATALOGUE
+from spec_tests.faults.fault import Fault
+from spec_tests.report.manifest import SUITE, read_manifest
+from spec_tests.report.selection import takes_port
+from spec_tests.report.sentences import Sentence, read_sentences
+
+VECTOR_MODULE: Final = "test_vectors"
+"""The tests of this module are the stored vectors, whose sentences stand in the vectors."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test of a chapter: `module:function`, the sentences it names, and whether it asks a port."""
+
+    name: str
+    sentences: frozenset[str]
+    asks: bool
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything that must fit together; `vectors` holds the sentences of each stored vector."""
+
+    sentences: tuple[Sentence, ...]
+    tests: tuple[Test, ...]
+    vectors: Mapping[str, Sequence[str]]
+    faults: tuple[Fault, ...]
+
+
+def read_trace() -> Trace:
+    """Return what the suite has; raise UserError where the chapters are not installed."""
+    sentences = read_sentences()
+    if not sentences:
+        raise UserError("the text of the specification (docs/spec) is not installed here; run this in the source tree.")
+    vectors = {entry.id: entry.requirements for entry in read_manifest().cases if entry.kind == "vector"}
+    return Trace(sentences, tuple(read_tests()), vectors, CATALOGUE)
+
+
+def read_tests() -> Iterator[Test]:
+    """Yield every test beside this package that asks a port or names sentences, but for that of the vectors."""
+    for path in sorted(SUITE.glob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and path.stem != VECTOR_MODULE:
+                test = Test(f"{path.stem}:{node.name}", named(node), takes_port(node))
+                if test.asks or test.sentences:
+                    yield test
+
+
+def named(function: ast.FunctionDef) -> frozenset[str]:
+    """Return the sentences named by `@pytest.mark.spec(...)` above a function."""
+    calls = [node for node in function.decorator_list if isinstance(node, ast.Call)]
+    marks = [call for call in calls if ast.unparse(call.func) == "pytest.mark.spec"]
+    return frozenset(str(ast.literal_eval(argument)) for mark in marks for argument in mark.args)
+
+
+def problems(trace: Trace) -> Iterator[str]:
+    """Yield one line for everything that stands alone."""
+    yield from _sentence_problems(trace)
+    yield from _test_problems(trace)
+    yield from _fault_problems(trace)
+
+
+def _sentence_problems(trace: Trace) -> Iterator[str]:
+    tested = {name for test in trace.tests for name in test.sentences}
+    tested |= {name for names in trace.vectors.values() for name in names}
+    broken = {fault.requirement for fault in trace.faults}
+    for sentence in trace.sentences:
+        if not sentence.id:
+            yield f"docs/spec/{sentence.chapter}.md says MUST without a number: {sentence.text[:80]}"
+    for name, times in Counter(sentence.id for sentence in trace.sentences if sentence.id).items():
+        if times > 1:
+            yield f"{name} is numbered {times} times"
+        if name not in tested:
+            yield f"{name} has no test"
+        if name not in broken:
+            yield f"{name} has no fault"
+
+
+def _test_problems(trace: Trace) -> Iterator[str]:
+    known = {sentence.id for sentence in trace.sentences}
+    killers = {fault.killed_by for fault in trace.faults}
+    named_by: dict[str, Sequence[str]] = {
+        **trace.vectors,
+        **{test.name: sorted(test.sentences) for test in trace.tests},
+    }
+    asking = {test.name for test in trace.tests if test.asks}
+    for name, sentences in named_by.items():
+        if not sentences and (name in asking or name in trace.vectors):
+            yield f"{name} names no sentence"
+        for sentence in sentences:
+            if sentence not in known:
+                yield f"{name} names {sentence}, which no chapter has"
+        if name in asking and name not in killers:
+            yield f"{name} kills no fault"
+
+
+def _fault_problems(trace: Trace) -> Iterator[str]:
+    held = {test.name: test.sentences for test in trace.tests}
+    known = {sentence.id for sentence in trace.sentences}
+    for fault in trace.faults:
+        if fault.requirement not in known:
+            yield f"fault {fault.id} breaks {fault.requirement}, which no chapter has"
+        if fault.killed_by not in held:
+            yield f"fault {fault.id} is claimed by {fault.killed_by}, which is no test"
+        elif fault.requirement not in held[fault.killed_by]:
+            yield f"fault {fault.id} breaks {fault.requirement}, which {fault.killed_by} does not hold"
+
+
+def table(trace: Trace) -> Table:
+    """Return sentence by sentence what stands behind it."""
+    shown = Table("sentence", "tests", "vectors", "faults", header_style="bold", show_lines=True)
+    for sentence in trace.sentences:
+        tests = [test.name for test in trace.tests if sentence.id in test.sentences]
+        vectors = [name for name, names in trace.vectors.items() if sentence.id in names]
+        faults = [fault.id for fault in trace.faults if fault.requirement == sentence.id]
+        shown.add_row(sentence.id or "(none)", "\n".join(tests), "\n".join(vectors), "\n".join(faults))
+    return shown
