@@ -27,7 +27,7 @@ def act_halt(probabilities: Float[Tensor, "batch steps"], threshold: float) -> H
     """
     last = probabilities.shape[-1]
     before = torch.cumsum(probabilities, -1) - probabilities
-    reached = (torch.cumsum(probabilities.detach(), -1) >= threshold).int()
+    reached = (torch.cumsum(probabilities, -1) >= threshold).int()
     steps = torch.where(reached.any(-1), reached.argmax(-1) + 1, last)
     step = torch.arange(1, last + 1, device=probabilities.device)
     halts = step == steps.unsqueeze(-1)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from spec_tests.faults.around import AROUND
 from spec_tests.faults.elementary import ELEMENTARY
 from spec_tests.faults.fault import Fault
 from spec_tests.faults.matrices import MATRICES
@@ -9,5 +10,15 @@ from spec_tests.faults.memory import MEMORY
 from spec_tests.faults.memory_chunks import MEMORY_CHUNKS
 from spec_tests.faults.memory_rules import MEMORY_RULES
 from spec_tests.faults.sequence import SEQUENCE
+from spec_tests.faults.training import TRAINING
 
-CATALOGUE: Final[tuple[Fault, ...]] = (*MATRICES, *ELEMENTARY, *SEQUENCE, *MEMORY, *MEMORY_RULES, *MEMORY_CHUNKS)
+CATALOGUE: Final[tuple[Fault, ...]] = (
+    *MATRICES,
+    *ELEMENTARY,
+    *SEQUENCE,
+    *AROUND,
+    *TRAINING,
+    *MEMORY,
+    *MEMORY_RULES,
+    *MEMORY_CHUNKS,
+)

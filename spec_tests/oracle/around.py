@@ -2,21 +2,24 @@
 
 import numpy as np
 
+from spec_tests.oracle.sums import FORWARD, Sums
 from spec_tests.port import Array
 
 
-def stablemax(x: Array) -> Array:
+def stablemax(x: Array, sums: Sums = FORWARD) -> Array:
     """Return the probabilities of rows of logits [batch, dim]."""
     result = np.zeros_like(x)
     for row, logits in enumerate(x):
-        s = np.array([1.0 + z if z.real >= 0 else 1.0 / (1.0 - z) for z in logits])
-        result[row] = s / s[s.real.argmax()] / (s / s[s.real.argmax()]).sum()
+        s = np.array([1.0 + z if z.real >= 0 else 1.0 / (1.0 - z) for z in logits], dtype=x.dtype)
+        share = s / s.real.max()
+        result[row] = share / sums.total(share)
     return result
 
 
 def running_mean(x: Array, carry: Array, position: Array, decay: float) -> tuple[Array, Array]:
     """Return every mean [batch, time, dim] and the last ones."""
-    outputs, mean = np.zeros_like(x), np.array(carry)
+    dtype = np.result_type(x, carry)
+    outputs, mean = np.zeros(x.shape, dtype), carry.astype(dtype)
     for row in range(len(x)):
         for t in range(x.shape[1]):
             before = 0.0 * mean[row] if position[row, t] == 0 else mean[row]

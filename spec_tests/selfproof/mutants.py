@@ -1,0 +1,134 @@
+"""The generic mutants of the reference, put through the suite: which survive, and why they may.
+
+Each mutant meets the checks that pass through its function, the quickest first, until one fails. Survivors that change
+nothing the specification speaks of stand in `equivalent.toml` with the reason; any other survivor is a hole.
+"""
+
+import importlib
+import pkgutil
+import signal
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final
+
+import pytest
+
+from spec_tests.selfproof.mutate import Mutant, functions_of, mutants_of
+
+PACKAGES: Final = ("atlas_ref.functional", "atlas_ref.memory")
+EQUIVALENT: Final = Path(__file__).with_name("equivalent.toml")
+PATIENCE: Final = 20.0
+"""Seconds after which a check counts as failed: a mutant may loop for ever."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that a sound reference passes; `reaches` is the code that it runs through."""
+
+    name: str
+    call: Callable[[], None]
+    seconds: float
+    reaches: frozenset[CodeType]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: the check that failed, or none; and why that is allowed."""
+
+    mutant: Mutant
+    killed_by: str | None
+    reason: str | None
+
+    @property
+    def hole(self) -> bool:
+        """Whether the mutant survived without a reason."""
+        return self.killed_by is None and self.reason is None
+
+
+def every_mutant() -> Iterator[Mutant]:
+    """Yield the mutants of every module of the reference that the suite is about."""
+    for package in PACKAGES:
+        path = importlib.import_module(package).__path__
+        for module in pkgutil.iter_modules(path, f"{package}."):
+            for function in functions_of(importlib.import_module(module.name)):
+                yield from mutants_of(function)
+
+
+def measured(name: str, call: Callable[[], None]) -> Check | None:
+    """Run a check once on the sound reference and note what it reaches; None where it is skipped."""
+    reached: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_globals.get("__name__", "").startswith("atlas_ref."):
+            reached.add(frame.f_code)
+
+    sys.setprofile(note)
+    start = time.perf_counter()
+    try:
+        call()
+    except pytest.skip.Exception:
+        return None
+    finally:
+        sys.setprofile(None)
+    return Check(name, call, time.perf_counter() - start, frozenset(reached))
+
+
+def judge(mutant: Mutant, checks: list[Check], reasons: dict[str, str]) -> Verdict:
+    """Return the fate of one mutant; `checks` are tried in the order of their duration."""
+    with mutant.alive():
+        for check in checks:
+            if mutant.function.__code__ is mutant.code and _fails(check):
+                return Verdict(mutant, check.name, None)
+    return Verdict(mutant, None, reasons.get(key(mutant)))
+
+
+def key(mutant: Mutant) -> str:
+    """Return the name of a mutant without its line, so that it outlives edits above it."""
+    return f"{mutant.function.__module__}:{mutant.function.__qualname__} {mutant.change}"
+
+
+def _fails(check: Check) -> bool:
+    try:
+        with _deadline(PATIENCE):
+            check.call()
+    except Exception:
+        return True
+    return False
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    def stop(_: int, __: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def reasons() -> dict[str, str]:
+    """Return why each listed survivor changes nothing, by its name."""
+    listed: dict[str, str] = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    return listed
+
+
+def run(checks: list[Check], mutants: list[Mutant], report: Callable[[Verdict], None]) -> list[Verdict]:
+    """Judge every mutant by the checks that reach it, and hand each verdict to `report` as it comes."""
+    known, verdicts = reasons(), []
+    for mutant in mutants:
+        sound = mutant.function.__code__
+        reaching = sorted((check for check in checks if sound in check.reaches), key=lambda check: check.seconds)
+        verdict = judge(mutant, reaching, known)
+        verdicts.append(verdict)
+        report(verdict)
+    return verdicts

@@ -1,0 +1,128 @@
+"""Saboteurs: ports whose answers have the right form and no meaning. A test that passes one of them tests nothing.
+
+Each saboteur is sound but for what it returns, in every operation at once. A test to which a saboteur does not apply
+is named in `EXEMPT` with the reason: a port that always answers zero is, for example, deterministic.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from spec_tests.driver import round_to_bf16
+from spec_tests.operations import OPERATIONS
+from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
+
+Arrays = Mapping[str, Array]
+Sabotage = Callable[[Arrays, Arrays, Arrays], Arrays]
+"""From inputs, sound outputs and the outputs of the call before to what is answered."""
+
+
+def zeros(_: Arrays, outputs: Arrays, __: Arrays) -> Arrays:
+    """Answer zeros everywhere."""
+    return {name: np.zeros_like(value) for name, value in outputs.items()}
+
+
+def not_a_number(_: Arrays, outputs: Arrays, __: Arrays) -> Arrays:
+    """Answer NaN wherever a float is expected."""
+    return {name: value if value.dtype.kind == "i" else np.full_like(value, np.nan) for name, value in outputs.items()}
+
+
+def identity(inputs: Arrays, outputs: Arrays, _: Arrays) -> Arrays:
+    """Answer what was given: state unchanged, and for the rest an input of the same shape."""
+    answer = {}
+    for name, value in outputs.items():
+        alike = [given for given in inputs.values() if given.shape == value.shape and given.dtype == value.dtype]
+        same = inputs[name] if name in inputs and inputs[name].shape == value.shape else None
+        answer[name] = same if same is not None else alike[0] if alike else np.zeros_like(value)
+    return answer
+
+
+def noise(inputs: Arrays, outputs: Arrays, _: Arrays) -> Arrays:
+    """Answer random numbers of the right shape, the same for the same shape."""
+    rng = np.random.Generator(np.random.Philox(key=len(inputs)))
+    return {
+        name: value if value.dtype.kind == "i" else rng.standard_normal(value.shape) for name, value in outputs.items()
+    }
+
+
+def stale(_: Arrays, outputs: Arrays, before: Arrays) -> Arrays:
+    """Answer what the call before was answered, where the shape allows."""
+    return {
+        name: before[name] if name in before and before[name].shape == value.shape else np.zeros_like(value)
+        for name, value in outputs.items()
+    }
+
+
+def transposed(_: Arrays, outputs: Arrays, __: Arrays) -> Arrays:
+    """Answer the right numbers in the layout of another language: the last axis slowest."""
+    return {name: value.ravel(order="F").reshape(value.shape) for name, value in outputs.items()}
+
+
+SABOTEURS: Final[Mapping[str, Sabotage]] = {
+    "zeros": zeros,
+    "nan": not_a_number,
+    "identity": identity,
+    "noise": noise,
+    "stale": stale,
+    "transposed": transposed,
+}
+UNSUPPORTED: Final = "unsupported"
+"""The saboteur that declares everything and then refuses every case."""
+
+
+@dataclass
+class SabotagedPort:
+    """A sound port whose answers are spoilt on their way out, in one precision."""
+
+    port: Port
+    saboteur: str
+    numerics: Numerics
+
+    def __post_init__(self) -> None:
+        self._before: dict[str, Arrays] = {}
+
+    def declare(self) -> Declaration:
+        """Declare what the sound port declares."""
+        return Declaration(**{**vars(self.port.declare()), "name": self.saboteur, "numerics": (self.numerics,)})
+
+    def run(
+        self,
+        op: str,
+        config: Mapping[str, Scalar],
+        inputs: Mapping[str, Array],
+        *,
+        numerics: Numerics,
+        taps: frozenset[str],
+    ) -> Mapping[str, Array]:
+        """Run the operation and spoil the answer."""
+        if self.saboteur == UNSUPPORTED:
+            raise UnsupportedError("not today", capability=op)
+        outputs = self.port.run(op, config, inputs, numerics=numerics, taps=taps)
+        answer = SABOTEURS[self.saboteur](inputs, outputs, self._before.get(op, {}))
+        self._before[op] = outputs
+        return {name: _formed(op, name, answer[name], value, numerics) for name, value in outputs.items()}
+
+
+def _formed(op: str, name: str, value: Array, sound: Array, numerics: Numerics) -> Array:
+    """Give an array the form of the sound one, so that a test fails it for what it says."""
+    cast = np.array(value, dtype=sound.dtype, order="C")
+    row = OPERATIONS[Op(op)]
+    activation = not name.startswith("grad.") and row.role(name) == "activation"
+    return round_to_bf16(cast) if activation and numerics is Numerics.BF16_IO else cast
+
+
+EXEMPT: Final[Mapping[tuple[str, str], str]] = {}
+"""Why a saboteur does not apply to a test, by test and saboteur."""
+
+
+def vacuous(test: str, saboteur: str, call: Callable[[Port], None], sound: Port, numerics: Numerics) -> bool:
+    """Whether a test lets a saboteur pass that applies to it."""
+    if (test, saboteur) in EXEMPT:
+        return False
+    try:
+        call(SabotagedPort(sound, saboteur, numerics))
+    except AssertionError:
+        return False
+    return True
