@@ -118,6 +118,8 @@ class Oracle:
         """Run every row and head by itself over all tokens."""
         batch, time, heads, _ = inputs["values"].shape
         outputs = blank(inputs)
+        if time == 0:
+            return outputs
         for row in range(batch):
             for head in range(heads):
                 cell = self.load(inputs, row, head)
@@ -174,11 +176,12 @@ class Oracle:
         """Return U(S)."""
         if self.rule not in ("atlas", "atlas_appendix"):
             return momentum
+        return iteration(momentum, *self.newton_schulz(), self.sums)
+
+    def newton_schulz(self) -> tuple[str, int, float]:
+        """Return coefficients, steps and offset of the start."""
         name, steps = str(self.config["coefficients"]), int(self.config["newton_schulz_steps"])
-        if not self.mass:
-            return iteration(momentum, name, steps, sums=self.sums)
-        slope = prod(coefficients_of(name, i)[0] for i in range(steps))
-        return iteration(momentum, name, steps, slope, self.sums)
+        return name, steps, prod(coefficients_of(name, i)[0] for i in range(steps)) if self.mass else 1e-7
 
     def decay(self, token: Token) -> float:
         """Return theta: `delta` has none."""
