@@ -1,12 +1,24 @@
 """Ports of the sound program with something put wrong, closed when the test ends."""
 
 from collections.abc import Iterator
+from os import environ, pathsep
 from pathlib import Path
 
 import pytest
 
+import spec_tests
 from spec_tests.process.client import ProcessPort
 from spec_tests.process.scripts import Opened, program
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable() -> Iterator[None]:
+    """Let programs written in Python find this suite, installed or not, and compute on one thread."""
+    paths = [str(Path(spec_tests.__file__).parents[1]), environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", pathsep.join(filter(None, paths)))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture

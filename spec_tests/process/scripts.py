@@ -4,17 +4,19 @@ The sound program answers `l2_normalize` with its own input (the protocol does n
 it run in a case whose configuration has eps = BAD, or at its start.
 """
 
+import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
-from typing import Final
+from typing import Final, Protocol
 
 from spec_tests.driver import ask, prepare
 from spec_tests.inputs import generator
-from spec_tests.port import Array, Numerics, Op
+from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.process.client import ProcessPort
+from spec_tests.process.example import ExamplePort
 
 GOOD: Final = 0.5
 BAD: Final = 0.25
@@ -91,7 +93,8 @@ def answer(case):
 
 def once(arguments):
     named = dict(zip(arguments[::2], arguments[1::2]))
-    case = {"op": named["--op"], "config": json.load(open(named["--config"])), "in": named["--in"], "out": named["--out"]}
+    config = json.load(open(named["--config"]))
+    case = {"op": named["--op"], "config": config, "in": named["--in"], "out": named["--out"]}
     if refuse(case):
         sys.exit(3)
     compute(case)
@@ -131,4 +134,31 @@ def asked(port: ProcessPort, eps: float = GOOD, numerics: Numerics = Numerics.F3
     return ask(port, Op.L2_NORMALIZE, config, prepare(Op.L2_NORMALIZE, numerics, {"x": X}, config), numerics)
 
 
-Opened = Callable[[str], ProcessPort]
+class Opened(Protocol):
+    """What the fixture of that name gives: it makes a port of the sound program with changes."""
+
+    def __call__(self, changes: str = "", timeout: float = 10.0, hello_timeout: float = 10.0) -> ProcessPort:
+        """Return the port, which is closed when the test ends."""
+        ...
+
+
+class Noisy:
+    """The example port, printing at every level."""
+
+    def declare(self) -> Declaration:
+        return ExamplePort().declare()
+
+    def run(
+        self,
+        op: str,
+        config: Mapping[str, Scalar],
+        inputs: Mapping[str, Array],
+        *,
+        numerics: Numerics,
+        taps: frozenset[str],
+    ) -> Mapping[str, Array]:
+        print("from python")
+        os.write(1, b"from below\n")
+        if config["eps"] == 13.0:
+            raise ZeroDivisionError("thirteen")
+        return ExamplePort().run(op, config, inputs, numerics=numerics, taps=taps)
