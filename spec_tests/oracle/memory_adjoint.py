@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spec_tests.oracle.complex_step import STEP
 from spec_tests.oracle.memory import STATE, Cell, Config, Inputs, Matrices, Oracle, Token, pack
 from spec_tests.oracle.memory_products import (
     Back,
