@@ -33,7 +33,8 @@ def test_the_mean_moves_a_share_of_the_way_to_each_token(port: Port) -> None:
     for numerics in precisions(port):
         for decay in (DECAY, 0.0, 1.0, 0.99):
             result = run(port, LTM, numerics, case(1), decay=decay)
-            y, carry = running_mean(*(result.inputs[name] for name in ("x", "carry", "position")), decay)
+            x = result.inputs
+            y, carry = running_mean(x["x"], x["carry"], x["position"], decay)
             result.assert_close("y", y)
             result.assert_close("carry", carry)
 

@@ -1,5 +1,7 @@
 """docs/spec/mag-gate.md, against the formula and central differences."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -19,9 +21,14 @@ def case(seed: int) -> dict[str, Array]:
     return {name: rng.standard_normal((2, 5, 4)) for name in NAMES}
 
 
+def answer(kind: str, x: Mapping[str, Array], floor: float) -> tuple[Array, Array]:
+    """Return the gate and the joined values that the formula gives."""
+    return gate(kind, x["attention"], x["memory"], x["logits"], floor)
+
+
 def expect(port: Port, kind: str, numerics: Numerics, floor: float) -> None:
     result = run(port, MAG, numerics, case(1), kind=kind, floor=floor)
-    share, joined = gate(kind, *(result.inputs[name] for name in NAMES), floor)
+    share, joined = answer(kind, result.inputs, floor)
     result.assert_close("gate", share)
     result.assert_close("joined", joined)
 
@@ -55,7 +62,7 @@ def test_the_gate_keeps_single_precision(port: Port) -> None:
     for numerics in precisions(port):
         for kind in ("source", "convex"):
             result = run(port, MAG, numerics, case(4), kind=kind, floor=FLOOR)
-            share, _ = gate(kind, *(result.inputs[name] for name in NAMES), FLOOR)
+            share, _ = answer(kind, result.inputs, FLOOR)
             assert_close(result["gate"], share, 1e-6, f"gate of {kind} in {numerics}")
 
 
@@ -69,7 +76,7 @@ def test_the_gradients_are_those_of_the_formula(port: Port) -> None:
 
             def loss(x: Array, name: str = name, kind: str = kind) -> float:
                 changed = {**inputs, name: x}
-                return float((gate(kind, *(changed[key] for key in NAMES), FLOOR)[1] * weight).sum())
+                return float((answer(kind, changed, FLOOR)[1] * weight).sum())
 
             expected[name] = central_difference(loss, inputs[name])
         assert_gradients(port, MAG, inputs, {"joined": weight}, expected, kind=kind, floor=FLOOR)

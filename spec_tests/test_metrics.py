@@ -14,7 +14,7 @@ PRIME = 23
 
 def shuffles(count: int, numbers: int, seed: int) -> Array:
     rng = generator(seed)
-    return np.stack([rng.permutation(numbers) for _ in range(count)])
+    return np.array([rng.permutation(numbers) for _ in range(count)])
 
 
 def ring(frequency: int, numbers: int = PRIME, noise: float = 0.0, seed: int = 3, dim: int = 5) -> Array:

@@ -20,13 +20,16 @@ def _mirror_excluded(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
 def _lowest_frequencies(config: Config, x: Arrays, _: Arrays) -> Arrays:
     """Counts the first frequencies, not the strongest."""
     energy = (np.abs(np.fft.rfft(x["embedding"], axis=0)) ** 2).sum(-1)[1:]
-    return {"concentration": energy[: int(config["top"])].sum() / energy.sum() if energy.any() else 0.0}
+    return {"concentration": _share(energy[: int(config["top"])], energy)}
 
 
 def _mean_counted(config: Config, x: Arrays, _: Arrays) -> Arrays:
     energy = (np.abs(np.fft.rfft(x["embedding"], axis=0)) ** 2).sum(-1)
-    strongest = np.sort(energy[1:])[::-1][: int(config["top"])].sum()
-    return {"concentration": strongest / energy.sum() if energy.any() else 0.0}
+    return {"concentration": _share(np.sort(energy[1:])[::-1][: int(config["top"])], energy)}
+
+
+def _share(part: Array, energy: Array) -> Array:
+    return np.asarray(part.sum() / energy.sum() if energy.any() else 0.0)
 
 
 def _centre(z: Array) -> tuple[Array, float]:
@@ -45,14 +48,14 @@ def _spread_of_residuals(_: Config, x: Arrays, __: Arrays) -> Arrays:
     z = _plane(x["embedding"])
     centre, radius = _centre(z)
     residual = np.abs(np.hypot(*(z - centre).T) - radius)
-    return {"fit": max(0.0, 1.0 - residual.std() / radius)}
+    return {"fit": np.asarray(max(0.0, 1.0 - residual.std() / radius))}
 
 
 def _first_columns(_: Config, x: Arrays, __: Arrays) -> Arrays:
     """Takes two columns for the two main components."""
     z = x["embedding"][:, :2] - x["embedding"][:, :2].mean(0)
     centre, _radius = _centre(z)
-    return {"order": order(np.arctan2(*(z - centre).T[::-1]))}
+    return {"order": np.asarray(order(np.arctan2(*(z - centre).T[::-1])))}
 
 
 def _angles_unpermuted(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
@@ -63,7 +66,7 @@ def _angles_unpermuted(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
 def _not_centred(_: Config, x: Arrays, __: Arrays) -> Arrays:
     z = x["embedding"].astype(np.float64)
     z = z @ np.linalg.svd(z, full_matrices=False)[2][:2].T
-    return {"order": order(np.arctan2(z[:, 1], z[:, 0]))}
+    return {"order": np.asarray(order(np.arctan2(z[:, 1], z[:, 0])))}
 
 
 def _orthogonalised_first(config: Config, x: Arrays, _: Arrays) -> Arrays:
