@@ -45,6 +45,15 @@ def unit(x: Array) -> Array:
     return direction
 
 
+def orthonormal(count: int, width: int, seed: int) -> Array:
+    """Return up to four orthonormal rows of a width of four at least, exact in every precision: entries 0 and +-1/2."""
+    rng = generator(seed)
+    signs = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
+    rows = np.zeros((4, width))
+    rows[:, rng.permutation(width)[:4]] = 0.5 * signs * rng.choice([-1.0, 1.0], (4, 1))
+    return rows[rng.permutation(4)[:count]]
+
+
 def central_difference(function: Callable[[Array], float], x: Array, step: float = 1e-5) -> Array:
     """Return the gradient of a scalar function at x by central differences, entry by entry."""
     gradient = np.zeros_like(x, dtype=np.float64)

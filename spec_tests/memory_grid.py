@@ -14,7 +14,7 @@ from spec_tests.inputs import generator
 from spec_tests.memory_cases import ARCHITECTURES, ORTHOGONALISED, RULES, case, directions, expected, rule, worst
 from spec_tests.oracle.memory import STATE, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import run_in_pieces
+from spec_tests.properties import representable, run_in_pieces
 
 Cell = Mapping[str, Any]
 
@@ -74,7 +74,7 @@ def call(cell: Cell, seed: int) -> tuple[dict[str, Any], dict[str, Array]]:
     inputs["keys"] = lifted(cell["basis"], inputs["keys"].shape[:-1], seed + 10)
     inputs["queries"] = lifted(cell["basis"], inputs["queries"].shape[:-1], seed + 20)
     inputs["window_keys"] = np.where(past != 0.0, lifted(cell["basis"], past.shape[:-1], seed + 30), 0.0)
-    return config, inputs
+    return config, representable(Op.MEMORY_CHUNKED, inputs)
 
 
 def cotangents(inputs: Inputs, seed: int) -> dict[str, Array]:
@@ -97,17 +97,17 @@ def pieces(time: int, chunk: int, seed: int) -> list[slice]:
     return [slice(0, cuts[0]), slice(cuts[0], cuts[1]), slice(cuts[1], time)]
 
 
-def errors(port: Port, cell: Cell, seed: int) -> dict[str, float]:
+def errors(port: Port, cell: Cell, seed: int, numerics: Numerics = Numerics.F64) -> dict[str, float]:
     """Return the worst relative errors of the parallel form in one cell.
 
     outputs, split, gradients: against the recurrence, in one call and in three; loop: outputs against the numpy loop.
     """
     config, inputs = call(cell, seed)
     asked = cotangents(inputs, seed)
-    wanted = run_with_gradients(port, Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
-    actual = run_with_gradients(port, Op.MEMORY_CHUNKED, Numerics.F64, inputs, asked, **config)
+    wanted = run_with_gradients(port, Op.MEMORY_SCAN, numerics, inputs, asked, **config)
+    actual = run_with_gradients(port, Op.MEMORY_CHUNKED, numerics, inputs, asked, **config)
     parts = pieces(cell["time"], config["chunk"], seed)
-    split = run_in_pieces(port, Op.MEMORY_CHUNKED, Numerics.F64, inputs, parts, **config)
+    split = run_in_pieces(port, Op.MEMORY_CHUNKED, numerics, inputs, parts, **config)
     outputs = {name: wanted[name] for name in ("reads", *STATE)}
     return {
         "outputs": worst(actual.outputs, outputs),

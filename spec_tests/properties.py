@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.driver import Result, assert_close, run, run_with_gradients
+from spec_tests.driver import Result, assert_close, precisions, round_to_bf16, run, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import TensorSchema
@@ -19,8 +19,8 @@ Inputs = Mapping[str, Array]
 
 EXACT: Final = 1e-12
 """In float64, what must not matter may change a result by rounding only."""
-DIFFERENCES: Final = 1e-6
-"""Relative error of central differences in float64."""
+GRADIENT: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-6, Numerics.F32: 1e-3, Numerics.BF16_IO: 3e-2}
+"""Largest error of a gradient, relative to its largest entry; in float64 that of central differences."""
 
 
 def _over_time(tensors: Iterable[TensorSchema]) -> list[str]:
@@ -31,8 +31,25 @@ def _by_row(tensors: Iterable[TensorSchema]) -> list[str]:
     return [tensor.name for tensor in tensors if tensor.axes[:1] == ("batch",)]
 
 
-def _rounding(result: Result, name: str) -> float:
+def unchanged(result: Result, name: str) -> float:
+    """Return how far an output may move when what must not matter changes: by rounding only."""
     return EXACT if result.numerics is Numerics.F64 else result.tolerance(name)
+
+
+def representable(op: Op, inputs: Inputs) -> dict[str, Array]:
+    """Return inputs that every profile gets alike: activations rounded to bfloat16, other floats to float32.
+
+    What is expected of them is then one answer for all profiles.
+    """
+    rounded = {}
+    for name, value in inputs.items():
+        role = OPERATIONS[op].role(name)
+        if role == "index":
+            rounded[name] = value
+        else:
+            cast = round_to_bf16(value) if role == "activation" else np.asarray(value, dtype=np.float32)
+            rounded[name] = cast.astype(np.float64)
+    return rounded
 
 
 def replaced(value: Array, role: str, seed: int) -> Array:
@@ -65,7 +82,7 @@ def assert_any_split_agrees(
         split = run_in_pieces(port, op, numerics, inputs, pieces, **config)
         for name, expected in whole.outputs.items():
             what = f"{op} {name} split at {[piece.stop for piece in pieces]}"
-            assert_close(split[name], expected, _rounding(whole, name), what)
+            assert_close(split[name], expected, unchanged(whole, name), what)
 
 
 def assert_causal(
@@ -82,7 +99,7 @@ def assert_causal(
         after = run(port, op, numerics, changed, **config)
         for name in _over_time(row.outputs):
             assert_close(
-                after[name][:, :t], before[name][:, :t], _rounding(before, name), f"{op} {name} before a change at {t}"
+                after[name][:, :t], before[name][:, :t], unchanged(before, name), f"{op} {name} before a change at {t}"
             )
             assert not np.allclose(after[name][:, t], before[name][:, t]), f"{op} {name} ignores the token at {t}"
 
@@ -102,9 +119,9 @@ def assert_rows_independent(port: Port, op: Op, numerics: Numerics, inputs: Inpu
         strangers[name][:-1] = replaced(inputs[name], row.role(name), 7)[order][:-1]
     among = run(port, op, numerics, {**inputs, **strangers}, **config)
     for name in _by_row(row.outputs):
-        assert_close(permuted[name], whole[name][order], _rounding(whole, name), f"{op} {name} with rows permuted")
+        assert_close(permuted[name], whole[name][order], unchanged(whole, name), f"{op} {name} with rows permuted")
         assert_close(
-            among[name][-1:], whole[name][-1:], _rounding(whole, name), f"{op} {name} of a row among other rows"
+            among[name][-1:], whole[name][-1:], unchanged(whole, name), f"{op} {name} of a row among other rows"
         )
         assert not np.allclose(among[name][:-1], whole[name][:-1]), f"{op} {name} ignores the content of its own row"
 
@@ -112,7 +129,9 @@ def assert_rows_independent(port: Port, op: Op, numerics: Numerics, inputs: Inpu
 def assert_gradients(
     port: Port, op: Op, inputs: Inputs, cotangents: Inputs, expected: Inputs, /, **config: Scalar
 ) -> None:
-    """Assert that the gradients named in `expected` are those that the port returns in float64."""
-    result = run_with_gradients(port, op, Numerics.F64, inputs, cotangents, **config)
-    for name, gradient in expected.items():
-        assert_close(result[f"grad.{name}"], gradient, DIFFERENCES, f"{op} gradient of {name}")
+    """Assert that the gradients named in `expected` are those that the port returns; `inputs` are `representable`."""
+    for numerics in precisions(port):
+        result = run_with_gradients(port, op, numerics, inputs, cotangents, **config)
+        for name, gradient in expected.items():
+            what = f"{op} gradient of {name} in {numerics}"
+            assert_close(result[f"grad.{name}"], gradient, GRADIENT[numerics], what)

@@ -2,49 +2,76 @@
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from spec_tests.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.inputs import central_difference, generator, unit
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import GRADIENT, representable
+from spec_tests.strategies import hold, seeds
 
+OP = Op.L2_NORMALIZE
 EPS = 1e-3
 
 
-def normalised(port: Port, x: Array, eps: float = EPS, numerics: Numerics = Numerics.F64) -> Array:
-    return run(port, Op.L2_NORMALIZE, numerics, {"x": x}, eps=eps)["y"]
+def literal(x: Array, eps: float = EPS) -> Array:
+    return np.asarray(x / np.sqrt((x**2).sum(-1, keepdims=True) + eps**2))
 
 
 @pytest.mark.spec("NORM-1")
 def test_vectors_are_divided_by_their_regularised_length(port: Port) -> None:
-    x = generator(1).standard_normal((5, 6)) * np.array([1.0, 1e-3, 1e-4, 30.0, 1e-2])[:, None]
-    for numerics in precisions(port):
-        for eps in (1e-6, EPS, 0.5):
-            result = run(port, Op.L2_NORMALIZE, numerics, {"x": x}, eps=eps)
-            given = result.inputs["x"]
-            result.assert_close("y", given / np.sqrt((given**2).sum(-1, keepdims=True) + eps**2))
+    def divided(drawn: tuple[int, int, float, int]) -> None:
+        batch, dim, eps, seed = drawn
+        rng = generator(seed)
+        x = rng.standard_normal((batch, dim)) * rng.choice([1.0, 1e-3, 1e-4, 30.0, 1e-2], (batch, 1))
+        for numerics in precisions(port):
+            result = run(port, OP, numerics, {"x": x}, eps=eps)
+            # Every vector on its own scale: a wrong length of a small one must show.
+            for given, y in zip(result.inputs["x"], result["y"], strict=True):
+                assert_close(y, literal(given, eps), result.tolerance("y"), f"eps {eps} in {numerics}")
+
+    drawn = st.tuples(st.sampled_from((0, 1, 5)), st.sampled_from((1, 3, 6)), st.sampled_from((1e-6, EPS, 0.5)), seeds)
+    hold(drawn, divided, examples=20)
 
 
 @pytest.mark.spec("NORM-2")
 def test_zero_gives_zero_and_the_gradient_is_the_closed_form_with_bound_one_over_eps(port: Port) -> None:
-    for numerics in precisions(port):
-        assert not normalised(port, np.zeros((2, 4)), numerics=numerics).any()
     rng = generator(2)
     x, weight = rng.standard_normal((3, 4)), rng.standard_normal((3, 4))
     x[1] = 0.0
+    inputs = representable(OP, {"x": x})
 
     def loss(values: Array) -> float:
-        return float((values / np.sqrt((values**2).sum(-1, keepdims=True) + EPS**2) * weight).sum())
+        return float((literal(values) * weight).sum())
 
-    result = run_with_gradients(port, Op.L2_NORMALIZE, Numerics.F64, {"x": x}, {"y": weight}, eps=EPS)
-    assert_close(result["grad.x"], central_difference(loss, x, step=1e-7), 1e-5, "gradient")
-    assert_close(result["grad.x"][1], weight[1] / EPS, 1e-9, "gradient at zero")
+    wanted = central_difference(loss, inputs["x"], step=1e-7)
+    wanted[1] = weight[1] / EPS
+    for numerics in precisions(port):
+        result = run_with_gradients(port, OP, numerics, inputs, {"y": weight}, eps=EPS)
+        assert not result["y"][1].any(), f"zero gives something in {numerics}"
+        for row in range(3):
+            tolerance = 10 * GRADIENT[numerics] if numerics is Numerics.F64 else GRADIENT[numerics]
+            assert_close(result["grad.x"][row], wanted[row], tolerance, f"gradient of row {row} in {numerics}")
 
 
 @pytest.mark.spec("NORM-3")
 def test_huge_and_tiny_vectors_keep_their_direction(port: Port) -> None:
     x = generator(3).standard_normal((4, 5))
     for numerics in precisions(port):
-        given = run(port, Op.L2_NORMALIZE, numerics, {"x": 1e20 * x}, eps=EPS)
-        assert_close(given["y"], unit(given.inputs["x"]), given.tolerance("y"), "scale 1e20")
-        tiny = run(port, Op.L2_NORMALIZE, numerics, {"x": 1e-20 * x}, eps=EPS)
-        assert_close(tiny["y"], tiny.inputs["x"] / EPS, tiny.tolerance("y"), "scale 1e-20")
+        for scale in (1e20, 1e12):
+            given = run(port, OP, numerics, {"x": scale * x}, eps=EPS)
+            assert_close(given["y"], unit(given.inputs["x"]), given.tolerance("y"), f"scale {scale} in {numerics}")
+        for scale in (1e-20, 1e-12):
+            tiny = run(port, OP, numerics, {"x": scale * x}, eps=EPS)
+            assert_close(tiny["y"], tiny.inputs["x"] / EPS, tiny.tolerance("y"), f"scale {scale} in {numerics}")
+
+
+@pytest.mark.spec("NORM-4")
+def test_each_vector_of_a_batch_stands_alone(port: Port) -> None:
+    x = generator(4).standard_normal((4, 5))
+    for numerics in precisions(port):
+        whole = run(port, OP, numerics, {"x": x}, eps=EPS)
+        for row in range(4):
+            alone = run(port, OP, numerics, {"x": x[row : row + 1]}, eps=EPS)
+            what = f"a vector by itself in {numerics}"
+            assert_close(alone["y"], whole["y"][row : row + 1], whole.tolerance("y"), what)

@@ -4,7 +4,6 @@ import numpy as np
 
 from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import (
-    F64_ONLY,
     Arrays,
     Config,
     Fault,
@@ -78,7 +77,6 @@ POLYNOMIAL = (
         FEATURES,
         "test_polynomial:test_the_number_of_features_is_that_of_the_basis",
         basis_instead("kronecker", "monomial_weighted"),
-        F64_ONLY,
     ),
     Fault("feat-unweighted-monomials", "FEAT-2", FEATURES, KERNEL, basis_instead("monomial_weighted", "monomial")),
     Fault(
@@ -122,9 +120,8 @@ POLYNOMIAL = (
         FEATURES,
         "test_polynomial:test_features_of_unit_vectors_have_the_rank_of_polynomials_on_the_sphere",
         with_config(lambda _: {"basis": "elementwise"}),
-        F64_ONLY,
     ),
-    Fault("feat-coefficients-frozen", "FEAT-8", FEATURES, FEATURE_GRADIENT, gradients_lost("coefficients"), F64_ONLY),
+    Fault("feat-coefficients-frozen", "FEAT-8", FEATURES, FEATURE_GRADIENT, gradients_lost("coefficients")),
     Fault(
         "feat-centred-over-the-batch",
         "FEAT-9",
@@ -161,7 +158,6 @@ M3 = (
         Op.M3_MIX,
         "test_m3:test_no_gradient_reaches_the_previous_state",
         with_outputs(_previous_keeps_gradient),
-        F64_ONLY,
     ),
     Fault(
         "m3-logit-learns-in-warmup",
@@ -169,7 +165,6 @@ M3 = (
         Op.M3_MIX,
         "test_m3:test_the_logit_learns_from_rows_past_the_warmup_only",
         with_outputs(_always_learned),
-        F64_ONLY,
     ),
     Fault(
         "m3-state-averaged-over-the-batch",

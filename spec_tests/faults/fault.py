@@ -14,8 +14,7 @@ Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]
 Wrap = Callable[[Run], Run]
 
-F64_ONLY: Final = (Numerics.F64,)
-"""For faults whose test runs in float64 alone, such as those of gradients, ranks and exact zeros."""
+EVERY_PROFILE: Final = tuple(Numerics)
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class Fault:
 
     `requirement` is the sentence of docs/spec it breaks and `killed_by` the test that must notice, as
     `module:function`. `wrap` turns a sound `run` into the faulty one. `numerics` are the profiles in which the test
-    must notice.
+    must notice: all, unless `argument` says why the fault cannot be seen in the others. `origin` is the defect or
+    misreading that it models (for most faults it stands in `origins.py`).
     """
 
     id: str
@@ -32,7 +32,9 @@ class Fault:
     op: Op
     killed_by: str
     wrap: Wrap
-    numerics: tuple[Numerics, ...] = tuple(Numerics)
+    numerics: tuple[Numerics, ...] = EVERY_PROFILE
+    origin: str = ""
+    argument: str = ""
 
 
 class FaultyPort:

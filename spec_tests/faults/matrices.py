@@ -5,7 +5,7 @@ from math import sqrt
 
 import numpy as np
 
-from spec_tests.faults.fault import F64_ONLY, Arrays, Config, Fault, Wrap, with_config, with_outputs
+from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_config, with_outputs
 from spec_tests.port import Array, Op
 
 Step = Callable[[Array, float, float, float], Array]
@@ -118,7 +118,6 @@ NORMALISATION = (
         Op.L2_NORMALIZE,
         "test_normalize:test_zero_gives_zero_and_the_gradient_is_the_closed_form_with_bound_one_over_eps",
         with_outputs(_nan_gradient_at_zero),
-        F64_ONLY,
     ),
     Fault(
         "norm-square-overflows",
@@ -145,16 +144,14 @@ NEWTON_SCHULZ = (
         Op.NEWTON_SCHULZ,
         _ns("a_tall_matrix_gives_the_transpose_of_the_wide_result"),
         with_outputs(_columns_normalised),
-        F64_ONLY,
     ),
-    Fault("ns-wrong-side-turns-vectors", "NS-3", Op.NEWTON_SCHULZ, NS_VECTORS, _iterated(_right, _each), F64_ONLY),
+    Fault("ns-wrong-side-turns-vectors", "NS-3", Op.NEWTON_SCHULZ, NS_VECTORS, _iterated(_right, _each)),
     Fault(
         "ns-cubic-for-quintic",
         "NS-4",
         Op.NEWTON_SCHULZ,
         _ns("the_quintic_set_ends_in_its_band_and_not_at_one"),
         with_config(lambda _: {"coefficients": "cubic"}),
-        F64_ONLY,
     ),
     Fault(
         "ns-quintic-for-every-set",
@@ -162,7 +159,6 @@ NEWTON_SCHULZ = (
         Op.NEWTON_SCHULZ,
         _ns("the_cubic_and_polar_express_sets_converge_to_the_polar_factor"),
         with_config(lambda _: {"coefficients": "quintic"}),
-        F64_ONLY,
     ),
     Fault(
         "ns-nan-at-zero",
@@ -180,7 +176,6 @@ NEWTON_SCHULZ = (
         Op.NEWTON_SCHULZ,
         _ns("the_gradient_runs_through_every_step_and_the_norm"),
         with_outputs(_straight_through),
-        F64_ONLY,
     ),
     Fault(
         "ns-norm-over-the-batch",

@@ -1,12 +1,9 @@
 """Faults of the memory over tokens: order, reads, documents, state, rows. Most are the loop with one method wrong."""
 
-from typing import Final
-
 import numpy as np
 
 from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import (
-    F64_ONLY,
     Arrays,
     Config,
     Fault,
@@ -21,8 +18,6 @@ from spec_tests.oracle.memory import STATE, TOKENS, Cell, Matrices, Oracle, Toke
 from spec_tests.port import Array, Numerics, Op, Run
 
 STEP, SCAN, CHUNKED = Op.MEMORY_STEP, Op.MEMORY_SCAN, Op.MEMORY_CHUNKED
-NOT_BF16: Final = (Numerics.F64, Numerics.F32)
-"""For faults smaller than the rounding of reads to bfloat16."""
 
 
 def computed(oracle: type[Oracle]) -> Wrap:
@@ -193,6 +188,7 @@ def _floored(_: Config, inputs: Arrays) -> Arrays:
 ORDER = "test_memory_step:test_a_token_is_reset_then_anchored_then_written_then_read"
 LOOP = "test_memory_scan:test_reads_and_last_state_are_those_of_the_loop"
 VALUE = "test_memory_step:test_the_read_is_the_value_of_the_memory_that_is_returned"
+GELU = "test_memory_step:test_gelu_is_not_an_approximation"
 PRE = "test_memory_scan:test_reading_before_the_write_is_reading_the_token_before_after_its_write"
 RESET = "test_memory_scan:test_a_reset_equals_a_fresh_start_whatever_came_before"
 FRESH = "test_memory_scan:test_a_call_that_begins_a_document_finds_m_0_whatever_its_state_holds"
@@ -210,10 +206,10 @@ MEMORY = (
     Fault("mem-momentum-not-carried", "MEM-2", SCAN, LOOP, computed(MomentumNotCarried)),
     Fault("mem-post-reads-before-the-write", "MEM-2", SCAN, LOOP, with_config(lambda _: {"read": "pre"})),
     Fault("mem-mlp-without-residual", "MEM-3", STEP, VALUE, computed(WithoutResidual)),
-    Fault("mem-gelu-by-tanh", "MEM-3", STEP, VALUE, computed(TanhGelu), NOT_BF16),
+    Fault("mem-gelu-by-tanh", "MEM-3", STEP, GELU, computed(TanhGelu)),
     Fault("mem-pre-reads-after-the-write", "MEM-4", SCAN, PRE, with_config(lambda _: {"read": "post"})),
     *(
-        Fault(f"mem-reset-keeps-{what}", "MEM-5", op, RESET, computed(keeping(what)), F64_ONLY)
+        Fault(f"mem-reset-keeps-{what}", "MEM-5", op, RESET, computed(keeping(what)))
         for what, op in (
             ("weights", SCAN),
             ("momentum", SCAN),
@@ -222,7 +218,7 @@ MEMORY = (
             ("anchor", CHUNKED),
         )
     ),
-    Fault("mem-fresh-row-trusted", "MEM-5", CHUNKED, FRESH, computed(FreshRowTrusted), F64_ONLY),
+    Fault("mem-fresh-row-trusted", "MEM-5", CHUNKED, FRESH, computed(FreshRowTrusted)),
     Fault("mem-window-newest-first", "MEM-6", SCAN, PAIRS, with_outputs(_reversed)),
     Fault(
         "mem-position-off-by-one", "MEM-6", CHUNKED, PAIRS, with_outputs(lambda *a: {"position": a[2]["position"] - 1})
@@ -237,6 +233,6 @@ MEMORY = (
     Fault("mem-gradient-averaged", "MEM-8", CHUNKED, ROWS, computed(BatchMean)),
     Fault("mem-reads-of-the-last-state", "MEM-9", CHUNKED, CAUSAL, computed(LastState)),
     Fault("mem-never-read", "MEM-9", SCAN, CAUSAL, computed(NeverRead)),
-    Fault("mem-state-in-bfloat16", "MEM-10", SCAN, SMALL, with_outputs(_rounded), (Numerics.BF16_IO,)),
-    Fault("mem-retention-floored", "MEM-11", SCAN, ENDS, with_inputs(_floored), F64_ONLY),
+    Fault("mem-state-in-bfloat16", "MEM-10", SCAN, SMALL, with_outputs(_rounded)),
+    Fault("mem-retention-floored", "MEM-11", SCAN, ENDS, with_inputs(_floored)),
 )

@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 
 from spec_tests.faults.fault import (
-    F64_ONLY,
     Arrays,
     Config,
     Fault,
@@ -229,25 +228,24 @@ CHUNKS = (
         PARALLEL,
         with_inputs(lambda _, inputs: {"anchor": inputs["weights"]}),
     ),
-    Fault("chunk-phase-lost-in-splits", "CHUNK-5", CHUNKED, EQUALS, computed(PhaseOfTheCall), F64_ONLY),
-    Fault("chunk-detached-in-the-carry", "CHUNK-6", CHUNKED, EQUALS, gradients_lost("weights"), F64_ONLY),
-    Fault("chunk-anchor-detached", "CHUNK-6", CHUNKED, EQUALS, gradients_lost("anchor"), F64_ONLY),
+    Fault("chunk-phase-lost-in-splits", "CHUNK-5", CHUNKED, EQUALS, computed(PhaseOfTheCall)),
+    Fault("chunk-detached-in-the-carry", "CHUNK-6", CHUNKED, EQUALS, gradients_lost("weights")),
+    Fault("chunk-anchor-detached", "CHUNK-6", CHUNKED, EQUALS, gradients_lost("anchor")),
 )
 
 GRADIENTS = (
-    Fault("grad-keys-detached", "GRAD-1", GRAD, TOKENS_GRAD, gradients_lost("keys"), F64_ONLY),
-    Fault("grad-of-the-last-writes-only", "GRAD-1", GRAD, TOKENS_GRAD, with_outputs(_last_four), F64_ONLY),
-    *(Fault(f"grad-{name}-detached", "GRAD-2", GRAD, GATES_GRAD, gradients_lost(name), F64_ONLY) for name in GATES),
-    Fault("grad-m-0-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("initial"), F64_ONLY),
-    Fault("grad-window-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("window_keys"), F64_ONLY),
-    Fault("grad-state-detached", "GRAD-3", GRAD, CALLS_GRAD, gradients_lost("weights", "momentum"), F64_ONLY),
+    Fault("grad-keys-detached", "GRAD-1", GRAD, TOKENS_GRAD, gradients_lost("keys")),
+    Fault("grad-of-the-last-writes-only", "GRAD-1", GRAD, TOKENS_GRAD, with_outputs(_last_four)),
+    *(Fault(f"grad-{name}-detached", "GRAD-2", GRAD, GATES_GRAD, gradients_lost(name)) for name in GATES),
+    Fault("grad-m-0-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("initial")),
+    Fault("grad-window-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("window_keys")),
+    Fault("grad-state-detached", "GRAD-3", GRAD, CALLS_GRAD, gradients_lost("weights", "momentum")),
     Fault(
         "grad-logarithm-of-zero",
         "GRAD-4",
         GRAD,
         ENDS_GRAD,
         with_outputs(_nan_where(lambda inputs: inputs["retention"] == 0.0, "retention")),
-        F64_ONLY,
     ),
     Fault(
         "grad-masked-after-the-exponential",
@@ -255,10 +253,9 @@ GRADIENTS = (
         GRAD,
         ENDS_GRAD,
         with_outputs(_nan_where(_overflowing, "keys", "step_size")),
-        F64_ONLY,
     ),
-    Fault("grad-leaks-over-a-reset", "GRAD-5", GRAD, PAST_GRAD, with_outputs(_leaking), F64_ONLY),
-    Fault("grad-fresh-start-cut-off", "GRAD-6", GRAD, START_GRAD, with_outputs(_cut_off), F64_ONLY),
+    Fault("grad-leaks-over-a-reset", "GRAD-5", GRAD, PAST_GRAD, with_outputs(_leaking)),
+    Fault("grad-fresh-start-cut-off", "GRAD-6", GRAD, START_GRAD, with_outputs(_cut_off)),
 )
 
 MEMORY_CHUNKS = (*WINDOWS, *CHUNKS, *GRADIENTS)

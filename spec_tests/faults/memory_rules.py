@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.faults.fault import F64_ONLY, Fault, with_config, with_inputs
-from spec_tests.faults.memory import NOT_BF16, computed
+from spec_tests.faults.fault import Fault, with_config, with_inputs
+from spec_tests.faults.memory import computed
 from spec_tests.oracle.memory import Cell, Matrices, Oracle, Token, gelu_slope, predict
 from spec_tests.oracle.newton_schulz import coefficients_of
 from spec_tests.port import Array, Op
@@ -215,10 +215,10 @@ MEMORY_RULES = (
     Fault("rule-appendix-step-outside", "RULE-3", STEP, APPENDIX, with_config(lambda _: {"rule": "atlas"})),
     Fault("rule-delta-with-momentum", "RULE-4", STEP, DELTA, computed(DeltaWithMomentum)),
     Fault("rule-first-write-climbs", "RULE-5", STEP, DESCENT, computed(Ascent)),
-    Fault("rule-loss-scale-ignored", "RULE-6", STEP, LOSS, computed(LossScaleIgnored), F64_ONLY),
-    Fault("rule-inner-slope-missing", "RULE-6", STEP, LOSS, computed(InnerSlopeMissing), F64_ONLY),
-    Fault("rule-hebbian", "RULE-6", STEP, LOSS, computed(Hebbian), F64_ONLY),
-    Fault("rule-gradient-doubled", "RULE-7", STEP, RECALL, computed(GradientDoubled), NOT_BF16),
+    Fault("rule-loss-scale-ignored", "RULE-6", STEP, LOSS, computed(LossScaleIgnored)),
+    Fault("rule-inner-slope-missing", "RULE-6", STEP, LOSS, computed(InnerSlopeMissing)),
+    Fault("rule-hebbian", "RULE-6", STEP, LOSS, computed(Hebbian)),
+    Fault("rule-gradient-doubled", "RULE-7", STEP, RECALL, computed(GradientDoubled)),
     Fault("rule-titans-nesterov", "RULE-8", SCAN, CONSTANT, computed(Nesterov)),
     Fault("rule-mass-without-window", "RULE-9", STEP, MASS, computed(MassWithoutWindow)),
     Fault("rule-mass-without-fresh-share", "RULE-9", STEP, MASS, computed(MassWithoutFreshShare)),

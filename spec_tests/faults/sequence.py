@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from spec_tests.faults.fault import F64_ONLY, Arrays, Config, Fault, Wrap, gradients_lost, with_inputs, with_outputs
+from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, gradients_lost, with_inputs, with_outputs
 from spec_tests.port import Array, Op
 
 ATTENTION = Op.SLIDING_WINDOW_ATTENTION
@@ -161,8 +161,8 @@ CONVOLUTION = (
         CONV_LITERAL,
         with_inputs(lambda _, inputs: {"weight": inputs["weight"][:, ::-1]}),
     ),
-    Fault("conv-no-reset", "CONV-2", Op.SHORT_CONV, CONV_DOCUMENT, with_inputs(_no_reset), F64_ONLY),
-    Fault("conv-masked-by-product", "CONV-2", Op.SHORT_CONV, CONV_DOCUMENT, with_outputs(_masked_by_product), F64_ONLY),
+    Fault("conv-no-reset", "CONV-2", Op.SHORT_CONV, CONV_DOCUMENT, with_inputs(_no_reset)),
+    Fault("conv-masked-by-product", "CONV-2", Op.SHORT_CONV, CONV_DOCUMENT, with_outputs(_masked_by_product)),
     Fault("conv-tail-dropped", "CONV-3", Op.SHORT_CONV, CONV_SPLIT, forgotten("tail")),
     Fault("conv-tail-of-one-call", "CONV-3", Op.SHORT_CONV, CONV_SPLIT, with_outputs(_short_tail)),
     Fault(
@@ -179,7 +179,6 @@ CONVOLUTION = (
         Op.SHORT_CONV,
         "test_convolution:test_the_gradients_are_those_of_the_sum",
         gradients_lost("tail"),
-        F64_ONLY,
     ),
 )
 
@@ -192,7 +191,6 @@ ATTENTIONS = (
         ATTENTION,
         ATT_WINDOW,
         attending(sight=lambda age, position, window: _in_window(age, position, window - 1)),
-        F64_ONLY,
     ),
     Fault(
         "att-window-one-more",
@@ -200,7 +198,6 @@ ATTENTIONS = (
         ATTENTION,
         ATT_WINDOW,
         attending(sight=lambda age, position, window: _in_window(age, position, window + 1)),
-        F64_ONLY,
     ),
     Fault(
         "att-no-reset",
@@ -208,7 +205,6 @@ ATTENTIONS = (
         ATTENTION,
         "test_attention:test_tokens_of_another_document_are_out_of_sight",
         with_inputs(_no_reset),
-        F64_ONLY,
     ),
     Fault(
         "att-without-persistent-tokens",
@@ -216,7 +212,6 @@ ATTENTIONS = (
         ATTENTION,
         "test_attention:test_every_query_sees_every_persistent_token",
         attending(tokens=False),
-        F64_ONLY,
     ),
     Fault("att-cache-dropped", "ATT-5", ATTENTION, ATT_SPLIT, forgotten("cache_keys", "cache_values")),
     Fault(
@@ -233,7 +228,6 @@ ATTENTIONS = (
         ATTENTION,
         "test_attention:test_the_gradients_are_those_of_the_softmax",
         gradients_lost("persistent_keys"),
-        F64_ONLY,
     ),
 )
 
@@ -252,7 +246,6 @@ PROJECTION = (
         Op.QK_PROJECTION,
         "test_qk_projection:test_a_new_document_starts_from_zero",
         with_inputs(_no_reset),
-        F64_ONLY,
     ),
     Fault(
         "qk-carry-dropped",
@@ -276,16 +269,14 @@ PROJECTION = (
         Op.QK_PROJECTION,
         "test_qk_projection:test_orthonormal_keys_make_a_projector",
         with_outputs(partial(_projected, mean=True)),
-        F64_ONLY,
     ),
-    Fault("qk-carry-detached", "QK-9", Op.QK_PROJECTION, QK_GRADIENT, gradients_lost("carry"), F64_ONLY),
+    Fault("qk-carry-detached", "QK-9", Op.QK_PROJECTION, QK_GRADIENT, gradients_lost("carry")),
     Fault(
         "qk-nan-gradient-of-zero-keys",
         "QK-9",
         Op.QK_PROJECTION,
         QK_GRADIENT,
         with_outputs(_nan_gradient_of_zero_keys),
-        F64_ONLY,
     ),
     Fault("qk-gate-raw-gain", "QK-10", Op.QK_GATE, QK_GATE, with_outputs(partial(_gated, raw=True))),
     Fault("qk-gate-gain-after-tanh", "QK-10", Op.QK_GATE, QK_GATE, with_outputs(partial(_gated, raw=False))),
