@@ -85,7 +85,8 @@ class _Examiner:
             yield f"run {op}", partial(self.run, op), _RUN
         yield "an unknown operation", partial(self.refused, UNKNOWN, {}, {}), _REFUSE
         yield "unknown configuration keys", self.unknown_keys, _REFUSE
-        yield "unknown configuration values", self.unknown_values, _REFUSE
+        if self._named_keys():
+            yield "unknown configuration values", self.unknown_values, _REFUSE
         for op in [op for op in self._ops if emptied_axis(OPERATIONS[op])][:1]:
             yield f"empty arrays ({op})", partial(self.run, op, empty=True), _EMPTY
         yield "bye", self.bye, _BYE
@@ -111,10 +112,8 @@ class _Examiner:
             self.refused(op, {**tiny_config(op), UNKNOWN: 1}, self._given(op, self._numerics[0]))
 
     def unknown_values(self) -> None:
-        for op in self._ops:
-            named = [key for key, allowed in OPERATIONS[op].config.items() if isinstance(allowed, tuple)]
-            for key in named:
-                self.refused(op, {**tiny_config(op), key: UNKNOWN}, self._given(op, self._numerics[0]))
+        for op, key in self._named_keys():
+            self.refused(op, {**tiny_config(op), key: UNKNOWN}, self._given(op, self._numerics[0]))
 
     def bye(self) -> None:
         code = self._port.bye()
@@ -131,6 +130,11 @@ class _Examiner:
     def refused_alone(self) -> None:
         code, _ = self._once(UNKNOWN, {}, {})
         _demand(code == UNSUPPORTED, f"the program ended with exit code {code}")
+
+    def _named_keys(self) -> list[tuple[Op, str]]:
+        """Return the keys that take one of a list of names, with their operations."""
+        configs = ((op, OPERATIONS[op].config) for op in self._ops)
+        return [(op, key) for op, config in configs for key, allowed in config.items() if isinstance(allowed, tuple)]
 
     def _given(self, op: Op, numerics: Numerics, *, empty: bool = False) -> Mapping[str, Array]:
         return prepare(op, numerics, tiny_inputs(op, empty=empty), tiny_config(op))

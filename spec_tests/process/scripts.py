@@ -1,7 +1,7 @@
 """Programs for the tests of the protocol: a sound one in the standard library alone, and what to put wrong in it.
 
-The sound program answers `l2_normalize` with its own input (the protocol does not judge numbers). Statements put into
-it run in a case whose configuration has eps = BAD, or at its start.
+The sound program answers both of its operations with their own input: the protocol does not judge numbers. Statements
+put into it run in a case whose configuration has eps = BAD, or at its start.
 """
 
 import os
@@ -31,8 +31,9 @@ STARTS = sys.argv[1]
 with open(STARTS, "a") as log:
     log.write("started\\n")
 STARTED = len(open(STARTS).readlines())
-PROTOCOL, FIELD, SPEC, EXIT = 1, {}, "0.1", 0
-EPS = {"eps"}
+PROTOCOL, FIELD, SPEC, PRECISIONS, EXIT, REFUSED = 1, {}, "0.1", ["f32", "f64", "bf16_io"], 0, 3
+OPS = {"l2_normalize": ("eps", "y"), "polynomial_features": ("basis", "features")}
+BASES = ["monomial_weighted", "monomial", "kronecker", "elementwise"]
 
 def put(text):
     sys.stdout.write(text)
@@ -47,8 +48,8 @@ def block():
     os.read(os.pipe()[0], 1)
 
 def declare():
-    declaration = dict(name="sound", version="1", language="python", spec_version=SPEC, operations=["l2_normalize"],
-                       capabilities=[], numerics=["f32", "f64", "bf16_io"], matmul_precision="full", **FIELD)
+    declaration = dict(name="sound", version="1", language="python", spec_version=SPEC, operations=sorted(OPS),
+                       capabilities=[], numerics=PRECISIONS, matmul_precision="full", **FIELD)
     say({"protocol": PROTOCOL, "declaration": declaration})
 
 def write(path, header, data=b""):
@@ -60,19 +61,21 @@ def read(path):
     with open(path, "rb") as file:
         size, = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))
-        return header["x"], file.read()
+        begin, end = header["x"]["data_offsets"]
+        return {**header["x"], "data_offsets": [0, end - begin]}, file.read()[begin:end]
 
 def refuse(case):
     """Return why the case is unknown, None where it is known."""
-    if case["op"] != "l2_normalize":
+    if case["op"] not in OPS:
         return "no such operation"
-    if set(case["config"]) != EPS:
+    if set(case["config"]) != {OPS[case["op"]][0]}:
         return "no such key"
-    return None
+    if case["config"].get("basis", BASES[0]) not in BASES:
+        return "no such value"
 
 def compute(case):
     tensor, data = read(case["in"])
-    write(case["out"], {"y": tensor}, data)
+    write(case["out"], {OPS[case["op"]][1]: tensor}, data)
 
 def done(case):
     say({"id": case["id"], "status": "ok"})
@@ -85,7 +88,7 @@ def answer(case):
     reason = refuse(case)
     if reason:
         say({"id": case["id"], "status": "unsupported", "capability": case["op"], "reason": reason})
-    elif case["config"]["eps"] == 0.25:
+    elif case["config"].get("eps") == 0.25:
         bad(case)
     else:
         compute(case)
@@ -96,7 +99,7 @@ def once(arguments):
     config = json.load(open(named["--config"]))
     case = {"op": named["--op"], "config": config, "in": named["--in"], "out": named["--out"]}
     if refuse(case):
-        sys.exit(3)
+        sys.exit(REFUSED)
     compute(case)
 
 def serve():
