@@ -54,6 +54,10 @@ def primitive_questions(op: Op) -> Iterator[Question]:
             inputs["position"] = positions(2, 3, seed=1, reset_rate=0.3)
         if tensor.name == "crossings":
             inputs["crossings"] = np.array([1, 5])
+        if tensor.name == "embedding":
+            inputs["embedding"] = generator(2).standard_normal((7, 4))
+        if tensor.name == "permutations":
+            inputs["permutations"] = np.stack([generator(seed).permutation(7) for seed in range(3)])
     config = tiny_config(op)
     yield config, inputs
     for key, allowed in OPERATIONS[op].config.items():
@@ -102,9 +106,9 @@ def test_taps_are_those_of_the_loop(compiled: CompiledPort) -> None:
                 np.testing.assert_allclose(actual[name], wanted[name], rtol=1e-9, atol=1e-10, err_msg=f"{op} {name}")
 
 
-def test_levels_up_to_three_are_declared_but_for_named_ones(compiled: CompiledPort) -> None:
+def test_the_primitives_and_the_memory_are_declared_and_nothing_above_level_three(compiled: CompiledPort) -> None:
     declared = compiled.declare().operations
-    assert {Op.NEWTON_SCHULZ, Op.SLIDING_WINDOW_ATTENTION, *MEMORIES} <= declared
+    assert {Op.NEWTON_SCHULZ, Op.SLIDING_WINDOW_ATTENTION, Op.CIRCULAR_FIT, *MEMORIES} <= declared
     assert all(OPERATIONS[op].level <= 3 for op in declared)
 
 

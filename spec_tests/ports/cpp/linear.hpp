@@ -43,6 +43,11 @@ void add_scaled(Vector<Real>& sum, Real factor, const Vector<Real>& x) {
 }
 
 template <typename Real>
+Real sigmoid(Real x) {
+    return 1 / (1 + std::exp(-x));
+}
+
+template <typename Real>
 Matrix<Real> transpose(const Matrix<Real>& a) {
     Matrix<Real> result(a.columns, a.rows);
     for (std::size_t i = 0; i < a.rows; ++i) {

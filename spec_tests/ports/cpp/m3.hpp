@@ -1,12 +1,12 @@
 // M3 state mixing: docs/spec/m3.md.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 
 #include "call.hpp"
+#include "linear.hpp"
 #include "tensor.hpp"
 
 namespace port {
@@ -17,7 +17,7 @@ Real m3_mixing(std::int64_t crossings, std::size_t warmup, Real logit) {
     if (static_cast<std::size_t>(crossings) < warmup) {
         return static_cast<Real>(0.1 + 0.4 * static_cast<double>(crossings) / static_cast<double>(warmup));
     }
-    return 1 / (1 + std::exp(-logit));
+    return sigmoid(logit);
 }
 
 template <typename Real>

@@ -1,0 +1,34 @@
+// Gate of the MAG block: docs/spec/mag-gate.md.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include "call.hpp"
+#include "linear.hpp"
+#include "tensor.hpp"
+
+namespace port {
+
+// `source`: y = g m, g from the attention; `convex`: y = g a + (1 - g) m, g from the logits [MAG-1, MAG-2].
+template <typename Real>
+void run_mag_gate(Call<Real>& call) {
+    const bool convex = call.choice("kind", {"source", "convex"}) == "convex";
+    const Real floor = static_cast<Real>(call.number("floor"));
+    const Tensor<Real>& attention = call.input("attention", "batch time dim");
+    const Tensor<Real>& memory = call.input("memory", "batch time dim");
+    const Tensor<Real>& logits = call.input("logits", "batch time dim");
+    Tensor<Real> gate(attention.shape);
+    Tensor<Real> joined(attention.shape);
+    for (std::size_t i = 0; i < gate.data.size(); ++i) {
+        const Real a = attention.data[i];
+        const Real m = memory.data[i];
+        const Real g = floor + (1 - floor) * sigmoid(convex ? logits.data[i] : a);
+        gate.data[i] = g;
+        joined.data[i] = convex ? g * a + (1 - g) * m : g * m;
+    }
+    call.state("gate", std::move(gate));
+    call.activation("joined", std::move(joined));
+}
+
+}  // namespace port
