@@ -29,11 +29,12 @@ def element(tag: str, inner: Html, **attributes: str) -> Html:
     return Html(f"<{tag}{written}>{inner}</{tag}>")
 
 
-def table(head: Sequence[str], rows: Iterable[Html]) -> Html:
+def table(head: Sequence[str], rows: Iterable[Html], class_: str = "") -> Html:
     """Return a table that scrolls by itself when the window is narrow."""
     cells = join(element("th", text(name), scope="col") for name in head)
     body = element("tbody", join(rows))
-    return element("div", element("table", Html(element("thead", element("tr", cells)) + body)), class_="scroll")
+    inner = Html(element("thead", element("tr", cells)) + body)
+    return element("div", element("table", inner, class_=class_), class_="scroll")
 
 
 def cell(inner: Html, class_: str = "") -> Html:

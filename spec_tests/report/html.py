@@ -62,23 +62,26 @@ def levels(report: Report) -> Html:
     """Return the counts by level."""
     head = ("Level", "Passed", "Failed", "Error", "Unsupported", "Blocked", "Not run", "In the manifest")
     rows = (_level(count) for count in report.levels)
-    return Html(element("h2", text("Levels")) + table(head, rows))
+    return Html(element("h2", text("Levels")) + table(head, rows, "counts"))
 
 
 def _level(count: LevelCount) -> Html:
     whole = count.defined > 0 and count.passed == count.defined
     known = f" ({count.known} expected)" if count.known else ""
-    bad, part = "number bad", "number part"
     return row(
         cell(text(f"L{count.level} {LEVELS[count.level]}")),
         cell(text(count.passed), "number good" if whole else "number"),
-        cell(text(f"{count.failed}{known}"), bad if count.failed else "number"),
-        cell(text(count.errors), bad if count.errors else "number"),
-        cell(text(count.unsupported), part if count.unsupported else "number"),
-        cell(text(count.blocked), bad if count.blocked else "number"),
-        cell(text(count.not_run), part if count.not_run else "number"),
+        _wrong(count.failed, "bad", known),
+        _wrong(count.errors, "bad"),
+        _wrong(count.unsupported, "part"),
+        _wrong(count.blocked, "bad"),
+        _wrong(count.not_run, "part"),
         cell(text(count.defined), "number"),
     )
+
+
+def _wrong(number: int, colour: str, more: str = "") -> Html:
+    return cell(text(f"{number}{more}"), f"number {colour if number else 'quiet'}")
 
 
 def complaints(report: Report) -> Html:

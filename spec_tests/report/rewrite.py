@@ -54,7 +54,7 @@ def _settled(results: Sequence[Result], jobs: str) -> list[Result]:
     bad = [f"{result.id} ({result.outcome})" for result in results if result.outcome is not Outcome.PASS]
     if bad:
         raise UserError(f"the reference does not pass {', '.join(bad)}; the manifest counts only what it passes.")
-    settled = {result.id: result for result in results if result.kind == "vector"}
+    settled = {result.id: _vector(result) for result in results if result.kind == "vector"}
     properties = {result.id: result for result in results if result.kind == "property"}
     for level in range(TOP + 1):
         here = [result for result in properties.values() if level in levels_asked(result.asked, result.gradients)]
@@ -64,3 +64,9 @@ def _settled(results: Sequence[Result], jobs: str) -> list[Result]:
         for name in last | passed:
             settled[name] = properties.pop(name).model_copy(update={"level": level})
     return list(settled.values())
+
+
+def _vector(result: Result) -> Result:
+    """Return a vector at its own level: one that asks derivatives is asked where they are, whatever its operation."""
+    level = max(result.level, *levels_asked(result.asked, result.gradients))
+    return result.model_copy(update={"level": level})
