@@ -27,6 +27,8 @@ ERRORS_SHOWN: Final = 20
 """Most lines of standard error that a message repeats."""
 TICK: Final = 0.05
 """Seconds between two looks at whether a silent program still lives."""
+LAST_BREATH: Final = 0.5
+"""Seconds between the end of a program's output and its own."""
 FAREWELL: Final = 2.0
 """Seconds that a program has to end after `bye` when nobody waits for its exit code."""
 
@@ -155,7 +157,7 @@ class Program:
 
     def _ended(self) -> BrokenError:
         with suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(timeout=1.0)
+            code = self._process.wait(timeout=LAST_BREATH)
             if code < 0:
                 return BrokenError(f"the program was killed by signal {-code} ({signal.strsignal(-code)})")
             return BrokenError(f"the program ended with exit code {code}")

@@ -152,7 +152,7 @@ def one_case(folder: Path, op: str, config: str, port: str) -> list[str | Path]:
     """Return the arguments of `atlas port run` for a case on X."""
     write_arrays(folder / "in", {"x": X})
     (folder / "config").write_text(config)
-    files = ["--config", folder / "config", "--in", folder / "in", "--out", folder / "out"]
+    files: list[str | Path] = ["--config", folder / "config", "--in", folder / "in", "--out", folder / "out"]
     return ["run", "--op", op, "--numerics", "f64", *files, "--port", port]
 
 

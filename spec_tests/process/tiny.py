@@ -21,22 +21,40 @@ LENGTHS: Final[Mapping[str, int]] = {
     "dim": 4,
     "rows": 3,
     "columns": 5,
-    "features": 3,
+    # Monomials of degree 1 and 2 of two key coordinates; one matrix of values by features.
+    "key": 2,
+    "features": 5,
     "values": 4,
-    # Of the memory that is one matrix of `values` rows and `features` columns.
-    "parameters": 12,
+    "parameters": 20,
+    # Of a block: heads dim = heads values, 3 heads dim, heads (2 key + values), heads (3 + window), twice the hidden.
+    "model": 8,
+    "attention": 24,
+    "channels": 16,
+    "gates": 10,
+    "reads": 8,
+    "hidden": 3,
+    "feed": 6,
+    "vocabulary": 7,
 }
 OTHER: Final = 2
 """The length of every other axis, and the value of every integer of a configuration."""
+HALF: Final = 0.5
+"""The value of every other number of a configuration."""
+NUMBERS: Final[Mapping[str, float]] = {"norm_eps": 1e-3, "rope_base": 100.0}
 EMPTIED: Final = ("batch", "time")
 """The axes that may have length 0; the first that an operation has is emptied."""
 
 
 def tiny_config(op: Op) -> dict[str, Scalar]:
-    """Return a configuration of the first of the values that each key may take; numbers are 2 and 0.5."""
-    plain: Mapping[type[Scalar], Scalar] = {bool: True, int: OTHER, float: 0.5, str: ""}
-    allowed = OPERATIONS[op].config
-    return {key: values[0] if isinstance(values, tuple) else plain[values] for key, values in allowed.items()}
+    """Return a configuration of the first of the names that a key may take, and of numbers in its range."""
+    return {key: _value(key, allowed) for key, allowed in OPERATIONS[op].config.items()}
+
+
+def _value(key: str, allowed: type[Scalar] | tuple[str, ...]) -> Scalar:
+    if isinstance(allowed, tuple):
+        return allowed[0]
+    plain: Mapping[type[Scalar], Scalar] = {bool: True, int: OTHER, float: NUMBERS.get(key, HALF), str: ""}
+    return plain[allowed]
 
 
 def tiny_inputs(op: Op, *, empty: bool = False) -> dict[str, Array]:
