@@ -68,10 +68,10 @@ def result(
     divergence: FirstDivergence | None = None,
     **config: Scalar,
 ) -> Result:
-    """Return the result of a case that asked one operation in one precision; an id with a slash is a vector's."""
+    """Return the result of a case that asked one operation in one precision; an id that begins with ATL is a vector's."""
     return Result(
         id=name,
-        kind="vector" if "/" in name else "property",
+        kind="vector" if name.startswith("ATL-") else "property",
         level=level,
         requirements=requirements,
         outcome=outcome,

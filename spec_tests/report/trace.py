@@ -20,7 +20,7 @@ VECTOR_MODULE: Final = "test_vectors"
 
 
 @dataclass(frozen=True)
-class Test:
+class NamedTest:
     """A test of a chapter: `module:function`, the sentences it names, and whether it asks a port."""
 
     name: str
@@ -33,7 +33,7 @@ class Trace:
     """Everything that must fit together; `vectors` holds the sentences of each stored vector."""
 
     sentences: tuple[Sentence, ...]
-    tests: tuple[Test, ...]
+    tests: tuple[NamedTest, ...]
     vectors: Mapping[str, Sequence[str]]
     faults: tuple[Fault, ...]
 
@@ -47,12 +47,12 @@ def read_trace() -> Trace:
     return Trace(sentences, tuple(read_tests()), vectors, CATALOGUE)
 
 
-def read_tests() -> Iterator[Test]:
+def read_tests() -> Iterator[NamedTest]:
     """Yield every test beside this package that asks a port or names sentences, but for that of the vectors."""
     for path in sorted(SUITE.glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and path.stem != VECTOR_MODULE:
-                test = Test(f"{path.stem}:{node.name}", named(node), takes_port(node))
+                test = NamedTest(f"{path.stem}:{node.name}", named(node), takes_port(node))
                 if test.asks or test.sentences:
                     yield test
 

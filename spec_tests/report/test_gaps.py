@@ -7,14 +7,14 @@ import pytest
 from spec_tests.faults.fault import Fault
 from spec_tests.port import Op
 from spec_tests.report.sentences import Sentence, parse
-from spec_tests.report.trace import Test, Trace, problems
+from spec_tests.report.trace import NamedTest, Trace, problems
 
 FAULT = Fault(id="sign", requirement="NS-1", op=Op.NEWTON_SCHULZ, killed_by="test_a:test_b", wrap=lambda run: run)
 SENTENCE = Sentence("NS-1", "X MUST be Y.", "newton-schulz")
-TEST = Test("test_a:test_b", frozenset({"NS-1"}), asks=True)
+TEST = NamedTest("test_a:test_b", frozenset({"NS-1"}), asks=True)
 SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,))
 SECOND = Sentence("NS-2", "Z MUST be 0.", "newton-schulz")
-IDLE = Test("test_a:test_idle", frozenset({"NS-1"}), asks=True)
+IDLE = NamedTest("test_a:test_idle", frozenset({"NS-1"}), asks=True)
 
 GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
     "a sentence that only stands in the text": (
