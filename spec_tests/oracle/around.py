@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from spec_tests.oracle.m3 import sigmoid
 from spec_tests.oracle.sums import FORWARD, Sums
 from spec_tests.port import Array
 
@@ -31,7 +32,7 @@ def running_mean(x: Array, carry: Array, position: Array, decay: float) -> tuple
 def gate(kind: str, attention: Array, memory: Array, logits: Array, floor: float) -> tuple[Array, Array]:
     """Return the gate and the joined values, entry by entry."""
     raw = attention if kind == "source" else logits
-    share = floor + (1.0 - floor) / (1.0 + np.exp(-raw))
+    share = floor + (1.0 - floor) * sigmoid(raw)
     return share, share * memory if kind == "source" else share * attention + (1.0 - share) * memory
 
 

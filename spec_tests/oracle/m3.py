@@ -7,8 +7,8 @@ from spec_tests.port import Array
 
 def sigmoid(x: Array) -> Array:
     """Return 1 / (1 + exp(-x)) without overflow."""
-    small = np.exp(x if x.real < 0.0 else -x)
-    return np.asarray(small / (1.0 + small) if x.real < 0.0 else 1.0 / (1.0 + small))
+    small = np.exp(np.where(x.real < 0.0, x, -x))
+    return np.where(x.real < 0.0, small, 1.0).astype(small.dtype) / (1.0 + small)
 
 
 def m3_mix(previous: Array, initial: Array, crossings: Array, warmup: int, logit: Array) -> tuple[Array, Array]:

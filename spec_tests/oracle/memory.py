@@ -226,16 +226,23 @@ class Oracle:
 
     def pair_gradient(self, cell: Cell, key: Array, value: Array) -> Matrices:
         """Return the gradient of loss_scale ||M(k) - v||^2 at the anchor; with `mass` divided by max(1, kappa)."""
+        return self.back(cell.anchor, key, self.error(cell, key, value))
+
+    def error(self, cell: Cell, key: Array, value: Array) -> Array:
+        """Return 2 loss_scale (M(k) - v) at the anchor; with `mass` divided by max(1, kappa)."""
         scale = 2.0 * float(self.config["loss_scale"])
         if self.mass and (curvature := self.curvature(cell.anchor, key, value)).real > 1.0:
             scale = scale / curvature
-        error = scale * (predict(self.architecture, cell.anchor, key, self.sums) - value)
+        return np.asarray(scale * (predict(self.architecture, cell.anchor, key, self.sums) - value))
+
+    def back(self, anchor: Matrices, key: Array, error: Array) -> Matrices:
+        """Return the gradient of <error, M(k)> in every matrix of M."""
         if self.architecture == "matrix":
             return [outer_product(error, key)]
-        outer, inner = cell.anchor
+        outer, inner = anchor
         z = self.sums.matvec(inner, key)
-        back = self.sums.matvec(outer.T, error) * gelu_slope(z)
-        return [outer_product(error, gelu(z)), outer_product(back, key)]
+        returned = self.sums.matvec(outer.T, error) * gelu_slope(z)
+        return [outer_product(error, gelu(z)), outer_product(returned, key)]
 
     def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
         """Return kappa."""
