@@ -19,6 +19,7 @@ def trace(
     from spec_tests.report.trace import problems, read_trace, table
 
     if write:
+        typer.echo("asking the reference every case; this takes some minutes")
         manifest = rewrite_manifest(check_jobs(jobs))
         typer.echo(f"manifest: {len(manifest.cases)} cases")
     found = read_trace()

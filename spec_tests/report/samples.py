@@ -68,7 +68,7 @@ def result(
     divergence: FirstDivergence | None = None,
     **config: Scalar,
 ) -> Result:
-    """Return the result of a case that asked one operation in one precision; an id that begins with ATL is a vector's."""
+    """Return the result of a case that asked one operation in one precision; ids of vectors begin with ATL."""
     return Result(
         id=name,
         kind="vector" if name.startswith("ATL-") else "property",
