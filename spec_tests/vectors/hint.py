@@ -1,0 +1,112 @@
+"""Which seeded fault errs most nearly as a port does: a hint for whoever has to find the cause, not a verdict.
+
+Every fault of the operation, for the memory of all its operations, is run over the reference; the error of the port and
+that of the fault are two vectors over all that is compared, and the fault with the largest cosine is named.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from spec_tests.faults.catalogue import CATALOGUE
+from spec_tests.faults.fault import Fault, FaultyPort
+from spec_tests.port import Array, Numerics, Op
+from spec_tests.vectors.case import Case
+from spec_tests.vectors.compare import names
+from spec_tests.vectors.question import SEQUENCES, Question
+
+SIMILAR: Final = 0.7
+"""Least cosine that is worth a hint."""
+TIE: Final = 1e-4
+LARGEST: Final = 1e3
+"""What an entry counts for that is not finite or far off, in units of the tensor's rms."""
+
+Answer = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The faults that come nearest, indistinguishable in this case, and the cosine of their error with the port's."""
+
+    names: tuple[str, ...]
+    similarity: float
+
+
+def nearest_fault(case: Case, answer: Answer) -> Nearest | None:
+    """Return the seeded faults whose error points most nearly where that of an answer points, None if none does."""
+    ranked = ranking(case, answer)
+    if not ranked or ranked[0][1] < SIMILAR:
+        return None
+    best = ranked[0][2]
+    return Nearest(tuple(name for name, _, score in ranked if score >= best - TIE), ranked[0][1])
+
+
+def ranking(case: Case, answer: Answer) -> list[tuple[str, float, float]]:
+    """Return name, cosine and score of each fault that errs in a case, nearest first.
+
+    The score is the cosine, less a little for another size of error: two faults may err in one direction.
+    """
+    known = [name for name in names(case.op) if name in answer and name in case.expected]
+    found = []
+    for fault, faulty in _faulty_answers(_Key(case)):
+        common = [name for name in known if name in faulty and faulty[name].shape == answer[name].shape]
+        mine, other = (_vector(case, common, given) for given in (answer, faulty))
+        lengths = float(np.linalg.norm(mine)), float(np.linalg.norm(other))
+        if min(lengths) > 0.0:
+            cosine = float(mine @ other) / (lengths[0] * lengths[1])
+            found.append((fault, cosine, cosine - 0.01 * float(np.linalg.norm(mine - other)) / max(lengths)))
+    return sorted(found, key=lambda entry: -entry[2])
+
+
+def _vector(case: Case, names: list[str], answer: Answer) -> Array:
+    parts = [np.zeros(0)]
+    for name in names:
+        expected = case.expected[name].astype(np.float64)
+        scale = float(np.sqrt((expected**2).mean())) if expected.size else 1.0
+        with np.errstate(all="ignore"):
+            error = (answer[name] - expected).ravel() / (scale or 1.0)
+        parts.append(np.clip(np.nan_to_num(error, nan=LARGEST), -LARGEST, LARGEST))
+    return np.concatenate(parts)
+
+
+class _Key:
+    """A case as a key of the cache: ids and revisions are unique."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    def __hash__(self) -> int:
+        return hash((self.case.id, self.case.revision))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and (other.case.id, other.case.revision) == (self.case.id, self.case.revision)
+
+
+def candidates(op: Op) -> tuple[Fault, ...]:
+    """Return the faults that an operation may have: its own first, then those of other operations of the same form."""
+    own = [fault for fault in CATALOGUE if fault.op == op]
+    memory = (Op.MEMORY_STEP, *SEQUENCES)
+    others = [fault for fault in CATALOGUE if op in memory and fault.op in memory and fault.op != op]
+    return (*own, *(replace(fault, op=op) for fault in others if op is Op.MEMORY_GRAD or fault.op != Op.MEMORY_GRAD))
+
+
+@cache
+def _faulty_answers(key: _Key) -> tuple[tuple[str, Answer], ...]:
+    """Return what the reference answers in float64 with each fault that is possible here.
+
+    A change of the inputs may not fit every question, for instance one without an axis of time: it is left out then.
+    """
+    from spec_tests.ports.reference import ReferencePort
+
+    case, found = key.case, []
+    question = Question(case.op, case.config, case.inputs, case.cotangents)
+    for fault in candidates(case.op):
+        try:
+            with np.errstate(all="ignore"):
+                found.append((fault.id, question.put(FaultyPort(ReferencePort(), fault, Numerics.F64), Numerics.F64)))
+        except AssertionError:
+            continue
+    return tuple(found)
