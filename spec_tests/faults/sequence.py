@@ -52,7 +52,7 @@ def _in_window(age: Array, position: Array, window: int) -> Array:
     return np.asarray((age >= 0) & (age < window) & (age <= position))
 
 
-def _attended(
+def attended(
     config: Config, inputs: Arrays, _: Arrays, *, sight: Sight = _in_window, scale: float = 0.5, tokens: bool = True
 ) -> Arrays:
     """Compute attention with another sight, another scale (0.5 is right for width 4) or no persistent tokens."""
@@ -77,8 +77,8 @@ def _attended(
 
 
 def attending(*, sight: Sight = _in_window, scale: float = 0.5, tokens: bool = True) -> Wrap:
-    """Build a fault of attention from the parts of `_attended`."""
-    return with_outputs(partial(_attended, sight=sight, scale=scale, tokens=tokens))
+    """Build a fault of attention from the parts of `attended`."""
+    return with_outputs(partial(attended, sight=sight, scale=scale, tokens=tokens))
 
 
 def _across_heads(_: Config, inputs: Arrays) -> Arrays:
