@@ -12,17 +12,20 @@ import numpy as np
 
 from spec_tests.port import Array
 
-Function = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Arrays = Mapping[str, Array]
+Function = Callable[[Arrays], Arrays]
 
 STEP: Final = 1e-30
 
 
-def slope(outputs: Mapping[str, Array], cotangents: Mapping[str, Array]) -> float:
-    """Return the derivative of sum(cotangent * output) that stands in the imaginary parts."""
+def along(function: Function, inputs: Arrays, directions: Arrays, cotangents: Arrays) -> float:
+    """Return the derivative of sum(cotangent * output) when each named float64 input moves along its direction."""
+    moved = {name: inputs[name] + 1j * STEP * direction for name, direction in directions.items()}
+    outputs = function({**inputs, **moved})
     return sum(float((cotangent * outputs[name].imag).sum()) for name, cotangent in cotangents.items()) / STEP
 
 
-def gradients(function: Function, inputs: Mapping[str, Array], cotangents: Mapping[str, Array]) -> dict[str, Array]:
+def gradients(function: Function, inputs: Arrays, cotangents: Arrays) -> dict[str, Array]:
     """Return the derivative of sum(cotangent * output) with respect to each entry of each float64 input."""
     result = {}
     for name, value in inputs.items():
@@ -30,7 +33,7 @@ def gradients(function: Function, inputs: Mapping[str, Array], cotangents: Mappi
             continue
         result[name] = np.zeros_like(value)
         for place in np.ndindex(value.shape):
-            moved = value.astype(complex)
-            moved[place] += 1j * STEP
-            result[name][place] = slope(function({**inputs, name: moved}), cotangents)
+            entry = np.zeros_like(value)
+            entry[place] = 1.0
+            result[name][place] = along(function, inputs, {name: entry}, cotangents)
     return result

@@ -7,6 +7,7 @@ alone. The matrix memory is never formed inside a run: with G_p = e_p k_p^T a re
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +55,15 @@ def earlier(shares: Shares) -> Shares:
 class Chunks(Oracle):
     """The rule of one configuration, run by run."""
 
+    dtype: np.dtype[Any]
+
     def run(self, inputs: Inputs) -> dict[str, Array]:
         """Run every row and head by itself, all tokens of one anchor at once."""
         time = inputs["values"].shape[1]
         if self.rule in ("atlas", "atlas_appendix") or time == 0:
             return super().run(inputs)
         outputs = blank(inputs)
+        self.dtype = outputs["reads"].dtype
         for row, head in np.ndindex(len(inputs["position"]), inputs["values"].shape[2]):
             cell, initial = self.load(inputs, row, head), self.matrices(inputs["initial"][head], inputs)
             tokens = [self.see(inputs, row, t, head) for t in range(time)]
@@ -93,9 +97,9 @@ class Chunks(Oracle):
         """Return the shares of S and of M after each token: the nested sums of CHUNK-3."""
         gamma = self.band(cell, tokens)
         factors = [self.intake_and_release(token) for token in tokens]
-        intake, release = (np.array(column, dtype=gamma.dtype)[:, None] for column in zip(*factors, strict=True))
-        thetas = np.array([self.decay(token) for token in tokens], dtype=gamma.dtype)
-        alphas = np.array([token.retention for token in tokens], dtype=gamma.dtype)
+        intake, release = (np.array(column, dtype=self.dtype)[:, None] for column in zip(*factors, strict=True))
+        thetas = np.array([self.decay(token) for token in tokens], dtype=self.dtype)
+        alphas = np.array([token.retention for token in tokens], dtype=self.dtype)
         kept, carried = np.cumprod(alphas), np.cumprod(thetas)
         inside = self.sums.matmul(decays(thetas), intake * gamma)
         after = decays(alphas)
@@ -106,7 +110,7 @@ class Chunks(Oracle):
     def band(self, cell: Cell, tokens: list[Token]) -> Array:
         """Return the weight of every pair of the window in the gradient of every token."""
         before = len(cell.window) - len(tokens)
-        gamma = np.zeros((len(tokens), len(cell.window)), dtype=np.result_type(*(token.gamma for token in tokens[:1])))
+        gamma = np.zeros((len(tokens), len(cell.window)), dtype=self.dtype)
         for i, token in enumerate(tokens):
             now = replace(cell, position=cell.position + i)
             for age in self.ages(now, token):
