@@ -1,5 +1,6 @@
 """Every seeded fault."""
 
+from dataclasses import replace
 from typing import Final
 
 from spec_tests.faults.around import AROUND
@@ -12,12 +13,13 @@ from spec_tests.faults.memory_chunks import MEMORY_CHUNKS
 from spec_tests.faults.memory_rules import MEMORY_RULES
 from spec_tests.faults.memory_sequence import MEMORY_SEQUENCE
 from spec_tests.faults.memory_sources import MEMORY_SOURCES
+from spec_tests.faults.origins import origins
 from spec_tests.faults.primitives import PRIMITIVES
 from spec_tests.faults.sequence import SEQUENCE
 from spec_tests.faults.sights import SIGHTS
 from spec_tests.faults.training import TRAINING
 
-CATALOGUE: Final[tuple[Fault, ...]] = (
+_SEEDED: Final[tuple[Fault, ...]] = (
     *CALLS,
     *MATRICES,
     *ELEMENTARY,
@@ -32,3 +34,6 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     *MEMORY_SOURCES,
     *MEMORY_SEQUENCE,
 )
+_ORIGINS: Final = origins()
+
+CATALOGUE: Final = tuple(replace(fault, origin=fault.origin or _ORIGINS.get(fault.id, "")) for fault in _SEEDED)
