@@ -15,7 +15,8 @@ SOURCE: Final[Mapping[str, str]] = {
     "the length of the matrix comes back after Newton-Schulz": "ns-norm-multiplied-back opt-length-restored "
     "rule-atlas-norm-multiplied-back",
     "a matrix of norm below 1e-7 is returned as it is": "ns-tiny-input-unchanged",
-    "large or long matrices are normalised by column or row, and that is called orthogonalisation": "ns-columns-normalised-when-tall ns-rows-normalised-when-wide rule-tall-matrices-left-alone",
+    "large matrices normalised by column or row, and called orthogonal": "ns-columns-normalised-when-tall "
+    "ns-rows-normalised-when-wide rule-tall-matrices-left-alone",
     "steps of Newton-Schulz that shrink with the age of the state": "ns-at-most-three-steps",
     "the claim that the quintic set converges to one": "ns-exact-polar-factor ns-cubic-for-quintic",
     "orthogonalise first and average after": "opt-orthogonalised-before-momentum "
@@ -36,7 +37,8 @@ SOURCE: Final[Mapping[str, str]] = {
     "attention without a cache from call to call": "att-cache-dropped",
     "persistent tokens leak into the convolution of the first tokens": "conv-prefix-leaks-in",
     "attention that is not causal, the target in sight": "att-not-causal att-sees-the-next-token conv-centred",
-    "projection by keys strictly before the token, fading, from a multiple of the identity, divided by its weights": "qk-strictly-past qk-older-keys-fade qk-started-at-the-identity qk-divided-by-its-weights",
+    "projection by past keys only, fading, from a multiple of the identity, divided": "qk-strictly-past "
+    "qk-older-keys-fade qk-started-at-the-identity qk-divided-by-its-weights",
     "projection by the keys of the whole block, or by their mean": "qk-whole-call qk-mean-of-keys",
     "accumulators in bfloat16 stall": "qk-carry-in-bfloat16 mem-state-in-bfloat16 mag-gate-in-bf16 "
     "ns-result-in-bfloat16",
