@@ -86,6 +86,14 @@ class Conformance:
         """Begin a new case."""
         self.port.forget()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Spare a port the cases of which it declares no operation at all: the inputs alone take their time."""
+        entry = self._entries.get(case_id(item)) if is_case(item) else None
+        if entry and not self.port.declare().operations.intersection(entry.operations):
+            names = ", ".join(entry.operations)
+            pytest.skip(f"port '{self.port.declare().name}' declares no operation of {names}")
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
