@@ -8,7 +8,7 @@ from spec_tests.outcome import Divergence
 from spec_tests.port import Numerics
 from spec_tests.vectors.case import Case
 from spec_tests.vectors.compare import distances, steps_axis
-from spec_tests.vectors.hint import Answer, Nearest
+from spec_tests.vectors.hint import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ def explain(
     found: Divergence,
     answer: Answer,
     untapped: tuple[str, ...],
-    nearest: Nearest | None,
+    hint: str,
 ) -> str:
     """Return the report of the first divergence of a case."""
     config = " ".join(f"{key}={value}" for key, value in case.config.items())
@@ -34,7 +34,7 @@ def explain(
     others = ", ".join(_others(case, numerics, found, answer))
     lines += [f"  also diverging: {others}"] if others else []
     lines += [f"  not shown by the port: {', '.join(untapped)}"] if untapped else []
-    lines.append(f"  nearest seeded fault: {_nearest(nearest)}")
+    lines.append(f"  nearest seeded fault: {hint}")
     lines.append(f"  sentences: {', '.join(case.requirements)}")
     lines.append(f"  rerun: {rerun(case, numerics)}")
     return "\n".join(lines)
@@ -64,10 +64,3 @@ def _others(case: Case, numerics: Numerics, found: Divergence, answer: Answer) -
         over = np.flatnonzero(~(errors <= case.budgets[numerics][name]))
         if len(over) and name != found.tensor:
             yield name if steps_axis(case.op, name) is None else f"{name} from step {over[0]}"
-
-
-def _nearest(nearest: Nearest | None) -> str:
-    if nearest is None:
-        return "none resembles it"
-    others = f"; here the same as {', '.join(nearest.names[1:])}" if len(nearest.names) > 1 else ""
-    return f"{nearest.names[0]} (cosine {nearest.similarity:.2f}{others}): a hint, not a verdict"

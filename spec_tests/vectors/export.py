@@ -28,7 +28,8 @@ float64 for the profile f64, use them as they are for f32 and bf16_io, where act
 Write your outputs beside them as `answer-f64.safetensors`, `answer-f32.safetensors` or `answer-bf16_io.safetensors`:
 every tensor that `outputs` in `case.json` names, with these axes, and none that it does not name but the `taps`, which
 are optional. Types: F64 in f64, F32 otherwise, I64 where the role is `index`; in bf16_io activations are F32 tensors
-whose values are bfloat16 numbers. Where `inputs` names `cotangent.X`, write also `grad.Y`, the derivative of
+whose values are bfloat16 numbers. Tensors are row-major: some writers take the bytes of a transposed view as they lie
+in memory. Where `inputs` names `cotangent.X`, write also `grad.Y`, the derivative of
 sum(cotangent.X * X) over all such X, for every floating-point input Y.
 
 Then: atlas vectors check DIRECTORY [--numerics f32]

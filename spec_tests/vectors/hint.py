@@ -4,6 +4,7 @@ Every fault of the operation, for the memory of all its operations, is run over 
 that of the fault are two vectors over all that is compared, and the fault with the largest cosine is named.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,11 +19,14 @@ from spec_tests.vectors.case import Case
 from spec_tests.vectors.compare import names
 from spec_tests.vectors.question import SEQUENCES, Question
 
-SIMILAR: Final = 0.7
+SIMILAR: Final = 0.5
 """Least cosine that is worth a hint."""
 TIE: Final = 1e-4
 LARGEST: Final = 1e3
 """What an entry counts for that is not finite or far off, in units of the tensor's rms."""
+
+MOST: Final = 3
+"""Cases of an operation for which a report seeks a hint: seeking it takes seconds, and one cause fails many cases."""
 
 Answer = Mapping[str, Array]
 
@@ -33,6 +37,23 @@ class Nearest:
 
     names: tuple[str, ...]
     similarity: float
+
+
+_sought: defaultdict[Op, set[str]] = defaultdict(set)
+
+
+def seek(case: Case, answer: Answer) -> tuple[Nearest | None, str]:
+    """Return the nearest faults and what a report says about them; none is sought after `MOST` cases of an operation."""
+    sought = _sought[case.op]
+    if len(sought) < MOST:
+        sought.add(case.id)
+    if case.id not in sought:
+        return None, f"not sought, as {MOST} other cases of {case.op} diverge already; rerun this one alone for it"
+    nearest = nearest_fault(case, answer)
+    if nearest is None:
+        return None, "none resembles it"
+    others = f"; here the same as {', '.join(nearest.names[1:])}" if len(nearest.names) > 1 else ""
+    return nearest, f"{nearest.names[0]} (cosine {nearest.similarity:.2f}{others}): a hint, not a verdict"
 
 
 def nearest_fault(case: Case, answer: Answer) -> Nearest | None:

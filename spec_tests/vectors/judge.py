@@ -17,7 +17,7 @@ from spec_tests.port import Array, Numerics, Port
 from spec_tests.vectors.case import Case
 from spec_tests.vectors.compare import GRADIENT, TRACED, TRACES, by_step, distances, names, steps_axis
 from spec_tests.vectors.explain import explain
-from spec_tests.vectors.hint import nearest_fault
+from spec_tests.vectors.hint import seek
 from spec_tests.vectors.question import Question, replay
 
 Answer = Mapping[str, Array]
@@ -64,10 +64,10 @@ def check(port: Port, case: Case, numerics: Numerics) -> tuple[str, ...]:
 
 def diverged(case: Case, numerics: Numerics, found: Judgement, divergence: Divergence) -> DivergenceError:
     """Return the error that reports a divergence, with the seeded fault that comes nearest."""
-    nearest = nearest_fault(case, found.answer)
+    nearest, hint = seek(case, found.answer)
     if nearest is not None:
         divergence = replace(divergence, hint=nearest.names[0], similarity=nearest.similarity)
-    return DivergenceError(explain(case, numerics, divergence, found.answer, found.untapped, nearest), divergence)
+    return DivergenceError(explain(case, numerics, divergence, found.answer, found.untapped, hint), divergence)
 
 
 def _replayed(port: Port, question: Question, case: Case, numerics: Numerics, found: Judgement) -> Divergence | None:

@@ -25,7 +25,9 @@ def answer(folder: Path, case: Case, numerics: Numerics, factor: float = 1.0) ->
     outputs = ReferencePort().run(case.op, case.config, inputs, numerics=numerics, taps=frozenset())
     name = OPERATIONS[case.op].outputs[-1].name
     path = folder / case.id / f"answer-{numerics}.safetensors"
-    path.write_bytes(save({**outputs, name: np.asarray(factor * outputs[name], numerics.dtype)}))
+    outputs = {**outputs, name: np.asarray(factor * outputs[name], numerics.dtype)}
+    # The writer takes the bytes as they lie in memory, whatever the strides say.
+    path.write_bytes(save({name: np.array(value, order="C") for name, value in outputs.items()}))
     return path
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from spec_tests.inputs import generator
+from spec_tests.operations import OPERATIONS
 from spec_tests.outcome import DivergenceError, FormError
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.ports.numpy_loops import NumpyPort
@@ -47,8 +48,7 @@ class KickedAtFive:
         del taps
         ask = partial(ReferencePort().run, op, config, numerics=numerics, taps=frozenset())
         time = inputs["reset"].shape[1]
-        tokens = [name for name, value in inputs.items() if value.ndim > 1 and value.shape[1] == time]
-        timed = [name for name in tokens if name not in ("weights", "momentum", "anchor")]
+        timed = [tensor.name for tensor in OPERATIONS[Op(op)].inputs if "time" in tensor.axes]
         state, reads = dict(inputs), []
         for t in range(time):
             answer = ask({**state, **{name: inputs[name][:, t : t + 1] for name in timed}})
@@ -155,10 +155,10 @@ def moved(case: Case, name: str, numerics: Numerics, factor: float) -> Array:
     changed = expected.astype(np.float64).copy()
     steps = by_step(changed, axis)
     at = len(steps) // 2
-    noise = generator(len(name)).standard_normal(steps[at].shape)
-    steps[at] += noise
+    noise, before = generator(len(name)).standard_normal(steps[at].shape), steps[at].copy()
+    steps[at] = before + noise
     unit = errors(changed, expected, axis)[at]
-    steps[at] -= noise * (1.0 - factor * case.budgets[numerics][name][at] / unit)
+    steps[at] = before + noise * factor * case.budgets[numerics][name][at] / unit
     assert distances(case.op, {name: changed}, {name: expected})[name][at] > 0.0
     return changed
 
