@@ -29,6 +29,8 @@ TICK: Final = 0.05
 """Seconds between two looks at whether a silent program still lives."""
 LAST_BREATH: Final = 0.5
 """Seconds between the end of a program's output and its own."""
+LAST_WAIT: Final = 5.0
+"""Seconds that a killed program has to be gone."""
 FAREWELL: Final = 2.0
 """Seconds that a program has to end after `bye` when nobody waits for its exit code."""
 
@@ -185,6 +187,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     # The group is that of the program alone, which leads a session; it may outlive its leader.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    # A process that not even SIGKILL ends (it waits in a driver) is left behind rather than waited for.
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=LAST_WAIT)
     for stream in _pipes(process):
         stream.close()

@@ -108,6 +108,18 @@ MISSHAPEN = {
 """What is wrong in the answer alone: the program goes on."""
 
 
+@contextmanager
+def interrupt(after: float) -> Iterator[None]:
+    """Press Ctrl-C after some seconds, unless the block ends before."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, after)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("name", LOST)
 def test_a_program_in_doubt_costs_one_case_and_is_started_again(name: str, opened: Opened, tmp_path: Path) -> None:
     row = LOST[name]
@@ -128,7 +140,7 @@ def test_a_program_in_doubt_costs_one_case_and_is_started_again(name: str, opene
 def test_a_misshapen_answer_costs_one_case_and_the_program_goes_on(name: str, opened: Opened, tmp_path: Path) -> None:
     row = MISSHAPEN[name]
     port = opened(misbehaving(row.statements))
-    with pytest.raises(row.error, match=row.words):
+    with interrupt(after=20.0), pytest.raises(row.error, match=row.words):
         asked(port, BAD)
     assert (asked(port)["y"] == X.astype(np.float32)).all()
     assert starts(tmp_path) == 1
@@ -199,20 +211,23 @@ def test_unsupported_carries_reason_and_capability(opened: Opened) -> None:
     assert caught.value.capability == "stablemax"
 
 
-def test_standard_error_is_that_of_the_case_and_never_blocks_the_program(opened: Opened) -> None:
-    port = opened(
-        "print('from the start', file=sys.stderr)\n"
-        + misbehaving(
-            "sys.stderr.write('x' * 3_000_000 + '\\nthe last line'); sys.stderr.flush()\n"
-            "say({'id': case['id'], 'status': 'error', 'message': 'see above'})"
-        )
-    )
+def test_standard_error_is_that_of_the_case(opened: Opened) -> None:
+    sees = "print('{}', file=sys.stderr, flush=True)\n"
+    error = "say({'id': case['id'], 'status': 'error', 'message': 'see below'})"
+    port = opened(sees.format("from the start") + misbehaving(sees.format("from the case") + error))
     asked(port)
-    with pytest.raises(PortError, match="see above") as caught:
-        asked(port, BAD)
-    assert str(caught.value).endswith("the last line")
-    assert "from the start" not in str(caught.value)
-    assert len(str(caught.value)) < 20_000
+    for _ in range(2):
+        with pytest.raises(PortError) as caught:
+            asked(port, BAD)
+        assert str(caught.value).endswith("see below\n    from the case")
+
+
+def test_a_flood_of_standard_error_neither_blocks_nor_fills_the_message(opened: Opened) -> None:
+    flood = "sys.stderr.write('x' * 3_000_000 + '\\nthe last line' * 30); sys.stderr.flush()\nos._exit(7)"
+    with pytest.raises(PortError) as caught:
+        asked(opened(misbehaving(flood)), BAD)
+    assert str(caught.value).count("\n    the last line") == 20
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_program_that_never_reads_is_not_waited_for_without_end(opened: Opened) -> None:
@@ -221,18 +236,6 @@ def test_a_program_that_never_reads_is_not_waited_for_without_end(opened: Opened
     inputs = {"x": X}
     with pytest.raises(PortError, match="does not read its standard input"):
         port.run("l2_normalize", {"eps": "x" * 300_000}, inputs, numerics=Numerics.F64, taps=frozenset())
-
-
-@contextmanager
-def interrupt(after: float) -> Iterator[None]:
-    """Press Ctrl-C after some seconds, unless the block ends before."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, after)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

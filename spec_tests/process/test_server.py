@@ -153,6 +153,17 @@ def test_a_served_answer_is_that_of_the_port_to_the_last_bit(served: ProcessPort
                 assert np.array_equal(actual[name], value)
 
 
+def test_arrays_come_out_of_a_file_as_they_went_in(tmp_path: Path) -> None:
+    """Kills: shape [] as [1]; columns taken for rows; a type changed; an empty array lost."""
+    arrays = {"none": np.array(2.5), "empty": np.zeros((0, 3), np.float32), "index": np.arange(6).reshape(2, 3).T}
+    write_arrays(tmp_path / "file", arrays)
+    read = read_arrays(tmp_path / "file", 10_000)
+    assert set(read) == set(arrays)
+    for name, value in arrays.items():
+        assert (read[name].shape, read[name].dtype) == (value.shape, value.dtype)
+        assert np.array_equal(read[name], value)
+
+
 def test_a_served_operation_that_nobody_knows_is_unsupported(served: ProcessPort) -> None:
     """Kills: an unknown operation as an error, which would count as a failure of the port."""
     with pytest.raises(UnsupportedError):
