@@ -12,7 +12,7 @@ import numpy as np
 from spec_tests.operations.schema import Operation
 from spec_tests.port import Array
 
-_LADDERS: Final[Mapping[str, tuple[int, ...]]] = {"batch": (4,), "time": (16, 64), "window": (4, 8)}
+_LADDERS: Final[Mapping[str, tuple[int, ...]]] = {"batch": (4, 8), "time": (16, 64), "window": (4, 8)}
 _STRIDE: Final = 64
 """Beyond its ladder an axis is padded to a multiple of this."""
 
@@ -45,6 +45,8 @@ def lengths_of(row: Operation, inputs: Mapping[str, Array]) -> dict[str, int]:
 def pad(axes: tuple[str, ...], value: Array) -> Array:
     """Return the array with zeros added along each axis of a ladder."""
     missing = [padded_length(axis, length) - length for axis, length in zip(axes, value.shape, strict=True)]
+    if not any(missing):
+        return value
     return np.pad(value, [(m, 0) if axis == "window-1" else (0, m) for axis, m in zip(axes, missing, strict=True)])
 
 
@@ -54,4 +56,4 @@ def cut(axes: tuple[str, ...], value: Array, lengths: Mapping[str, int]) -> Arra
     for axis, length in zip(axes, value.shape, strict=True):
         there = lengths.get(axis, length)
         place.append(slice(length - there, None) if axis == "window-1" else slice(there))
-    return value[tuple(place)]
+    return np.asarray(value[tuple(place)])

@@ -16,9 +16,11 @@ import numpy as np
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.ports.jax_around import AROUND
 from spec_tests.ports.jax_arrays import Function, Implementation, Tensors
 from spec_tests.ports.jax_chunked import CHUNKED
 from spec_tests.ports.jax_memory import MEMORIES
+from spec_tests.ports.jax_optimisers import OPTIMISERS
 from spec_tests.ports.jax_padding import axes_of, cut, lengths_of, pad
 from spec_tests.ports.jax_primitives import PRIMITIVES
 
@@ -54,7 +56,7 @@ COTANGENT: Final = "cotangent."
 class JaxPort:
     """The jax implementation behind the port contract."""
 
-    implementations: Mapping[Op, Implementation] = {**PRIMITIVES, **MEMORIES, **CHUNKED}
+    implementations: Mapping[Op, Implementation] = {**PRIMITIVES, **AROUND, **MEMORIES, **CHUNKED, **OPTIMISERS}
 
     def declare(self) -> Declaration:
         """Declare every operation implemented here, at every precision, with gradients."""

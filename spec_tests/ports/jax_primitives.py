@@ -1,9 +1,9 @@
-"""Level 0 and the optimiser in jax, written from docs/spec: one row of a batch at a time, then `vmap`."""
+"""Level 0 in jax, written from docs/spec: one row of a batch at a time, then `vmap`."""
 
 from collections.abc import Hashable, Mapping
 from functools import partial
 from itertools import combinations_with_replacement
-from math import factorial, prod
+from math import factorial, prod, sqrt
 from typing import Any, Final
 
 import jax
@@ -112,7 +112,7 @@ def _qk_gate(_: Hashable, __: Any, x: Tensors) -> Tensors:
 
 
 def _attend(query: Array, keys: Array, values: Array, seen: Array) -> Array:
-    scores = jnp.where(seen, jnp.einsum("kd,d->k", keys, query) / np.sqrt(query.shape[0]), -jnp.inf)
+    scores = jnp.where(seen, jnp.einsum("kd,d->k", keys, query) / sqrt(query.shape[0]), -jnp.inf)
     return jnp.einsum("k,kd->d", jax.nn.softmax(scores), jnp.where(seen[:, None], values, 0.0))
 
 
@@ -147,24 +147,6 @@ def _m3_mix(_: Hashable, warmup: Array, x: Tensors) -> Tensors:
     return {"mixing": mixing, "mixed": share * lax.stop_gradient(x["previous"]) + (1.0 - share) * x["initial"]}
 
 
-def _optimizer_step(_: Hashable, options: Mapping[str, Array], x: Tensors) -> Tensors:
-    """Return exp(log_gain) after each step of AdamW (arXiv 1711.05101, Algorithm 2)."""
-    rate, beta1, beta2 = (options[name] for name in ("learning_rate", "beta1", "beta2"))
-
-    def step(carry: Any, gradient: Array) -> tuple[Any, Array]:
-        value, mean, square, rest1, rest2 = carry
-        mean = beta1 * mean + (1.0 - beta1) * gradient
-        square = beta2 * square + (1.0 - beta2) * gradient**2
-        rest1, rest2 = rest1 * beta1, rest2 * beta2
-        direction = mean / (1.0 - rest1) / (root(square / (1.0 - rest2)) + options["eps"])
-        value = value * (1.0 - rate * options["weight_decay"]) - rate * direction
-        return (value, mean, square, rest1, rest2), jnp.exp(value)
-
-    start, one = x["log_gain"], jnp.ones((), x["log_gain"].dtype)
-    carry = (start, jnp.zeros_like(start), jnp.zeros_like(start), one, one)
-    return {"gain": lax.scan(step, carry, x["gradient"])[1]}
-
-
 def _count(_: Config, __: NumpyInputs, lengths: Lengths) -> tuple[Hashable, Any]:
     return None, lengths["time"]
 
@@ -182,7 +164,4 @@ PRIMITIVES: Final[Mapping[Op, Implementation]] = {
         _sliding_window_attention, lambda config, _, lengths: (None, (lengths["time"], config["window"]))
     ),
     Op.M3_MIX: Implementation(_m3_mix, lambda config, *_: (None, config["warmup_crossings"])),
-    Op.OPTIMIZER_STEP: Implementation(
-        _optimizer_step, lambda config, *_: (None, {k: v for k, v in config.items() if k != "optimizer"})
-    ),
 }

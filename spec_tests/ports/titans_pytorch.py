@@ -20,16 +20,21 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
+from warnings import catch_warnings, filterwarnings
 
 import torch
-from titans_pytorch import MemoryMLP, NeuralMemory, NeuralMemState
-from titans_pytorch.neural_memory import newtonschulz5
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+
+with catch_warnings():
+    # Its dependency assoc-scan uses torch.jit.script.
+    filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
+    from titans_pytorch import MemoryMLP, NeuralMemory, NeuralMemState
+    from titans_pytorch.neural_memory import newtonschulz5
 
 Tensors = dict[str, Tensor]
 Config = Mapping[str, Any]

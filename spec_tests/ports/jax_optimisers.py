@@ -1,0 +1,105 @@
+"""Level 6 in jax: AdamW on a learned gain, Muon, Grokfast, perp-grad, QK-clip."""
+
+from collections.abc import Hashable, Mapping
+from math import sqrt
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from spec_tests.port import Op
+from spec_tests.ports.jax_arrays import (
+    NORM_EPS,
+    Config,
+    Implementation,
+    Lengths,
+    NumpyInputs,
+    Tensors,
+    coefficients,
+    orthogonalise,
+    root,
+)
+
+
+def _optimizer_step(_: Hashable, options: Mapping[str, Array], x: Tensors) -> Tensors:
+    """Return exp(log_gain) after each step of AdamW (arXiv 1711.05101, Algorithm 2)."""
+    rate, beta1, beta2 = (options[name] for name in ("learning_rate", "beta1", "beta2"))
+
+    def step(carry: Any, gradient: Array) -> tuple[Any, Array]:
+        value, mean, square, rest1, rest2 = carry
+        mean = beta1 * mean + (1.0 - beta1) * gradient
+        square = beta2 * square + (1.0 - beta2) * gradient**2
+        rest1, rest2 = rest1 * beta1, rest2 * beta2
+        direction = mean / (1.0 - rest1) / (root(square / (1.0 - rest2)) + options["eps"])
+        value = value * (1.0 - rate * options["weight_decay"]) - rate * direction
+        return (value, mean, square, rest1, rest2), jnp.exp(value)
+
+    start, one = x["log_gain"], jnp.ones((), x["log_gain"].dtype)
+    carry = (start, jnp.zeros_like(start), jnp.zeros_like(start), one, one)
+    return {"gain": lax.scan(step, carry, x["gradient"])[1]}
+
+
+def _muon_step(_: Hashable, options: tuple[Mapping[str, Array], Array], x: Tensors) -> Tensors:
+    numbers, table = options
+    rate, momentum = numbers["learning_rate"], numbers["momentum"]
+    rows, columns = x["weight"].shape
+    buffer = momentum * x["buffer"] + x["gradient"]
+    update = orthogonalise(x["gradient"] + momentum * buffer, table, NORM_EPS)
+    kept = (1.0 - rate * numbers["weight_decay"]) * x["weight"]
+    return {"buffer": buffer, "weight": kept - rate * sqrt(max(1.0, rows / columns)) * update}
+
+
+def _grokfast(_: Hashable, options: Mapping[str, Array], x: Tensors) -> Tensors:
+    gradients, alpha = x["gradients"], options["alpha"]
+
+    def step(average: Array, gradient: Array) -> tuple[Array, Array]:
+        after = alpha * average + (1.0 - alpha) * gradient
+        return after, after
+
+    # Started at the first gradient, which the first step then leaves as it is.
+    averages = lax.scan(step, gradients[0], gradients)[1]
+    return {"averages": averages, "filtered": gradients + options["strength"] * averages}
+
+
+def _perp_grad(rescale: Hashable, _: Any, x: Tensors) -> Tensors:
+    weight, gradient = x["weight"], x["gradient"]
+    square = jnp.sum(weight**2)
+    filtered = gradient - jnp.sum(weight * gradient) / jnp.where(square > 0, square, 1.0) * weight
+    if rescale:
+        length = root(jnp.sum(filtered**2))
+        filtered = filtered * (root(jnp.sum(gradient**2)) / jnp.where(length > 0, length, 1.0))
+    return {"filtered": filtered}
+
+
+def _qk_clip(_: Hashable, options: tuple[Array, Array, Array], x: Tensors) -> Tensors:
+    threshold, rows, count = options
+    queries, keys = x["queries"], x["keys"]
+    batch, time, _heads, dim = queries.shape
+    logits = jnp.einsum("bthd,bihd->hbti", queries, keys) / sqrt(dim)
+    tokens = jnp.arange(time) < count
+    seen = np.tri(time, dtype=bool) & tokens[:, None] & (jnp.arange(batch) < rows)[:, None, None]
+    maximum = jnp.max(jnp.where(seen, logits, -jnp.inf), axis=(1, 2, 3))
+    clipped = maximum > threshold
+    factor = jnp.where(clipped, jnp.sqrt(threshold / jnp.where(clipped, maximum, 1.0)), 1.0)[:, None, None]
+    return {"maximum": maximum, **{name: factor * x[name] for name in ("query_weight", "key_weight")}}
+
+
+def _muon_plan(config: Config, *_: Any) -> tuple[Hashable, Any]:
+    numbers = {name: config[name] for name in ("learning_rate", "momentum", "weight_decay")}
+    return None, (numbers, coefficients(config["coefficients"], config["newton_schulz_steps"]))
+
+
+def _clip_plan(config: Config, _: NumpyInputs, lengths: Lengths) -> tuple[Hashable, Any]:
+    return None, (config["threshold"], lengths["batch"], lengths["time"])
+
+
+OPTIMISERS: Final[Mapping[Op, Implementation]] = {
+    Op.OPTIMIZER_STEP: Implementation(
+        _optimizer_step, lambda config, *_: (None, {k: v for k, v in config.items() if k != "optimizer"})
+    ),
+    Op.MUON_STEP: Implementation(_muon_step, _muon_plan),
+    Op.GROKFAST: Implementation(_grokfast, lambda config, *_: (None, dict(config))),
+    Op.PERP_GRAD: Implementation(_perp_grad, lambda config, *_: (config["rescale"], ())),
+    Op.QK_CLIP: Implementation(_qk_clip, _clip_plan),
+}
