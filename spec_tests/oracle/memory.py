@@ -1,9 +1,9 @@
 """The memory written a second time, from the text of docs/spec alone: a literal loop over rows, heads and tokens.
 
-Numpy, no broadcasting over tokens, gradients by explicit formulas, in the precision of the inputs and with every sum in
-a chosen order; complex inputs are allowed, so that a complex step differentiates the loop. Nothing comes from the
-implementation under test. `Oracle` is cut into small methods so that a seeded fault is one method done wrongly
-(`spec_tests/faults`).
+Numpy, no broadcasting over tokens, gradients by explicit formulas, in the precision of the inputs and, where asked,
+with every sum in a chosen order; complex inputs are allowed, so that a complex step differentiates the loop. Nothing
+comes from the implementation under test. `Oracle` is cut into small methods so that a seeded fault is one method done
+wrongly (`spec_tests/faults`).
 
     token:  RESET -> ANCHOR -> (READ if `pre`) -> WRITE -> (READ if `post`)
     write:  g = sum_a gamma[a] 2 loss_scale grad(xi; k_{t-a}, v_{t-a}),
@@ -19,7 +19,7 @@ import numpy as np
 
 from spec_tests.oracle.gelu import bend_at, entrywise, gelu_at, slope_at
 from spec_tests.oracle.newton_schulz import coefficients_of, iteration
-from spec_tests.oracle.sums import FORWARD, Sums
+from spec_tests.oracle.sums import ANY_ORDER, Sums
 from spec_tests.port import Array, Scalar
 
 Config = Mapping[str, Scalar]
@@ -91,7 +91,7 @@ def pack(matrices: Matrices) -> Array:
     return np.concatenate([matrix.ravel() for matrix in matrices])
 
 
-def predict(architecture: str, weights: Matrices, x: Array, sums: Sums = FORWARD) -> Array:
+def predict(architecture: str, weights: Matrices, x: Array, sums: Sums = ANY_ORDER) -> Array:
     """Return M(x)."""
     if architecture == "matrix":
         return sums.matvec(weights[0], x)
@@ -109,7 +109,7 @@ def blank(inputs: Inputs) -> dict[str, Array]:
 class Oracle:
     """The rule of one configuration; `run` answers any memory operation with a time axis."""
 
-    def __init__(self, config: Config, sums: Sums = FORWARD) -> None:
+    def __init__(self, config: Config, sums: Sums = ANY_ORDER) -> None:
         self.config, self.sums = config, sums
         self.architecture, self.rule = str(config["architecture"]), str(config["rule"])
         self.chunk = int(config["chunk"])

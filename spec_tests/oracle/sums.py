@@ -1,7 +1,8 @@
 """Every contraction of the second oracle, in a chosen order of summation.
 
 Four orders of the same sum give four results in float32: their spread is what rounding alone may do to an
-implementation (`NumpyPort(order=...)`). No fused or blocked product of a library is used, so that the order is ours.
+implementation (`NumpyPort(order=...)`). No fused or blocked product of a library is used there, so that the order is
+ours.
 """
 
 from functools import cache
@@ -79,4 +80,21 @@ class Sums:
         return np.asarray(scale * np.sqrt(self.dot(part, part)))
 
 
+class AnyOrder(Sums):
+    """The same in the order that numpy likes best: several times faster, for what is compared in float64 alone."""
+
+    def total(self, terms: Array, axis: int = -1) -> Array:
+        """Return the sum of `terms` along one axis."""
+        return np.asarray(terms.sum(axis))
+
+    def matvec(self, matrix: Array, vector: Array) -> Array:
+        """Return matrix times vector over the last two axes and the last one."""
+        return np.asarray((matrix @ vector[..., None])[..., 0])
+
+    def matmul(self, left: Array, right: Array) -> Array:
+        """Return the product of matrices over the last two axes."""
+        return np.asarray(left @ right)
+
+
 FORWARD: Final = Sums()
+ANY_ORDER: Final = AnyOrder()
