@@ -14,8 +14,9 @@ import pytest
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import TensorSchema
 from spec_tests.outcome import FormError, PortError, UndeclaredError
-from spec_tests.port import GRADIENTS, Array, Numerics, Op, Port, Scalar, UnsupportedError
+from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Numerics, Op, Port, Scalar, UnsupportedError
 
+BLOCK_LEVEL: Final = 4
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
 """Largest error allowed, relative to the largest entry expected; in `bf16_io` state keeps the tolerance of `f32`."""
 
@@ -143,8 +144,9 @@ def _skip_if_absent(port: Port, op: Op, numerics: Numerics, *, gradients: bool) 
         pytest.skip(f"port '{declaration.name}' declares no operation '{op}'")
     if numerics not in declaration.numerics:
         pytest.skip(f"port '{declaration.name}' does not declare the precision {numerics}")
-    if gradients and GRADIENTS not in declaration.capabilities:
-        pytest.skip(f"port '{declaration.name}' declares no gradients")
+    needed = BLOCK_GRADIENTS if OPERATIONS[op].level == BLOCK_LEVEL else GRADIENTS
+    if gradients and needed not in declaration.capabilities:
+        pytest.skip(f"port '{declaration.name}' does not declare '{needed}'")
 
 
 def round_to_bf16(x: Array) -> Array:

@@ -22,7 +22,9 @@ Scalar = bool | int | float | str
 
 SPEC_VERSION: Final = "0.1"
 GRADIENTS: Final = "gradients"
-"""The capability of returning derivatives."""
+"""The capability of returning derivatives of every declared operation but those of level 4."""
+BLOCK_GRADIENTS: Final = "block_gradients"
+"""The capability of returning derivatives of the operations of level 4."""
 
 
 class Numerics(StrEnum):

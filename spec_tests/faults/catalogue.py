@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from spec_tests.faults.around import AROUND
+from spec_tests.faults.blocks import BLOCKS
 from spec_tests.faults.calls import CALLS
 from spec_tests.faults.elementary import ELEMENTARY
 from spec_tests.faults.fault import Fault
@@ -27,6 +28,7 @@ _SEEDED: Final[tuple[Fault, ...]] = (
     *SEQUENCE,
     *SIGHTS,
     *AROUND,
+    *BLOCKS,
     *TRAINING,
     *MEMORY,
     *MEMORY_RULES,

@@ -8,10 +8,11 @@ stand in one file; `OPERATIONS` is their union.
 from collections.abc import Mapping
 from typing import Final
 
+from spec_tests.operations.blocks import BLOCKS
 from spec_tests.operations.memories import MEMORIES
 from spec_tests.operations.optimisers import OPTIMISERS
 from spec_tests.operations.primitives import PRIMITIVES
 from spec_tests.operations.schema import Operation
 from spec_tests.port import Op
 
-OPERATIONS: Final[Mapping[Op, Operation]] = {row.op: row for row in (*PRIMITIVES, *MEMORIES, *OPTIMISERS)}
+OPERATIONS: Final[Mapping[Op, Operation]] = {row.op: row for row in (*PRIMITIVES, *MEMORIES, *BLOCKS, *OPTIMISERS)}

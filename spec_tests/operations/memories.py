@@ -9,7 +9,7 @@ from spec_tests.port import Op, Scalar
 # The parameters of a memory stand in one vector, matrix after matrix (W, or W1 then W2), row by row; the hidden width
 # of an `mlp` follows from their number. Keys and queries are features. `reset` marks a token that begins a document,
 # and `position` counts the tokens of the document so far.
-_RULE: Final[Mapping[str, type[Scalar] | tuple[str, ...]]] = {
+RULE: Final[Mapping[str, type[Scalar] | tuple[str, ...]]] = {
     "architecture": ("matrix", "mlp"),
     "rule": ("titans", "omega", "delta", "atlas", "atlas_appendix"),
     "chunk": int,
@@ -21,7 +21,7 @@ _RULE: Final[Mapping[str, type[Scalar] | tuple[str, ...]]] = {
     "coefficients": ("quintic", "cubic", "polar_express"),
     "newton_schulz_steps": int,
 }
-_STATE: Final = (
+STATE: Final = (
     state("weights", "batch heads parameters"),
     state("momentum", "batch heads parameters"),
     state("anchor", "batch heads parameters"),
@@ -29,7 +29,7 @@ _STATE: Final = (
     state("window_values", "batch window-1 heads values"),
     index("position", "batch"),
 )
-_WEIGHTS, _MOMENTUM, _ANCHOR, _WINDOW_KEYS, _WINDOW_VALUES, _POSITION = _STATE
+_WEIGHTS, _MOMENTUM, _ANCHOR, _WINDOW_KEYS, _WINDOW_VALUES, _POSITION = STATE
 
 
 def _memory(op: Op, level: int, time: str, *, traced: bool) -> Operation:
@@ -52,7 +52,7 @@ def _memory(op: Op, level: int, time: str, *, traced: bool) -> Operation:
     taps = tuple(state(name, f"batch {time} heads parameters") for name in names if traced)
     reads = activation("reads", f"batch {time} heads values")
     outputs = (_POSITION, _WINDOW_KEYS, _WINDOW_VALUES, _ANCHOR, _MOMENTUM, _WEIGHTS, reads)
-    return Operation(op, level, _RULE, (*tokens, parameter("initial", "heads parameters"), *_STATE), outputs, taps)
+    return Operation(op, level, RULE, (*tokens, parameter("initial", "heads parameters"), *STATE), outputs, taps)
 
 
 MEMORIES: Final = (

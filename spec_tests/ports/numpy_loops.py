@@ -14,13 +14,15 @@ from spec_tests.driver import round_to_bf16
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import Operation
 from spec_tests.oracle import adamw, attention, complex_step, convolution, m3, normalize, polynomial, qk_projection
-from spec_tests.oracle.memory import TOKENS, Oracle
+from spec_tests.oracle.memory import TOKENS
 from spec_tests.oracle.memory_adjoint import Adjoint
+from spec_tests.oracle.memory_chunks import Chunks
 from spec_tests.oracle.memory_taps import Traced
 from spec_tests.oracle.newton_schulz import newton_schulz
 from spec_tests.oracle.sums import Order, Sums
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.numpy_around import AROUND
+from spec_tests.ports.numpy_blocks import BLOCKS
 
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]
@@ -77,7 +79,7 @@ def _memory_step(config: Config, x: Arrays, sums: Sums) -> Arrays:
 
 
 def _memory_chunked(config: Config, x: Arrays, sums: Sums) -> Arrays:
-    return Oracle(config, sums).run(x)
+    return Chunks(config, sums).run(x)
 
 
 FUNCTIONS: Final[Mapping[Op, Function]] = {
@@ -102,7 +104,7 @@ LOOPS: Final = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED, Op.MEMORY_GRAD)
 class NumpyPort:
     """The oracles of `spec_tests.oracle` behind the port contract."""
 
-    functions: Mapping[Op, Function] = {**FUNCTIONS, **AROUND}
+    functions: Mapping[Op, Function] = {**FUNCTIONS, **AROUND, **BLOCKS}
 
     def __init__(self, order: Order = "forward") -> None:
         self._sums = Sums(order)
@@ -148,6 +150,12 @@ class NumpyPort:
             )
             outputs |= {f"grad.{name}": slope.astype(numerics.dtype) for name, slope in slopes.items()}
         return outputs
+
+
+Reversed: Final = partial(NumpyPort, "reversed")
+Pairwise: Final = partial(NumpyPort, "pairwise")
+Shuffled: Final = partial(NumpyPort, "shuffled")
+"""The same port with other orders of summation, by names that `--port` can take."""
 
 
 def _in_form(row: Operation, name: str, value: Array, numerics: Numerics) -> Array:

@@ -22,7 +22,18 @@ from atlas_ref.functional.polynomial import polynomial_features
 from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import Operation
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.port import (
+    BLOCK_GRADIENTS,
+    GRADIENTS,
+    SPEC_VERSION,
+    Array,
+    Declaration,
+    Numerics,
+    Op,
+    Scalar,
+    UnsupportedError,
+)
+from spec_tests.ports.reference_blocks import BLOCKS
 from spec_tests.ports.reference_memory import MEMORIES, TAPS, Config, Function, Tensors
 from spec_tests.ports.reference_training import AROUND
 
@@ -96,7 +107,7 @@ PRIMITIVES: Final[Mapping[Op, Function]] = {
 class ReferencePort:
     """`atlas_ref` behind the port contract."""
 
-    functions: Mapping[Op, Function] = {**PRIMITIVES, **MEMORIES, **AROUND}
+    functions: Mapping[Op, Function] = {**PRIMITIVES, **MEMORIES, **AROUND, **BLOCKS}
 
     def declare(self) -> Declaration:
         """Declare every operation implemented here, at every precision, with gradients."""
@@ -106,7 +117,7 @@ class ReferencePort:
             language="python (torch)",
             spec_version=SPEC_VERSION,
             operations=frozenset(self.functions),
-            capabilities=frozenset({GRADIENTS}),
+            capabilities=frozenset({GRADIENTS, BLOCK_GRADIENTS}),
             numerics=tuple(Numerics),
             matmul_precision="full",
         )

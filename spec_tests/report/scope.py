@@ -9,7 +9,7 @@ from typing import Final
 
 from atlas_ref.errors import UserError
 from spec_tests.operations import OPERATIONS
-from spec_tests.port import GRADIENTS, Array, Declaration, Numerics, Op, Port, Scalar
+from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Declaration, Numerics, Op, Port, Scalar
 from spec_tests.report.model import LEVELS, Asked, LastCall
 
 TOP: Final = max(LEVELS)
@@ -35,7 +35,8 @@ class Scope:
 
     def restrict(self, declaration: Declaration) -> Declaration:
         """Return the declaration without what is not asked."""
-        capabilities = declaration.capabilities - ({GRADIENTS} if self.level < GRADIENT_LEVEL else set())
+        above = {GRADIENTS, BLOCK_GRADIENTS} if self.level < GRADIENT_LEVEL else set()
+        capabilities = declaration.capabilities - above
         return replace(
             declaration,
             operations=frozenset(op for op in declaration.operations if self.holds(op)),
