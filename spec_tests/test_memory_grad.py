@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spec_tests.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.inputs import generator
-from spec_tests.memory_cases import ARCHITECTURES, RULES, case, expected, fresh, rule, rules_in, tokens
+from spec_tests.memory_cases import RULES, case, expected, fresh, rule, rules_in, tokens
 from spec_tests.memory_grid import cotangents
 from spec_tests.oracle.memory import GATES, STATE, Config, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
@@ -185,8 +185,7 @@ def test_a_document_that_begins_gives_m_0_the_gradient_of_a_fresh_start(port: Po
             assert_slopes(port, numerics, config, begun, ("initial",), seed)
 
 
-@pytest.mark.parametrize("form", [Op.MEMORY_SCAN, Op.MEMORY_CHUNKED])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("form", "architecture"), [(Op.MEMORY_SCAN, "matrix"), (Op.MEMORY_CHUNKED, "mlp")])
 @pytest.mark.parametrize("name", RULES)
 def test_the_reference_passes_gradcheck_through_five_writes(name: str, architecture: str, form: Op) -> None:
     config = rule(name, architecture, chunk=2)
