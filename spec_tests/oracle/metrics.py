@@ -2,29 +2,32 @@
 
 import numpy as np
 
+from spec_tests.oracle.sums import ANY_ORDER, Sums
 from spec_tests.port import Array
 
 
-def concentration(embedding: Array, top: int) -> Array:
+def concentration(embedding: Array, top: int, sums: Sums = ANY_ORDER) -> Array:
     """Return the share of the strongest frequencies, by explicit sums."""
     numbers = len(embedding)
     energies = []
     for k in range(1, numbers):
         angles = 2.0 * np.pi * k * np.arange(numbers) / numbers
-        energies.append(((np.cos(angles) @ embedding) ** 2).sum() + ((np.sin(angles) @ embedding) ** 2).sum())
+        waves = (wave.astype(embedding.real.dtype) for wave in (np.cos(angles), np.sin(angles)))
+        parts = np.concatenate([sums.matvec(embedding.T, wave) for wave in waves])
+        energies.append(sums.dot(parts, parts))
     # k and p - k are one frequency.
     pairs = [sum(energies[j - 1] for j in {k, numbers - k}) for k in range(1, numbers // 2 + 1)]
-    total = sum(pairs)
-    return np.asarray(sum(sorted(pairs)[-top:]) / total if total > 0 else 0.0)
+    total, strongest = sums.total(np.array(pairs)), sorted(pairs, key=np.real)[-top:]
+    return sums.total(np.array(strongest)) / total if total.real > 0 else np.zeros_like(total)
 
 
-def circle(embedding: Array, permutations: Array) -> tuple[Array, Array, Array]:
+def circle(embedding: Array, permutations: Array, sums: Sums = ANY_ORDER) -> tuple[Array, Array, Array]:
     """Return fit, order and null."""
     centred = embedding - embedding.mean(0)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    z = centred @ vectors[:, ::-1][:, :2]
-    design = np.concatenate([2.0 * z, np.ones((len(z), 1))], axis=1)
-    solution = np.linalg.solve(design.T @ design, design.T @ (z**2).sum(1))
+    _, vectors = np.linalg.eigh(sums.matmul(centred.T, centred))
+    z = sums.matmul(centred, vectors[:, ::-1][:, :2])
+    design = np.concatenate([2.0 * z, np.ones_like(z[:, :1])], axis=1)
+    solution = np.linalg.solve(sums.matmul(design.T, design), sums.matvec(design.T, sums.dot(z, z)))
     radius = np.sqrt(solution[2] + solution[0] ** 2 + solution[1] ** 2)
     distance = np.hypot(*(z - solution[:2]).T)
     fit = max(0.0, 1.0 - np.sqrt(((distance - radius) ** 2).mean()) / radius)

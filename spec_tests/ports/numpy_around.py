@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import numpy as np
+
 from spec_tests.oracle import around, metrics, optimisers
 from spec_tests.oracle.sums import Sums
-from spec_tests.port import Array, Op, Scalar
+from spec_tests.port import GRADIENTS, Array, Op, Scalar, UnsupportedError
 
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]
@@ -31,12 +33,14 @@ def _act_halt(config: Config, x: Arrays, _: Sums) -> Arrays:
     return {"halted": halted, "weights": weights, "ponder": ponder}
 
 
-def _fourier_concentration(config: Config, x: Arrays, _: Sums) -> Arrays:
-    return {"concentration": metrics.concentration(x["embedding"], int(config["top"]))}
+def _fourier_concentration(config: Config, x: Arrays, sums: Sums) -> Arrays:
+    return {"concentration": metrics.concentration(x["embedding"], int(config["top"]), sums)}
 
 
-def _circular_fit(_: Config, x: Arrays, __: Sums) -> Arrays:
-    fit, order, null = metrics.circle(x["embedding"], x["permutations"])
+def _circular_fit(_: Config, x: Arrays, sums: Sums) -> Arrays:
+    if np.iscomplexobj(x["embedding"]):
+        raise UnsupportedError("eigenvectors are not differentiated by a complex step", capability=GRADIENTS)
+    fit, order, null = metrics.circle(x["embedding"], x["permutations"], sums)
     return {"fit": fit, "order": order, "null": null}
 
 

@@ -4,7 +4,7 @@ Two things make it useful beyond agreeing with the reference. The order of every
 float32 show what rounding alone may do; and derivatives come by the complex step, without any rule of differentiation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -20,13 +20,9 @@ from spec_tests.oracle.memory_chunks import Chunks
 from spec_tests.oracle.memory_taps import Traced
 from spec_tests.oracle.newton_schulz import newton_schulz
 from spec_tests.oracle.sums import Order, Sums
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
-from spec_tests.ports.numpy_around import AROUND
+from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, UnsupportedError
+from spec_tests.ports.numpy_around import AROUND, Arrays, Config, Function
 from spec_tests.ports.numpy_blocks import BLOCKS
-
-Arrays = Mapping[str, Array]
-Config = Mapping[str, Scalar]
-Function = Callable[[Config, Arrays, Sums], Arrays]
 
 
 def _newton_schulz(config: Config, x: Arrays, sums: Sums) -> Arrays:
