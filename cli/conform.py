@@ -32,7 +32,8 @@ def conform(
     Exit codes: 0 conformant at the level asked; 1 failed; 2 wrong usage; 3 nothing failed, but not everything passed;
     4 the suite is not whole; 5 the list of expected failures is out of date.
     """
-    from spec_tests.report.launch import Launch, check_jobs, chosen_port
+    from spec_tests.report.launch import Launch, check_jobs
+    from spec_tests.report.options import chosen_port
     from spec_tests.report.scope import parse_level, parse_numerics
 
     options = [f"--level=L{parse_level(level)}", f"--numerics={','.join(parse_numerics(numerics))}"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import settings
 
 from spec_tests.port import Port
-from spec_tests.report.options import add_options
-from spec_tests.report.plugin import install
+from spec_tests.report import plugin
+from spec_tests.report.options import add_options, option
 
 # More threads make small tensors slower. A port that does not use torch never waits for its import.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,18 +21,17 @@ settings.load_profile("ci")
 PORT = pytest.StashKey[Port]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--port` and the other options of a conformance run."""
-    add_options(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add `--port` and the other options of a conformance run, unless the plugin was named on the command line."""
+    if not pluginmanager.is_registered(plugin):
+        add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the port once, before any test: a name that leads nowhere is one usage error, not one error a test."""
-    config.addinivalue_line("markers", "spec(*ids): the numbered sentences of docs/spec that the test holds")
-    config.addinivalue_line("markers", "case(id, level, op, numerics, requirements): a stored vector in one precision")
-    if config.getoption("--explore"):
+    if option(config, "--explore"):
         settings.load_profile("explore")
-    config.stash[PORT] = install(config)
+    config.stash[PORT] = plugin.install(config)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from spec_tests.port import Numerics, Op
 from spec_tests.report.assemble import pairs
 from spec_tests.report.manifest import SUITE, Entry
 from spec_tests.report.model import Asked, FirstDivergence, Result
+from spec_tests.report.options import option
 from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
 
 UNTAPPED: Final = "untapped"
@@ -93,9 +94,10 @@ def spec_ids(item: pytest.Item) -> tuple[str, ...]:
 
 
 def rerun(item: pytest.Item) -> str:
-    """Return the command that runs this case alone."""
-    name = f"spec_tests.{item.path.stem}::{item.name}"
-    return shlex.join(["python", "-m", "pytest", "--pyargs", name, "--port", str(item.config.getoption("--port"))])
+    """Return the command that runs this case alone, wherever the suite is installed."""
+    case = f"spec_tests.{item.path.stem}::{item.name}"
+    plugin = ["-p", "spec_tests.report.plugin"]
+    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", case, "--port", option(item.config, "--port")])
 
 
 def crashed(name: str, entry: Entry | None, reason: str) -> Result:

@@ -1,5 +1,6 @@
 """Pieces of an HTML page. Everything that came from a port passes through `text`, where it is escaped."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import NewType
@@ -14,6 +15,11 @@ Html = NewType("Html", str)
 def text(value: object) -> Html:
     """Return anything as text of a page."""
     return Html(escape(str(value), quote=True))
+
+
+def prose(value: str) -> Html:
+    """Return text in which backticks set code, as in docs/spec."""
+    return Html(re.sub("`([^`]+)`", r"<code>\1</code>", text(value)))
 
 
 def join(parts: Iterable[Html], between: str = "") -> Html:

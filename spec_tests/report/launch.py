@@ -1,6 +1,5 @@
 """A conformance run as a process of its own: only the tests that ask a port, whatever directory it starts in."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from atlas_ref.errors import UserError
-from spec_tests.ports.load import REFERENCE
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.selection import chapter_files
 
@@ -39,11 +37,6 @@ class Launch:
     def run(self) -> int:
         """Run the suite and return its exit code."""
         return subprocess.run(self.command(), check=False).returncode
-
-
-def chosen_port() -> str:
-    """Return the port of the environment, or the reference."""
-    return os.environ.get("ATLAS_PORT", REFERENCE)
 
 
 def check_jobs(jobs: str) -> str:

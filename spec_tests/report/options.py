@@ -2,32 +2,60 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from atlas_ref.errors import UserError
+from spec_tests.port import Numerics
 from spec_tests.ports.load import REFERENCE
 from spec_tests.report.scope import TOP, Scope, parse_level, parse_numerics
 from spec_tests.report.selection import selects_everything
 from spec_tests.report.xfail import Expectations, read_expected
 
+PORT: Final = "ATLAS_PORT"
+"""The variable that names the port where no option does."""
+
+
+def chosen_port() -> str:
+    """Return the port of the environment, or the reference."""
+    return os.environ.get(PORT, REFERENCE)
+
+
+def defaults() -> dict[str, Any]:
+    """Return what an option is that nobody gave, also where pytest met the plugin too late to know the option."""
+    return {
+        "--port": chosen_port(),
+        "--level": f"L{TOP}",
+        "--numerics": ",".join(Numerics),
+        "--report": None,
+        "--xfail": None,
+        "--update-xfail": False,
+        "--explore": False,
+    }
+
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options of a conformance run; `--port` without a value of its own is the variable ATLAS_PORT."""
+    """Add the options of a conformance run."""
     group = parser.getgroup("atlas", "conformance with the ATLAS specification")
-    group.addoption(
-        "--port",
-        default=os.environ.get("ATLAS_PORT", REFERENCE),
-        metavar="PKG.MODULE:FACTORY",
-        help="the implementation under test: a callable without arguments that returns a port, or cmd:PROGRAM",
-    )
-    group.addoption("--level", default=f"L{TOP}", metavar="LEVEL", help="the highest level asked, L0 to L6")
-    group.addoption("--numerics", default="f64,f32,bf16_io", metavar="LIST", help="the precisions asked")
-    group.addoption("--report", metavar="DIR", help="write report.json, junit.xml, report.html and badge.svg there")
-    group.addoption("--xfail", metavar="FILE", help="TOML list of expected failures, strict both ways")
+    helps = {
+        "--port": ("PORT", "the implementation under test: package.module:Factory or cmd:PROGRAM"),
+        "--level": ("LEVEL", "the highest level asked, L0 to L6"),
+        "--numerics": ("LIST", "the precisions asked, separated by commas"),
+        "--report": ("DIR", "write report.json, junit.xml, report.html and badge.svg there"),
+        "--xfail": ("FILE", "TOML list of expected failures, strict both ways"),
+    }
+    for name, (metavar, words) in helps.items():
+        group.addoption(name, default=defaults()[name], metavar=metavar, help=words)
     group.addoption("--update-xfail", action="store_true", help="rewrite that list from this run")
     group.addoption("--explore", action="store_true", help="draw fresh examples, and more of them")
+
+
+def option(config: pytest.Config, name: str) -> Any:
+    """Return the value of an option."""
+    return config.getoption(name, defaults()[name])
 
 
 @dataclass(frozen=True)
@@ -45,7 +73,7 @@ class Options:
     @classmethod
     def of(cls, config: pytest.Config) -> "Options":
         """Return them; raise UserError where one has no meaning."""
-        get = config.getoption
+        get = partial(option, config)
         update = bool(get("--update-xfail"))
         xfail = Path(get("--xfail")) if get("--xfail") else None
         if update and xfail is None:
@@ -58,7 +86,7 @@ class Options:
             directory.mkdir(parents=True, exist_ok=True)
         return cls(
             port=get("--port"),
-            given="ATLAS_PORT" in os.environ or get("--port") != REFERENCE or _names_port(config),
+            given=PORT in os.environ or get("--port") != REFERENCE or _names_port(config),
             scope=scope,
             directory=directory,
             xfail=xfail,

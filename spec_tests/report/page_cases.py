@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from spec_tests.outcome import Outcome
-from spec_tests.report.elements import Html, cell, definitions, element, join, row, table, tag, text
+from spec_tests.report.elements import Html, cell, definitions, element, join, prose, row, table, tag, text
 from spec_tests.report.model import FirstDivergence, Report, Result
 from spec_tests.report.page_tables import anchor
 from spec_tests.report.sentences import Sentence
@@ -42,7 +42,7 @@ def _card(result: Result, texts: dict[str, str]) -> Html:
 
 def _sentence(name: str, words: str) -> Html:
     number = element("a", text(name), href=f"#sentence-{name}")
-    return element("blockquote", Html(f"{number} {text(words)}"))
+    return element("blockquote", Html(f"{number} {prose(words)}"))
 
 
 def _facts(result: Result) -> Iterator[tuple[str, str]]:

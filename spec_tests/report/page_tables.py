@@ -7,7 +7,7 @@ from typing import Final
 from spec_tests.operations import OPERATIONS
 from spec_tests.outcome import Outcome
 from spec_tests.port import Numerics, Op
-from spec_tests.report.elements import Html, cell, element, join, row, table, text, tone
+from spec_tests.report.elements import Html, cell, element, join, prose, row, table, text, tone
 from spec_tests.report.model import Report, Result
 from spec_tests.report.sentences import Sentence
 
@@ -83,7 +83,7 @@ def _requirement(name: str, sentence: Sentence | None, results: Sequence[Result]
     more = text(f" and {len(open_) - SHOWN} more") if len(open_) > SHOWN else Html("")
     return row(
         cell(element("strong", text(name)), "id"),
-        cell(text(sentence.text if sentence else "The text of the specification is not installed here."), "long"),
+        cell(prose(sentence.text if sentence else "The text of the specification is not installed here."), "long"),
         cell(text(f"{len(here) - len(open_)} of {len(here)} passed"), f"id {worst}"),
         cell(Html(links + more), "long"),
         id_=f"sentence-{name}",

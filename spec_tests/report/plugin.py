@@ -3,6 +3,9 @@
 Each process judges its own items; a result travels with pytest's own report of the item, so that the process which
 gives out the work (with `-n`) holds all of them at the end. Without `--port` the plugin only watches: pytest's own
 exit codes stand. With it the codes are those of `Verdict`, and 2 for wrong usage.
+
+In the source tree spec_tests/conftest.py brings the plugin. pytest reads the conftest of an installed package too late
+for options: `pytest -p spec_tests.report.plugin --pyargs spec_tests --port ...` names the plugin itself.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +22,7 @@ from spec_tests.report.assemble import Run, assemble
 from spec_tests.report.collect import case_id, crashed, is_case, result_of
 from spec_tests.report.manifest import read_manifest, vector_problems
 from spec_tests.report.model import DeclarationRecord, Report, Result, Verdict
-from spec_tests.report.options import Options
+from spec_tests.report.options import Options, add_options
 from spec_tests.report.probe import understated
 from spec_tests.report.scope import Scope, ScopedPort
 from spec_tests.report.selection import selects_everything
@@ -29,7 +32,7 @@ from spec_tests.report.xfail import Expectations, read_expected, write_expected
 
 PROPERTY: Final = "atlas"
 COLLECTED: Final = "atlas_collected"
-
+NAME: Final = "atlas-conformance"
 
 USAGE: Final = 2
 BROKEN: Final = Verdict.INTEGRITY.exit_code
@@ -197,15 +200,34 @@ class Conformance:
             print_summary(self._report, terminalreporter)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, where the plugin is named on the command line."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the plugin, where it is named on the command line."""
+    install(config)
+
+
 def install(config: pytest.Config) -> ScopedPort:
-    """Register the plugin and return the port of the run; leave with one sentence where there is nothing to run."""
+    """Register the plugin once and return the port; leave with one sentence where there is nothing to run."""
+    installed = config.pluginmanager.get_plugin(NAME)
+    if isinstance(installed, Conformance):
+        return installed.port
+    config.addinivalue_line("markers", "spec(*ids): the numbered sentences of docs/spec that the test holds")
+    config.addinivalue_line("markers", "case(id, level, op, numerics, requirements): a stored vector in one precision")
+    plugin = _started(config)
+    config.pluginmanager.register(plugin, NAME)
+    return plugin.port
+
+
+def _started(config: pytest.Config) -> Conformance:
     try:
-        plugin = Conformance(config)
+        return Conformance(config)
     except UserError as error:
         raise Error(str(error), USAGE) from error
     except OSError as error:
         raise Error(f"{error.filename}: {error.strerror}", USAGE) from error
     except ValidationError as error:
         raise Error(f"the manifest of the suite cannot be read ({error.errors()[0]['msg']}).", BROKEN) from error
-    config.pluginmanager.register(plugin, "atlas-conformance")
-    return plugin.port

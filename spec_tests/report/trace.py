@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rich.box import HORIZONTALS
 from rich.table import Table
 
 from atlas_ref.errors import UserError
@@ -119,10 +120,12 @@ def _fault_problems(trace: Trace) -> Iterator[str]:
 
 def table(trace: Trace) -> Table:
     """Return sentence by sentence what stands behind it."""
-    shown = Table("sentence", "tests", "vectors", "faults", header_style="bold", show_lines=True)
+    shown = Table("sentence", header_style="bold", box=HORIZONTALS, show_lines=True)
+    for name in ("tests", "vectors", "faults"):
+        shown.add_column(name, overflow="fold")
     for sentence in trace.sentences:
         tests = [test.name for test in trace.tests if sentence.id in test.sentences]
         vectors = [name for name, names in trace.vectors.items() if sentence.id in names]
         faults = [fault.id for fault in trace.faults if fault.requirement == sentence.id]
-        shown.add_row(sentence.id or "(none)", "\n".join(tests), "\n".join(vectors), "\n".join(faults))
+        shown.add_row(sentence.id or "(none)", "\n".join(tests), " ".join(vectors), "\n".join(faults))
     return shown
