@@ -1,6 +1,40 @@
-"""`atlas selfproof`."""
+"""`atlas selfproof`: the suite put to the test, with faults, saboteurs, mutants and legitimate variants."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+PartName = Literal["faults", "vacuity", "mutants", "variants"]
 
 
-def selfproof() -> None:
-    """Show that the suite notices every seeded fault."""
-    raise NotImplementedError
+def selfproof(
+    part: Annotated[
+        list[PartName] | None, typer.Option(help="A part to run; may be repeated.", show_default="all four")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="Only faults, tests, modules or variants whose name begins so."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything found there.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the result of each part.")] = False,
+) -> None:
+    """Show that the suite notices every seeded fault, fails every saboteur and passes every correct port.
+
+    Exit code 1 when something that is wrong passes, or something right fails.
+    """
+    import torch
+
+    from spec_tests.selfproof.report import PARTS, prove
+
+    torch.set_num_threads(1)
+    found = prove(tuple(part or PARTS), only, typer.echo if not quiet else lambda _: None)
+    if report is not None:
+        report.write_text(json.dumps({name: asdict(result) for name, result in found.items()}, indent=1))
+    for name, result in found.items():
+        typer.echo(f"{name}: {result.tried} tried, {len(result.wrong)} wrong")
+        for line in (*result.notes, *result.wrong):
+            typer.echo(f"  {line}")
+    raise typer.Exit(1 if any(result.wrong for result in found.values()) else 0)

@@ -1,0 +1,57 @@
+"""Legitimate variants: implementations that are right and round otherwise. None of them may fail anything."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import pytest
+
+from spec_tests.oracle.sums import ORDERS
+from spec_tests.outcome import Outcome, classify
+from spec_tests.port import Port
+from spec_tests.ports.load import load_port
+from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.selfproof.port_tests import PortTest
+from spec_tests.vectors.case import Case, absent
+from spec_tests.vectors.judge import check
+
+OTHERS: Final[Mapping[str, str]] = {
+    "jax": "spec_tests.ports.jax_port:JaxPort",
+    "compiled": "spec_tests.ports.compiled:CompiledPort",
+}
+"""Ports that need something that may be absent: a package, a compiler."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A check that a legitimate port did not pass."""
+
+    variant: str
+    check: str
+    outcome: Outcome
+    message: str
+
+
+def variants() -> dict[str, Callable[[], Port]]:
+    """Return a factory for each variant; calling one raises UserError where what it needs is absent."""
+    loops: dict[str, Callable[[], Port]] = {f"numpy, sums {order}": partial(NumpyPort, order) for order in ORDERS}
+    return loops | {name: partial(load_port, path) for name, path in OTHERS.items()}
+
+
+def failures(variant: str, port: Port, tests: list[PortTest], cases: tuple[Case, ...]) -> Iterator[Failure | None]:
+    """Yield what each check says of a port that is right: a failure, or None where it passes."""
+    checks: list[tuple[str, Callable[[], object]]] = [(test.name, partial(test.call, port)) for test in tests]
+    for case in cases:
+        for numerics in case.numerics:
+            if absent(port.declare(), case, numerics) is None:
+                checks.append((f"{case.id}-{numerics}", partial(check, port, case, numerics)))
+    for name, call in checks:
+        try:
+            call()
+        except pytest.skip.Exception:
+            continue
+        except AssertionError as error:
+            yield Failure(variant, name, classify(error), str(error).splitlines()[0])
+            continue
+        yield None
