@@ -10,6 +10,7 @@ import torch
 from atlas_ref.errors import UserError
 from spec_tests.driver import Result, round_to_bf16, run, run_with_gradients
 from spec_tests.inputs import generator, positions, splits
+from spec_tests.memory_cases import forms
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.load import load_port
@@ -90,8 +91,15 @@ def test_what_a_port_declares_absent_is_skipped_with_its_reason() -> None:
     with pytest.raises(pytest.skip.Exception, match="precision f32"):
         ask(StubPort(unsupported, replace(SOUND, numerics=(Numerics.F64,))))
     port = StubPort(unsupported, replace(SOUND, capabilities=frozenset()))
-    with pytest.raises(pytest.skip.Exception, match="no gradients"):
+    with pytest.raises(pytest.skip.Exception, match="does not declare 'gradients'"):
         run_with_gradients(port, Op.L2_NORMALIZE, Numerics.F32, {"x": X}, {"y": X}, eps=0.1)
+
+
+def test_a_port_with_one_form_of_the_memory_is_asked_for_that_one() -> None:
+    one = StubPort(unsupported, replace(SOUND, operations=frozenset({Op.MEMORY_SCAN}), numerics=(Numerics.F32,)))
+    assert list(forms(one)) == [(Op.MEMORY_SCAN, Numerics.F32)]
+    with pytest.raises(pytest.skip.Exception, match="declares no operation of memory_scan, memory_chunked"):
+        list(forms(StubPort(unsupported, replace(SOUND, operations=frozenset({Op.MEMORY_STEP})))))
 
 
 def test_a_value_that_is_not_finite_never_counts_as_close() -> None:

@@ -1,11 +1,10 @@
 """Each seeded fault is noticed by the test that claims to notice it, in every precision it names."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
 
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import EVERY_PROFILE, Fault, FaultyPort
@@ -18,17 +17,6 @@ PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
 CASES = [
     pytest.param(fault, numerics, id=f"{fault.id}-{numerics}") for fault in CATALOGUE for numerics in fault.numerics
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _first_failure_suffices() -> Iterator[None]:
-    """A fault is noticed by the first example that fails; none is made smaller."""
-    usual = settings()
-    settings.register_profile("faults", usual, phases=(Phase.explicit, Phase.generate))
-    settings.load_profile("faults")
-    yield
-    settings.register_profile("before_faults", usual)
-    settings.load_profile("before_faults")
 
 
 def claimed_test(fault: Fault) -> Callable[..., None]:
