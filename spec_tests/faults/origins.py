@@ -32,25 +32,31 @@ SOURCE: Final[Mapping[str, str]] = {
     "a fallback called AdamW is plain descent": "gain-plain-descent",
     "the mixing weight cannot learn": "m3-logit-never-learns m3-initial-detached",
     "one row's boundary resets all rows, by any()": "m3-one-row-speaks-for-all mem-one-reset-for-all-rows",
-    "state kept as the mean over the batch": "m3-state-averaged-over-the-batch mem-state-averaged "
+    "state kept as the mean over the batch": "block-tail-averaged lm-rows-share-logits "
+    "m3-state-averaged-over-the-batch mem-state-averaged "
     "mem-gradient-averaged qk-carry-averaged ltm-carry-averaged conv-tail-averaged att-cache-averaged",
-    "attention without a cache from call to call": "att-cache-dropped",
-    "persistent tokens leak into the convolution of the first tokens": "conv-prefix-leaks-in",
-    "attention that is not causal, the target in sight": "att-not-causal att-sees-the-next-token conv-centred",
+    "attention without a cache from call to call": "block-cache-forgotten att-cache-dropped",
+    "persistent tokens leak into the convolution of the first tokens": "block-memory-sees-persistent-tokens "
+    "conv-prefix-leaks-in",
+    "attention that is not causal, the target in sight": "block-sees-the-next-token lm-logits-of-the-next-token "
+    "att-not-causal att-sees-the-next-token conv-centred",
     "projection by past keys only, fading, from a multiple of the identity, divided": "qk-strictly-past "
     "qk-older-keys-fade qk-started-at-the-identity qk-divided-by-its-weights",
     "projection by the keys of the whole block, or by their mean": "qk-whole-call qk-mean-of-keys",
-    "accumulators in bfloat16 stall": "qk-carry-in-bfloat16 mem-state-in-bfloat16 mag-gate-in-bf16 "
+    "accumulators in bfloat16 stall": "ckpt-saved-in-bf16 "
+    "qk-carry-in-bfloat16 mem-state-in-bfloat16 mag-gate-in-bf16 "
     "ns-result-in-bfloat16",
     "the gate of the bounded projection: raw gain, gain outside, no norm": "qk-gate-raw-gain qk-gate-gain-after-tanh "
     "qk-gate-not-divided qk-gate-not-bounded qk-gate-scale-inside",
     "a sequence is written whole and read with the last state: the future leaks": "mem-reads-of-the-last-state "
     "ltm-mean-of-all",
-    "writes are switched off in evaluation": "mem-never-written call-writes-in-training-only",
-    "the memory is never used, so that every test of leaks passes": "mem-never-read qk-not-projected "
+    "writes are switched off in evaluation": "lm-memory-never-written mem-never-written call-writes-in-training-only",
+    "the memory is never used, so that every test of leaks passes": "block-without-memory "
+    "mem-never-read qk-not-projected "
     "conv-own-token-only att-sees-itself-only mag-memory-squashed",
     "a reset that resets the momentum only": "mem-reset-keeps-weights",
-    "resets that nothing calls": "conv-no-reset att-no-reset qk-no-reset ltm-not-reset mem-fresh-row-trusted "
+    "resets that nothing calls": "lm-marks-ignored "
+    "conv-no-reset att-no-reset qk-no-reset ltm-not-reset mem-fresh-row-trusted "
     "mem-reset-keeps-position mem-reset-keeps-anchor mem-reset-keeps-window mem-reset-keeps-momentum",
     "buffers that outlive the call, counters that probing moves": "call-buffer-persists call-schedule-by-calls "
     "call-stale-answer",
@@ -64,7 +70,10 @@ SOURCE: Final[Mapping[str, str]] = {
     "gradients as a mean over values, window or chunk": "rule-mean-over-values win-mean-over-the-window "
     "chunk-mean-of-gradients win-gamma-normalised",
     "window weights that fade by age whatever the gates say": "win-fading-by-age",
-    "detached writes: keys, values and gates learn nothing from the memory": "grad-writes-detached grad-keys-detached "
+    "checkpoints without the state of the memory": "ckpt-momentum-not-saved ckpt-window-not-saved "
+    "ckpt-position-not-saved ckpt-anchor-not-saved",
+    "detached writes: keys, values and gates learn nothing from the memory": "block-memory-learns-nothing "
+    "grad-writes-detached grad-keys-detached "
     "grad-values-detached grad-whole-state-detached ltm-detached-at-every-step grad-state-detached "
     "chunk-detached-in-the-carry grad-m-0-detached",
     "a hard floor under a gate has no gradient": "mag-floor-clamped mag-floor-ignored",
@@ -145,18 +154,22 @@ PORTING: Final[Mapping[str, str]] = {
     "a product with a mask of zeros: 0 times infinity": "conv-masked-by-product",
     "a filter or a cache the wrong way round": "conv-filter-reversed conv-tail-newest-first mem-window-newest-first "
     "att-cache-one-token-late",
-    "state that is not handed on, or only that of one call": "conv-tail-dropped conv-tail-of-one-call qk-carry-dropped "
+    "state that is not handed on, or only that of one call": "block-tail-forgotten block-momentum-forgotten lm-window-forgotten "
+    "conv-tail-dropped conv-tail-of-one-call qk-carry-dropped "
     "mem-momentum-not-carried mem-window-dropped-between-calls mem-momentum-dropped-between-calls "
     "chunk-carried-momentum-undecayed",
     "the anchor of the call for that of the chunk": "mem-anchor-of-the-call chunk-anchor-of-the-call",
     "phases of the call or of the first row": "chunk-phase-of-the-call chunk-phase-of-row-0 chunk-phase-lost-in-splits",
     "tokens after the last whole chunk are forgotten": "chunk-remainder-dropped mem-remainder-dropped",
-    "a count that is off by one, or that counts an empty call": "mem-position-off-by-one mem-empty-call-counts "
+    "a count that is off by one, or that counts an empty call": "block-reset-one-token-late "
+    "mem-position-off-by-one mem-empty-call-counts "
     "mem-reset-one-token-late",
     "one row or head for all": "conv-tail-of-row-0 mem-initial-of-head-0 feat-centred-over-the-batch "
     "act-rows-halt-together",
-    "another layout of the packed matrices": "mem-packed-by-columns mem-inner-matrix-first",
-    "a derivative that is missing, cut short or leaks": "feat-coefficients-frozen feat-vectors-detached "
+    "another layout of the packed matrices": "block-heads-interleaved block-gates-in-another-order lm-feed-forward-halves-swapped ckpt-rows-mixed-up "
+    "mem-packed-by-columns mem-inner-matrix-first",
+    "a derivative that is missing, cut short or leaks": "block-reads-not-stopped "
+    "feat-coefficients-frozen feat-vectors-detached "
     "ns-straight-through-gradient ns-norm-detached conv-tail-detached conv-filter-detached "
     "att-persistent-tokens-frozen att-cache-detached qk-carry-detached qk-keys-detached chunk-anchor-detached "
     "grad-of-the-last-writes-only grad-retention-detached grad-momentum_decay-detached grad-step_size-detached "
@@ -165,6 +178,8 @@ PORTING: Final[Mapping[str, str]] = {
     "a sight that is wrong by one document or token": "att-cache-of-another-document mag-next-token",
     "back-propagation through the MLP memory": "rule-inner-slope-missing rule-outer-matrix-only",
     "a value in another space": "gain-without-exponential",
+    "a part of the block left out, or another constant": "block-without-residual block-other-rotary-base "
+    "block-convolution-halved block-step-bound-ignored block-queries-not-projected lm-head-not-tied",
     "dropout left on": "call-dropout-left-on",
     "the statistics of the circle": "grok-first-two-columns grok-null-is-the-statistic grok-not-centred",
 }

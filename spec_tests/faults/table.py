@@ -40,15 +40,13 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
         "rows of an embedding that no token used, moved by momentum",
         "a polarisation loss whose gradient is zero at its maximum",
         "a regulariser that produces the optimum it is said to find",
-        "checkpoints without the state of the memory",
     ),
     "blocks and language models": (
         "losses that are not shifted: every token sees its target",
         "an ignored index that the masks do not use",
-        "recursions that attend without a mask",
+        "recursions of a refiner that attend without a mask",
         "a halting head that gets no gradient and always takes four steps",
         "what the memory of `mac` writes: the output of attention, not its input",
-        "persistent tokens written into the memory",
         "a schedule of floors that only applies in a mode the trainer never sets",
     ),
     "rules that this specification does not have": (
