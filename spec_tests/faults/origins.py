@@ -154,7 +154,8 @@ PORTING: Final[Mapping[str, str]] = {
     "a product with a mask of zeros: 0 times infinity": "conv-masked-by-product",
     "a filter or a cache the wrong way round": "conv-filter-reversed conv-tail-newest-first mem-window-newest-first "
     "att-cache-one-token-late",
-    "state that is not handed on, or only that of one call": "block-tail-forgotten block-momentum-forgotten lm-window-forgotten "
+    "state that is not handed on, or only that of one call": "block-tail-forgotten "
+    "block-momentum-forgotten lm-window-forgotten "
     "conv-tail-dropped conv-tail-of-one-call qk-carry-dropped "
     "mem-momentum-not-carried mem-window-dropped-between-calls mem-momentum-dropped-between-calls "
     "chunk-carried-momentum-undecayed",
@@ -166,7 +167,8 @@ PORTING: Final[Mapping[str, str]] = {
     "mem-reset-one-token-late",
     "one row or head for all": "conv-tail-of-row-0 mem-initial-of-head-0 feat-centred-over-the-batch "
     "act-rows-halt-together",
-    "another layout of the packed matrices": "block-heads-interleaved block-gates-in-another-order lm-feed-forward-halves-swapped ckpt-rows-mixed-up "
+    "another layout of the packed matrices": "block-heads-interleaved "
+    "block-gates-in-another-order lm-feed-forward-halves-swapped ckpt-rows-mixed-up "
     "mem-packed-by-columns mem-inner-matrix-first",
     "a derivative that is missing, cut short or leaks": "block-reads-not-stopped "
     "feat-coefficients-frozen feat-vectors-detached "
