@@ -91,12 +91,15 @@ def test_a_precision_that_is_not_declared_is_unsupported(tmp_path: Path) -> None
 def test_an_error_of_the_port_and_a_line_that_is_none_are_answered_and_the_next_case_runs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Kills: a server that ends at the first exception; a traceback that is lost."""
+    """Kills: a server that ends at the first exception; a traceback that is lost; a port's print among the answers."""
     lines = (request(tmp_path, eps=13.0), b"hello\n", b'{"cmd": "dance"}\n', request(tmp_path, eps=0.5))
     raised, stray, unknown, sound = talk(Noisy(), *lines)
     assert raised == {"id": "7", "status": "error", "message": "ZeroDivisionError: thirteen"}
     assert (stray["status"], unknown["status"], sound["status"]) == ("error", "error", "ok")
-    assert "Traceback" in capfd.readouterr().err
+    printed = capfd.readouterr()
+    assert "Traceback" in printed.err
+    assert printed.err.count("from python") == 2
+    assert "from python" not in printed.out
 
 
 def test_what_a_port_prints_goes_to_standard_error_at_every_level() -> None:
