@@ -6,8 +6,10 @@ put into it run in a case whose configuration has eps = BAD, or at its start.
 
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
 from typing import Final, Protocol
@@ -165,3 +167,15 @@ class Noisy:
         if config["eps"] == 13.0:
             raise ZeroDivisionError("thirteen")
         return ExamplePort().run(op, config, inputs, numerics=numerics, taps=taps)
+
+
+@contextmanager
+def interrupt(after: float) -> Iterator[None]:
+    """Press Ctrl-C after some seconds, unless the block ends before."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, after)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
