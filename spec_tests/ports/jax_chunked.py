@@ -71,7 +71,7 @@ class Mixture(NamedTuple):
 
 def chunk_starts(config: Config, reset: NumpyArray, position: int) -> list[tuple[int, int, bool]]:
     """Return for each chunk of a row its first token, the position of that token, and whether it begins a document."""
-    starts = []
+    starts: list[tuple[int, int, bool]] = []
     for t, mark in enumerate(reset):
         begins = bool(mark) or position == 0
         position = 0 if begins else position

@@ -133,7 +133,7 @@ def gelu(z: Array) -> Array:
 
 def normal_cdf(z: Array) -> Array:
     """Return Phi(z)."""
-    return 0.5 * lax.erfc(-z * sqrt(0.5))
+    return 0.5 * lax.erfc(-z / sqrt(2.0))
 
 
 def gelu_slope(z: Array) -> Array:

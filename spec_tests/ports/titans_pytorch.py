@@ -130,10 +130,11 @@ class Packing:
         """Return the weights [heads, in, out] of vectors [heads, parameters]."""
         wide, tall = self.width - self.features, self.width - self.values
         if not self.mlp:
-            matrix = packed.unflatten(-1, (self.values, self.features))
+            matrix = torch.unflatten(packed, -1, (self.values, self.features))
             return {"weights.0": pad(matrix, (0, wide, 0, tall)).mT}
-        outer, inner = packed.split([self.values * self.hidden, self.hidden * self.features], dim=-1)
-        outer, inner = outer.unflatten(-1, (-1, self.hidden)), inner.unflatten(-1, (self.hidden, -1))
+        outer, inner = torch.split(packed, [self.values * self.hidden, self.hidden * self.features], dim=-1)
+        outer = torch.unflatten(outer, -1, (self.values, self.hidden))
+        inner = torch.unflatten(inner, -1, (self.hidden, self.features))
         return {"model.weights.0": pad(inner, (0, wide)).mT, "model.weights.1": pad(outer, (0, 0, 0, tall)).mT}
 
     def packed(self, weights: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,87 @@
+"""The jax port against the loops of the specification: a fast part of what a run of the suite with `--port` asks.
+
+Skipped, with the reason, where the `jax` extra is not installed.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from spec_tests.driver import assert_same, round_to_bf16, run, run_with_gradients
+from spec_tests.inputs import generator
+from spec_tests.memory_cases import ARCHITECTURES, RULES, assert_loop, case, rule, worst
+from spec_tests.memory_grid import EQUAL, cotangents, gradients
+from spec_tests.operations import OPERATIONS
+from spec_tests.oracle.newton_schulz import iteration
+from spec_tests.port import Array, Numerics, Op
+from spec_tests.ports.reference import ReferencePort
+
+pytest.importorskip("jax", reason="jax is the `jax` extra")
+PORT = pytest.importorskip("spec_tests.ports.jax_port").JaxPort()
+FORMS = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
+
+
+def test_it_answers_every_operation_but_those_of_a_whole_model() -> None:
+    assert PORT.declare().operations == {op for op, row in OPERATIONS.items() if row.level != 4}
+
+
+def test_both_forms_are_the_loop_in_every_precision() -> None:
+    for seed, (name, architecture) in enumerate(product(RULES, ARCHITECTURES)):
+        config = rule(name, architecture, step_scale=("literal", "mass")[seed % 2], read=("post", "pre")[seed % 3 == 0])
+        inputs = case(config, time=11, seed=seed, document=5)
+        for op, numerics in product(FORMS, Numerics):
+            assert_loop(run(PORT, op, numerics, inputs, **config), config)
+
+
+def test_the_parallel_form_has_the_gradients_of_the_reference() -> None:
+    for seed, (name, architecture) in enumerate((("titans", "mlp"), ("omega", "matrix"), ("atlas", "matrix"))):
+        config = rule(name, architecture)
+        inputs = case(config, time=11, seed=seed, document=5)
+        asked = cotangents(inputs, seed)
+        actual, wanted = (
+            run_with_gradients(port, Op.MEMORY_GRAD, Numerics.F64, inputs, asked, **config)
+            for port in (PORT, ReferencePort())
+        )
+        assert worst(actual.outputs, gradients(wanted)) <= EQUAL
+
+
+def test_a_chunk_longer_than_a_block_keeps_its_anchor() -> None:
+    config = rule("omega", "mlp", chunk=50)
+    inputs = case(config, time=70, seed=4, document=200)
+    assert_loop(run(PORT, Op.MEMORY_CHUNKED, Numerics.F64, inputs, **config), config)
+
+
+def test_padding_of_rows_tokens_and_window_does_not_show() -> None:
+    config = rule("titans")
+    inputs = case(config, batch=3, time=17, window=5, seed=5, document=6)
+    for op in FORMS:
+        assert_loop(run(PORT, op, Numerics.F64, inputs, **config), config)
+
+
+def test_newton_schulz_is_the_iteration() -> None:
+    matrix = generator(6).standard_normal((2, 5, 3))
+    for numerics, name in product(Numerics, ("quintic", "cubic", "polar_express")):
+        result = run(PORT, Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=4)
+        expected = np.stack([iteration(m, name, 4) for m in result.inputs["matrix"]])
+        result.assert_close("orthogonal", expected, factor=10.0)
+
+
+def reads(inputs: dict[str, Array], numerics: Numerics) -> Array:
+    config = rule("omega")
+    return np.asarray(run(PORT, Op.MEMORY_SCAN, numerics, inputs, **config)["reads"])
+
+
+def test_reads_are_rounded_to_bfloat16_and_computed_in_single_precision() -> None:
+    inputs = case(rule("omega"), time=6, seed=7)
+    for name in ("keys", "values", "queries"):
+        inputs[name] = round_to_bf16(inputs[name])
+    assert_same(reads(inputs, Numerics.BF16_IO), round_to_bf16(reads(inputs, Numerics.F32)), "reads")
+
+
+def test_calls_leave_the_modes_of_jax_alone() -> None:
+    import jax.numpy as jnp
+
+    before = jnp.asarray(1.0).dtype
+    run(PORT, Op.MEMORY_SCAN, Numerics.F64, case(rule("omega"), time=3), **rule("omega"))
+    assert jnp.asarray(1.0).dtype == before
