@@ -18,10 +18,10 @@ from spec_tests.faults.fault import Fault, FaultyPort
 from spec_tests.outcome import Outcome, classify
 from spec_tests.port import Numerics, Port
 from spec_tests.vectors.case import Case, absent
-from spec_tests.vectors.compare import GRADIENT, by_step, names, steps_axis
+from spec_tests.vectors.compare import GRADIENT, TRACED, TRACES, by_step, names, steps_axis
 from spec_tests.vectors.hint import TIE, ranking
 from spec_tests.vectors.judge import LAST, Answer, judge
-from spec_tests.vectors.question import Question
+from spec_tests.vectors.question import Question, replay
 
 SHOWS: Final = 1e-9
 """A tensor shows a fault where its float64 value is off by this much of its largest entry."""
@@ -103,12 +103,11 @@ def first_difference(case: Case, fault: Fault, sound: Port) -> set[tuple[str, in
 
     Several, where they differ at the same step: which of them is first in the order of the table is the judge's to say.
     """
-    question = Question(case.op, case.config, case.inputs, case.cotangents)
     try:
-        faulty = question.put(FaultyPort(sound, fault, Numerics.F64), Numerics.F64)
+        faulty = _answer_and_states(case, FaultyPort(sound, fault, Numerics.F64))
     except AssertionError:
         return None
-    places = dict(_differences(case, question.put(sound, Numerics.F64), faulty))
+    places = dict(_differences(case, _answer_and_states(case, sound), faulty))
     if not places:
         return None
     earliest = min(places.values())
@@ -119,6 +118,15 @@ def first_difference(case: Case, fault: Fault, sound: Port) -> set[tuple[str, in
     }
 
 
+def _answer_and_states(case: Case, port: Port) -> Answer:
+    """Return the answer in float64 and, for the memory over a sequence, the state after every token."""
+    question = Question(case.op, case.config, case.inputs, case.cotangents)
+    answer = question.put(port, Numerics.F64)
+    if case.op not in TRACED or TRACES.keys() <= answer.keys():
+        return answer
+    return {**replay(question, port, Numerics.F64, case.inputs["reset"].shape[1]), **answer}
+
+
 def _differences(case: Case, sound: Answer, faulty: Answer) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield each tensor that differs and where: outputs before gradients, which are computed from the end."""
     for name in names(case.op):
@@ -126,6 +134,8 @@ def _differences(case: Case, sound: Answer, faulty: Answer) -> Iterator[tuple[st
             continue
         axis = steps_axis(case.op, name)
         gap = np.nan_to_num(np.abs(by_step(faulty[name], axis) - by_step(sound[name], axis)), nan=np.inf)
+        if not gap.size:
+            continue
         scale = float(np.abs(sound[name]).max(initial=0.0)) or 1.0
         steps = np.flatnonzero(gap.reshape(len(gap), -1).max(1, initial=0.0) > SHOWS * scale)
         if not len(steps):
