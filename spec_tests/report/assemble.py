@@ -86,7 +86,7 @@ def assemble(run: Run) -> Report:
         problems=problems,
         stale=stale,
         understated=run.understated,
-        results=tuple(sorted(results, key=lambda result: (result.level, result.id))),
+        results=tuple(sorted(results, key=lambda result: result.place)),
     )
 
 

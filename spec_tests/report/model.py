@@ -124,6 +124,12 @@ class Result(Frozen):
         return tuple(dict.fromkeys(pair.operation for pair in self.asked))
 
     @property
+    def place(self) -> tuple[int, str, int]:
+        """Return where the case stands among others: by level, then id, then precision."""
+        name, _, numerics = self.id.rpartition("/") if self.kind == "vector" else (self.id, "", "")
+        return self.level, name, [*Numerics, ""].index(numerics)
+
+    @property
     def failed(self) -> bool:
         """Return whether the case speaks against the port."""
         return self.outcome in FAILURES

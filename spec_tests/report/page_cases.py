@@ -20,24 +20,32 @@ def failures(report: Report, sentences: Sequence[Sentence]) -> Html:
     return Html(heading + join(_card(result, texts) for result in failed))
 
 
-def _order(result: Result) -> tuple[bool, bool, int, str]:
-    return result.known is not None, result.blocked_by is not None, result.level, result.id
+def _order(result: Result) -> tuple[bool, bool, tuple[int, str, int]]:
+    return result.known is not None, result.blocked_by is not None, result.place
 
 
 def _card(result: Result, texts: dict[str, str]) -> Html:
     title = element("h3", Html(tag(result) + element("span", text(result.id))))
-    rules = (_sentence(name, texts.get(name, "")) for name in result.requirements)
     parts = (
         title,
         definitions(dict(_facts(result))),
         element("pre", text(result.reason)) if result.reason else Html(""),
-        join(rules),
+        _sentences(result.requirements, texts),
         Html(element("span", text("Rerun alone:"), class_="quiet") + element("pre", text(result.rerun)))
         if result.rerun
         else Html(""),
     )
     class_ = "card known" if result.known is not None else "card"
     return element("section", join(parts), class_=class_, id_=anchor(result))
+
+
+def _sentences(names: Sequence[str], texts: dict[str, str]) -> Html:
+    """Return the sentences at stake; more than two are folded away."""
+    rules = join(_sentence(name, texts.get(name, "")) for name in names)
+    if len(names) <= 2:
+        return rules
+    fold = element("summary", text(f"{len(names)} sentences: {', '.join(names)}"))
+    return element("details", Html(fold + rules))
 
 
 def _sentence(name: str, words: str) -> Html:

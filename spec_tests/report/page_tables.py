@@ -38,7 +38,7 @@ def belongs(result: Result, op: Op, numerics: Numerics) -> bool:
 
 def matrix(report: Report) -> Html:
     """Return operations by precision: how many cases passed of those that count there, with links to failures."""
-    asked = {op for result in report.results for op in result.operations}
+    asked = {op for each in report.results for op in each.operations if OPERATIONS[op].level <= report.level}
     ops = sorted(asked, key=lambda op: (OPERATIONS[op].level, list(Op).index(op)))
     rows = (_operation(report.results, op, report.numerics) for op in ops)
     note = "A property that asks several operations or precisions counts in each; one that failed, where it stopped."

@@ -76,13 +76,15 @@ class Conformance:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep the cases that are asked, and everything that is no case."""
+        """Keep the cases that are asked, and, unless the port alone counts, what is no case."""
         cases = {item: case_id(item) for item in items if is_case(item)}
-        others = {item for item, name in cases.items() if name in self._entries and name not in self._asked}
-        self._collected = {item.nodeid: name for item, name in cases.items() if item not in others}
-        if others:
-            config.hook.pytest_deselected(items=list(others))
-            items[:] = [item for item in items if item not in others]
+        left_out = {item for item, name in cases.items() if name in self._entries and name not in self._asked}
+        if self._options.cases_only:
+            left_out |= set(items) - cases.keys()
+        self._collected = {item.nodeid: name for item, name in cases.items() if item not in left_out}
+        if left_out:
+            config.hook.pytest_deselected(items=list(left_out))
+            items[:] = [item for item in items if item not in left_out]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -56,15 +56,31 @@ def complaints(report: Report) -> Iterator[str]:
 
 
 def failures(report: Report) -> Iterator[str]:
-    """Yield the first failures that no list expects, in markup."""
-    failed = [result for result in report.results if result.failed and result.known is None]
-    yield from _some([_failure(result) for result in failed])
+    """Yield the first failures that no list expects, in markup: a vector once for all its precisions."""
+    together: dict[str, list[Result]] = {}
+    for result in report.results:
+        if result.failed and result.known is None:
+            together.setdefault(result.place[1], []).append(result)
+    yield from _some([_failure(found) for found in together.values()])
 
 
-def _failure(result: Result) -> str:
-    reason = result.reason.strip().partition("\n")[0]
-    why = f"blocked by {result.blocked_by}" if result.blocked_by else result.outcome
-    return f"[red]{escape(why)}[/] {escape(result.id)}: {escape(reason)}\n  rerun: {escape(result.rerun)}"
+def _failure(found: list[Result]) -> str:
+    first = found[0]
+    why = f"blocked by {first.blocked_by}" if first.blocked_by else first.outcome
+    name = first.place[1]
+    if first.kind == "vector":
+        name += f" in {', '.join(result.id.rpartition('/')[2] for result in found)}"
+    return f"[red]{escape(why)}[/] {escape(name)}: {escape(_what(first))}\n  rerun: {escape(first.rerun)}"
+
+
+def _what(result: Result) -> str:
+    """Return the first divergence where there is one, else the first line of the reason."""
+    found = result.divergence
+    if found is None:
+        return result.reason.strip().partition("\n")[0]
+    at = "" if found.step is None else f" at step {found.step}"
+    hint = f", like the seeded fault {found.hint}" if found.hint else ""
+    return f"{found.tensor}{at} is off by {found.error:.3g}, budget {found.budget:.3g}{hint}"
 
 
 def _some(lines: list[str]) -> Iterator[str]:
