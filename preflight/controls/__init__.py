@@ -1,0 +1,1 @@
+"""Broken subjects: what each gate must fail."""

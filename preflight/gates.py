@@ -1,0 +1,23 @@
+"""All gates by name, in the order in which they run: cheap ones first."""
+
+from collections.abc import Callable, Iterable
+
+from atlas_ref.config import RunConfig
+from preflight.baton_pass import baton_pass
+from preflight.proof_of_life import proof_of_life
+from preflight.result import GateResult
+from preflight.subject import Budget, Subject
+
+Gate = Callable[[RunConfig, Subject, int, Budget], GateResult]
+
+GATES: dict[str, Gate] = {
+    "proof-of-life": proof_of_life,
+    "baton-pass": baton_pass,
+}
+
+
+def run_gates(
+    config: RunConfig, subject: Subject, seed: int, budget: Budget, names: Iterable[str] = tuple(GATES)
+) -> tuple[GateResult, ...]:
+    """Run the named gates one after another, each whatever the others said."""
+    return tuple(GATES[name](config, subject, seed, budget) for name in names)
