@@ -2,12 +2,20 @@
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-PartName = Literal["faults", "vacuity", "mutants", "variants"]
+
+class PartName(StrEnum):
+    """The parts of the proof."""
+
+    FAULTS = "faults"
+    VACUITY = "vacuity"
+    MUTANTS = "mutants"
+    VARIANTS = "variants"
 
 
 def selfproof(

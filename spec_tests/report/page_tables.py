@@ -43,7 +43,7 @@ def matrix(report: Report) -> Html:
     rows = (_operation(report.results, op, report.numerics) for op in ops)
     note = "A property that asks several operations or precisions counts in each; one that failed, where it stopped."
     heading = Html(element("h2", text("Operations by precision")) + element("p", text(note), class_="quiet"))
-    return Html(heading + table(("Level", "Operation", *report.numerics), rows))
+    return Html(heading + table(("Level", "Operation", *report.numerics), rows, "matrix"))
 
 
 def _operation(results: Sequence[Result], op: Op, precisions: Iterable[Numerics]) -> Html:
