@@ -19,7 +19,7 @@ from spec_tests.ports.compiled import NoCompilerError, compiler
 GUIDE = Path(__file__).parents[1] / "docs" / "porting.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMPILER = "c++"
-SECONDS = 120
+SECONDS = 300
 
 pytestmark = pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is in the source tree, not in the wheel")
 
