@@ -52,6 +52,7 @@ def ensemble(question: Question) -> Ensemble:
     plain: list[Variant] = [partial(_loops, order) for order in ORDERS]
     form = _traced_reference if question.op in TRACED else _reference
     plain += [partial(form, other=other) for other in ((False, True) if question.op in OTHER_FORM else (False,))]
+    plain += [_differentiated_loops] if question.cotangents else []
     admitted = [relabelled(seed, _reference) for seed in ADMITTED]
     admitted += [relabelled(seed, partial(_loops, order)) for seed, order in zip(ADMITTED, ORDERS, strict=True)]
     held_out = [relabelled(seed, partial(_reference, other=True)) for seed in HELD_OUT]
@@ -76,6 +77,12 @@ def _loops(order: Order, question: Question, numerics: Numerics) -> Answer:
     """Return the answer of the loops, without gradients: those are of float64 whatever the profile."""
     op = Op.MEMORY_SCAN if question.op in SEQUENCES else question.op
     return _compared(question, replace(question, op=op, cotangents={}).put(NumpyPort(order), numerics))
+
+
+def _differentiated_loops(question: Question, _: Numerics) -> Answer:
+    """Return the gradients of the loops, in float64 whatever the profile: another way to the same derivatives."""
+    answer = question.put(NumpyPort(), Numerics.F64)
+    return {name: value for name, value in answer.items() if name.startswith(GRADIENT)}
 
 
 def _compared(question: Question, answer: Answer) -> Answer:

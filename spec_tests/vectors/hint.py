@@ -43,7 +43,7 @@ _sought: defaultdict[Op, set[str]] = defaultdict(set)
 
 
 def seek(case: Case, answer: Answer) -> tuple[Nearest | None, str]:
-    """Return the nearest faults and what a report says about them; none is sought after `MOST` cases of an operation."""
+    """Return the nearest faults and what a report says of them; none is sought after `MOST` cases of an operation."""
     sought = _sought[case.op]
     if len(sought) < MOST:
         sought.add(case.id)

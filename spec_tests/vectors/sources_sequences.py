@@ -142,14 +142,19 @@ def _gate(seed: int, time: int, spread: float) -> dict[str, Array]:
     }
 
 
+def _open(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the gate with small arguments: where tanh is flat, 1 - tanh^2 is rounding alone."""
+    return {**inputs, "projected": 0.25 * inputs["projected"]}
+
+
 GATE: Final = (
     _GATE.case(1, "QK-10", "gains about 1.6, bounded and open entries, scales of both signs", {}, _gate(160, 5, 0.5)),
     _GATE.case(
         2,
         "QK-10",
-        "gradients of the gate with respect to all four inputs",
+        "gradients of the gate with respect to all four inputs, away from the ends of tanh",
         {},
-        _gate(164, 3, 0.3),
+        _open(_gate(164, 3, 0.3)),
         {"gated": normal(168, 2, 3, 2, 4)},
     ),
 )
@@ -168,6 +173,13 @@ def _attention(
         "cache_values": normal(seed + 6, batch, window - 1, heads, dim),
         "position": position,
     }
+
+
+def _loud(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the call with scores of a thousand, each key beside another that scores almost as high."""
+    keys = inputs["keys"].copy()
+    keys[:, 1::2] = keys[:, 0::2] * (1.0 + 1.0 / 128.0)
+    return {**inputs, "queries": 500.0 * np.sign(keys) + inputs["queries"], "keys": keys}
 
 
 ATTENTION: Final = (
@@ -199,6 +211,13 @@ ATTENTION: Final = (
         "a window longer than the call: the new cache keeps old entries",
         {"window": 7},
         _attention(240, PHASES[:, :3], 7, tokens=1),
+    ),
+    _ATT.case(
+        7,
+        "ATT-1",
+        "scores beyond the range of the exponential, two keys near each other at the top",
+        {"window": 3},
+        _loud(_attention(260, PHASES[:2, :4], 3, tokens=1)),
     ),
     _ATT.case(
         6,
@@ -245,6 +264,7 @@ MIXING: Final = (
         _mix(307, (0, 3)),
         {"mixed": normal(309, 2, 3, 4)},
     ),
+    _M3.case(5, "M3-2 CALL-2", "a batch of one", {"warmup_crossings": 4}, _mix(310, (2,))),
 )
 
 SEQUENCES: Final = (*CONVOLUTION, *PROJECTION, *GATE, *ATTENTION, *MIXING)
