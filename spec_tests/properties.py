@@ -57,6 +57,16 @@ def replaced(value: Array, role: str, seed: int) -> Array:
     return value if role == "index" else 3.0 * generator(seed).standard_normal(value.shape)
 
 
+def assert_computes(result: Result) -> None:
+    """Assert that an answer is more than zeros and copies of what was given: an echo has every invariance."""
+    given = list(result.inputs.values())
+
+    def is_echo(value: Array) -> bool:
+        return not value.any() or any(np.array_equal(value, other) for other in given)
+
+    assert not all(is_echo(value) for value in result.outputs.values()), f"{result.op} answers what it was given"
+
+
 def run_in_pieces(
     port: Port, op: Op, numerics: Numerics, inputs: Inputs, pieces: Sequence[slice], /, **config: Scalar
 ) -> dict[str, Array]:
@@ -78,6 +88,7 @@ def assert_any_split_agrees(
     """Assert that cutting the sequence into calls changes neither outputs nor final state."""
     whole = run(port, op, numerics, inputs, **config)
     assert all(value.any() for value in whole.outputs.values() if value.size), f"{op}: an output is zero throughout"
+    assert_computes(whole)
     for pieces in partitions:
         split = run_in_pieces(port, op, numerics, inputs, pieces, **config)
         for name, expected in whole.outputs.items():
@@ -91,6 +102,7 @@ def assert_causal(
     """Assert that replacing every token from time t on leaves the outputs before t alone and changes those at t."""
     row = OPERATIONS[op]
     before = run(port, op, numerics, inputs, **config)
+    assert_computes(before)
     for t in times:
         changed = dict(inputs)
         for name in _over_time(row.inputs):
@@ -112,6 +124,7 @@ def assert_rows_independent(port: Port, op: Op, numerics: Numerics, inputs: Inpu
     row = OPERATIONS[op]
     names = _by_row(row.inputs)
     whole = run(port, op, numerics, inputs, **config)
+    assert_computes(whole)
     order = np.roll(np.arange(len(inputs[names[0]])), 1)
     permuted = run(port, op, numerics, {**inputs, **{name: inputs[name][order] for name in names}}, **config)
     strangers = {name: inputs[name].copy() for name in names}

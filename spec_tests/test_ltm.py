@@ -45,6 +45,8 @@ def test_a_document_starts_from_zero_whatever_came_before(port: Port) -> None:
         inputs = case(2)
         inputs["position"] = np.stack([np.arange(11) % 5, np.arange(11), 7 + np.arange(11)])
         among = run(port, LTM, numerics, inputs, decay=DECAY)
+        x = among.inputs
+        among.assert_close("y", running_mean(x["x"], x["carry"], x["position"], DECAY)[0])
         inputs["carry"][:2] += 100.0
         inputs["x"][0, :5] -= 50.0
         other = run(port, LTM, numerics, inputs, decay=DECAY)

@@ -95,8 +95,10 @@ def test_scale_shift_and_rotation_change_nothing(port: Port) -> None:
         embedding, permutations = cloud(PRIME, 10), shuffles(3, PRIME, 11)
         moved = 7.0 * embedding @ turn + 2.0
         plain = run(port, FIT, numerics, {"embedding": embedding, "permutations": permutations})
+        plain.assert_close("fit", circle(plain.inputs["embedding"], permutations)[0])
         other = run(port, FIT, numerics, {"embedding": moved, "permutations": permutations})
         for name in ("fit", "order", "null"):
             assert_close(other[name], plain[name], 10 * plain.tolerance(name), f"{name} after a motion")
         shares = [run(port, FOURIER, numerics, {"embedding": x}, top=2)["concentration"] for x in (embedding, moved)]
         assert_close(shares[1], shares[0], 1e-4, "concentration after a motion")
+        assert_close(shares[0], concentration(embedding, 2), 1e-5, "concentration before it")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from spec_tests.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.inputs import central_difference, generator, unit
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import GRADIENT, representable
+from spec_tests.properties import GRADIENT, assert_computes, representable
 from spec_tests.strategies import hold, seeds
 
 OP = Op.L2_NORMALIZE
@@ -71,6 +71,7 @@ def test_each_vector_of_a_batch_stands_alone(port: Port) -> None:
     x = generator(4).standard_normal((4, 5))
     for numerics in precisions(port):
         whole = run(port, OP, numerics, {"x": x}, eps=EPS)
+        assert_computes(whole)
         for row in range(4):
             alone = run(port, OP, numerics, {"x": x[row : row + 1]}, eps=EPS)
             what = f"a vector by itself in {numerics}"

@@ -42,6 +42,8 @@ def test_the_size_of_the_gradient_does_not_matter_to_muon(port: Port) -> None:
     for numerics in precisions(port):
         inputs = matrices((4, 6), 2, "weight", "gradient") | {"buffer": np.zeros((4, 6))}
         once = run(port, Op.MUON_STEP, numerics, inputs, **MUON)
+        x = once.inputs
+        once.assert_close("weight", muon(x["weight"], x["buffer"], x["gradient"], MUON)[0])
         tenfold = run(port, Op.MUON_STEP, numerics, {**inputs, "gradient": 10.0 * inputs["gradient"]}, **MUON)
         assert_close(tenfold["weight"], once["weight"], 1e-5, "weight after a tenfold gradient")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from hypothesis.errors import FlakyFailure
 
 from spec_tests.driver import round_to_bf16
 from spec_tests.operations import OPERATIONS
@@ -40,10 +41,11 @@ def identity(inputs: Arrays, outputs: Arrays, _: Arrays) -> Arrays:
 
 
 def noise(inputs: Arrays, outputs: Arrays, _: Arrays) -> Arrays:
-    """Answer random numbers of the right shape, the same for the same shape."""
+    """Answer random numbers of the right shape and type, the same for the same shape."""
     rng = np.random.Generator(np.random.Philox(key=len(inputs)))
     return {
-        name: value if value.dtype.kind == "i" else rng.standard_normal(value.shape) for name, value in outputs.items()
+        name: rng.integers(0, 50, value.shape) if value.dtype.kind == "i" else rng.standard_normal(value.shape)
+        for name, value in outputs.items()
     }
 
 
@@ -82,6 +84,7 @@ class SabotagedPort:
 
     def __post_init__(self) -> None:
         self._before: dict[str, Arrays] = {}
+        self.spoilt = self.saboteur == UNSUPPORTED
 
     def declare(self) -> Declaration:
         """Declare what the sound port declares."""
@@ -102,7 +105,9 @@ class SabotagedPort:
         outputs = self.port.run(op, config, inputs, numerics=numerics, taps=taps)
         answer = SABOTEURS[self.saboteur](inputs, outputs, self._before.get(op, {}))
         self._before[op] = outputs
-        return {name: _formed(op, name, answer[name], value, numerics) for name, value in outputs.items()}
+        formed = {name: _formed(op, name, answer[name], value, numerics) for name, value in outputs.items()}
+        self.spoilt |= any(not np.array_equal(formed[name], value) for name, value in outputs.items())
+        return formed
 
 
 def _formed(op: str, name: str, value: Array, sound: Array, numerics: Numerics) -> Array:
@@ -113,16 +118,27 @@ def _formed(op: str, name: str, value: Array, sound: Array, numerics: Numerics) 
     return round_to_bf16(cast) if activation and numerics is Numerics.BF16_IO else cast
 
 
-EXEMPT: Final[Mapping[tuple[str, str], str]] = {}
+COUNTS: Final = "counts the features and says nothing of their values, which other tests of the chapter hold"
+A_VECTOR: Final = "reads numbers that have one layout only"
+EXEMPT: Final[Mapping[tuple[str, str], str]] = {
+    **{
+        ("test_polynomial:test_the_number_of_features_is_that_of_the_basis", saboteur): COUNTS
+        for saboteur in ("zeros", "identity", "noise", "stale", "transposed", "nan")
+    },
+    ("test_m3:test_the_mixing_ramps_by_crossings_and_then_follows_the_logit", "transposed"): A_VECTOR,
+    ("test_m3:test_the_logit_learns_from_rows_past_the_warmup_only", "transposed"): A_VECTOR,
+}
 """Why a saboteur does not apply to a test, by test and saboteur."""
 
 
 def vacuous(test: str, saboteur: str, call: Callable[[Port], None], sound: Port, numerics: Numerics) -> bool:
-    """Whether a test lets a saboteur pass that applies to it."""
+    """Whether a test lets a saboteur pass that applies to it: one that is not exempt and that changed some answer."""
     if (test, saboteur) in EXEMPT:
         return False
+    port = SabotagedPort(sound, saboteur, numerics)
     try:
-        call(SabotagedPort(sound, saboteur, numerics))
-    except AssertionError:
+        call(port)
+    except (AssertionError, FlakyFailure):
+        # A stale answer differs from call to call, which hypothesis takes for a failure of its own.
         return False
-    return True
+    return port.spoilt
