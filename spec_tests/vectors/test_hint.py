@@ -4,6 +4,7 @@ import pytest
 
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault, FaultyPort
+from spec_tests.inputs import generator
 from spec_tests.outcome import DivergenceError
 from spec_tests.port import Numerics, Op
 from spec_tests.ports.numpy_loops import NumpyPort
@@ -50,7 +51,8 @@ def test_the_right_fault_is_ranked_first_over_another_implementation(name: str) 
 
 def test_an_error_like_no_fault_gets_no_hint() -> None:
     case = load_cases(op=Op.SLIDING_WINDOW_ATTENTION)[0]
-    port = Changed(NumpyPort(), lambda answer: {"output": answer["output"][::-1, ::-1, ::-1, ::-1].copy()})
+    noise = generator(1).standard_normal(case.expected["output"].shape)
+    port = Changed(NumpyPort(), lambda answer: {"output": answer["output"] + 0.1 * noise})
     with pytest.raises(DivergenceError, match="none resembles it") as raised:
         check(port, case, Numerics.F64)
     assert raised.value.divergence.hint is None
