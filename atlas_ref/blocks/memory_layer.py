@@ -61,11 +61,13 @@ class MemoryLayerState(StateTree):
 
 
 class MemoryLayerOutput(NamedTuple):
-    """Reads of every head side by side, the state after the call, and the gates for telemetry."""
+    """Reads of every head side by side, the state after the call, and for telemetry the gates and bounded queries."""
 
     reads: Float[Tensor, "batch time values"]
     state: MemoryLayerState
     gates: Gates
+    bounded: Float[Tensor, "batch time heads key"] | None
+    """tanh of the gained queries, where the Q-K projection is `frobenius_tanh`"""
 
 
 def _logit(share: float) -> float:
@@ -102,6 +104,14 @@ class GateHeads(nn.Module):
         )
 
 
+class TanhGate(nn.Module):
+    """The gate of `frobenius_tanh`; a module of its own, so that a hook can see what the network sends through it."""
+
+    def forward(self, projected: Tensor, frobenius: Tensor, log_gain: Tensor) -> Tensor:
+        """Return tanh(exp(log_gain) * Pi q / ||Pi||_F)."""
+        return frobenius_tanh(projected, frobenius, log_gain, 1.0)
+
+
 class MemoryLayer(nn.Module):
     """A test-time memory with its projections, convolution, features and gates (module docstring)."""
 
@@ -122,6 +132,7 @@ class MemoryLayer(nn.Module):
         if config.qk_projection.kind == "frobenius_tanh":
             gain = math.log(config.qk_projection.gain)
             self.log_gain = nn.Parameter(torch.full((n_heads, config.key_dim), gain))
+            self.tanh_gate = TanhGate()
         self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in self._shapes())
 
     @torch.no_grad()
@@ -181,9 +192,10 @@ class MemoryLayer(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             queries, keys, values = self._heads(mixed)
             queries, projection = self._align(queries, keys, state, plan)
-            output = self._remember(self._expand(queries), self._expand(keys), values, gates, state, reset, plan)
+            output = self._remember(self.expand(queries), self.expand(keys), values, gates, state, reset, plan)
         after = MemoryLayerState(output.state, tail, projection)
-        return MemoryLayerOutput(output.reads.flatten(-2), after, gates)
+        bounded = queries if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
+        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded)
 
     def _project(
         self, hidden: Tensor, state: MemoryLayerState, plan: SegmentPlan
@@ -214,10 +226,10 @@ class MemoryLayer(nn.Module):
             return queries, state.projection
         aligned, projection, norm = qk_project(queries, keys, state.projection, plan.position)
         if kind == "frobenius_tanh":
-            aligned = frobenius_tanh(aligned, norm, self.log_gain, 1.0)
+            aligned = self.tanh_gate(aligned, norm, self.log_gain)
         return aligned, projection
 
-    def _expand(self, x: Tensor) -> Tensor:
+    def expand(self, x: Tensor) -> Tensor:
         """EXPAND: polynomial features with learned positive kernel coefficients."""
         coefficients = F.softplus(at_least_float32(self.feature_coefficients))
         return polynomial_features(x, coefficients, self.config.features.basis)
