@@ -1,7 +1,7 @@
 """gelu(z) = z Phi(z) and its two derivatives, one number at a time, and how they meet a complex step."""
 
 from collections.abc import Callable
-from math import erf, exp, pi, sqrt
+from math import erfc, exp, pi, sqrt
 
 import numpy as np
 
@@ -9,8 +9,8 @@ from spec_tests.port import Array
 
 
 def cumulative(x: float) -> float:
-    """Return Phi(x), the distribution function of the normal distribution."""
-    return 0.5 * (1.0 + erf(x / sqrt(2.0)))
+    """Return Phi(x), the distribution function of the normal distribution; 1 + erf would cancel for large negative x."""
+    return 0.5 * erfc(-x / sqrt(2.0))
 
 
 def density(x: float) -> float:
