@@ -1,13 +1,14 @@
 """Are the stored cases still what their sources and both oracles say? For continuous integration."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from spec_tests.port import Numerics
+from spec_tests.outcome import FormError, PortError
+from spec_tests.port import Array, Numerics
 from spec_tests.vectors.case import DATA, Case, load_cases, load_manifest
 from spec_tests.vectors.compare import distances
 from spec_tests.vectors.question import Question
@@ -42,11 +43,16 @@ def problems(sources: Iterable[Source], data: Path = DATA) -> Iterator[str]:
 
 def _moved(case: Case) -> Iterator[str]:
     question = Question(case.op, case.config, case.inputs, case.cotangents)
-    answers = {
-        "the reference": of_reference(question),
-        "the numpy loops": of_loops(replace(question, cotangents={})),
+    oracles: dict[str, Callable[[], dict[str, Array]]] = {
+        "the reference": lambda: of_reference(question),
+        "the numpy loops": lambda: of_loops(replace(question, cotangents={})),
     }
-    for oracle, answer in answers.items():
+    for oracle, ask in oracles.items():
+        try:
+            answer = ask()
+        except (FormError, PortError) as error:
+            yield f"{case.id}: {oracle} gives no answer now ({error})."
+            continue
         for name, errors in distances(case.op, answer, case.expected).items():
             allowed = np.maximum(SAME, case.budgets[Numerics.F64][name])
             if (errors > allowed).any():

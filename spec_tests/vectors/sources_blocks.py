@@ -1,6 +1,6 @@
 """Cases of the block, of the language model and of checkpoints."""
 
-from typing import Final
+from typing import Any, Final
 
 from spec_tests.block_cases import SIZES, block_config, case
 from spec_tests.memory_cases import rule
@@ -65,7 +65,7 @@ MODELS: Final = (
 )
 
 
-def _saved(number: int, requirements: str, why: str, config: dict[str, Scalar], split: int, **changes: int) -> Source:
+def _saved(number: int, requirements: str, why: str, config: dict[str, Scalar], split: int, **changes: Any) -> Source:
     inputs = call(config, 1200 + number, position=(2, 7), **changes)
     return _CKPT.case(number, requirements, why, {**config, "split": split}, inputs)
 
