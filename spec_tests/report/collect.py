@@ -83,7 +83,7 @@ def result_of(item: pytest.Item, call: pytest.CallInfo[None], port: ScopedPort, 
         reason=readable(reason),
         divergence=FirstDivergence.of(error.divergence) if isinstance(error, DivergenceError) else None,
         untapped=tuple(str(value) for name, value in item.user_properties if name == UNTAPPED),
-        rerun=rerun(item),
+        rerun=rerun(str(option(item.config, "--port")), item.path.stem, item.name),
         seconds=round(call.duration, 4),
     )
 
@@ -93,23 +93,24 @@ def spec_ids(item: pytest.Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for mark in item.iter_markers("spec") for name in mark.args))
 
 
-def rerun(item: pytest.Item) -> str:
-    """Return the command that runs this case alone, wherever the suite is installed."""
-    case = f"spec_tests.{item.path.stem}::{item.name}"
+def rerun(port: str, module: str, test: str) -> str:
+    """Return the command that asks one case alone, wherever the suite is installed."""
     plugin = ["-p", "spec_tests.report.plugin"]
-    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", case, "--port", option(item.config, "--port")])
+    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", f"spec_tests.{module}::{test}", "--port", port])
 
 
-def crashed(name: str, entry: Entry | None, reason: str) -> Result:
-    """Return the result of a case during which the process of the suite died."""
+def crashed(name: str, node: str, port: str, entry: Entry | None, reason: str) -> Result:
+    """Return the result of a case during which the process of the suite died; `node` is pytest's name of it."""
+    vector = entry is not None and entry.kind == "vector"
     return Result(
         id=name,
-        kind=entry.kind if entry else "property",
+        kind="vector" if vector else "property",
         level=entry.level if entry else TOP,
         requirements=entry.requirements if entry else (),
         outcome=Outcome.ERROR,
         asked=pairs(entry, list(Numerics)) if entry else (),
         reason=readable(reason),
+        rerun=rerun(port, "test_vectors" if vector else name.partition(":")[0], node.partition("::")[2]),
     )
 
 

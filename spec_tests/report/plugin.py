@@ -189,7 +189,7 @@ class Conformance:
         for node, reason in self._crashes.items():
             name = self._collected.get(node)
             if name:
-                yield name, crashed(name, self._entries.get(name), reason)
+                yield name, crashed(name, node, self._options.port, self._entries.get(name), reason)
 
     def _close(self) -> None:
         close = getattr(self.port.port, "close", None)

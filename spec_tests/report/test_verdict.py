@@ -6,6 +6,7 @@ import pytest
 
 from spec_tests.outcome import Outcome
 from spec_tests.port import Numerics, Op
+from spec_tests.report.collect import crashed
 from spec_tests.report.manifest import Entry
 from spec_tests.report.model import Report, Verdict
 from spec_tests.report.samples import entry, manifest_of, report, result
@@ -115,3 +116,10 @@ def test_a_run_owes_the_cases_of_its_levels_and_precisions_and_counts_the_others
     found = report(manifest=manifest, scope=scope, collected=asked)
     assert {each.id for each in found.results} == set(asked)
     assert found.not_asked == 4 - len(asked)
+
+
+def test_a_case_during_which_the_process_died_is_an_error_that_can_be_rerun() -> None:
+    line = entry("test_a:test_b", 2, Op.MEMORY_SCAN)
+    found = crashed(line.id, "spec_tests/test_a.py::test_b", "my:Port", line, "worker 'gw0' crashed")
+    assert (found.outcome, found.level, found.operations) == (Outcome.ERROR, 2, (Op.MEMORY_SCAN,))
+    assert found.rerun.endswith("--pyargs spec_tests.test_a::test_b --port my:Port")
