@@ -9,21 +9,29 @@ def trace(
     write: Annotated[
         bool, typer.Option("--write", help="First write the manifest of cases anew, from runs of the reference.")
     ] = False,
+    vectors: Annotated[
+        bool,
+        typer.Option("--write-vectors", help="First write the lines of the stored vectors anew."),
+    ] = False,
     jobs: Annotated[str, typer.Option(metavar="N", help="Processes that ask at once with --write, or auto.")] = "auto",
 ) -> None:
     """Print which tests, stored vectors and seeded faults stand behind each sentence; exit with 1 on a gap."""
     from rich.console import Console
 
     from spec_tests.report.launch import check_jobs
-    from spec_tests.report.rewrite import rewrite_manifest
+    from spec_tests.report.rewrite import rewrite_manifest, rewrite_vectors
     from spec_tests.report.trace import problems, read_trace, table
 
     if write:
         typer.echo("asking the reference every case; this takes some minutes")
         manifest = rewrite_manifest(check_jobs(jobs))
         typer.echo(f"manifest: {len(manifest.cases)} cases")
+    elif vectors:
+        typer.echo(f"manifest: {len(rewrite_vectors().cases)} cases")
     found = read_trace()
-    console = Console(highlight=False)
+    terminal = Console(highlight=False)
+    # In a file or a pipe nothing is as narrow as a terminal may be.
+    console = terminal if terminal.is_terminal else Console(highlight=False, width=200)
     console.print(table(found))
     gaps = tuple(problems(found))
     for line in gaps:

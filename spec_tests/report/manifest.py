@@ -14,8 +14,8 @@ from typing import Final, Literal
 from atlas_ref.errors import UserError
 from spec_tests.port import SPEC_VERSION, Numerics, Op
 from spec_tests.report.model import Frozen, Result
-from spec_tests.report.scope import Scope
-from spec_tests.vectors.case import verify
+from spec_tests.report.scope import GRADIENT_LEVEL, Scope
+from spec_tests.vectors.case import load_cases, verify
 
 SUITE: Final = Path(__file__).parent.parent
 MANIFEST: Final = Path(__file__).with_name("manifest.json")
@@ -66,27 +66,37 @@ def read_manifest() -> Manifest:
     return Manifest.model_validate_json(MANIFEST.read_text())
 
 
-def entries(results: Iterable[Result]) -> Iterator[Entry]:
-    """Yield one entry a property and one a vector, whatever the number of its precisions."""
-    together: dict[str, list[Result]] = {}
+def property_entries(results: Iterable[Result]) -> Iterator[Entry]:
+    """Yield the line of each property, from what it asked."""
     for result in results:
-        name = result.id.rpartition("/")[0] if result.kind == "vector" else result.id
-        together.setdefault(name, []).append(result)
-    for each, found in sorted(together.items()):
-        asked = [pair for result in found for pair in result.asked]
+        if result.kind == "property":
+            yield Entry(
+                id=result.id,
+                kind="property",
+                level=result.level,
+                operations=tuple(op for op in Op if op in result.operations),
+                numerics=tuple(each for each in Numerics if each in {pair.numerics for pair in result.asked}),
+                requirements=result.requirements,
+            )
+
+
+def vector_entries() -> Iterator[Entry]:
+    """Yield the line of each stored vector; one that asks derivatives is asked where they are, whatever it computes."""
+    for case in load_cases():
         yield Entry(
-            id=each,
-            kind=found[0].kind,
-            level=found[0].level,
-            operations=tuple(op for op in Op if op in {pair.operation for pair in asked}),
-            numerics=tuple(numerics for numerics in Numerics if numerics in {pair.numerics for pair in asked}),
-            requirements=found[0].requirements,
+            id=case.id,
+            kind="vector",
+            level=max(case.level, GRADIENT_LEVEL) if case.cotangents else case.level,
+            operations=(case.op,),
+            numerics=tuple(numerics for numerics in Numerics if numerics in case.numerics),
+            requirements=case.requirements,
         )
 
 
-def write_manifest(results: Iterable[Result]) -> Manifest:
-    """Write and return the manifest of these results, one case a line."""
-    manifest = Manifest(spec_version=SPEC_VERSION, vectors_sha256=sha256(VECTORS), cases=tuple(entries(results)))
+def write_manifest(properties: Iterable[Entry]) -> Manifest:
+    """Write and return the manifest of these properties and of all stored vectors, one case a line."""
+    cases = tuple(sorted([*properties, *vector_entries()], key=lambda entry: entry.id))
+    manifest = Manifest(spec_version=SPEC_VERSION, vectors_sha256=sha256(VECTORS), cases=cases)
     fields = manifest.model_dump(mode="json", exclude={"cases"})
     head = "".join(f" {json.dumps(name)}: {json.dumps(value)},\n" for name, value in fields.items())
     lines = ",\n".join(f"  {entry.model_dump_json()}" for entry in manifest.cases)

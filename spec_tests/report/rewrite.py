@@ -14,7 +14,7 @@ from spec_tests.outcome import Outcome
 from spec_tests.ports.load import REFERENCE
 from spec_tests.report.collect import levels_asked
 from spec_tests.report.launch import Launch
-from spec_tests.report.manifest import MANIFEST, SUITE, Manifest, write_manifest
+from spec_tests.report.manifest import MANIFEST, SUITE, Manifest, property_entries, read_manifest, write_manifest
 from spec_tests.report.model import Report, Result
 from spec_tests.report.scope import TOP
 from spec_tests.report.write import write_schema
@@ -32,7 +32,12 @@ def rewrite_manifest(jobs: str) -> Manifest:
             MANIFEST.write_bytes(before)
         raise
     write_schema()
-    return write_manifest(results)
+    return write_manifest(property_entries(results))
+
+
+def rewrite_vectors() -> Manifest:
+    """Write the lines of the stored vectors anew, and those of the properties as they are."""
+    return write_manifest(entry for entry in read_manifest().cases if entry.kind == "property")
 
 
 def _ask(cases: Sequence[Result], level: int, jobs: str) -> tuple[Result, ...]:
@@ -57,7 +62,7 @@ def _settled(results: Sequence[Result], jobs: str) -> list[Result]:
     bad = [f"{result.id} ({result.outcome})" for result in results if result.outcome is not Outcome.PASS]
     if bad:
         raise UserError(f"the reference does not pass {', '.join(bad)}; the manifest counts only what it passes.")
-    settled = {result.id: _vector(result) for result in results if result.kind == "vector"}
+    settled: dict[str, Result] = {}
     properties = {result.id: result for result in results if result.kind == "property"}
     for level in range(TOP + 1):
         here = [result for result in properties.values() if level in levels_asked(result.asked, result.gradients)]
@@ -67,9 +72,3 @@ def _settled(results: Sequence[Result], jobs: str) -> list[Result]:
         for name in last | passed:
             settled[name] = properties.pop(name).model_copy(update={"level": level})
     return list(settled.values())
-
-
-def _vector(result: Result) -> Result:
-    """Return a vector at its own level: one that asks derivatives is asked where they are, whatever its operation."""
-    level = max(result.level, *levels_asked(result.asked, result.gradients))
-    return result.model_copy(update={"level": level})

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from spec_tests.outcome import Outcome
-from spec_tests.port import SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.report.assemble import Run, assemble
-from spec_tests.report.manifest import Entry, Manifest, entries
+from spec_tests.report.manifest import Entry, Manifest, property_entries
 from spec_tests.report.model import Asked, FirstDivergence, LastCall, Report, Result
 from spec_tests.report.scope import Scope
 from spec_tests.report.xfail import Expectations
@@ -53,7 +53,8 @@ class EagerPort(NothingPort):
     """A port that declares every operation and answers none."""
 
     def __init__(self) -> None:
-        super().__init__(Declaration(**{**vars(NOTHING), "name": "eager", "operations": frozenset(Op)}))
+        everything = {"operations": frozenset(Op), "capabilities": frozenset({GRADIENTS})}
+        super().__init__(Declaration(**{**vars(NOTHING), "name": "eager", **everything}))
 
 
 def result(
@@ -85,7 +86,19 @@ def result(
 
 def manifest_of(results: Iterable[Result]) -> Manifest:
     """Return the manifest that these results fill."""
-    return Manifest(spec_version=SPEC_VERSION, vectors_sha256="", cases=tuple(entries(results)))
+    cases = tuple(_vector(each) if each.kind == "vector" else next(property_entries([each])) for each in results)
+    return Manifest(spec_version=SPEC_VERSION, vectors_sha256="", cases=cases)
+
+
+def _vector(asked: Result) -> Entry:
+    return Entry(
+        id=asked.place[1],
+        kind="vector",
+        level=asked.level,
+        operations=asked.operations,
+        numerics=(asked.asked[0].numerics,),
+        requirements=asked.requirements,
+    )
 
 
 def report(

@@ -2,7 +2,7 @@
 
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import SPEC_VERSION, Numerics, Op
-from spec_tests.report.manifest import VECTORS, entries, read_manifest, sha256
+from spec_tests.report.manifest import VECTORS, property_entries, read_manifest, sha256, vector_entries
 from spec_tests.report.model import Asked
 from spec_tests.report.samples import result
 from spec_tests.report.scope import TOP
@@ -42,18 +42,20 @@ def test_every_operation_of_the_table_has_a_case_of_either_kind() -> None:
         assert asked == OPERATIONS.keys(), f"operations without a {kind}"
 
 
-def test_results_of_one_vector_are_one_line_and_the_order_is_that_of_the_specification() -> None:
-    several = result("test_a:test_b[x/y]", op=Op.MEMORY_SCAN, level=2)
+def test_the_line_of_a_property_has_what_it_asked_in_the_order_of_the_specification() -> None:
     asked = (
         Asked(operation=Op.MEMORY_SCAN, numerics=Numerics.BF16_IO),
         Asked(operation=Op.MEMORY_STEP, numerics=Numerics.F64),
         Asked(operation=Op.MEMORY_SCAN, numerics=Numerics.F64),
     )
-    made = [
-        several.model_copy(update={"asked": asked}),
-        *(result(f"ATL-NS-001/{numerics}", numerics=numerics) for numerics in reversed(Numerics)),
-    ]
-    vector, prop = entries(made)
-    assert (vector.id, vector.kind, vector.numerics) == ("ATL-NS-001", "vector", tuple(Numerics))
-    assert (prop.id, prop.operations) == (several.id, (Op.MEMORY_STEP, Op.MEMORY_SCAN))
-    assert prop.numerics == (Numerics.F64, Numerics.BF16_IO)
+    made = result("test_a:test_b[x/y]", level=2).model_copy(update={"asked": asked})
+    (line,) = property_entries([made, result("ATL-NS-001/f32")])
+    assert (line.id, line.level) == (made.id, 2)
+    assert line.operations == (Op.MEMORY_STEP, Op.MEMORY_SCAN)
+    assert line.numerics == (Numerics.F64, Numerics.BF16_IO)
+
+
+def test_a_vector_that_asks_derivatives_is_of_their_level_and_any_other_of_its_own() -> None:
+    levels = {entry.id: entry.level for entry in vector_entries()}
+    for case in load_cases():
+        assert levels[case.id] == (max(case.level, 5) if case.cotangents else OPERATIONS[case.op].level)
