@@ -22,6 +22,7 @@ import pytest
 from spec_tests.driver import Result, precisions
 from spec_tests.inputs import generator
 from spec_tests.oracle.memory import TOKENS, Config, Inputs, Oracle
+from spec_tests.oracle.newton_schulz import iteration
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.properties import representable
 
@@ -244,3 +245,27 @@ def worst(actual: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
         if value.size:
             errors.append(float(np.abs(actual[name] - value).max() / max(np.abs(value).max(), np.finfo(float).tiny)))
     return max(errors)
+
+
+def plain(config: Config, **changes: Array | float) -> dict[str, Array]:
+    """Return one token in the middle of a document, c = 1, with some inputs replaced (a number fills its array)."""
+    inputs = token(case(config, time=1, window=1, seed=21), 0)
+    inputs |= {"position": np.array([8, 13]), "reset": np.zeros(2, dtype=np.int64)}
+    return inputs | {name: np.broadcast_to(value, inputs[name].shape).copy() for name, value in changes.items()}
+
+
+def matrix(packed: Array) -> Array:
+    """Return the packed parameters of a matrix memory as matrices."""
+    return packed.reshape(*packed.shape[:-1], VALUES, FEATURES)
+
+
+def column(gate: Array) -> Array:
+    """Return a gate with an axis for the parameters that it multiplies."""
+    return gate[..., None]
+
+
+def orthogonalised(config: Config, momentum: Array, offset: float = 1e-7) -> Array:
+    """Return Newton-Schulz of every matrix of a packed matrix memory, by the loop."""
+    steps, name = int(config["newton_schulz_steps"]), str(config["coefficients"])
+    parts = [iteration(part, name, steps, offset).ravel() for part in matrix(momentum).reshape(-1, VALUES, FEATURES)]
+    return np.stack(parts).reshape(momentum.shape)

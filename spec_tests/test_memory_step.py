@@ -17,29 +17,22 @@ from spec_tests.memory_cases import (
     VALUES,
     assert_loop,
     case,
+    column,
     expected_step,
     fresh,
+    matrix,
+    orthogonalised,
+    plain,
     rule,
     token,
 )
-from spec_tests.oracle.memory import STATE, Config, Inputs, Oracle, gelu, gelu_slope, predict, unpack
+from spec_tests.oracle.memory import STATE, Config, Inputs, Oracle, gelu, predict, unpack
 from spec_tests.oracle.newton_schulz import iteration
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.properties import unchanged
 
 STEP = Op.MEMORY_STEP
 EVERY = [(name, architecture) for name in RULES for architecture in ARCHITECTURES]
-
-
-def plain(config: Config, **changes: Array | float) -> dict[str, Array]:
-    """Return one token in the middle of a document, c = 1, with some inputs replaced (a number fills its array)."""
-    inputs = token(case(config, time=1, window=1, seed=21), 0)
-    inputs |= {"position": np.array([8, 13]), "reset": np.zeros(2, dtype=np.int64)}
-    return inputs | {name: np.broadcast_to(value, inputs[name].shape).copy() for name, value in changes.items()}
-
-
-def matrix(packed: Array) -> Array:
-    return packed.reshape(*packed.shape[:-1], VALUES, FEATURES)
 
 
 def exact(numerics: Numerics, double: float, single: float) -> float:
@@ -51,10 +44,6 @@ def errors(inputs: Inputs, at: str = "weights") -> Array:
     """Return the gradient of 1/2 ||W k - v||^2 for every row and head of a matrix memory."""
     error = np.einsum("bhvf,bhf->bhv", matrix(inputs[at]), inputs["keys"]) - inputs["values"]
     return np.asarray(np.einsum("bhv,bhf->bhvf", error, inputs["keys"]).reshape(inputs[at].shape))
-
-
-def column(gate: Array) -> Array:
-    return gate[..., None]
 
 
 @pytest.mark.spec("MEM-1")
@@ -135,12 +124,6 @@ def test_titans_omega_and_delta_write_as_the_table_says(port: Port) -> None:
                 write = momentum if name == "titans" else -eta * momentum
                 result.assert_close("momentum", momentum)
                 result.assert_close("weights", column(x["retention"]) * x["weights"] + write)
-
-
-def orthogonalised(config: Config, momentum: Array, offset: float = 1e-7) -> Array:
-    steps, name = int(config["newton_schulz_steps"]), str(config["coefficients"])
-    parts = [iteration(part, name, steps, offset).ravel() for part in matrix(momentum).reshape(-1, VALUES, FEATURES)]
-    return np.stack(parts).reshape(momentum.shape)
 
 
 @pytest.mark.spec("RULE-2")
@@ -239,83 +222,6 @@ def test_orthonormal_keys_are_recalled_exactly(port: Port) -> None:
                 sums += np.einsum("bhv,f->bhvf", result.inputs["values"], key).reshape(sums.shape)
                 state |= {output: result[output] for output in STATE}
             result.assert_close("weights", sums)
-
-
-@pytest.mark.spec("RULE-9")
-def test_mass_is_literal_with_the_stated_substitutions(port: Port) -> None:
-    for numerics in precisions(port):
-        for name in RULES:
-            mass, literal = rule(name, chunk=5, step_scale="mass"), rule(name, chunk=5)
-            inputs = token(case(mass, time=1, window=3, seed=22), 0)
-            for keys in ("keys", "window_keys"):
-                # Shorter than one: kappa does not count.
-                inputs[keys] = 0.5 * inputs[keys]
-            horizon = 0.0 if name == "delta" else 9.0
-            fresh_share = 1.0 - (0.0 if name == "delta" else inputs["momentum_decay"])
-            window = inputs["window_weights"].shape[-1]
-            substituted = {
-                "step_size": inputs["step_size"] / (5 + horizon),
-                "window_weights": inputs["window_weights"] / window * np.asarray(fresh_share)[..., None],
-            }
-            wanted = run(port, STEP, numerics, inputs | substituted, **literal)
-            actual = run(port, STEP, numerics, inputs, **mass)
-            actual.assert_close("momentum", wanted["momentum"])
-            if name not in ORTHOGONALISED:
-                actual.assert_close("reads", wanted["reads"])
-                actual.assert_close("weights", wanted["weights"])
-            assert_loop(wanted, literal)
-
-
-@pytest.mark.spec("RULE-9")
-def test_mass_starts_newton_schulz_with_a_slope_of_one(port: Port) -> None:
-    """Started at 1e-7, as in `literal`, a small momentum is written at full length; here it is written as it is."""
-    slope = 3.4445**5
-    for numerics in precisions(port):
-        for name in ORTHOGONALISED:
-            for length in (1e-3, 1.0, 30.0):
-                mass = rule(name, chunk=5, step_scale="mass", coefficients="quintic", newton_schulz_steps=5)
-                inputs = plain(mass, momentum_decay=1.0, window_weights=0.0, retention=0.0)
-                inputs["momentum"] *= length
-                result = run(port, STEP, numerics, inputs, **mass)
-                release = -column(inputs["step_size"]) / (5 + 9.0) if name == "atlas" else 1.0
-                written = release * orthogonalised(mass, inputs["momentum"], offset=slope)
-                result.assert_close("weights", written)
-                if length < 0.1:
-                    assert_close(written, release * inputs["momentum"], 1e-2, "small momentum")
-
-
-def kappa(architecture: str, anchor: Array, key: Array, value: Array) -> float:
-    square = float(key @ key)
-    if architecture == "matrix":
-        return square
-    outer, inner = unpack(architecture, anchor, FEATURES, VALUES)
-    slopes = gelu_slope(inner @ key) * np.sqrt((outer**2).sum(0))
-    coupling = 1.13 * np.linalg.norm(key) * np.linalg.norm(predict(architecture, [outer, inner], key) - value)
-    return float((gelu(inner @ key) ** 2).sum() + square * (slopes**2).sum() + coupling)
-
-
-@pytest.mark.spec("RULE-10")
-def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port: Port) -> None:
-    for numerics in precisions(port):
-        for architecture in ARCHITECTURES:
-            mass, literal = (
-                rule("delta", architecture, chunk=1, step_scale="mass"),
-                rule("delta", architecture, chunk=1),
-            )
-            inputs = plain(mass)
-            # One head of each row below one, one above.
-            inputs["keys"] = inputs["keys"] * np.array([0.2, 3.0])[:, None]
-            actual, wanted = run(port, STEP, numerics, inputs, **mass), run(port, STEP, numerics, inputs, **literal)
-            divisors = np.ones((2, HEADS))
-            for row, head in np.ndindex(2, HEADS):
-                key, value = actual.inputs["keys"][row, head], actual.inputs["values"][row, head]
-                divisors[row, head] = max(1.0, kappa(architecture, actual.inputs["weights"][row, head], key, value))
-            assert divisors[:, 0].max() == 1.0
-            assert divisors[:, 1].min() > 2.0
-            for head in range(HEADS):
-                divided = wanted["momentum"][:, head] / divisors[:, head, None]
-                assert_close(actual["momentum"][:, head], divided, actual.tolerance("momentum"), "divided gradient")
-            assert_loop(wanted, literal)
 
 
 @pytest.mark.spec("RULE-11")

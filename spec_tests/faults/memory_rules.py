@@ -192,9 +192,9 @@ DESCENT: Final = "test_memory_step:test_the_first_write_descends"
 LOSS: Final = "test_memory_step:test_the_gradient_is_that_of_the_loss_in_every_matrix"
 RECALL: Final = "test_memory_step:test_orthonormal_keys_are_recalled_exactly"
 CONSTANT: Final = "test_memory_scan:test_titans_and_omega_agree_under_a_constant_step_size"
-MASS: Final = "test_memory_step:test_mass_is_literal_with_the_stated_substitutions"
-SLOPE: Final = "test_memory_step:test_mass_starts_newton_schulz_with_a_slope_of_one"
-CURVATURE: Final = "test_memory_step:test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one"
+MASS: Final = "test_memory_mass:test_mass_is_literal_with_the_stated_substitutions"
+SLOPE: Final = "test_memory_mass:test_mass_starts_newton_schulz_with_a_slope_of_one"
+CURVATURE: Final = "test_memory_mass:test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one"
 EACH: Final = "test_memory_step:test_newton_schulz_acts_on_each_matrix_by_itself_and_keeps_zero"
 
 MEMORY_RULES = (
