@@ -54,7 +54,7 @@ def _moved(case: Case) -> Iterator[str]:
             yield f"{case.id}: {oracle} gives no answer now ({error})."
             continue
         for name, errors in distances(case.op, answer, case.expected).items():
-            allowed = np.maximum(SAME, case.budgets[Numerics.F64][name])
+            allowed = np.maximum(SAME, case.budgets.get(Numerics.F64, {}).get(name, SAME))
             if (errors > allowed).any():
                 yield f"{case.id}: {oracle} now gives another {name}, by {errors.max():.2g}."
 

@@ -16,12 +16,14 @@ from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault, FaultyPort
 from spec_tests.port import Array, Numerics, Op
 from spec_tests.vectors.case import Case
-from spec_tests.vectors.compare import names
+from spec_tests.vectors.compare import distances, names
 from spec_tests.vectors.question import SEQUENCES, Question
 
 SIMILAR: Final = 0.5
 """Least cosine that is worth a hint."""
 TIE: Final = 1e-4
+SHOWN: Final = 4
+"""Most other faults that a report names beside the nearest."""
 LARGEST: Final = 1e3
 """What an entry counts for that is not finite or far off, in units of the tensor's rms."""
 
@@ -52,7 +54,9 @@ def seek(case: Case, answer: Answer) -> tuple[Nearest | None, str]:
     nearest = nearest_fault(case, answer)
     if nearest is None:
         return None, "none resembles it"
-    others = f"; here the same as {', '.join(nearest.names[1:])}" if len(nearest.names) > 1 else ""
+    same = nearest.names[1 : SHOWN + 1]
+    more = f" and {len(nearest.names) - SHOWN - 1} more" if len(nearest.names) > SHOWN + 1 else ""
+    others = f"; here the same as {', '.join(same)}{more}" if same else ""
     return nearest, f"{nearest.names[0]} (cosine {nearest.similarity:.2f}{others}): a hint, not a verdict"
 
 
@@ -114,6 +118,12 @@ def candidates(op: Op) -> tuple[Fault, ...]:
     return (*own, *(replace(fault, op=op) for fault in others if op is Op.MEMORY_GRAD or fault.op != Op.MEMORY_GRAD))
 
 
+def _errs(case: Case, answer: Answer) -> bool:
+    """Return whether a fault has an effect here, beyond rounding."""
+    budgets = case.budgets[case.numerics[0]]
+    return any((errors > budgets[name]).any() for name, errors in distances(case.op, answer, case.expected).items())
+
+
 @cache
 def _faulty_answers(key: _Key) -> tuple[tuple[str, Answer], ...]:
     """Return what the reference answers in float64 with each fault that is possible here.
@@ -127,7 +137,9 @@ def _faulty_answers(key: _Key) -> tuple[tuple[str, Answer], ...]:
     for fault in candidates(case.op):
         try:
             with np.errstate(all="ignore"):
-                found.append((fault.id, question.put(FaultyPort(ReferencePort(), fault, Numerics.F64), Numerics.F64)))
+                answer = question.put(FaultyPort(ReferencePort(), fault, Numerics.F64), Numerics.F64)
         except AssertionError:
             continue
+        if _errs(case, answer):
+            found.append((fault.id, answer))
     return tuple(found)

@@ -74,8 +74,9 @@ class Family:
         cotangents: Mapping[str, Array] | None = None,
         *,
         beside: bool = False,
+        numerics: tuple[Numerics, ...] = tuple(Numerics),
     ) -> Source:
         """Return case `ATL-<chapter>-<number>`, which holds the space-separated sentences."""
         name = f"ATL-{self.chapter}-{number:03}"
         held = tuple(requirements.split())
-        return Source(name, self.op, held, why, config, inputs, cotangents or {}, beside=beside)
+        return Source(name, self.op, held, why, config, inputs, cotangents or {}, beside=beside, numerics=numerics)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.memory_cases import rule
-from spec_tests.port import Array, Op, Scalar
+from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.vectors.memory_inputs import HIDDEN, call, step
 from spec_tests.vectors.source import Family, Source
 
@@ -97,9 +97,11 @@ STEPS: Final = (
     _STEP.case(
         20,
         "MEM-3",
+        # In float64 the last digits are those of one library's erf: 1 + erf cancels.
         "gelu far below zero, where approximations of it are off by a tenth",
         rule("titans", "mlp"),
         _far_below_zero(step(call(rule("titans", "mlp"), 420, position=(5, 6), time=1))),
+        numerics=(Numerics.F32, Numerics.BF16_IO),
     ),
     _step(
         18,
