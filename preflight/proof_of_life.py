@@ -1,11 +1,241 @@
-"""The gate `proof-of-life`: nothing is checked yet, so that its verdict is INCONCLUSIVE."""
+"""The gate *Proof of Life*: is every part of the memory awake at the magnitudes that this network really produces?
 
-from atlas_ref.config import RunConfig
-from preflight.result import GateResult, conclude
+Real batches of the configured data go through a fresh model. Measured are the tanh gate of the queries (where there is
+one), the half-life that the retention gates make, how far apart the features of different keys are, which parameters
+get a gradient, and whether the small ones move as their optimiser means them to (`trajectory`).
+
+Deliberately different from the source system, whose gate multiplied queries by up to ten until some output exceeded
+0.9: any gain above 1 passed, whatever the network sent through the gate. Nothing is scaled up here.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from atlas_ref.blocks.memory_layer import GateHeads, MemoryLayer, TanhGate
+from atlas_ref.config import ModelConfig, RunConfig
+from atlas_ref.data.batch import Batch
+from atlas_ref.memory.rules import Gates
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.training.run import select_device
+from atlas_ref.training.step import NonFiniteError, forward, token_losses
+from preflight.observe import measured_config, real_batches, watched
+from preflight.result import Check, GateResult, at_least, at_most, conclude
+from preflight.statistics import mean_interval
 from preflight.subject import Budget, Subject
+from preflight.trajectory import drifts
+
+GATE = "proof-of-life"
+
+NONLINEAR = 0.5
+"""A tanh is used as one above this input: it is 8% below its tangent there, and 3% at 0.3."""
+ACTIVE_SHARE = 0.5
+"""Least share of tokens and heads of which an entry is in that region: a gate that most never notice is a factor."""
+SATURATED = 1.5
+"""Above this input the slope of tanh is below 0.18: little gradient passes."""
+SATURATED_SHARE = 0.2
+"""Largest share of entries there; the source system ended training at this share, so none should start with it."""
+LEAST_HALF_LIFE = 8.0
+"""Tokens; more is asked where the attention window is longer, as a memory must outlast what attention sees anyway."""
+FEATURE_COSINE = 0.5
+"""Largest mean cosine between features of random keys: the share of a write that every other key reads back."""
+FEATURE_KEYS = 64
+"""Random keys in each sample of that cosine."""
+DRIFT = 0.01
+"""Largest distance of a small parameter from its float64 replay, as a share of the path (decision 20)."""
+DRIFT_STEPS = 32
+"""Most steps of that probe: storage that is too coarse loses the first step as it does the last."""
 
 
 def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> GateResult:
-    """Check nothing yet."""
-    del config, subject, seed, budget
-    return conclude("proof-of-life", [], {}, 0.0)
+    """Examine a fresh model of `subject` on real batches (module docstring)."""
+    started = time.perf_counter()
+    config = measured_config(config, seed, budget)
+    device = select_device(config.train.device)
+    model = subject.model(config.model, seed).to(device)
+    batches = real_batches(config, budget.batches, device)
+    samples = [_measure(model, batch, config.train.precision) for batch in batches]
+    checks = [
+        *_tanh_checks([sample.tanh for sample in samples]),
+        _half_life_check(config.model, [sample.half_life for sample in samples]),
+        _feature_check(model, seed, budget.batches),
+        *_gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples))),
+    ]
+    drift, shares = _drift_check(config, subject, model, batches, min(budget.probe_steps, DRIFT_STEPS))
+    kind = config.model.memory.qk_projection.kind
+    evidence: dict[str, JsonValue] = {
+        "tanh_gate": kind if samples[0].tanh else f'not applicable: qk_projection.kind = "{kind}" has no tanh gate',
+        "drift": dict[str, JsonValue](shares),
+    }
+    return conclude(GATE, [*checks, drift], evidence, time.perf_counter() - started)
+
+
+class _TanhUse(NamedTuple):
+    """One layer's tanh gate on one batch: tokens and heads in the non-linear region, entries in saturation."""
+
+    active: float
+    saturated: float
+
+
+class _Sample(NamedTuple):
+    """What one batch showed: each layer's tanh gate, the median head's half-life, parameters that got a gradient."""
+
+    tanh: dict[str, _TanhUse]
+    half_life: float
+    reached: set[str]
+
+
+def _measure(model: AtlasModel, batch: Batch, precision: str) -> _Sample:
+    model.zero_grad(set_to_none=True)
+    with watched(model, TanhGate) as tanh, watched(model, GateHeads) as heads:
+        output = forward(model, batch, model.initial_state(batch.tokens.shape[0]), precision)
+    total, count = token_losses(output.logits, batch.targets)
+    torch.autograd.backward(total / count.clamp(min=1))
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return _Sample(
+        tanh={name: _tanh_use(calls[0].detach()) for name, calls in tanh.items()},
+        half_life=_median_half_life([calls[0] for calls in heads.values()]),
+        reached={name for name, g in gradients.items() if bool(torch.isfinite(g).all()) and bool(g.any())},
+    )
+
+
+def _tanh_use(output: Tensor) -> _TanhUse:
+    """Judge the inputs of a tanh by its outputs [batch, time, heads, key], as it is monotonic."""
+    size = output.abs()
+    active = (size.amax(-1) > math.tanh(NONLINEAR)).double().mean()
+    return _TanhUse(active.item(), (size > math.tanh(SATURATED)).double().mean().item())
+
+
+def _median_half_life(gates: Sequence[Gates]) -> float:
+    """Return the tokens in which at least half of all heads keep half: ln 2 / mean(-ln retention) of each head."""
+    decay = torch.cat([-layer.retention.detach().double().log().mean((0, 1)) for layer in gates])
+    longest_first = (math.log(2.0) / decay).sort(descending=True).values
+    return longest_first[math.ceil(len(longest_first) / 2) - 1].item()
+
+
+def _tanh_checks(samples: Sequence[dict[str, _TanhUse]]) -> list[Check]:
+    """Return the checks of the layer that is worst at each; none where the configuration has no tanh gate."""
+    if not samples[0]:
+        return []
+    active = {name: [sample[name].active for sample in samples] for name in samples[0]}
+    saturated = {name: [sample[name].saturated for sample in samples] for name in samples[0]}
+    sleepy = min(active, key=lambda name: mean_interval(active[name]).low)
+    full = max(saturated, key=lambda name: mean_interval(saturated[name]).high)
+    awake, shut = float(np.mean(active[sleepy])), float(np.mean(saturated[full]))
+    return [
+        at_least(
+            "tanh gate is non-linear",
+            awake,
+            ACTIVE_SHARE,
+            f"in {sleepy} {awake:.1%} of tokens and heads send an entry above {NONLINEAR} through tanh",
+            mean_interval(active[sleepy]),
+        ),
+        at_most(
+            "tanh gate is not saturated",
+            shut,
+            SATURATED_SHARE,
+            f"in {full} {shut:.1%} of entries are above {SATURATED}, where tanh is flat",
+            mean_interval(saturated[full]),
+        ),
+    ]
+
+
+def _half_life_check(config: ModelConfig, samples: Sequence[float]) -> Check:
+    mean = float(np.mean(samples))
+    threshold = max(LEAST_HALF_LIFE, float(config.attention.window))
+    return at_least(
+        "memory outlasts attention",
+        mean,
+        threshold,
+        f"half of the heads keep half of their memory for {mean:.1f} tokens or more",
+        mean_interval(samples),
+    )
+
+
+def _feature_check(model: nn.Module, seed: int, count: int) -> Check:
+    """Check the layer whose features of random unit keys are most alike."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, MemoryLayer)}
+    samples = {name: _feature_cosines(layer, seed, count) for name, layer in layers.items()}
+    name = max(samples, key=lambda layer: mean_interval(samples[layer]).high)
+    mean = float(np.mean(samples[name]))
+    return at_most(
+        "features keep keys apart",
+        mean,
+        FEATURE_COSINE,
+        f"in {name} the features of two random keys have a cosine of {mean:.3f} on average",
+        mean_interval(samples[name]),
+    )
+
+
+@torch.no_grad()
+def _feature_cosines(layer: MemoryLayer, seed: int, count: int) -> list[float]:
+    """Return the mean cosine between the features of distinct random unit keys, for `count` draws of keys."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(count, FEATURE_KEYS, layer.key_dim, generator=generator)
+    keys = normalize(draws, dim=-1).to(layer.projection.weight.device)
+    features = normalize(layer.expand(keys), dim=-1)
+    together = features.sum(1).square().sum(-1) - FEATURE_KEYS
+    cosines: list[float] = (together / (FEATURE_KEYS * (FEATURE_KEYS - 1))).tolist()
+    return cosines
+
+
+def is_trained(config: ModelConfig, name: str, parameter: Tensor) -> bool:
+    """Return whether the configuration says that a parameter gets a gradient.
+
+    Detached writes exempt the whole memory branch; without writes nothing but the first memory and its address is used.
+    """
+    if parameter.numel() == 0:
+        return False
+    _, inside, part = name.partition(".mag.memory.")
+    if not inside:
+        return True
+    if config.inner_grad == "detached":
+        return False
+    return not (config.disable_memory and (part.startswith("gates.") or part == "log_gain"))
+
+
+def _gradient_checks(config: ModelConfig, model: nn.Module, reached: set[str]) -> list[Check]:
+    trained = {name for name, p in model.named_parameters() if is_trained(config, name, p)}
+    missing, surprising = sorted(trained - reached), sorted(reached - trained)
+    return [
+        at_most(
+            "gradients reach what is trained",
+            len(missing),
+            0,
+            f"{_counted(missing)} of {len(trained)} trained parameters got no finite gradient on any batch",
+        ),
+        at_most(
+            "gradients reach nothing else",
+            len(surprising),
+            0,
+            f"{_counted(surprising)} that the configuration exempts got a gradient",
+        ),
+    ]
+
+
+def _counted(names: Sequence[str]) -> str:
+    """Return the number of names and the names themselves."""
+    return f"{len(names)} ({', '.join(names)})" if names else "none"
+
+
+def _drift_check(
+    config: RunConfig, subject: Subject, model: AtlasModel, batches: Sequence[Batch], steps: int
+) -> tuple[Check, dict[str, float]]:
+    """Train the model and return the check of the parameter that drifts most, with the drift of each."""
+    name = "small parameters move as meant"
+    try:
+        shares = drifts(config, model, subject.optimiser(model, config.optim), batches, steps)
+    except NonFiniteError as error:
+        return at_most(name, math.nan, DRIFT, f"the probe training failed: {error}"), {}
+    if not shares:
+        return at_most(name, math.nan, DRIFT, f"no small parameter was meant to move in {steps} steps"), {}
+    largest = max(shares, key=shares.__getitem__)
+    sentence = f"{largest} is off its float64 trajectory by {shares[largest]:.2%} of its path in {steps} steps"
+    return at_most(name, shares[largest], DRIFT, sentence), shares

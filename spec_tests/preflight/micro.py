@@ -1,0 +1,29 @@
+"""A configuration small enough for every control to go through its gate in seconds."""
+
+from atlas_ref.config import RunConfig, load_config
+from preflight.subject import Budget
+
+MICRO = (
+    "model.d_model=32",
+    "model.n_layers=1",
+    "model.n_heads=2",
+    "model.feed_forward='none'",
+    "model.attention.window=4",
+    "model.attention.persistent_tokens=1",
+    "model.memory.chunk=8",
+    "model.memory.key_dim=16",
+    "model.memory.value_dim=16",
+    "model.memory.gates.step_init=0.5",
+    "data.sequence_length=64",
+    "optim.learning_rate=0.01",
+    "train.batch_size=4",
+    "train.device='cpu'",
+)
+"""Overrides of the preset `tiny`: one layer, short chunks, and writes strong enough to be learnt from within seconds."""
+
+BUDGET = Budget(probe_steps=60, batches=6, sequence_length=64, batch_size=8)
+
+
+def micro_config(*overrides: str) -> RunConfig:
+    """Return the small configuration with further overrides."""
+    return load_config("tiny", [*MICRO, *overrides])
