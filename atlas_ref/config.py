@@ -31,6 +31,7 @@ from atlas_ref.config_model import (
     QKProjectionConfig,
     Section,
 )
+from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.config_toml import apply_overrides, read_toml, write_toml
 from atlas_ref.data.vocabulary import BYTE_VOCABULARY, RECALL_FILLERS
 from atlas_ref.errors import UserError
@@ -41,6 +42,7 @@ __all__ = [
     "FeaturesConfig",
     "GateConfig",
     "GatesConfig",
+    "KillSwitchesConfig",
     "MemoryConfig",
     "ModelConfig",
     "NewtonSchulzConfig",
@@ -199,6 +201,7 @@ class RunConfig(Section):
     optim: OptimConfig
     data: DataConfig
     train: TrainConfig
+    kill_switches: KillSwitchesConfig
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each contradiction between sections."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
     from atlas_ref.training.checkpoint import Checkpoint
 
-NOT_FINITE_EXIT_CODE = 4
+KILLED_EXIT_CODE = 4
 DEFAULT_CONFIG = "tiny"
 MOST_STEPS = 10**9
 
@@ -126,9 +126,9 @@ def default_directories(name: str) -> tuple[Path | None, Path]:
 
 def run(plan: Plan, stop: StopRequest, *, over_unsaved: bool) -> None:
     """Train as planned and say how it ended."""
+    from atlas_ref.training.kill_report import KilledError
     from atlas_ref.training.loop import train as train_model
     from atlas_ref.training.run_directory import RunDirectory
-    from atlas_ref.training.step import NonFiniteError
     from cli.progress import make_reporter
 
     first_step = plan.checkpoint.step if plan.checkpoint else 0
@@ -137,9 +137,9 @@ def run(plan: Plan, stop: StopRequest, *, over_unsaved: bool) -> None:
             outcome = train_model(
                 plan.config, RunDirectory(plan.directory), plan.checkpoint, reporter, stop, over_unsaved=over_unsaved
             )
-    except NonFiniteError as error:
+    except KilledError as error:
         typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(NOT_FINITE_EXIT_CODE) from error
+        raise typer.Exit(KILLED_EXIT_CODE) from error
     if outcome.interrupted:
         typer.echo(
             f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {plan.directory}"

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
+from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, MemoryLayerState
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.mag_gate import mag_gate
@@ -24,7 +24,6 @@ from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.state import StateTree
 
 
@@ -37,17 +36,36 @@ class LayerState(StateTree):
     cache_values: Float[Tensor, "batch past heads dim"]
 
 
+POLARISED, UNDECIDED = 0.4, 0.1
+"""A gate is polarised when its sigmoid is further than this from 1/2 (below 0.1 or above 0.9), undecided when nearer
+(0.4 to 0.6)."""
+LINEAR, SATURATED = 0.5, 1.5
+"""Arguments of a tanh gate: up to the first tanh(x) is x to 8%; beyond the second its slope is below 0.19."""
+
+
 class LayerTelemetry(NamedTuple):
-    """Means over the tokens and heads of one call, detached; 0-d float tensors."""
+    """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
+
+    Detached 0-d tensors in float32 or wider. The gate is the one that acts, floor included. The tanh fields are None
+    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
+    """
 
     retention: Tensor
     momentum: Tensor
     step: Tensor
     window: Tensor
-    gate: Tensor
+    gate_mean: Tensor
+    gate_std: Tensor
+    gate_min: Tensor
+    gate_max: Tensor
+    gate_polarised: Tensor
+    gate_undecided: Tensor
     memory_norm: Tensor
     momentum_norm: Tensor
     read_norm: Tensor
+    tanh_magnitude: Tensor | None
+    tanh_linear: Tensor | None
+    tanh_saturated: Tensor | None
 
 
 class BlockOutput(NamedTuple):
@@ -153,7 +171,7 @@ class MagBlock(nn.Module):
         joined, gate = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype))
         y: Tensor = self.output(joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered.gates, gate, after.memory, remembered.reads))
+        return BlockOutput(x + y, after, _telemetry(remembered, gate, self.floor))
 
     def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gated join and its gate."""
@@ -163,21 +181,50 @@ class MagBlock(nn.Module):
         return mag_gate(attention, memory, logits, self.floor)
 
 
-def _telemetry(gates: Gates, gate: Tensor, state: MemoryLayerState, reads: Tensor) -> LayerTelemetry:
+@torch.no_grad()
+def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> LayerTelemetry:
     """Summarise one call without keeping its graph."""
+    memory = remembered.state.memory
+    retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
+    reads = at_least_float32(remembered.reads.detach())
+    return LayerTelemetry(
+        retention,
+        momentum,
+        step,
+        window,
+        *_gate_statistics(at_least_float32(gate.detach()), floor),
+        _size(memory.weights),
+        _size(memory.momentum),
+        reads.square().sum(-1).mean().sqrt(),
+        *_tanh_statistics(remembered.bounded),
+    )
 
-    def size(matrices: tuple[Tensor, ...]) -> Tensor:
-        return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
 
-    with torch.no_grad():
-        retention, momentum, step, window, share = (x.detach().float().mean() for x in (*gates, gate))
-        return LayerTelemetry(
-            retention=retention,
-            momentum=momentum,
-            step=step,
-            window=window,
-            gate=share,
-            memory_norm=size(state.memory.weights),
-            momentum_norm=size(state.memory.momentum),
-            read_norm=reads.detach().square().sum(-1).mean().sqrt(),
-        )
+def _size(matrices: tuple[Tensor, ...]) -> Tensor:
+    """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
+    return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
+
+
+def _gate_statistics(gate: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return mean, standard deviation, least, largest, and the shares that are polarised and undecided."""
+    if gate.numel() == 0:
+        none = gate.new_full((), torch.nan)
+        return none, none, none, none, none, none
+    # Over the tokens of the call, so that one layer, or one token, has a deviation: zero, never NaN.
+    variance, mean = torch.var_mean(gate, correction=0)
+    least, largest = torch.aminmax(gate)
+    reach = 1.0 - floor
+    distance = (gate - (floor + 0.5 * reach)).abs()
+    polarised = (distance > POLARISED * reach).float().mean()
+    undecided = (distance < UNDECIDED * reach).float().mean()
+    return mean, variance.sqrt(), least, largest, polarised, undecided
+
+
+def _tanh_statistics(bounded: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the mean size of the arguments of a tanh and the shares in its linear and in its saturated region."""
+    if bounded is None:
+        return None, None, None
+    size = at_least_float32(bounded.detach()).abs()
+    # The argument from the value: exact to rounding far beyond SATURATED, and at most 8.7 in float32.
+    argument = torch.atanh(size.clamp(max=1.0 - torch.finfo(size.dtype).eps / 2))
+    return argument.mean(), (argument < LINEAR).float().mean(), (argument > SATURATED).float().mean()

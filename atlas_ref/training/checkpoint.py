@@ -3,7 +3,8 @@
     checkpoints/step-00000100/model.safetensors       parameters and buffers
                               optimiser.safetensors   moments and step counters, by parameter name
                               state.safetensors       the memory state of the B streams
-                              meta.json               step, config, tokenizer, size and SHA-256 of each file above
+                              meta.json               step, config, tokenizer, what the kill switches remember,
+                                                      size and SHA-256 of each file above
     checkpoints/latest                                the name of the newest one
 
 A checkpoint is written beside its final name, synced, and renamed: a directory called `step-*` is complete or damaged
@@ -18,10 +19,11 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,6 +31,7 @@ from torch import Tensor
 from atlas_ref.config import RunConfig, config_hash, parse_config
 from atlas_ref.errors import UserError
 from atlas_ref.training.files import read_json, sync, write_atomically, write_json
+from atlas_ref.training.kill_switches import SwitchState
 
 FORMAT = "atlas-checkpoint-1"
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
@@ -45,6 +48,7 @@ class Checkpoint:
     config: RunConfig
     tokenizer: str | None
     data_digest: str
+    switches: SwitchState
     files: dict[str, dict[str, Any]]
 
     @property
@@ -81,6 +85,7 @@ def save_checkpoint(
     config: RunConfig,
     tokenizer: str | None,
     data_digest: str,
+    switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
 ) -> Path:
     """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path."""
@@ -96,6 +101,7 @@ def save_checkpoint(
         "config_hash": config_hash(config),
         "tokenizer": tokenizer,
         "data_digest": data_digest,
+        "kill_switches": asdict(switches),
         "files": files,
     }
     write_json(temporary / META, {**meta, "sha256": _digest(meta)})
@@ -117,7 +123,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = parse_config(meta["config"], str(file))
     if config_hash(config) != meta["config_hash"]:
         raise UserError(f"{file}: holds a config that this version reads differently from the one that wrote it.")
-    return Checkpoint(path, meta["step"], config, meta["tokenizer"], meta["data_digest"], meta["files"])
+    switches = TypeAdapter(SwitchState).validate_python(meta["kill_switches"])
+    return Checkpoint(path, meta["step"], config, meta["tokenizer"], meta["data_digest"], switches, meta["files"])
 
 
 def saved_steps(directory: Path) -> dict[int, Path]:

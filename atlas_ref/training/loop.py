@@ -5,6 +5,7 @@ What happens at a step depends on its number alone, never on where the process s
 resumed leaves the same weights and the same log as one that was not.
 """
 
+import math
 import resource
 import sys
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
@@ -20,7 +22,10 @@ from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint import Checkpoint, save_checkpoint
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
-from atlas_ref.training.metrics import MetricsLog, memory_metrics, read_metrics
+from atlas_ref.training.kill_report import report_kill
+from atlas_ref.training.kill_switches import Kill, check, non_finite
+from atlas_ref.training.metrics import MetricsLog, read_metrics
+from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import RunDirectory, check_new, check_resumed, prepare
@@ -78,8 +83,8 @@ def train(
 
     `stop` is asked before each step; when it says yes the step reached is saved and the outcome is `interrupted`.
     `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint. Nothing is written before
-    config, data and checkpoint have proved usable. Raises UserError for what the user can mend and NonFiniteError when
-    the loss or a gradient stops being finite.
+    config, data and checkpoint have proved usable. Raises UserError for what the user can mend and KilledError when a
+    kill switch fires, after its report and before a checkpoint of a bad step.
     """
     started = time.monotonic()
     if checkpoint is None:
@@ -114,8 +119,8 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if stop():
             save(run, context)
             return True
-        result = update(run, context)
-        values = measure(run, context, result)
+        result, layers = update(run, context)
+        values = measure(run, context, result, layers)
         if values:
             context.log.write(run.step, values)
             context.reporter.on_metrics(run.step, values)
@@ -124,22 +129,34 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
     return False
 
 
-def update(run: Run, context: Context) -> StepResult:
-    """Make one step on the batch of its number."""
+def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, ...]]:
+    """Make one step on the batch of its number and measure every layer; raise KilledError when a kill switch fires."""
     began = time.monotonic()
     batch = to_device(context.source.batch(run.step), context.device)
     try:
         result = train_step(run.model, run.optimiser, batch, run.state, run.step, context.config)
     except NonFiniteError as error:
-        raise NonFiniteError(f"{error}; the newest checkpoint is of step {run.saved}") from error
+        kill = non_finite(run.switches, run.step + 1, error.metric, error.subject, error.value)
+        raise report_kill(context.directory, run.step + 1, [kill], []) from error
     run.step, run.state = run.step + 1, result.output.state
+    layers = watch(run, context, result)
     context.speed.seconds += time.monotonic() - began
     context.speed.tokens += batch.tokens.numel()
     context.reporter.on_step(run.step, result.loss, context.speed.per_second())
-    return result
+    return result, layers
 
 
-def measure(run: Run, context: Context, result: StepResult) -> dict[str, float]:
+def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements, ...]:
+    """Measure every layer after the step reached, and ask the kill switches."""
+    layers = measure_layers(result.output, context.config.model)
+    totals = {"loss": result.loss, "grad_norm": result.grad_norm}
+    run.switches, kills = check(run.switches, run.step, totals, layers, context.config.kill_switches)
+    if kills:
+        raise report_kill(context.directory, run.step, kills, layers)
+    return layers
+
+
+def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measurements, ...]) -> dict[str, float]:
     """Return the line of the log that the step reached is due, or nothing; the first and last step always have one."""
     settings = context.config.train
     values: dict[str, float] = {}
@@ -148,7 +165,7 @@ def measure(run: Run, context: Context, result: StepResult) -> dict[str, float]:
         values["train/grad_norm"] = result.grad_norm
         values["train/lr"] = result.learning_rate
         values["train/tokens_per_second"] = context.speed.per_second()
-        values |= memory_metrics(result.output.telemetry)
+        values |= log_entries(layers)
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
         found = evaluate(run.model, context.source, settings.eval_batches, context.config.train.precision)
@@ -157,9 +174,15 @@ def measure(run: Run, context: Context, result: StepResult) -> dict[str, float]:
 
 
 def save(run: Run, context: Context) -> None:
-    """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet."""
+    """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet.
+
+    Raises KilledError instead when any tensor of it is not finite: an update can overflow after a finite gradient.
+    """
     if run.step == run.saved:
         return
+    tensors = run.tensors()
+    if kill := bad_tensor(run, tensors):
+        raise report_kill(context.directory, run.step, [kill], [])
     context.log.sync()
     path = save_checkpoint(
         context.directory.checkpoints,
@@ -167,10 +190,20 @@ def save(run: Run, context: Context) -> None:
         config=context.config,
         tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
         data_digest=context.digest,
-        tensors=run.tensors(),
+        switches=run.switches,
+        tensors=tensors,
     )
     run.saved = run.step
     context.reporter.say(f"saved {path}")
+
+
+def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]]) -> Kill | None:
+    """Return the kill for the first tensor that is not finite, or None."""
+    for file in tensors.values():
+        for name, tensor in file.items():
+            if not torch.isfinite(tensor).all():
+                return non_finite(run.switches, run.step, "grad_norm", f"the tensor {name}", math.nan)
+    return None
 
 
 def summarise(directory: RunDirectory, step: int, parameters: int, seconds: float) -> dict[str, float | int | None]:

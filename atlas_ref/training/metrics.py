@@ -5,15 +5,11 @@ All values are functions of config and step except the keys in TIMING. A value t
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from atlas_ref.blocks.mag import LayerTelemetry
 from atlas_ref.errors import UserError
 from atlas_ref.training.files import sync, write_atomically
 
@@ -45,20 +41,6 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
-
-
-def memory_metrics(telemetry: Sequence[LayerTelemetry]) -> dict[str, float]:
-    """Return the telemetry of each layer under keys such as `memory/0/retention`."""
-    flat: dict[str, Tensor] = {
-        f"memory/{layer}/{name}": value
-        for layer, fields in enumerate(telemetry)
-        for name, value in fields._asdict().items()
-    }
-    if not flat:
-        return {}
-    # One transfer from the device for all of them.
-    values = torch.stack([value.detach().double() for value in flat.values()]).tolist()
-    return dict(zip(flat, values, strict=True))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

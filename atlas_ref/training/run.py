@@ -16,18 +16,23 @@ from atlas_ref.data.tokenizer import tokenizer_from_json
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
 from atlas_ref.training.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
+from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
 
 
 @dataclass
 class Run:
-    """A model in training: `step` updates were made, of which the first `saved` are in a checkpoint."""
+    """A model in training: `step` updates were made, of which the first `saved` are in a checkpoint.
+
+    `switches` is what the kill switches remember of them.
+    """
 
     model: AtlasModel
     optimiser: OuterOptimiser
     state: ModelState
     step: int
     saved: int
+    switches: SwitchState
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return everything a checkpoint holds, by file name."""
@@ -47,6 +52,7 @@ def new_run(config: RunConfig, device: torch.device) -> Run:
         state=model.initial_state(config.train.batch_size),
         step=0,
         saved=0,
+        switches=SwitchState(),
     )
 
 
@@ -64,6 +70,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     with _blamed_on(checkpoint, STATE) as tensors:
         run.state = run.state.from_tensors(tensors)
     run.step = run.saved = checkpoint.step
+    run.switches = checkpoint.switches
 
 
 def load_model(checkpoint: Checkpoint, device: torch.device) -> AtlasModel:

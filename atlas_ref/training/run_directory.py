@@ -4,6 +4,7 @@
     DIR/metrics.jsonl    one line a logged step
     DIR/env.json         the machine and the versions of each start
     DIR/summary.json     how the run ended
+    DIR/kill.json        why a kill switch stopped it, until it goes on
     DIR/checkpoints/     see `checkpoint`
 
 Hidden `.*.partial` entries are files that were being written when a process died.
@@ -22,6 +23,7 @@ import torch
 
 import atlas_ref
 from atlas_ref.config import RunConfig, load_config, to_toml
+from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint import Checkpoint, open_checkpoint, saved_steps
 from atlas_ref.training.files import read_json, write_atomically, write_json
@@ -34,6 +36,7 @@ CHANGEABLE = (
     "train.save_interval",
     "train.device",
     "train.threads",
+    *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),
 )
 """The fields that a resumed run may change; any other change would make it a different run."""
 
@@ -65,6 +68,11 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def kill(self) -> Path:
+        """The report of the kill switch that stopped the run."""
+        return self.path / "kill.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The parent of all checkpoints."""
         return self.path / "checkpoints"
@@ -76,7 +84,8 @@ class RunDirectory:
 
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
-        ours = {self.config.name, self.metrics.name, self.environment.name, self.summary.name, self.checkpoints.name}
+        paths = (self.config, self.metrics, self.environment, self.summary, self.kill, self.checkpoints)
+        ours = {path.name for path in paths}
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
@@ -128,6 +137,8 @@ def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunC
     """Write what a run has before its next step: config, environment, and the log up to the checkpoint."""
     directory.path.mkdir(parents=True, exist_ok=True)
     write_atomically(directory.config, to_toml(config))
+    # It tells how an earlier start ended; from here on it would tell of this one.
+    directory.kill.unlink(missing_ok=True)
     if checkpoint is None or checkpoint.run_directory is None:
         write_atomically(directory.metrics, "")
     else:
@@ -145,7 +156,7 @@ def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
         name = changed[0]
         raise UserError(
             f"{origin}: a resumed run cannot change {name} from {old[name]!r} to {new[name]!r}; "
-            f"it may change {', '.join(CHANGEABLE)}."
+            f"it may change {', '.join(name for name in CHANGEABLE if name.startswith('train.'))} and kill_switches."
         )
 
 

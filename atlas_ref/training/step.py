@@ -5,6 +5,7 @@ autocast. No random number is drawn here, nor anywhere else in training after th
 determined by its config and its step count alone.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,14 @@ from atlas_ref.training.optimiser import OuterOptimiser, learning_rate
 
 
 class NonFiniteError(RuntimeError):
-    """The loss or a gradient is NaN or infinite: the parameters were left as they were before the step."""
+    """The loss or a gradient is NaN or infinite: the parameters were left as they were before the step.
+
+    `metric` is `loss` or `grad_norm`; `subject` says what exactly is not finite.
+    """
+
+    def __init__(self, step: int, metric: str, subject: str, value: float) -> None:
+        super().__init__(f"{subject} is {value if metric == 'loss' else 'not finite'} at step {step}")
+        self.metric, self.subject, self.value = metric, subject, value
 
 
 class StepResult(NamedTuple):
@@ -68,7 +76,7 @@ def train_step(
     total, count = token_losses(output.logits, batch.targets)
     loss = total / count.clamp(min=1)
     if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss.item()} at step {step + 1}")
+        raise NonFiniteError(step + 1, "loss", "the loss", loss.item())
     torch.autograd.backward(loss)
     grad_norm = _clip(model, config.optim.max_norm, step)
     rate = learning_rate(step, config)
@@ -89,5 +97,5 @@ def _clip(model: nn.Module, max_norm: float, step: int) -> float:
     except RuntimeError as error:
         bad = [name for name, p in named if p.grad is not None and not torch.isfinite(p.grad).all()]
         where = f"the gradient of {bad[0]}" if bad else "the gradient norm"
-        raise NonFiniteError(f"{where} is not finite at step {step + 1}") from error
+        raise NonFiniteError(step + 1, "grad_norm", where, math.nan) from error
     return norm.item()

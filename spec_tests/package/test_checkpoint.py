@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from atlas_ref.config import RunConfig
+from atlas_ref.config import KillSwitchesConfig, RunConfig
 from atlas_ref.errors import UserError
 from atlas_ref.training import checkpoint as checkpoints
 from atlas_ref.training.checkpoint import (
@@ -260,8 +260,10 @@ def test_a_resumed_run_keeps_its_config_and_so_does_a_branch(
 def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path) -> None:
     """Kills: an empty list of changeable fields."""
     changes = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4, "threads": 2}
-    assert {f"train.{name}" for name in changes} | {"train.device"} == set(CHANGEABLE)
-    outcome = go_on(micro_config(*(f"train.{name}={value}" for name, value in changes.items())), copy)
+    switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
+    assert {f"train.{name}" for name in changes} | {"train.device"} | switches == set(CHANGEABLE)
+    overrides = [*(f"train.{name}={value}" for name, value in changes.items()), "kill_switches.gate_patience=7"]
+    outcome = go_on(micro_config(*overrides), copy)
     torch.set_num_threads(1)
 
     assert outcome.step == 8

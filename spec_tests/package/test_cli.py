@@ -275,7 +275,10 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_4_and_keeps_the_checkpoin
     ended = atlas("train", "--config", micro, "--out", tmp_path / "run", "--set", "train.save_interval=2")
 
     assert ended.code == 4
-    assert ended.err == "Error: the loss is nan at step 5; the newest checkpoint is of step 4\n"
+    (line,) = ended.err.splitlines()
+    assert line.startswith("Error: kill switch non_finite at step 5: the loss is not finite. Likely cause: ")
+    good = tmp_path / "run" / "checkpoints" / "step-00000004"
+    assert f"atlas train --resume {good}. The report is {tmp_path / 'run' / 'kill.json'}." in line
     assert list(saved_steps(tmp_path / "run" / "checkpoints")) == [2, 4]
 
 

@@ -230,6 +230,7 @@ def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
         (["data.source=path", "data.path=a\0b"], ["data.path", "zero"]),
         (["data.recall.pairs=65", "data.recall.queries=1"], ["data.recall.pairs", "data.recall.keys"]),
         (["data.recall.queries=9"], ["data.recall.queries", "data.recall.pairs"]),
+        (["kill_switches.alpha_min=0.99"], ["kill_switches.alpha_min", "kill_switches.alpha_max"]),
     ],
 )
 def test_a_contradiction_between_fields_is_refused_with_both_names(overrides: list[str], names: list[str]) -> None:

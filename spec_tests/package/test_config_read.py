@@ -27,7 +27,7 @@ OWN_USE = ("problems", "_lines")
 """The functions of the configuration that validate and print it."""
 DEMANDS = ["data.recall.gap"]
 """Fields that ask something of other fields: refusing a configuration is their whole effect (`test_config`)."""
-TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1")
+TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 VARIANTS = {
     "muon, convex gate": ("optim.name='muon'", "model.gate.kind='convex'"),
     "recall, mlp, titans, gated queries": (

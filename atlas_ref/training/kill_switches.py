@@ -1,0 +1,227 @@
+"""Kill switches: when training has to stop, as a pure function of what was measured.
+
+    state, kills = check(state, step, totals, layers, config)
+
+A limit is a range [low, high] of one metric and a patience. A metric outside its range begins a streak, which ends when
+it is inside again; the switch fires at the step that makes the streak as long as the patience, so at the first bad step
+with a patience of one. Each layer has its own streak. A streak is kept as the step it began at, not as a count, so that
+a patience is in steps however often `check` is called, and a resumed run fires where the whole one would have.
+
+| switch        | metric               | fires when                                                            |
+|---------------|----------------------|-----------------------------------------------------------------------|
+| activation    | tanh_linear          | the tanh gates of a layer stay in their linear region                  |
+| saturation    | tanh_saturated       | they stay saturated, so that no gradient passes ("coma")               |
+| alpha         | m3_alpha             | the M3 mixing rate stays at an extreme, in models that report one      |
+| gate_collapse | memory_share         | the gate of a block stays closed to its memory                         |
+| newton_schulz | newton_schulz_error  | the iteration leaves the neighbourhood of orthogonal matrices          |
+| loss_spike    | loss                 | the loss stays above median + max(k * 1.4826 * MAD, margin) of the reference |
+| non_finite    | state, norms, loss, gradients, tensors to be saved | anything is NaN or infinite; at once     |
+
+The reference of the loss is its last `loss_spike_window` values that were no spike: a spike does not raise its own bar.
+
+Deliberately different from the source systems, where one counter shared by all layers was reset by any healthy layer,
+so that five dead layers of six never fired; where it counted checks, made every 100 steps; and where it was not saved.
+"""
+
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from atlas_ref.config_switches import KillSwitchesConfig
+
+HISTORY = 32
+"""Values of a metric that a report shows."""
+MAD_TO_DEVIATION = 1.4826
+"""The standard deviation of a normal distribution in units of its median absolute deviation."""
+
+CAUSES = {
+    "activation": "the gain on the aligned queries is too small, or cannot grow because of the precision it is stored "
+    "in, so that the tanh gates only scale what passes through them",
+    "saturation": "the gain on the aligned queries has grown too far, so that the tanh gates pass signs and almost no "
+    "gradient; its learning rate is the first suspect",
+    "alpha": "the mixing of states at shard boundaries has collapsed: the state is either never kept or never renewed",
+    "gate_collapse": "the block has stopped listening to its memory, because its reads are of no use or because the "
+    "gate has closed faster than they became useful",
+    "newton_schulz": "the iteration started from a matrix that was not normalised, with coefficients that do not "
+    "converge, or in too low a precision",
+    "loss_spike": "a step that was too large for the loss surface (learning rate, clipping) or a stretch of bad data",
+    "non_finite": "an overflow or a division by zero, often after a step that was too large; the history shows whether "
+    "it was reached gradually",
+}
+
+
+class Limit(NamedTuple):
+    """A switch: the range that a metric should stay in, and the steps for which it may be outside."""
+
+    switch: str
+    metric: str
+    low: float
+    high: float
+    patience: int
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value is finite and in the range."""
+        return math.isfinite(value) and self.low <= value <= self.high
+
+
+class Kill(BaseModel):
+    """Why training stops: what was outside its range, where, since when, and what is the likely cause.
+
+    `subject` is what was outside: the metric, or the tensor that is not finite. `history` is that of the metric.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    switch: str
+    layer: int | None
+    metric: str
+    subject: str
+    value: float
+    low: float
+    high: float
+    since: int
+    step: int
+    patience: int
+    history: tuple[float, ...]
+    cause: str
+
+    def sentence(self) -> str:
+        """Return the kill as one sentence."""
+        place = "" if self.layer is None else f"layer {self.layer}, "
+        if self.switch == "non_finite":
+            return f"kill switch non_finite at step {self.step}: {place}{self.subject} is not finite"
+        crossed = f"below {self.low:.4g}" if self.value < self.low else f"above {self.high:.4g}"
+        return (
+            f"kill switch {self.switch} at step {self.step}: {place}{self.metric} is {self.value:.4g}, {crossed}, "
+            f"since step {self.since} (patience {self.patience})"
+        )
+
+
+@dataclass(frozen=True)
+class SwitchState:
+    """What the switches remember: plain data, saved in checkpoints.
+
+    `since` and `history` are keyed by switch, metric and layer; `losses` is the reference of the loss, oldest first.
+    """
+
+    since: Mapping[str, int] = field(default_factory=dict)
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+
+
+def layer_limits(config: KillSwitchesConfig) -> tuple[Limit, ...]:
+    """Return the limits of every layer; one whose metric a layer does not report is idle there."""
+    return (
+        Limit("activation", "tanh_linear", -math.inf, config.activation_linear_max, config.activation_patience),
+        Limit("saturation", "tanh_saturated", -math.inf, config.saturation_share_max, config.saturation_patience),
+        Limit("alpha", "m3_alpha", config.alpha_min, config.alpha_max, config.alpha_patience),
+        Limit("gate_collapse", "memory_share", config.gate_share_min, math.inf, config.gate_patience),
+        Limit(
+            "newton_schulz",
+            "newton_schulz_error",
+            -math.inf,
+            config.newton_schulz_error_max,
+            config.newton_schulz_patience,
+        ),
+        _finite("memory_norm"),
+        _finite("momentum_norm"),
+        Limit("non_finite", "state_finite", 1.0, 1.0, 1),
+    )
+
+
+def total_limits(config: KillSwitchesConfig, losses: Sequence[float]) -> tuple[Limit, ...]:
+    """Return the limits of the whole model; `losses` is the reference."""
+    highest = spike_bound(config, losses)
+    spike = Limit("loss_spike", "loss", -math.inf, highest, config.loss_spike_patience)
+    return (spike, _finite("loss"), _finite("grad_norm"))
+
+
+def spike_bound(config: KillSwitchesConfig, losses: Sequence[float]) -> float:
+    """Return the loss above which a spike begins; infinite until the reference is full."""
+    if len(losses) < config.loss_spike_window:
+        return math.inf
+    middle = statistics.median(losses)
+    spread = MAD_TO_DEVIATION * statistics.median(abs(loss - middle) for loss in losses)
+    return middle + max(config.loss_spike_deviations * spread, config.loss_spike_margin)
+
+
+def check(
+    state: SwitchState,
+    step: int,
+    totals: Mapping[str, float],
+    layers: Sequence[Mapping[str, float]],
+    config: KillSwitchesConfig,
+) -> tuple[SwitchState, tuple[Kill, ...]]:
+    """Return the state after `step` (1-based) and the switches that fire; pure, so that the same values fire again.
+
+    `totals` holds at least `loss`; `layers` holds the metrics of each layer (`monitor`).
+    """
+    whole, each = total_limits(config, state.losses), layer_limits(config)
+    readings: list[tuple[Limit, int | None, float]] = [
+        (limit, None, totals[limit.metric]) for limit in whole if limit.metric in totals
+    ]
+    readings += [
+        (limit, layer, table[limit.metric])
+        for layer, table in enumerate(layers)
+        for limit in each
+        if limit.metric in table
+    ]
+    since: dict[str, int] = {}
+    history: dict[str, tuple[float, ...]] = {}
+    kills = []
+    for limit, layer, value in readings:
+        key = _key(limit.switch, limit.metric, layer)
+        history[key] = (*state.history.get(key, ()), value)[-HISTORY:]
+        if limit.holds(value):
+            continue
+        since[key] = state.since.get(key, step)
+        if step - since[key] + 1 >= limit.patience:
+            kills.append(_kill(limit, layer, step, since[key], history[key]))
+    return SwitchState(since, history, _reference(state.losses, totals["loss"], whole[0], config)), tuple(kills)
+
+
+def non_finite(state: SwitchState, step: int, metric: str, subject: str, value: float) -> Kill:
+    """Return the kill for a value that `check` never sees, because the step could not be finished or not be saved.
+
+    `metric` is the one whose history is shown, with `value` as its last; the name of a tensor tells its layer.
+    """
+    found = re.search(r"\blayers\.(\d+)\.", subject)
+    seen = (*state.history.get(_key("non_finite", metric, None), ()), value)[-HISTORY:]
+    kill = _kill(_finite(metric), int(found.group(1)) if found else None, step, step, seen)
+    return kill.model_copy(update={"subject": subject})
+
+
+def _finite(metric: str) -> Limit:
+    return Limit("non_finite", metric, -math.inf, math.inf, 1)
+
+
+def _key(switch: str, metric: str, layer: int | None) -> str:
+    return f"{switch}/{metric}" if layer is None else f"{switch}/{metric}/{layer}"
+
+
+def _kill(limit: Limit, layer: int | None, step: int, since: int, history: tuple[float, ...]) -> Kill:
+    switch, metric, low, high, patience = limit
+    return Kill(
+        switch=switch,
+        layer=layer,
+        metric=metric,
+        subject=metric,
+        value=history[-1],
+        low=low,
+        high=high,
+        since=since,
+        step=step,
+        patience=patience,
+        history=history,
+        cause=CAUSES[switch],
+    )
+
+
+def _reference(losses: tuple[float, ...], loss: float, spike: Limit, config: KillSwitchesConfig) -> tuple[float, ...]:
+    """Return the reference after a step: a loss that begins or continues a spike is left out."""
+    return (*losses, loss)[-config.loss_spike_window :] if spike.holds(loss) else losses

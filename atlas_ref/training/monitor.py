@@ -1,0 +1,91 @@
+"""What is known about each layer after a step: plain numbers, a table a layer, from what the forward pass left behind.
+
+    measurements = measure_layers(model(tokens, state, reset), config.model)       measurements[layer]["gate_std"]
+
+The tables hold the telemetry of the block and what follows from it or from the new state:
+    raw_gate_*         the gate before its floor, sigmoid = (gate - floor)/(1 - floor)
+    memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source`, 1 - it of
+                       `convex`; absent where nothing is written
+    state_finite       1, or 0 when any number of the layer's state is NaN or infinite
+    newton_schulz_error   distance of the written momentum from orthogonality, where the rule orthogonalises
+
+Everything is taken at every step and from this step alone: no baseline at step 100 and no comparison at step 500, which
+a resumed run or a strided log would miss, as in one source system. Nothing here has a gradient or draws a random
+number, so a monitored run has the bits of one that is not.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atlas_ref.blocks.mag import LayerState
+from atlas_ref.blocks.memory_layer import memory_rule
+from atlas_ref.config_model import GateConfig, ModelConfig
+from atlas_ref.memory.rules import MemoryRule, update
+from atlas_ref.models.atlas import ModelOutput
+
+Measurements = dict[str, float]
+
+
+def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measurements, ...]:
+    """Return the table of every layer of one call (module docstring)."""
+    rule = memory_rule(config.memory)
+    found = [
+        {name: value for name, value in telemetry._asdict().items() if value is not None} | _state_tensors(state, rule)
+        for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
+    ]
+    # One transfer from the device for all of them.
+    values = iter(torch.stack([value.double() for table in found for value in table.values()]).tolist())
+    tables = [{name: next(values) for name in table} for table in found]
+    return tuple(table | _gate_values(table, config.gate, writes=not config.disable_memory) for table in tables)
+
+
+def log_entries(layers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the tables under keys such as `memory/0/retention`."""
+    return {f"memory/{layer}/{name}": value for layer, table in enumerate(layers) for name, value in table.items()}
+
+
+@torch.no_grad()
+def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float[Tensor, "*batch"]:
+    """Return ||X X^T - I||_F / sqrt(m) of each matrix, with m = min(rows, columns) and tall matrices transposed.
+
+    0 for an orthogonal matrix, 1 for zero, and |s^2 - 1| when all singular values are s. In float32 or wider.
+    """
+    wide = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
+    x = wide.mT if wide.shape[-2] > wide.shape[-1] else wide
+    size = x.shape[-2]
+    excess = x @ x.mT - torch.eye(size, dtype=x.dtype, device=x.device)
+    error: Tensor = torch.linalg.matrix_norm(excess) / size**0.5
+    return error
+
+
+@torch.no_grad()
+def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
+    """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
+    floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
+    found = {"state_finite": torch.stack([tensor.isfinite().all() for tensor in floats]).all()}
+    if rule.orthogonalised:
+        # The last momentum only: one iteration a row and head, where the call itself made one for every token.
+        written = [update(rule, momentum) for momentum in state.memory.memory.momentum]
+        found["newton_schulz_error"] = torch.stack([orthogonality_error(x).amax() for x in written]).amax()
+    return found
+
+
+def _gate_values(table: Measurements, config: GateConfig, *, writes: bool) -> Measurements:
+    """Return variance, the gate before its floor, and the share of the memory."""
+    reach = 1.0 - config.floor
+    names = ("mean", "min", "max")
+    raw = {f"raw_gate_{name}": _share((table[f"gate_{name}"] - config.floor) / reach) for name in names}
+    found = {"gate_variance": table["gate_std"] ** 2, **raw, "raw_gate_std": table["gate_std"] / reach}
+    if writes:
+        mean = found["raw_gate_mean"]
+        found["memory_share"] = mean if config.kind == "source" else 1.0 - mean
+    return found
+
+
+def _share(value: float) -> float:
+    """Return a share without the rounding error that could put it outside [0, 1]; NaN stays NaN."""
+    return value if math.isnan(value) else min(1.0, max(0.0, value))
