@@ -1,9 +1,11 @@
 """What rounding does to correct implementations: the budgets of a case, measured and never set by hand.
 
-Thirteen legitimate variants or more answer the question in the profile: the numpy loops in four orders of summation,
-the reference, its other form of the memory, and both with rows, heads, channels, features and values relabelled. The
-budget of a tensor at a step is the largest error of any variant up to that step, times `FACTOR`, and at least
-`ROUNDINGS` times the precision of the profile. Other variants are held out: they must pass, or the case is refused.
+Fifteen legitimate variants or more answer the question in the profile: the numpy loops in four orders of summation,
+the reference, its other form of the memory, both with rows, heads, channels, features and values relabelled, and the
+reference with every input moved by one unit in its last place, or left: functions of one entry have no sums to
+reorder, and no library's tanh or erf is better than the answer to a question that near. The budget of a tensor at a
+step is the largest error of any variant up to that step, times `FACTOR`, and at least `ROUNDINGS` times the precision
+of the profile. Other variants are held out: they must pass, or the case is refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +19,17 @@ import numpy as np
 from spec_tests.oracle.sums import ORDERS, Order
 from spec_tests.port import Array, Numerics, Op
 from spec_tests.ports.numpy_loops import NumpyPort
-from spec_tests.vectors.compare import GRADIENT, TRACED, by_step, distances, epsilon, names, schema_of, steps_axis
+from spec_tests.vectors.compare import (
+    EPSILON,
+    GRADIENT,
+    TRACED,
+    by_step,
+    distances,
+    epsilon,
+    names,
+    schema_of,
+    steps_axis,
+)
 from spec_tests.vectors.permute import relabelling, symmetries
 from spec_tests.vectors.question import SEQUENCES, Question, replay
 from spec_tests.vectors.truth import reference
@@ -26,7 +38,8 @@ FACTOR: Final[Mapping[Numerics, float]] = {Numerics.F64: 64.0, Numerics.F32: 8.0
 ROUNDINGS: Final = 4.0
 ADMITTED: Final = (1, 2, 3, 4)
 HELD_OUT: Final = (5, 6)
-"""Seeds of the relabellings that make the budget, and of those that must fit into it."""
+NUDGED: Final = (7, 8)
+"""Seeds of the relabellings that make the budget, of those that must fit into it, and of the moved inputs."""
 OTHER_FORM: Final[Mapping[Op, Op]] = {
     Op.MEMORY_SCAN: Op.MEMORY_CHUNKED,
     Op.MEMORY_CHUNKED: Op.MEMORY_SCAN,
@@ -53,6 +66,7 @@ def ensemble(question: Question) -> Ensemble:
     form = _traced_reference if question.op in TRACED else _reference
     plain += [partial(form, other=other) for other in ((False, True) if question.op in OTHER_FORM else (False,))]
     plain += [_differentiated_loops] if question.cotangents else []
+    plain += [partial(_nudged, seed) for seed in NUDGED]
     admitted = [relabelled(seed, _reference) for seed in ADMITTED]
     admitted += [relabelled(seed, partial(_loops, order)) for seed, order in zip(ADMITTED, ORDERS, strict=True)]
     held_out = [relabelled(seed, partial(_reference, other=True)) for seed in HELD_OUT]
@@ -71,6 +85,18 @@ def _traced_reference(question: Question, numerics: Numerics, *, other: bool = F
     answer = _reference(question, numerics, other=other)
     form = replace(question, op=OTHER_FORM[question.op]) if other else question
     return {**answer, **replay(form, reference(), numerics, question.inputs["reset"].shape[1])}
+
+
+def _nudged(seed: int, question: Question, numerics: Numerics) -> Answer:
+    """Return the answer to the same question with its inputs moved by a rounding of the profile, or left."""
+    rng, unit = np.random.Generator(np.random.Philox(key=seed)), EPSILON[numerics]
+
+    def moved(value: Array) -> Array:
+        return value * (1.0 + unit * rng.integers(-1, 2, value.shape)) if value.dtype.kind == "f" else value
+
+    return _reference(
+        replace(question, inputs={name: moved(value) for name, value in question.inputs.items()}), numerics
+    )
 
 
 def _loops(order: Order, question: Question, numerics: Numerics) -> Answer:
