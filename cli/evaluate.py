@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cli.admission import skip_line
 from cli.checkpoints import Device, open_model
+from cli.overrides import as_overrides, data_fields
 
 
 def evaluate(
@@ -19,13 +21,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print loss (nats a token), perplexity and accuracy on validation batches, from a fresh memory."""
-    named = {
-        "train.device": device,
-        "train.eval_batches": batches,
-        "data.source": "path" if data else None,
-        "data.path": str(data.resolve()) if data else None,
-    }
-    opened = open_model(run, [f"{name}={json.dumps(value)}" for name, value in named.items() if value is not None])
+    fields = {"train.device": device, "train.eval_batches": batches, **data_fields(data)}
+    opened = open_model(run, as_overrides(fields))
     from atlas_ref.training.evaluate import evaluate as evaluate_model
     from atlas_ref.training.run import open_data
 
@@ -33,9 +30,12 @@ def evaluate(
     source = open_data(opened.config, opened.checkpoint)
     found = evaluate_model(opened.model, source, settings.eval_batches, settings.precision)
     if as_json:
-        typer.echo(json.dumps({"step": opened.checkpoint.step, **found}))
+        skipped = {"preflight_skipped": opened.checkpoint.preflight_skipped}
+        typer.echo(json.dumps({"step": opened.checkpoint.step, **found, **skipped}))
         return
     typer.echo(
         f"step {opened.checkpoint.step}: loss {found['loss']:.4f}, perplexity {found['perplexity']:.3f}, "
         f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens"
     )
+    if opened.checkpoint.preflight_skipped is not None:
+        typer.echo(skip_line(opened.checkpoint.preflight_skipped))

@@ -1,6 +1,7 @@
 """The command `atlas`: every module here imports torch inside its command only, so that help is immediate.
 
-Exit codes: 0 done; 1 a defect of this program; 2 wrong usage, config, data or file; 4 training stopped being finite;
+Exit codes: 0 done; 1 a defect of this program; 2 wrong usage, config, data or file; 3 no preflight certificate, as a
+gate does not pass or the one that is there does not hold; 4 training stopped being finite;
 130 interrupted, after a checkpoint where one was due.
 """
 
@@ -11,7 +12,7 @@ import typer
 
 import atlas_ref
 from atlas_ref.errors import UserError
-from cli import config, conform, evaluate, generate, port, selfproof, trace, train, vectors
+from cli import config, conform, evaluate, generate, port, preflight, selfproof, trace, train, vectors
 
 app = typer.Typer(
     name="atlas",
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("preflight")(preflight.preflight)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("generate")(generate.generate)

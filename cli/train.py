@@ -1,17 +1,20 @@
 """`atlas train`: from a preset or a TOML file to a run directory, and on from a checkpoint."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from atlas_ref.errors import UserError
+from cli.admission import admit, checked_reason, skip_line
 from cli.interrupt import EXIT_CODE, StopRequest
+from cli.overrides import as_overrides, data_fields
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
     from atlas_ref.training.checkpoint import Checkpoint
+    from atlas_ref.training.loop import Ready
+    from atlas_ref.training.run_directory import Admission
 
 KILLED_EXIT_CODE = 4
 DEFAULT_CONFIG = "tiny"
@@ -46,21 +49,29 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="auto|PATH", help="Go on from the newest checkpoint of --out, or from PATH.")
     ] = None,
+    skip_preflight: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Train without a certificate; every report of the run shows the reason."),
+    ] = None,
 ) -> None:
-    """Train a model; Ctrl-C saves a checkpoint and leaves with exit code 130."""
+    """Train a model whose gates passed, or run them first (exit code 3 when one does not pass).
+
+    Ctrl-C saves a checkpoint and leaves with exit code 130.
+    """
+    reason = checked_reason(skip_preflight)
+    fields = {
+        "train.seed": seed,
+        "train.device": device,
+        "train.threads": threads,
+        "train.precision": precision,
+        **data_fields(data),
+        "model.disable_memory": disable_memory or None,
+    }
+    plan = make_plan(config, [*(overrides or ()), *as_overrides(fields)], max_steps, out, resume)
+    ready = get_ready(plan, over_unsaved=resume == "auto")
+    admission = admit(ready, reason)
     with StopRequest() as stop:
-        named = {
-            "train.seed": seed,
-            "train.device": device,
-            "train.threads": threads,
-            "train.precision": precision,
-            "data.source": "path" if data else None,
-            "data.path": str(data.resolve()) if data else None,
-            "model.disable_memory": disable_memory or None,
-        }
-        chosen = [f"{name}={json.dumps(value)}" for name, value in named.items() if value is not None]
-        plan = make_plan(config, [*(overrides or ()), *chosen], max_steps, out, resume)
-        run(plan, stop, over_unsaved=resume == "auto")
+        run(ready, admission, stop)
 
 
 def make_plan(
@@ -124,29 +135,35 @@ def default_directories(name: str) -> tuple[Path | None, Path]:
     return used, free
 
 
-def run(plan: Plan, stop: StopRequest, *, over_unsaved: bool) -> None:
-    """Train as planned and say how it ended."""
+def get_ready(plan: Plan, *, over_unsaved: bool) -> "Ready":
+    """Return the run that was planned, once everything it needs has proved usable."""
+    from atlas_ref.training import loop
+    from atlas_ref.training.run_directory import RunDirectory
+
+    return loop.get_ready(plan.config, RunDirectory(plan.directory), plan.checkpoint, over_unsaved=over_unsaved)
+
+
+def run(ready: "Ready", admission: "Admission", stop: StopRequest) -> None:
+    """Train and say how it ended."""
     from atlas_ref.training.kill_report import KilledError
     from atlas_ref.training.loop import train as train_model
-    from atlas_ref.training.run_directory import RunDirectory
     from cli.progress import make_reporter
 
-    first_step = plan.checkpoint.step if plan.checkpoint else 0
+    first_step = ready.checkpoint.step if ready.checkpoint else 0
+    directory = ready.directory.path
     try:
-        with make_reporter(first_step, plan.config.train.max_steps) as reporter:
-            outcome = train_model(
-                plan.config, RunDirectory(plan.directory), plan.checkpoint, reporter, stop, over_unsaved=over_unsaved
-            )
+        with make_reporter(first_step, ready.config.train.max_steps) as reporter:
+            outcome = train_model(ready, admission, reporter, stop)
     except KilledError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(KILLED_EXIT_CODE) from error
     if outcome.interrupted:
-        typer.echo(
-            f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {plan.directory}"
-        )
+        typer.echo(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {directory}")
         raise typer.Exit(EXIT_CODE)
+    if admission.skipped is not None:
+        typer.echo(skip_line(admission.skipped))
     first, last, validation = (outcome.summary[key] for key in ("first_train_loss", "last_train_loss", "val_loss"))
     typer.echo(
         f"done: {outcome.step} steps in {outcome.summary['seconds']:.0f} s; training loss {first:.4f} -> {last:.4f}, "
-        f"validation loss {validation:.4f}; see {plan.directory}"
+        f"validation loss {validation:.4f}; see {directory}"
     )

@@ -3,8 +3,8 @@
     checkpoints/step-00000100/model.safetensors       parameters and buffers
                               optimiser.safetensors   moments and step counters, by parameter name
                               state.safetensors       the memory state of the B streams
-                              meta.json               step, config, tokenizer, what the kill switches remember,
-                                                      size and SHA-256 of each file above
+                              meta.json               step, config, tokenizer, what the kill switches remember, why
+                                                      preflight was skipped, size and SHA-256 of each file above
     checkpoints/latest                                the name of the newest one
 
 A checkpoint is written beside its final name, synced, and renamed: a directory called `step-*` is complete or damaged
@@ -48,6 +48,7 @@ class Checkpoint:
     config: RunConfig
     tokenizer: str | None
     data_digest: str
+    preflight_skipped: str | None
     switches: SwitchState
     files: dict[str, dict[str, Any]]
 
@@ -85,6 +86,7 @@ def save_checkpoint(
     config: RunConfig,
     tokenizer: str | None,
     data_digest: str,
+    preflight_skipped: str | None,
     switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
 ) -> Path:
@@ -101,6 +103,7 @@ def save_checkpoint(
         "config_hash": config_hash(config),
         "tokenizer": tokenizer,
         "data_digest": data_digest,
+        "preflight_skipped": preflight_skipped,
         "kill_switches": asdict(switches),
         "files": files,
     }
@@ -124,7 +127,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if config_hash(config) != meta["config_hash"]:
         raise UserError(f"{file}: holds a config that this version reads differently from the one that wrote it.")
     switches = TypeAdapter(SwitchState).validate_python(meta["kill_switches"])
-    return Checkpoint(path, meta["step"], config, meta["tokenizer"], meta["data_digest"], switches, meta["files"])
+    return Checkpoint(
+        path=path,
+        step=meta["step"],
+        config=config,
+        tokenizer=meta["tokenizer"],
+        data_digest=meta["data_digest"],
+        preflight_skipped=meta["preflight_skipped"],
+        switches=switches,
+        files=meta["files"],
+    )
 
 
 def saved_steps(directory: Path) -> dict[int, Path]:

@@ -28,7 +28,7 @@ from atlas_ref.training.metrics import MetricsLog, read_metrics
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
-from atlas_ref.training.run_directory import RunDirectory, check_new, check_resumed, prepare
+from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
 
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
     step: int
     interrupted: bool
-    summary: dict[str, float | int | None]
+    summary: dict[str, float | int | str | None]
 
 
 @dataclass
@@ -61,6 +61,7 @@ class Context:
     digest: str
     device: torch.device
     directory: RunDirectory
+    admission: Admission
     log: MetricsLog
     reporter: Reporter
     speed: Speed
@@ -70,23 +71,24 @@ class Context:
         return step % interval == 0 or step == self.config.train.max_steps
 
 
-def train(
-    config: RunConfig,
-    directory: RunDirectory,
-    checkpoint: Checkpoint | None,
-    reporter: Reporter,
-    stop: Callable[[], bool],
-    *,
-    over_unsaved: bool,
-) -> Outcome:
-    """Train to `max_steps`, from the start or from `checkpoint`, and return how it ended.
+class Ready(NamedTuple):
+    """What has proved usable for a run, while nothing of it was written or computed yet."""
 
-    `stop` is asked before each step; when it says yes the step reached is saved and the outcome is `interrupted`.
-    `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint. Nothing is written before
-    config, data and checkpoint have proved usable. Raises UserError for what the user can mend and KilledError when a
-    kill switch fires, after its report and before a checkpoint of a bad step.
+    config: RunConfig
+    directory: RunDirectory
+    checkpoint: Checkpoint | None
+    source: BatchSource
+    digest: str
+    device: torch.device
+
+
+def get_ready(
+    config: RunConfig, directory: RunDirectory, checkpoint: Checkpoint | None, *, over_unsaved: bool
+) -> Ready:
+    """Return a run that may start, afresh or from `checkpoint`; raise UserError for what the user must mend first.
+
+    `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint.
     """
-    started = time.monotonic()
     if checkpoint is None:
         check_new(directory, over_unsaved=over_unsaved)
     else:
@@ -95,19 +97,34 @@ def train(
     device = select_device(config.train.device)
     source = open_data(config, checkpoint)
     digest = data_digest(source)
-    run = new_run(config, device)
+    if checkpoint is not None and checkpoint.data_digest != digest:
+        raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
+    return Ready(config, directory, checkpoint, source, digest, device)
+
+
+def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
+    """Train to `max_steps`, and return how it ended; `admission` says why the run may start and is kept with it.
+
+    `stop` is asked before each step; when it says yes the step reached is saved and the outcome is `interrupted`.
+    Nothing is written before the tensors of the checkpoint have proved usable too. Raises UserError for what the user
+    can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step.
+    """
+    started = time.monotonic()
+    config, directory, checkpoint = ready.config, ready.directory, ready.checkpoint
+    run = new_run(config, ready.device)
     if checkpoint is not None:
-        if checkpoint.data_digest != digest:
-            raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
         restore(run, checkpoint)
-    prepare(directory, checkpoint, config)
+    prepare(directory, checkpoint, config, admission)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    reporter.say(f"{parameters:,} parameters on {device}; writing to {directory.path}")
+    reporter.say(f"{parameters:,} parameters on {ready.device}; writing to {directory.path}")
     if run.step == config.train.max_steps:
         reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
     with MetricsLog(directory.metrics) as log:
-        interrupted = advance(run, Context(config, source, digest, device, directory, log, reporter, Speed()), stop)
-    summary = summarise(directory, run.step, parameters, time.monotonic() - started)
+        context = Context(
+            config, ready.source, ready.digest, ready.device, directory, admission, log, reporter, Speed()
+        )
+        interrupted = advance(run, context, stop)
+    summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
     if not interrupted:
         write_json(directory.summary, summary)
     return Outcome(run.step, interrupted, summary)
@@ -190,6 +207,7 @@ def save(run: Run, context: Context) -> None:
         config=context.config,
         tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
         data_digest=context.digest,
+        preflight_skipped=context.admission.skipped,
         switches=run.switches,
         tensors=tensors,
     )
@@ -206,7 +224,9 @@ def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]]) -> Kill | None:
     return None
 
 
-def summarise(directory: RunDirectory, step: int, parameters: int, seconds: float) -> dict[str, float | int | None]:
+def summarise(
+    directory: RunDirectory, step: int, parameters: int, seconds: float, admission: Admission
+) -> dict[str, float | int | str | None]:
     """Return the outcome: losses from the log of the whole run; seconds and peak memory of this process."""
     records = read_metrics(directory.metrics)
     train_losses = [record["train/loss"] for record in records if "train/loss" in record]
@@ -219,6 +239,7 @@ def summarise(directory: RunDirectory, step: int, parameters: int, seconds: floa
         "val_loss": val_losses[-1] if val_losses else None,
         "seconds": round(seconds, 3),
         "peak_rss_mib": round(peak_rss_mib(), 1),
+        "preflight_skipped": admission.skipped,
     }
 
 

@@ -2,7 +2,8 @@
 
     DIR/config.toml      the complete config
     DIR/metrics.jsonl    one line a logged step
-    DIR/env.json         the machine and the versions of each start
+    DIR/env.json         the machine and the versions of each start, and why preflight was skipped
+    DIR/preflight.json   the certificate of the gates that let it start, unless they were skipped
     DIR/summary.json     how the run ended
     DIR/kill.json        why a kill switch stopped it, until it goes on
     DIR/checkpoints/     see `checkpoint`
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -39,6 +40,13 @@ CHANGEABLE = (
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),
 )
 """The fields that a resumed run may change; any other change would make it a different run."""
+
+
+class Admission(NamedTuple):
+    """Why a run may start: the text of its preflight certificate, or the reason for which it has none."""
+
+    certificate: str | None
+    skipped: str | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,11 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def preflight(self) -> Path:
+        """The certificate; one may lie here before the run begins."""
+        return self.path / "preflight.json"
+
+    @property
     def kill(self) -> Path:
         """The report of the kill switch that stopped the run."""
         return self.path / "kill.json"
@@ -84,21 +97,22 @@ class RunDirectory:
 
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
-        paths = (self.config, self.metrics, self.environment, self.summary, self.kill, self.checkpoints)
-        ours = {path.name for path in paths}
+        files = (self.config, self.metrics, self.environment, self.summary, self.preflight, self.kill)
+        ours = {path.name for path in (*files, self.checkpoints)}
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
 
 def check_new(directory: RunDirectory, *, over_unsaved: bool) -> None:
-    """Raise UserError unless a new run may begin in the directory, which must not exist or be empty.
+    """Raise UserError unless a new run may begin in the directory, which must not exist or hold a certificate at most.
 
     With `over_unsaved` it may also hold a run that ended before its first checkpoint, whose log will be dropped.
     """
     path = directory.path
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file; the run directory must be new or empty.")
-    if not path.exists() or not any(path.iterdir()):
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{nearest}: is a file; the run directory must be new or empty.")
+    if not path.exists() or all(entry == directory.preflight for entry in path.iterdir()):
         return
     if unknown := directory.unknown_files():
         raise UserError(f"{path}: holds {unknown[0]}, which no run wrote; the run directory must be new or empty.")
@@ -133,10 +147,12 @@ def belongs_to(checkpoint: Checkpoint, directory: RunDirectory) -> bool:
     return source is not None and source.resolve() == directory.path.resolve()
 
 
-def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunConfig) -> None:
-    """Write what a run has before its next step: config, environment, and the log up to the checkpoint."""
+def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunConfig, admission: Admission) -> None:
+    """Write what a run has before its next step: config, certificate, environment, and the log up to the checkpoint."""
     directory.path.mkdir(parents=True, exist_ok=True)
     write_atomically(directory.config, to_toml(config))
+    if admission.certificate is not None:
+        write_atomically(directory.preflight, admission.certificate)
     # It tells how an earlier start ended; from here on it would tell of this one.
     directory.kill.unlink(missing_ok=True)
     if checkpoint is None or checkpoint.run_directory is None:
@@ -145,12 +161,13 @@ def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunC
         keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
     known = checkpoint is not None and directory.environment.exists()
     earlier = read_json(directory.environment) if known else []
-    write_json(directory.environment, [*earlier, environment(checkpoint.step if checkpoint else 0)])
+    start = environment(checkpoint.step if checkpoint else 0)
+    write_json(directory.environment, [*earlier, {**start, "preflight_skipped": admission.skipped}])
 
 
 def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
     """Raise UserError when `wanted` differs from the config saved in `origin` in a field that a run must keep."""
-    old, new = dict(_leaves(saved.model_dump())), dict(_leaves(wanted.model_dump()))
+    old, new = dict(leaves(saved.model_dump())), dict(leaves(wanted.model_dump()))
     changed = [name for name in old if old[name] != new[name] and name not in CHANGEABLE]
     if changed:
         name = changed[0]
@@ -175,10 +192,10 @@ def environment(step: int) -> dict[str, Any]:
     }
 
 
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield each field of a nested table under its dotted name."""
     for name, value in table.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

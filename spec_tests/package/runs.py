@@ -7,9 +7,9 @@ from typing import Any
 
 from atlas_ref.config import RunConfig, load_config
 from atlas_ref.training.checkpoint import TENSOR_FILES, Checkpoint, find_checkpoint
-from atlas_ref.training.loop import Outcome, train
+from atlas_ref.training.loop import Outcome, get_ready, train
 from atlas_ref.training.metrics import TIMING
-from atlas_ref.training.run_directory import RunDirectory
+from atlas_ref.training.run_directory import Admission, RunDirectory
 
 MICRO = (
     "model.d_model=32",
@@ -47,6 +47,10 @@ RECALL = (
 )
 """Overrides that turn the small model to associative recall."""
 
+SKIPPED = "the test is about something else"
+UNEXAMINED = ("--skip-preflight", SKIPPED)
+"""What tests that start many small runs say to `atlas train`: a micro model is too small to pass the gates."""
+
 
 class Silence:
     """A reporter that says nothing."""
@@ -68,7 +72,8 @@ def micro_config(*overrides: str) -> RunConfig:
 
 def start(config: RunConfig, path: Path, stop: Callable[[], bool] = lambda: False) -> Outcome:
     """Train from the beginning in a new directory."""
-    return train(config, RunDirectory(path), None, Silence(), stop, over_unsaved=False)
+    ready = get_ready(config, RunDirectory(path), None, over_unsaved=False)
+    return train(ready, Admission(None, SKIPPED), Silence(), stop)
 
 
 def go_on(
@@ -76,7 +81,8 @@ def go_on(
 ) -> Outcome:
     """Train on from a checkpoint, or from the newest one in the directory."""
     found = checkpoint or find_checkpoint(path)
-    return train(config, RunDirectory(path), found, Silence(), stop, over_unsaved=False)
+    ready = get_ready(config, RunDirectory(path), found, over_unsaved=False)
+    return train(ready, Admission(None, SKIPPED), Silence(), stop)
 
 
 def stop_before(step: int) -> Callable[[], bool]:

@@ -29,6 +29,7 @@ from cli.main import main
 from cli.progress import BarReporter, PlainReporter
 from spec_tests.package.runs import (
     RECALL,
+    UNEXAMINED,
     go_on,
     metric_lines,
     micro_config,
@@ -121,7 +122,9 @@ def test_ctrl_c_ends_the_step_saves_and_exits_130_and_the_run_can_go_on(micro: P
     # Far more steps than are made before the signal arrives, and no save but the one that the signal asks for.
     overrides = [f"train.{name}=100000" for name in ("max_steps", "save_interval", "eval_interval")]
     options = [word for override in overrides for word in ("--set", override)]
-    with in_a_process("-m", "cli.main", "train", "--config", str(micro), "--out", str(path), *options) as process:
+    with in_a_process(
+        "-m", "cli.main", "train", "--config", str(micro), "--out", str(path), *UNEXAMINED, *options
+    ) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("step 1/"))
         process.send_signal(signal.SIGINT)
@@ -212,7 +215,7 @@ def test_a_run_is_never_overwritten_and_a_default_directory_is_numbered(
     """Kills: a fixed default directory; --resume auto that starts a new run beside the one it should go on with."""
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert atlas("train", "--config", micro, "--max-steps", "2").code == 0
+        assert atlas("train", *UNEXAMINED, "--config", micro, "--max-steps", "2").code == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["micro-0", "micro-0-2"]
     refused = atlas("train", "--config", micro, "--out", "runs/micro-0")
     assert (refused.code, "--resume auto" in refused.err) == (2, True)
@@ -229,7 +232,7 @@ def test_resume_auto_without_checkpoint_starts_from_the_beginning_and_says_so(
     path = tmp_path / "run"
     start(micro_config(), path, stop=lambda: True)
     (path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 9.0}\n')
-    ended = atlas("train", "--config", micro, "--out", path, "--resume", "auto", "--max-steps", "2")
+    ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", path, "--resume", "auto", "--max-steps", "2")
 
     assert ended.code == 0, ended.err
     assert f"{path} holds no checkpoint: starting from the beginning" in ended.out
@@ -272,7 +275,7 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_4_and_keeps_the_checkpoin
         return (total * torch.nan if next(calls) == 5 else total), count
 
     monkeypatch.setattr("atlas_ref.training.step.token_losses", broken)
-    ended = atlas("train", "--config", micro, "--out", tmp_path / "run", "--set", "train.save_interval=2")
+    ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run", "--set", "train.save_interval=2")
 
     assert ended.code == 4
     (line,) = ended.err.splitlines()
@@ -288,7 +291,7 @@ def test_named_options_reach_the_config(atlas: Atlas, micro: Path, tmp_path: Pat
     text.write_text("to be or not to be that is the question " * 40)
     path = tmp_path / "run"
     ended = atlas(
-        *("train", "--config", micro, "--out", path, "--max-steps", "3", "--seed", "5", "--device", "cpu"),
+        *("train", *UNEXAMINED, "--config", micro, "--out", path, "--max-steps", "3", "--seed", "5", "--device", "cpu"),
         *("--threads", "1", "--precision", "fp32", "--data", os.path.relpath(text), "--disable-memory"),
         *("--set", "train.log_interval=1", "--set", "data.validation_fraction=0.3"),
     )
@@ -301,7 +304,7 @@ def test_named_options_reach_the_config(atlas: Atlas, micro: Path, tmp_path: Pat
 
 def test_fewer_steps_than_the_warm_up_shorten_it_and_say_so(atlas: Atlas, micro: Path, tmp_path: Path) -> None:
     """Kills: a first try with --max-steps 1 that fails with a contradiction the user did not write."""
-    ended = atlas("train", "--config", micro, "--out", tmp_path / "run", "--max-steps", "1")
+    ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run", "--max-steps", "1")
     assert ended.code == 0, ended.err
     assert "optim.warmup_steps is lowered from 2 to 1" in ended.out
 
@@ -310,7 +313,7 @@ def test_plain_output_has_a_line_for_each_logged_step_and_no_control_codes(
     atlas: Atlas, micro: Path, tmp_path: Path
 ) -> None:
     """Kills: a progress bar written to a pipe; a line without loss, speed or time left."""
-    ended = atlas("train", "--config", micro, "--out", tmp_path / "run")
+    ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run")
     lines = [line for line in ended.out.splitlines() if line.startswith("step ")]
 
     assert "\x1b" not in ended.out

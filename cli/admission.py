@@ -1,0 +1,134 @@
+"""Who may start training: a run whose gates passed, or one that says why it goes without them."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from atlas_ref.errors import UserError
+
+if TYPE_CHECKING:
+    from atlas_ref.config import RunConfig
+    from atlas_ref.training.loop import Ready
+    from atlas_ref.training.run_directory import Admission
+    from preflight.certificate import Binding, Certificate
+    from preflight.result import GateResult
+    from preflight.subject import Budget
+
+REFUSED_EXIT_CODE = 3
+
+
+def admit(ready: "Ready", reason: str | None) -> "Admission":
+    """Return why a run may start; leave with exit code 3, having said why, when it may not.
+
+    A reason to skip preflight, given now or stored in the checkpoint, is taken as it is. Otherwise a certificate in
+    the run directory decides, then one in that of the checkpoint, then one in the user's cache; where there is none,
+    preflight runs.
+    """
+    from atlas_ref.training.run_directory import Admission
+
+    stored = ready.checkpoint.preflight_skipped if ready.checkpoint else None
+    if reasons := [text for text in dict.fromkeys((stored, reason)) if text]:
+        admission = Admission(None, "; ".join(reasons))
+        typer.echo(skip_line("; ".join(reasons)))
+        return admission
+    return Admission(_certificate(ready).to_json(), None)
+
+
+def skip_line(reason: str) -> str:
+    """Return the line that every report of a run without a certificate shows."""
+    return f"preflight was skipped: {reason}"
+
+
+def _certificate(ready: "Ready") -> "Certificate":
+    """Return the certificate that holds for a run."""
+    from preflight.budget import default_budget
+    from preflight.certificate import CertificateError, bind, cache_file, check_certificate
+    from preflight.gates import GATES
+    from preflight.subject import HEALTHY
+
+    binding = bind(ready.config, ready.device.type, HEALTHY.name)
+    for path, changeable in (*_beside(ready), (cache_file(binding), ())):
+        if path.exists():
+            try:
+                certificate = check_certificate(path, binding, GATES, changeable)
+            except CertificateError as error:
+                raise refused(str(error)) from error
+            typer.echo(f"preflight passed: {path}")
+            return certificate
+    typer.echo(f"no certificate for this configuration: running preflight ({', '.join(GATES)})")
+    return _fresh_certificate(ready.config, binding, default_budget(ready.config))
+
+
+def _beside(ready: "Ready") -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yield where a certificate of this run may lie, and the fields that may have changed since it was written."""
+    from atlas_ref.training.run_directory import CHANGEABLE, RunDirectory
+
+    yield ready.directory.preflight, CHANGEABLE if ready.checkpoint else ()
+    source = ready.checkpoint.run_directory if ready.checkpoint else None
+    if source is not None:
+        yield RunDirectory(source).preflight, CHANGEABLE
+
+
+def _fresh_certificate(config: "RunConfig", binding: "Binding", budget: "Budget") -> "Certificate":
+    """Run every gate and print what they found; leave with exit code 3 unless all of them pass."""
+    from cli.gate_report import print_results
+    from preflight.certificate import issue, shortcomings
+    from preflight.gates import GATES
+
+    certificate = issue(binding, config.train.seed, budget, examine(config, budget, GATES))
+    print_results(certificate.gates)
+    if problems := tuple(shortcomings(certificate.gates, GATES)):
+        raise refused(
+            f"preflight: {'; '.join(problems)}. Nothing was trained; `atlas preflight --json` shows the evidence, and "
+            '--skip-preflight "REASON" trains all the same.'
+        )
+    keep(certificate)
+    return certificate
+
+
+def examine(config: "RunConfig", budget: "Budget", names: Iterable[str]) -> "tuple[GateResult, ...]":
+    """Run gates on the healthy subject; a probe that stops being finite is a refusal too."""
+    from rich.console import Console
+
+    from atlas_ref.training.step import NonFiniteError
+    from preflight.gates import run_gates
+    from preflight.subject import HEALTHY
+
+    results: list[GateResult] = []
+    console = Console(stderr=True)
+    for name in names:
+        try:
+            with console.status(name):
+                results += run_gates(config, HEALTHY, config.train.seed, budget, [name])
+        except NonFiniteError as error:
+            raise refused(f"preflight: {name}: {error}") from error
+    return tuple(results)
+
+
+def keep(certificate: "Certificate") -> None:
+    """Put a certificate into the user's cache; one that cannot be written is no reason to stop."""
+    from preflight.certificate import cache_file, save_certificate
+
+    path = cache_file(certificate.binding)
+    try:
+        save_certificate(certificate, path)
+    except OSError as error:
+        typer.echo(f"the certificate is not kept in {path}: {error.strerror}", err=True)
+
+
+def refused(message: str) -> typer.Exit:
+    """Say why a run may not start, and return the exit to raise."""
+    typer.echo(f"Error: {message}", err=True)
+    return typer.Exit(REFUSED_EXIT_CODE)
+
+
+def checked_reason(reason: str | None) -> str | None:
+    """Return a reason on one line, or None where none was given; raise UserError for an empty one."""
+    if reason is None:
+        return None
+    words = " ".join(reason.split())
+    if not words:
+        raise UserError("--skip-preflight needs a reason, which is stored in the run and shown in every report of it.")
+    return words

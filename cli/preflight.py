@@ -1,0 +1,107 @@
+"""`atlas preflight`: the gates that a run must pass before it trains, and the certificate that they did."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atlas_ref.errors import UserError
+from cli.admission import REFUSED_EXIT_CODE
+from cli.checkpoints import Device
+from cli.overrides import as_overrides, data_fields
+
+if TYPE_CHECKING:
+    from atlas_ref.config import RunConfig
+    from preflight.certificate import Certificate
+    from preflight.subject import Budget
+
+DEFAULT_CONFIG = "tiny"
+
+
+def preflight(
+    config: Annotated[str, typer.Option(metavar="NAME|PATH", help="A preset or a TOML file.")] = DEFAULT_CONFIG,
+    gate: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A gate to run; may be repeated.", show_default="all")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run, and of what the gates draw.")] = None,
+    device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 text, JSONL or folder to train on.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
+    ] = None,
+    probe_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of each probe.")] = None,
+    batches: Annotated[int | None, typer.Option(min=1, help="Measurements behind each interval.")] = None,
+    sequence_length: Annotated[int | None, typer.Option(min=1, help="Tokens in a row of a probe.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows of a batch of a probe.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the certificate.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it there too, such as DIR/preflight.json of a run.")
+    ] = None,
+) -> None:
+    """Examine a configuration before it trains; exit 0 when every gate passes and 3 when one does not."""
+    import torch
+
+    from atlas_ref.config import load_config
+    from atlas_ref.training.run import select_device
+    from cli.gate_report import print_results
+    from preflight.certificate import save_certificate
+
+    fields = {"train.seed": seed, "train.device": device, **data_fields(data)}
+    loaded = load_config(config, [*(overrides or ()), *as_overrides(fields)])
+    torch.set_num_threads(loaded.train.threads)
+    budget = chosen_budget(loaded, probe_steps, batches, sequence_length, batch_size)
+    certificate = certify(loaded, select_device(loaded.train.device).type, budget, chosen_gates(gate))
+    if as_json:
+        typer.echo(certificate.to_json(), nl=False)
+    else:
+        print_results(certificate.gates)
+    if out is not None:
+        save_certificate(certificate, out)
+    conclude(certificate, as_json)
+
+
+def chosen_gates(names: list[str] | None) -> list[str]:
+    """Return the gates to run, each once and in their order; raise UserError for a name that is none."""
+    from preflight.gates import GATES
+
+    for name in names or ():
+        if name not in GATES:
+            raise UserError(f'--gate "{name}": is not a gate; the gates are {", ".join(GATES)}.')
+    return [name for name in GATES if names is None or name in names]
+
+
+def chosen_budget(config: "RunConfig", *chosen: int | None) -> "Budget":
+    """Return the budget: what was chosen, in the order of its fields, and the config's own for the rest."""
+    from dataclasses import astuple
+
+    from preflight.budget import default_budget
+    from preflight.subject import Budget
+
+    return Budget(
+        *(own if value is None else value for own, value in zip(astuple(default_budget(config)), chosen, strict=True))
+    )
+
+
+def certify(config: "RunConfig", device: str, budget: "Budget", gates: list[str]) -> "Certificate":
+    """Run gates and return the certificate of what they found."""
+    from cli.admission import examine
+    from preflight.certificate import bind, issue
+    from preflight.subject import HEALTHY
+
+    return issue(bind(config, device, HEALTHY.name), config.train.seed, budget, examine(config, budget, gates))
+
+
+def conclude(certificate: "Certificate", quiet: bool) -> None:
+    """Keep a certificate that lets a run start; leave with exit code 3 where a gate that was run did not pass."""
+    from cli.admission import keep
+    from preflight.certificate import shortcomings
+    from preflight.gates import GATES
+
+    run = [result.gate for result in certificate.gates]
+    if problems := tuple(shortcomings(certificate.gates, run)):
+        typer.echo(f"Error: preflight: {'; '.join(problems)}.", err=True)
+        raise typer.Exit(REFUSED_EXIT_CODE)
+    if run == list(GATES):
+        keep(certificate)
+    elif not quiet:
+        typer.echo("not every gate was run: this is no certificate to train with")
