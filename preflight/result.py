@@ -65,11 +65,11 @@ class GateResult(Record):
         return self
 
 
-def worst(checks: Sequence[Check]) -> Verdict:
-    """Return the worst verdict, FAIL before INCONCLUSIVE before PASS; of no checks, INCONCLUSIVE."""
-    if not checks:
+def worst(judged: Sequence[Check | GateResult]) -> Verdict:
+    """Return the worst verdict, FAIL before INCONCLUSIVE before PASS; of nothing, INCONCLUSIVE."""
+    if not judged:
         return Verdict.INCONCLUSIVE
-    return max((check.verdict for check in checks), key=_SEVERITY.index)
+    return max((each.verdict for each in judged), key=_SEVERITY.index)
 
 
 def conclude(gate: str, checks: Sequence[Check], evidence: dict[str, JsonValue], seconds: float) -> GateResult:
@@ -89,6 +89,14 @@ def at_most(name: str, statistic: float, threshold: float, sentence: str, interv
     low, high = (statistic, statistic) if interval is None else (interval.low, interval.high)
     verdict = _decide(passes=high <= threshold, fails=low > threshold, numbers=(statistic, low, high))
     return _check(name, statistic, threshold, interval, verdict, sentence)
+
+
+def powered(name: str, statistic: float, threshold: float, sentence: str, interval: Interval | None = None) -> Check:
+    """Return the check that a fault could have been seen: `at_least`, but INCONCLUSIVE where that would fail."""
+    check = at_least(name, statistic, threshold, sentence, interval)
+    if check.verdict is Verdict.PASS:
+        return check
+    return check.model_copy(update={"verdict": Verdict.INCONCLUSIVE})
 
 
 def _decide(passes: bool, fails: bool, numbers: Sequence[float]) -> Verdict:

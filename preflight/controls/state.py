@@ -1,0 +1,88 @@
+"""Subjects that lose, swap or leak the state between calls: what Baton Pass must fail."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from preflight.subject import HEALTHY, Control
+
+
+def dropped(state: ModelState) -> ModelState:
+    """Hand over nothing: every row begins again, with an empty memory."""
+    return state.map(torch.zeros_like)
+
+
+def swapped(state: ModelState) -> ModelState:
+    """Hand every row the state of the row before it."""
+    return state.map(lambda tensor: tensor.roll(1, 0))
+
+
+def without_momentum(state: ModelState) -> ModelState:
+    """Hand over the memory, but not the momentum with which it is being written."""
+    tensors = state.to_tensors()
+    return state.from_tensors({n: torch.zeros_like(t) if ".momentum." in n else t for n, t in tensors.items()})
+
+
+def in_bf16(state: ModelState) -> ModelState:
+    """Hand over the state in bfloat16."""
+    return state.map(lambda tensor: tensor.bfloat16().to(tensor.dtype) if tensor.is_floating_point() else tensor)
+
+
+class ResetIgnored(AtlasModel):
+    """A model that carries its state from one document into the next."""
+
+    def forward(
+        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+    ) -> ModelOutput:
+        """Run the model without the resets."""
+        del reset
+        return super().forward(tokens, state, None)
+
+
+class FutureLeak(AtlasModel):
+    """A model that sees the next token of its own call, a little."""
+
+    def forward(
+        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+    ) -> ModelOutput:
+        """Run the model and favour the token that comes next."""
+        output = super().forward(tokens, state, reset)
+        following: Float[Tensor, "batch time vocab"] = one_hot(tokens.roll(-1, 1), self.config.vocab_size).to(
+            output.logits.dtype
+        )
+        following[:, -1] = 0.0
+        return output._replace(logits=output.logits + 0.1 * following)
+
+
+STATE_CONTROLS = (
+    Control(
+        replace(HEALTHY, name="state dropped at boundaries", hand_over=dropped),
+        gate="baton-pass",
+        also=(),
+        overrides=(),
+    ),
+    Control(
+        replace(HEALTHY, name="rows swapped at boundaries", hand_over=swapped),
+        gate="baton-pass",
+        also=(),
+        overrides=(),
+    ),
+    Control(
+        replace(HEALTHY, name="momentum dropped at boundaries", hand_over=without_momentum),
+        gate="baton-pass",
+        also=(),
+        overrides=(),
+    ),
+    Control(
+        replace(HEALTHY, name="state handed over in bf16", hand_over=in_bf16),
+        gate="baton-pass",
+        also=(),
+        overrides=(),
+    ),
+    Control(replace(HEALTHY, name="reset ignored", model=ResetIgnored), gate="baton-pass", also=(), overrides=()),
+    Control(replace(HEALTHY, name="future leak", model=FutureLeak), gate="baton-pass", also=(), overrides=()),
+)
