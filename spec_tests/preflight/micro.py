@@ -19,7 +19,7 @@ MICRO = (
     "train.batch_size=4",
     "train.device='cpu'",
 )
-"""Overrides of the preset `tiny`: one layer, short chunks, and writes strong enough to be learnt from within seconds."""
+"""Overrides of the preset `tiny`: one layer, short chunks, and writes that are strong enough to learn in seconds."""
 
 BUDGET = Budget(probe_steps=60, batches=6, sequence_length=64, batch_size=8)
 
