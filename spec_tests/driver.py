@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 import pytest
 
+from spec_tests.absence import absence
 from spec_tests.operations import OPERATIONS
 from spec_tests.operations.schema import TensorSchema
 from spec_tests.outcome import FormError, PortError, UndeclaredError
-from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Numerics, Op, Port, Scalar, UnsupportedError
+from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError
 
-BLOCK_LEVEL: Final = 4
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
 """Largest error allowed, relative to the largest entry expected; in `bf16_io` state keeps the tolerance of `f32`."""
 
@@ -102,8 +102,10 @@ def _run(
     cotangents: Mapping[str, Array] | None,
     config: Mapping[str, Scalar],
 ) -> Result:
-    _skip_if_absent(port, op, numerics, gradients=cotangents is not None)
     given = prepare(op, numerics, inputs, config)
+    reason = absence(port.declare(), op, config, given, numerics, gradients=cotangents is not None)
+    if reason is not None:
+        pytest.skip(reason)
     asked = {f"cotangent.{name}": _cast(value, numerics, rounded=False) for name, value in (cotangents or {}).items()}
     outputs = ask(port, op, config, given | asked, numerics)
     return Result(op, numerics, widen(given), widen(outputs))
@@ -136,17 +138,6 @@ def ask(
 def _demand(holds: bool, otherwise: str) -> None:
     if not holds:
         raise FormError(otherwise)
-
-
-def _skip_if_absent(port: Port, op: Op, numerics: Numerics, *, gradients: bool) -> None:
-    declaration = port.declare()
-    if op not in declaration.operations:
-        pytest.skip(f"port '{declaration.name}' declares no operation '{op}'")
-    if numerics not in declaration.numerics:
-        pytest.skip(f"port '{declaration.name}' does not declare the precision {numerics}")
-    needed = BLOCK_GRADIENTS if OPERATIONS[op].level == BLOCK_LEVEL else GRADIENTS
-    if gradients and needed not in declaration.capabilities:
-        pytest.skip(f"port '{declaration.name}' does not declare '{needed}'")
 
 
 def round_to_bf16(x: Array) -> Array:

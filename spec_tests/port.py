@@ -10,7 +10,7 @@ capability `gradients` are asked.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -89,7 +89,12 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a port says about itself before any case runs."""
+    """What a port says about itself before any case runs.
+
+    `only` restricts keys of the configuration to some of their values, `longest` axes to a length: a port that has the
+    rule `titans` with a window of one token declares only = {"rule": {"titans"}} and longest = {"window": 1}, and is
+    asked nothing else.
+    """
 
     name: str
     version: str
@@ -99,6 +104,8 @@ class Declaration:
     capabilities: frozenset[str]
     numerics: tuple[Numerics, ...]
     matmul_precision: str
+    only: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    longest: Mapping[str, int] = field(default_factory=dict)
 
 
 class Run(Protocol):

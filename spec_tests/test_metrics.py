@@ -14,7 +14,7 @@ PRIME = 23
 
 def shuffles(count: int, numbers: int, seed: int) -> Array:
     rng = generator(seed)
-    return np.array([rng.permutation(numbers) for _ in range(count)])
+    return np.asarray([rng.permutation(numbers) for _ in range(count)])
 
 
 def ring(frequency: int, numbers: int = PRIME, noise: float = 0.0, seed: int = 3, dim: int = 5) -> Array:
@@ -28,7 +28,8 @@ def ring(frequency: int, numbers: int = PRIME, noise: float = 0.0, seed: int = 3
 
 def cloud(numbers: int, seed: int) -> Array:
     """Return points whose two main components are apart from each other and from the rest."""
-    return generator(seed).standard_normal((numbers, 5)) * np.array([3.0, 2.0, 0.5, 0.4, 0.3])
+    points: Array = generator(seed).standard_normal((numbers, 5)) * np.array([3.0, 2.0, 0.5, 0.4, 0.3])
+    return points
 
 
 @pytest.mark.spec("GROK-1")

@@ -258,6 +258,14 @@ class TitansPytorchPort:
             capabilities=frozenset({GRADIENTS}),
             numerics=(Numerics.F64, Numerics.F32),
             matmul_precision="full",
+            # `atlas_appendix` is there with five quintic steps alone, which no key says by itself.
+            only={
+                "rule": frozenset({"titans"}),
+                "read": frozenset({"post"}),
+                "step_scale": frozenset({"literal"}),
+                "coefficients": frozenset(COEFFICIENTS),
+            },
+            longest={"window": 1},
         )
 
     def run(

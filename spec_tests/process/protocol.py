@@ -81,11 +81,17 @@ class DeclarationMessage(Message):
     capabilities: tuple[str, ...]
     numerics: tuple[Numerics, ...]
     matmul_precision: str
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    longest: dict[str, int] = Field(default_factory=dict)
 
     def declaration(self) -> Declaration:
         """Return it as the contract in this process has it."""
         fields = dict(self)
-        sets = {"operations": frozenset(self.operations), "capabilities": frozenset(self.capabilities)}
+        sets = {
+            "operations": frozenset(self.operations),
+            "capabilities": frozenset(self.capabilities),
+            "only": {key: frozenset(values) for key, values in self.only.items()},
+        }
         return Declaration(**{**fields, **sets})
 
 
@@ -160,6 +166,7 @@ def hello_reply(declaration: Declaration) -> HelloReply:
         **vars(declaration),
         "operations": tuple(sorted(declaration.operations)),
         "capabilities": tuple(sorted(declaration.capabilities)),
+        "only": {key: tuple(sorted(values)) for key, values in declaration.only.items()},
     }
     return HelloReply(protocol=PROTOCOL, declaration=DeclarationMessage(**fields))
 

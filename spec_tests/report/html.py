@@ -47,6 +47,9 @@ def header(report: Report) -> Html:
         "Declares": f"{len(port.operations)} operations; precisions {', '.join(port.numerics) or 'none'}; "
         f"capabilities {', '.join(port.capabilities) or 'none'}; matmul precision {port.matmul_precision}",
     }
+    limits = [f"{key} {' and '.join(values)} only" for key, values in port.only.items()]
+    limits += [f"{axis} up to {length}" for axis, length in port.longest.items()]
+    facts |= {"Limits": "; ".join(limits)} if limits else {}
     verdict = element(
         "div", text(str(report.verdict).capitalize()), class_=f"verdict {TONES.get(report.verdict, 'bad')}"
     )

@@ -184,6 +184,8 @@ class DeclarationRecord(Frozen):
     capabilities: tuple[str, ...]
     numerics: tuple[Numerics, ...]
     matmul_precision: str
+    only: dict[str, tuple[str, ...]]
+    longest: dict[str, int]
 
     @classmethod
     def of(cls, declaration: Declaration) -> "DeclarationRecord":
@@ -192,6 +194,7 @@ class DeclarationRecord(Frozen):
             **vars(declaration),
             "operations": tuple(op for op in Op if op in declaration.operations),
             "capabilities": tuple(sorted(declaration.capabilities)),
+            "only": {key: tuple(sorted(values)) for key, values in declaration.only.items()},
             "numerics": tuple(declaration.numerics),
         }
         return cls(**fields)

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
-from spec_tests.port import GRADIENTS, Array, Declaration, Numerics, Op, Scalar
+from spec_tests.absence import absence
+from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 
 DATA: Final = Path(__file__).parent / "data"
 MANIFEST: Final = "MANIFEST.json"
@@ -168,13 +169,7 @@ def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def absent(declaration: Declaration, case: Case, numerics: Numerics) -> str | None:
     """Return why a port that declares this is not asked the case, None where it is."""
-    if case.op not in declaration.operations:
-        return f"port '{declaration.name}' declares no operation '{case.op}'"
-    if numerics not in declaration.numerics:
-        return f"port '{declaration.name}' does not declare the precision {numerics}"
-    if case.cotangents and GRADIENTS not in declaration.capabilities:
-        return f"port '{declaration.name}' declares no gradients"
-    return None
+    return absence(declaration, case.op, case.config, case.inputs, numerics, gradients=bool(case.cotangents))
 
 
 def to_text(value: Any, indent: str = "") -> str:
