@@ -207,7 +207,7 @@ TITANS: Final = (
     _scan(20, "MEM-2 RULE-1 CHUNK-3", "titans over single tokens, matrix", rule("titans"), window=1, resets=((1, 5),)),
     _scan(21, "MEM-3 RULE-1", "titans over single tokens, MLP", rule("titans", "mlp"), window=1, position=(0, 6)),
     _chunked(17, "CHUNK-5 CHUNK-3", "titans over single tokens, matrix", rule("titans"), window=1, resets=((0, 3),)),
-    _chunked(18, "CHUNK-5", "titans over single tokens, MLP", rule("titans", "mlp", chunk=3), window=1, position=(2, 0)),
+    _chunked(18, "CHUNK-5", "titans over single tokens, MLP", rule("titans", "mlp"), window=1, position=(2, 0)),
 )
 
 MEMORIES: Final = (*STEPS, *SCANS, *CHUNKS, *TITANS)
