@@ -17,7 +17,7 @@ TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = s
 	web.urlopen(index + "/torch/", timeout=5).close(); print("--index-url", index)' "$(TORCH_INDEX)" 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types ci bench clean
+.PHONY: help setup train test lint types suite ci bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,11 @@ lint: $(READY)  ## Check style and format
 types: $(READY)  ## Check types, strictly
 	$(BIN)/mypy
 
-ci: lint types test  ## Everything a change must pass
+suite: $(READY)  ## Check that sentences, tests, faults and stored cases belong together
+	$(BIN)/atlas trace > /dev/null
+	OMP_NUM_THREADS=1 $(BIN)/atlas vectors fill --check
+
+ci: lint types suite test  ## Everything a change must pass
 
 bench: $(BENCH)  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
 	$(BIN)/python -m benchmarks.memory_layer
