@@ -37,8 +37,7 @@ lint: $(READY)  ## Check style and format
 types: $(READY)  ## Check types, strictly
 	$(BIN)/mypy
 
-suite: $(READY)  ## Check that sentences, tests, faults and stored cases belong together
-	$(BIN)/atlas trace > /dev/null
+suite: $(READY)  ## Check that the stored cases are what both oracles say today
 	OMP_NUM_THREADS=1 $(BIN)/atlas vectors fill --check
 
 ci: lint types suite test  ## Everything a change must pass
