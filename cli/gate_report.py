@@ -24,8 +24,8 @@ def print_results(results: Sequence[GateResult]) -> None:
 def table(results: Sequence[GateResult]) -> Table:
     """Return a table with a row for each check."""
     drawn = Table(box=None, pad_edge=False)
-    for name in ("gate", "verdict"):
-        drawn.add_column(name, no_wrap=True)
+    drawn.add_column("gate", min_width=16)
+    drawn.add_column("verdict", no_wrap=True)
     for name in ("statistic", "threshold", "interval", "seconds"):
         drawn.add_column(name, justify="right", no_wrap=True)
     drawn.add_column("why", min_width=24)

@@ -30,6 +30,8 @@ from preflight.result import GateResult, Record, Verdict
 from preflight.subject import Budget
 
 FORMAT: Final = "atlas-preflight-1"
+PACKAGES = (Path(atlas_ref.__file__).parent, Path(__file__).parent)
+"""Where the code is that a certificate speaks of: the model and its training, and the gates."""
 SHOWN = 6
 """Most differences that a message lists."""
 
@@ -92,13 +94,13 @@ def bind(config: RunConfig, device: str, subject: str) -> Binding:
 
 
 @cache
-def code_digest() -> str:
-    """Return a checksum of the Python files of `atlas_ref` and `preflight`, which may be edited between two runs."""
+def code_digest(packages: tuple[Path, ...] = PACKAGES) -> str:
+    """Return a checksum of the Python files below `packages`, which may be edited between two runs."""
     digest = hashlib.sha256()
-    for package in (Path(atlas_ref.__file__).parent, Path(__file__).parent):
+    for package in packages:
         for file in sorted(package.rglob("*.py")):
-            digest.update(f"{package.name}/{file.relative_to(package).as_posix()}\n".encode())
-            digest.update(file.read_bytes())
+            source = file.read_bytes()
+            digest.update(f"{package.name}/{file.relative_to(package).as_posix()} {len(source)}\n".encode() + source)
     return digest.hexdigest()
 
 

@@ -11,9 +11,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -25,8 +23,8 @@ from atlas_ref.config import load_config, preset_names, to_toml
 from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.training.step import token_losses
 from cli.interrupt import StopRequest
-from cli.main import main
 from cli.progress import BarReporter, PlainReporter
+from spec_tests.package.command import Atlas, Ended, in_this_process
 from spec_tests.package.runs import (
     RECALL,
     UNEXAMINED,
@@ -42,33 +40,10 @@ from spec_tests.package.runs import (
 ROOT = Path(atlas_ref.__file__).parents[1]
 
 
-class Ended(NamedTuple):
-    """Exit code and both outputs of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Atlas = Callable[..., Ended]
-
-
 @pytest.fixture
 def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
     """The command line inside this process."""
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["atlas", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        assert isinstance(code, int)
-        return Ended(code, out, err)
-
-    return run
+    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
