@@ -21,6 +21,8 @@ PAIRS = 4
 """Key-value pairs in a row, each asked for."""
 SYMBOLS = 16
 """Most different keys, and most different values."""
+MOST_ROWS = 16
+"""Rows of recall are short: as many make a batch as have its tokens, up to this."""
 RATE = 0.5
 """Learning rate times the width of the model, at most 0.01: wide models learn with smaller steps."""
 SETTLED = 8
@@ -57,7 +59,7 @@ def recall_probe(config: RunConfig, subject: Subject, seed: int, budget: Budget)
         batch = to_device(task.batch(step), device)
         try:
             losses.append(
-                train_step(model, optimiser, batch, model.initial_state(budget.batch_size), step, config).loss
+                train_step(model, optimiser, batch, model.initial_state(len(batch.tokens)), step, config).loss
             )
         except NonFiniteError as error:
             failure = str(error)
@@ -92,5 +94,6 @@ def _probe_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
     optim = config.optim.model_copy(
         update={"learning_rate": rate, "min_learning_rate": 0.1 * rate, "warmup_steps": steps // 10}
     )
-    train = config.train.model_copy(update={"seed": seed, "batch_size": budget.batch_size, "max_steps": steps})
+    rows = min(MOST_ROWS, max(1, budget.batch_size * budget.sequence_length // data.sequence_length))
+    train = config.train.model_copy(update={"seed": seed, "batch_size": rows, "max_steps": steps})
     return config.model_copy(update={"data": data, "optim": optim, "train": train})
