@@ -124,12 +124,14 @@ def test_tokens_of_another_document_are_out_of_sight(port: Port) -> None:
 def test_every_query_sees_every_persistent_token(port: Port) -> None:
     inputs = case(2, 9, 4, 3, seed=3)
     inputs["queries"] = 0.25 * inputs["queries"]
+    expected = literal(inputs, 4)["output"]
     for numerics in precisions(port):
-        before, _ = attended(port, inputs, 4, numerics)
+        result = run(port, OP, numerics, inputs, window=4)
+        result.assert_close("output", expected)
         for token in range(3):
             changed = {**inputs, "persistent_values": inputs["persistent_values"].copy()}
             changed["persistent_values"][token] += 100.0 + generator(token).standard_normal((HEADS, DIM))
-            moved = np.abs(attended(port, changed, 4, numerics)[0] - before).min()
+            moved = np.abs(attended(port, changed, 4, numerics)[0] - result["output"]).min()
             assert moved > 1.0, f"some query hardly sees persistent token {token} in {numerics}: {moved:.3g}"
 
 

@@ -125,6 +125,7 @@ def test_a_reset_is_a_fresh_start_in_every_part(port: Port) -> None:
             assert_close(running[name], alone[name], 1e-12, f"{name} after a reset in {numerics}")
         unmarked = run(port, BLOCK, numerics, {**inputs, "reset": 0 * inputs["reset"]}, **config)
         assert not np.allclose(unmarked["y"], running["y"]), "the marks are not read"
+        running.assert_close("y", mag_block(config, running.inputs, FORWARD)["y"], factor=4.0)
 
 
 @pytest.mark.spec("BLOCK-9")
@@ -176,6 +177,7 @@ def test_detached_reads_teach_the_memory_nothing_and_everything_else_as_before(p
         result = run_with_gradients(port, BLOCK, numerics, inputs, {"y": weight}, **config)
         full = run_with_gradients(port, BLOCK, numerics, inputs, {"y": weight}, **{**config, "inner_grad": "full"})
         assert_same(result["y"], full["y"], "y with and without a gradient through the reads")
+        result.assert_close("y", mag_block(config, result.inputs, FORWARD)["y"], factor=4.0)
         for name in OF_MEMORY:
             assert not result[f"grad.{name}"].any(), f"detached, and yet {name} has a gradient in {numerics}"
             assert full[f"grad.{name}"].any(), f"{name} has no gradient in {numerics}"

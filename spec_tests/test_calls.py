@@ -9,6 +9,7 @@ from spec_tests.driver import Result, assert_close, assert_same, precisions, run
 from spec_tests.inputs import generator
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import GRADIENTS, Array, Numerics, Port
+from spec_tests.properties import assert_computes
 from spec_tests.vectors.case import Case, load_cases
 
 
@@ -16,12 +17,17 @@ def examples(port: Port, *, gradients: bool = False) -> Iterator[tuple[Case, Num
     """Yield a stored case of every operation that the port declares, with cotangents if asked, in each precision."""
     declaration = port.declare()
     stored = (case for case in reversed(load_cases()) if case.op in declaration.operations)
-    firsts = {case.op: case for case in stored if case.cotangents or not gradients}
+    firsts = {case.op: case for case in stored if (case.cotangents or not gradients) and not answers_zero(case)}
     if not firsts:
         pytest.skip(f"port '{declaration.name}' declares no operation of which a case is stored")
     for numerics in precisions(port):
         for case in firsts.values():
             yield case, numerics
+
+
+def answers_zero(case: Case) -> bool:
+    """Return whether zeros are the right answer: what is asked here could then not tell a port that computes."""
+    return not any(value.any() for name, value in case.expected.items() if not name.startswith("grad."))
 
 
 def among_others(case: Case) -> Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]:
@@ -68,6 +74,7 @@ def test_a_row_alone_gives_what_it_gives_among_others(port: Port) -> None:
         whole = None
         for row, (alone, everything) in enumerate(among_others(case)):
             whole = whole or run(port, case.op, numerics, everything, **case.config)
+            assert_computes(whole)
             single = run(port, case.op, numerics, alone, **case.config)
             for name in outputs:
                 what = f"{case.op} {name} of row {row} alone in {numerics}"
@@ -80,6 +87,7 @@ def test_gradients_do_not_change_the_outputs(port: Port) -> None:
         pytest.skip(f"port '{port.declare().name}' declares no gradients")
     for case, numerics in examples(port, gradients=True):
         plain = run(port, case.op, numerics, case.inputs, **case.config)
+        assert_computes(plain)
         trained = run_with_gradients(port, case.op, numerics, case.inputs, case.cotangents, **case.config)
         for name, value in plain.outputs.items():
             what = f"{case.op} {name} when asked for gradients too in {numerics}"

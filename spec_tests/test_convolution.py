@@ -69,7 +69,7 @@ def test_another_document_never_counts_whatever_it_holds(port: Port) -> None:
     foreign["tail"][1, 0] = -np.inf
     for numerics in precisions(port):
         clean, after = run(port, OP, numerics, inputs), run(port, OP, numerics, foreign)
-        assert clean["y"][0, 4:].any(), "the second document has no output"
+        clean.assert_close("y", literal(inputs)[0])
         assert_same(after["y"][0, 4:], clean["y"][0, 4:], f"second document after an infinite first one in {numerics}")
         assert_same(after["y"][1], clean["y"][1], f"row whose unreachable tail is infinite in {numerics}")
 

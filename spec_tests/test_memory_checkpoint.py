@@ -9,6 +9,7 @@ from spec_tests.driver import Result, assert_same, precisions, run
 from spec_tests.memory_cases import case, expected, rule, tokens
 from spec_tests.oracle.memory import STATE, Config, Inputs
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.properties import assert_computes
 
 SAVED = Op.CHECKPOINT_ROUND_TRIP
 TIME = 9
@@ -37,6 +38,7 @@ def test_an_interrupted_scan_goes_on_bit_for_bit(port: Port) -> None:
         for config, inputs in cases():
             for split in (0, 5) if config["rule"] == "titans" else (6,):
                 result = saved(port, numerics, config, inputs, split)
+                assert_computes(result)
                 for name, value in in_two_calls(port, numerics, config, inputs, split).items():
                     assert_same(result[name], value, f"{name} of {config['rule']} interrupted at {split} in {numerics}")
 
@@ -56,6 +58,7 @@ def test_each_row_gets_its_own_state_back(port: Port) -> None:
     inputs = case(config, time=TIME, window=3, seed=32)
     for numerics in precisions(port):
         whole = saved(port, numerics, config, inputs, 4)
+        assert_computes(whole)
         for row in range(2):
             part = {name: value if name == "initial" else value[row : row + 1] for name, value in inputs.items()}
             alone = saved(port, numerics, config, part, 4)

@@ -70,7 +70,7 @@ def row_of(fault: Fault, cases: tuple[Case, ...], sound: Port, other: Port) -> R
     killing = [case for case in cases if fault.id in case.kills and case.op == fault.op]
     row.cases = tuple(case.id for case in killing)
     for case in killing[:SAMPLE]:
-        for numerics in fault.numerics:
+        for numerics in (numerics for numerics in fault.numerics if numerics in case.numerics):
             if absent(other.declare(), case, numerics) is None:
                 _read_report(row, fault, case, numerics, sound, other)
     return row

@@ -11,18 +11,22 @@ from typing import Any, Final
 import pytest
 
 import spec_tests
-from spec_tests.port import Port
+from spec_tests.port import Numerics, Port
 
 PREFIX: Final = "test_"
 
 
 @dataclass(frozen=True)
 class PortTest:
-    """One test with its parameters filled in; `requirements` are the sentences that it holds."""
+    """One test with its parameters filled in; `requirements` are the sentences that it holds.
+
+    `numerics` is the precision in which a saboteur is put to it.
+    """
 
     name: str
     requirements: tuple[str, ...]
     call: Callable[[Port], None]
+    numerics: Numerics = Numerics.F64
 
 
 def port_tests() -> Iterator[PortTest]:
