@@ -181,18 +181,22 @@ def check(
             continue
         since[key] = state.since.get(key, step)
         if step - since[key] + 1 >= limit.patience:
-            kills.append(_kill(limit, layer, step, since[key], history[key]))
+            kills.append(_kill(limit, layer, step, since[key], value, history[key]))
     return SwitchState(since, history, _reference(state.losses, totals["loss"], whole[0], config)), tuple(kills)
 
 
-def non_finite(state: SwitchState, step: int, metric: str, subject: str, value: float) -> Kill:
+def non_finite(state: SwitchState, step: int, metric: str, subject: str, value: float | None) -> Kill:
     """Return the kill for a value that `check` never sees, because the step could not be finished or not be saved.
 
-    `metric` is the one whose history is shown, with `value` as its last; the name of a tensor tells its layer.
+    `metric` is the one whose history is shown, and `value` what it would have become, if it is the metric that is not
+    finite. The name of a tensor tells its layer.
     """
     found = re.search(r"\blayers\.(\d+)\.", subject)
-    seen = (*state.history.get(_key("non_finite", metric, None), ()), value)[-HISTORY:]
-    kill = _kill(_finite(metric), int(found.group(1)) if found else None, step, step, seen)
+    layer = int(found.group(1)) if found else None
+    seen = state.history.get(_key("non_finite", metric, None), ())
+    if value is not None:
+        seen = (*seen, value)[-HISTORY:]
+    kill = _kill(_finite(metric), layer, step, step, math.nan if value is None else value, seen)
     return kill.model_copy(update={"subject": subject})
 
 
@@ -204,14 +208,14 @@ def _key(switch: str, metric: str, layer: int | None) -> str:
     return f"{switch}/{metric}" if layer is None else f"{switch}/{metric}/{layer}"
 
 
-def _kill(limit: Limit, layer: int | None, step: int, since: int, history: tuple[float, ...]) -> Kill:
+def _kill(limit: Limit, layer: int | None, step: int, since: int, value: float, history: tuple[float, ...]) -> Kill:
     switch, metric, low, high, patience = limit
     return Kill(
         switch=switch,
         layer=layer,
         metric=metric,
         subject=metric,
-        value=history[-1],
+        value=value,
         low=low,
         high=high,
         since=since,

@@ -5,7 +5,6 @@ What happens at a step depends on its number alone, never on where the process s
 resumed leaves the same weights and the same log as one that was not.
 """
 
-import math
 import resource
 import sys
 import time
@@ -220,7 +219,7 @@ def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]]) -> Kill | None:
     for file in tensors.values():
         for name, tensor in file.items():
             if not torch.isfinite(tensor).all():
-                return non_finite(run.switches, run.step, "grad_norm", f"the tensor {name}", math.nan)
+                return non_finite(run.switches, run.step, "grad_norm", f"the tensor {name}", None)
     return None
 
 
