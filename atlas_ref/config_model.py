@@ -99,6 +99,10 @@ class GatesConfig(Section):
     """upper bound of the inner step size"""
     window_init: float = Field(gt=0.0, lt=1.0)
     """weight of each past token in the Omega window, at the start"""
+    fast_heads: int = Field(ge=0, le=4096)
+    """heads, the last ones, that start with a short memory and half the largest step"""
+    fast_retention_init: float = Field(gt=0.0, lt=1.0)
+    """share of the memory that the last fast head keeps at each token, at the start"""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each gate that starts on or outside its bound."""
@@ -198,6 +202,9 @@ class ModelConfig(Section):
                 f"model.memory.value_dim is {self.memory.value_dim}; with model.n_heads = {self.n_heads} the memory is "
                 f"{width} wide, and it must be as wide as attention to be gated with it: model.d_model = {self.d_model}"
             )
+        fast = self.memory.gates.fast_heads
+        if fast > self.n_heads:
+            yield f"model.memory.gates.fast_heads is {fast}; it must be at most model.n_heads, which is {self.n_heads}"
         if self.d_model % (2 * self.n_heads) != 0:
             yield (
                 f"model.d_model is {self.d_model}; it must be a multiple of twice model.n_heads, "

@@ -33,6 +33,7 @@ from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.state import MemoryState, StateTree, fresh_memory_state
 
 L2_EPS = 1e-6
+SLOWEST_FAST_RATE = 0.01
 
 
 def memory_rule(config: MemoryConfig) -> MemoryRule:
@@ -74,6 +75,20 @@ def _logit(share: float) -> float:
     return math.log(share / (1.0 - share))
 
 
+def _starts(n_heads: int, config: GatesConfig) -> tuple[list[float], list[float]]:
+    """Return the retention and the step size of every head at the start.
+
+    The last n = `fast_heads` heads forget faster, head i of them (1-based) at the rate
+    1 - alpha_i = 0.01 (r / 0.01)^(i / n), r = 1 - `fast_retention_init`: time scales in equal ratios, as in RetNet
+    (2307.08621), from the hundred tokens that the others exceed (decisions.md 7), and at half the largest step. One
+    memory cannot both keep what it was trained to hold and follow the last few words.
+    """
+    fast, rate = config.fast_heads, 1.0 - config.fast_retention_init
+    rates = [SLOWEST_FAST_RATE * (rate / SLOWEST_FAST_RATE) ** (i / fast) for i in range(1, fast + 1)]
+    retention = [config.retention_init] * (n_heads - fast) + [1.0 - r for r in rates]
+    return retention, [config.step_init] * (n_heads - fast) + [0.5 * config.step_max] * fast
+
+
 class GateHeads(nn.Module):
     """Sigmoid heads for retention, momentum, step size and window weights, one of each a head (and age)."""
 
@@ -82,15 +97,15 @@ class GateHeads(nn.Module):
         self.n_heads = n_heads
         self.momentum_max, self.step_max = config.momentum_max, config.step_max
         self.projection = nn.Linear(d_model, n_heads * (3 + window))
+        retention, step = _starts(n_heads, config)
         starts = [
-            config.retention_init,
-            config.momentum_init / config.momentum_max,
-            config.step_init / config.step_max,
-            *[config.window_init] * window,
+            *retention,
+            *[config.momentum_init / config.momentum_max] * n_heads,
+            *[start / config.step_max for start in step],
+            *[config.window_init] * (window * n_heads),
         ]
         with torch.no_grad():
-            bias = torch.tensor([_logit(start) for start in starts]).repeat_interleave(n_heads)
-            self.projection.bias.copy_(bias)
+            self.projection.bias.copy_(torch.tensor([_logit(start) for start in starts]))
 
     def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
         """Return the gates of each token and head in float32 or wider."""

@@ -214,13 +214,17 @@ def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
         (["model.d_model=20", "model.memory.value_dim=5"], ["model.d_model", "model.n_heads"]),
         (["model.memory.value_dim=31"], ["model.memory.value_dim", "model.d_model"]),
         (["model.n_heads=2"], ["model.memory.value_dim", "model.d_model"]),
-        (["model.memory.rule=delta"], ["model.memory.omega_window", "model.memory.rule"]),
+        (
+            ["model.memory.rule=delta", "model.memory.omega_window=2"],
+            ["model.memory.omega_window", "model.memory.rule"],
+        ),
         (
             ["model.memory.key_dim=64", "model.memory.features.degree=3"],
             ["model.memory.features.degree", "model.memory.key_dim"],
         ),
         (["model.memory.gates.momentum_init=0.9"], ["model.memory.gates.momentum_init", "gates.momentum_max"]),
         (["model.memory.gates.step_init=2"], ["model.memory.gates.step_init", "gates.step_max"]),
+        (["model.memory.gates.fast_heads=5"], ["model.memory.gates.fast_heads", "model.n_heads"]),
         (["optim.min_learning_rate=1"], ["optim.min_learning_rate", "optim.learning_rate"]),
         (["optim.warmup_steps=601"], ["optim.warmup_steps", "train.max_steps"]),
         (["model.vocab_size=256"], ["model.vocab_size", "257"]),

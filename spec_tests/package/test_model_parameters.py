@@ -158,7 +158,10 @@ def test_state_stays_in_float32_under_bfloat16_autocast(variant: str) -> None:
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_memory_of_every_preset_starts_with_a_long_half_life(preset: str) -> None:
-    """At least 0.99 is kept at each token, whatever the token. Kills: a bias of 0, which keeps half."""
+    """At least 0.99 is kept at each token, whatever the token, in every head that is not fast; and one head is not.
+
+    Kills: a bias of 0, which keeps half; fast heads everywhere.
+    """
     model = AtlasModel(load_config(preset, ["model.n_layers=1"]).model, seed=0)
     hidden = 3.0 * torch.randn(2, 50, model.config.d_model, generator=torch.Generator().manual_seed(1))
 
@@ -167,5 +170,32 @@ def test_the_memory_of_every_preset_starts_with_a_long_half_life(preset: str) ->
         assert isinstance(gates, nn.Module)
         retention = gates(hidden).retention
         assert retention.shape == (2, 50, model.config.n_heads)
-        assert retention.min() >= 0.99 - 1e-6
+        slow = model.config.n_heads - model.config.memory.gates.fast_heads
+        assert slow >= 1
+        assert retention[..., :slow].min() >= 0.99 - 1e-6
         assert retention.max() < 1.0
+
+
+def test_fast_heads_start_at_rates_in_equal_ratios() -> None:
+    """1 - retention goes from 0.01, which no head has, to that of the last head by one factor; steps are their own.
+
+    Kills: fast heads first; rates in equal distances; the step of the slow heads for all.
+    """
+    gates = "model.memory.gates"
+    changes = [
+        "fast_heads=3",
+        "fast_retention_init=0.92",
+        "step_max=0.6",
+        "step_init=0.07",
+        "retention_init=0.999",
+    ]
+    model = AtlasModel(load_config("tiny", [f"{gates}.{change}" for change in changes]).model, seed=0)
+    hidden = torch.zeros(1, 1, model.config.d_model)
+
+    for block in blocks(model):
+        memory_gates = block.memory.gates
+        assert isinstance(memory_gates, nn.Module)
+        found = memory_gates(hidden)
+        rates = [0.001, 0.02, 0.04, 0.08]
+        torch.testing.assert_close(1.0 - found.retention[0, 0], torch.tensor(rates), rtol=1e-4, atol=0.0)
+        torch.testing.assert_close(found.step[0, 0], torch.tensor([0.07, 0.3, 0.3, 0.3]))
