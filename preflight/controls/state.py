@@ -21,6 +21,13 @@ def swapped(state: ModelState) -> ModelState:
     return state.map(lambda tensor: tensor.roll(1, 0))
 
 
+def averaged(state: ModelState) -> ModelState:
+    """Hand every row the mean of all rows."""
+    return state.map(
+        lambda tensor: tensor.mean(0, keepdim=True).expand_as(tensor) if tensor.is_floating_point() else tensor
+    )
+
+
 def without_momentum(state: ModelState) -> ModelState:
     """Hand over the memory, but not the momentum with which it is being written."""
     tensors = state.to_tensors()
@@ -41,6 +48,16 @@ class ResetIgnored(AtlasModel):
         """Run the model without the resets."""
         del reset
         return super().forward(tokens, state, None)
+
+
+class ResetOfAllRows(AtlasModel):
+    """A model in which one row's new document begins a new one in every row."""
+
+    def forward(
+        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+    ) -> ModelOutput:
+        """Run the model with the resets of any row in all rows."""
+        return super().forward(tokens, state, None if reset is None else reset.any(0, keepdim=True).expand_as(reset))
 
 
 class FutureLeak(AtlasModel):
@@ -79,6 +96,18 @@ STATE_CONTROLS = (
     ),
     Control(
         replace(HEALTHY, name="state handed over in bf16", hand_over=in_bf16),
+        gate="baton-pass",
+        also=(),
+        overrides=(),
+    ),
+    Control(
+        replace(HEALTHY, name="one state for all rows", hand_over=averaged),
+        gate="baton-pass",
+        also=(),
+        overrides=(),
+    ),
+    Control(
+        replace(HEALTHY, name="reset of one row resets all", model=ResetOfAllRows),
         gate="baton-pass",
         also=(),
         overrides=(),

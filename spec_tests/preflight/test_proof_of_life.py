@@ -1,0 +1,163 @@
+"""Proof of Life fails every subject whose memory sleeps, by the check that is meant for it, and passes healthy ones."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from atlas_ref.config import ModelConfig, OptimConfig
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.training.optimiser import OuterOptimiser
+from preflight.controls.gain import GAIN_CONTROLS, TANH, CoarseGain, detached_output
+from preflight.gates import GATES
+from preflight.proof_of_life import proof_of_life
+from preflight.result import GateResult, Verdict
+from preflight.subject import HEALTHY, Budget, Control, Subject
+from preflight.trajectory import squeezed_schedule
+from spec_tests.preflight.micro import BUDGET, micro_config
+
+SMALL = Budget(probe_steps=8, batches=3, sequence_length=32, batch_size=4)
+DETACHED = "model.inner_grad='detached'"
+
+MEANT = {
+    "gain 0.05": "tanh gate is non-linear",
+    "gain 100, saturated": "tanh gate is not saturated",
+    "gain stored in bf16 at 5.0": "small parameters move as meant",
+    "log-gain stored in bf16": "small parameters move as meant",
+    "memory output detached": "gradients reach what is trained",
+    "half-life of one token": "memory outlasts attention",
+    "elementwise features": "features keep keys apart",
+}
+
+
+def failed(result: GateResult) -> list[str]:
+    return [check.name for check in result.checks if check.verdict is Verdict.FAIL]
+
+
+def examine(subject: Subject, *overrides: str, seed: int = 0, budget: Budget = SMALL) -> GateResult:
+    return proof_of_life(micro_config(*overrides), subject, seed, budget)
+
+
+@pytest.mark.parametrize("control", GAIN_CONTROLS, ids=lambda control: control.subject.name)
+def test_every_control_fails_its_gate_by_the_check_that_is_meant_for_it_alone(control: Control) -> None:
+    result = GATES[control.gate](micro_config(*control.overrides), control.subject, 0, BUDGET)
+    assert result.verdict is Verdict.FAIL
+    assert failed(result) == [MEANT[control.subject.name]]
+
+
+@pytest.mark.parametrize("overrides", [(), TANH, (DETACHED,), ("train.precision='bf16'",)], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_healthy_subjects_pass(seed: int, overrides: tuple[str, ...]) -> None:
+    result = examine(HEALTHY, *overrides, seed=seed)
+    assert result.verdict is Verdict.PASS, [check.sentence for check in result.checks]
+
+
+def test_the_same_seed_finds_the_same_numbers_and_another_seed_does_not() -> None:
+    one, same, other = (examine(HEALTHY, *TANH, seed=seed) for seed in (1, 1, 2))
+    assert one.checks == same.checks
+    assert one.checks != other.checks
+
+
+def test_a_configuration_without_a_tanh_gate_is_told_that_the_check_is_not_applicable() -> None:
+    result = examine(HEALTHY)
+    assert "not applicable" in str(result.evidence["tanh_gate"])
+    assert not [check for check in result.checks if "tanh" in check.name]
+    assert len([check for check in examine(HEALTHY, *TANH).checks if "tanh" in check.name]) == 2
+
+
+def test_one_batch_is_too_few_to_pass() -> None:
+    result = examine(HEALTHY, *TANH, budget=Budget(probe_steps=4, batches=1, sequence_length=32, batch_size=2))
+    assert result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_probe_of_no_steps_proves_no_movement() -> None:
+    result = examine(HEALTHY, budget=Budget(probe_steps=0, batches=3, sequence_length=32, batch_size=2))
+    assert failed(result) == ["small parameters move as meant"]
+
+
+@pytest.mark.parametrize(("retention", "verdict"), [(0.9, Verdict.FAIL), (0.95, Verdict.PASS)])
+def test_the_half_life_is_that_of_the_retention_in_closed_form(retention: float, verdict: Verdict) -> None:
+    result = examine(HEALTHY, f"model.memory.gates.retention_init={retention}")
+    check = next(check for check in result.checks if check.name == "memory outlasts attention")
+    assert check.statistic == pytest.approx(math.log(0.5) / math.log(retention), rel=1e-4)
+    assert check.verdict is verdict
+
+
+def test_the_half_life_must_reach_beyond_the_attention_window() -> None:
+    overrides = ("model.memory.gates.retention_init=0.95", "model.attention.window=14")
+    assert failed(examine(HEALTHY, *overrides)) == ["memory outlasts attention"]
+
+
+def test_the_half_life_is_that_of_the_median_head() -> None:
+    def model(config: ModelConfig, seed: int) -> AtlasModel:
+        made = AtlasModel(config, seed)
+        with torch.no_grad():
+            # Heads 0 to 3 of retention; the first two forget with every token.
+            bias = made.get_parameter("layers.0.mag.memory.gates.projection.bias")
+            bias[:4] = torch.tensor([0.0, 0.0, math.log(19.0), math.log(19.0)])
+        return made
+
+    four_heads = ("model.n_heads=4", "model.memory.value_dim=8")
+    half_asleep = Subject("half asleep", model, HEALTHY.optimiser, HEALTHY.hand_over)
+    check = next(c for c in examine(half_asleep, *four_heads).checks if c.name == "memory outlasts attention")
+    assert check.statistic == pytest.approx(math.log(0.5) / math.log(0.95), rel=1e-4)
+
+
+def test_the_cosine_of_elementwise_features_is_that_of_the_formula() -> None:
+    result = examine(HEALTHY, "model.memory.features.basis='elementwise'", "model.memory.features.degree=2")
+    check = next(check for check in result.checks if check.name == "features keep keys apart")
+    keys = np.random.default_rng(0).normal(size=(400, 16))
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    features = 1.0 + keys + 0.5 * keys**2
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = features @ features.T
+    expected = (cosines.sum() - 400) / (400 * 399)
+    assert check.statistic == pytest.approx(expected, abs=0.005)
+
+
+def test_a_gradient_where_the_configuration_says_detached_is_found_and_named() -> None:
+    def attached(config: ModelConfig, seed: int) -> AtlasModel:
+        return AtlasModel(config.model_copy(update={"inner_grad": "full"}), seed)
+
+    result = examine(Subject("attached", attached, HEALTHY.optimiser, HEALTHY.hand_over), DETACHED)
+    assert failed(result) == ["gradients reach nothing else"]
+    assert "layers.0.mag.memory.initial.0" in next(c for c in result.checks if c.verdict is Verdict.FAIL).sentence
+
+
+def test_every_parameter_without_a_gradient_is_named_and_no_other() -> None:
+    result = examine(Subject("detached", detached_output, HEALTHY.optimiser, HEALTHY.hand_over), *TANH)
+    sentence = next(c for c in result.checks if c.name == "gradients reach what is trained").sentence
+    memory = [
+        name
+        for name, _ in AtlasModel(micro_config(*TANH).model, 0).named_parameters()
+        if name.startswith("layers.0.mag.memory.")
+    ]
+    assert len(memory) == 7
+    assert f"7 ({', '.join(sorted(memory))})" in sentence
+
+
+@pytest.mark.parametrize("part", ["gates.projection.bias", "feature_coefficients", "attention_norm.weight"])
+def test_any_small_parameter_that_does_not_move_is_found(part: str) -> None:
+    def frozen(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
+        healthy = HEALTHY.optimiser(model, config)
+        named = {name: p for names in healthy.names.values() for name, p in names.items() if name.endswith(part)}
+        assert named
+        return CoarseGain(
+            healthy.parts,
+            {"adamw": {f"{name}.log_gain": p for name, p in named.items()}},
+            healthy.peaks,
+            lambda before, after: before + 0.0 * after,
+        )
+
+    result = examine(Subject("frozen", AtlasModel, frozen, HEALTHY.hand_over))
+    assert failed(result) == ["small parameters move as meant"]
+    assert part in next(c for c in result.checks if c.verdict is Verdict.FAIL).sentence
+
+
+def test_the_squeezed_schedule_runs_through_the_whole_run() -> None:
+    config = micro_config("train.max_steps=601")
+    steps = squeezed_schedule(config, 10)
+    assert steps == sorted(set(steps))
+    assert (steps[0], steps[-1]) == (30, 570)
