@@ -83,6 +83,7 @@ def _model_config(config: Config, x: Tensors, vocabulary: int, feed: int) -> Mod
             "momentum_init": 0.5 * config["momentum_max"],
             "step_max": config["step_max"],
             "step_init": 0.5 * config["step_max"],
+            "fast_heads": 0,
         },
     }
     attention = {"window": config["span"], "persistent_tokens": len(x["persistent"]), "rope_base": config["rope_base"]}
