@@ -14,6 +14,7 @@ MICRO = (
     "model.memory.key_dim=16",
     "model.memory.value_dim=16",
     "model.memory.gates.step_init=0.5",
+    "model.memory.gates.fast_heads=0",
     "data.sequence_length=64",
     "optim.learning_rate=0.01",
     "train.batch_size=4",
