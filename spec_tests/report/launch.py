@@ -32,7 +32,7 @@ class Launch:
         workers = "0" if self.jobs == "1" else self.jobs
         # Files come first: pytest looks there for the plugin that knows the other options.
         start = [sys.executable, "-m", "pytest", *cases, *where, *QUIET, "-n", workers]
-        return [*start, f"--port={self.port}", "--cases-only", *self.options]
+        return [*start, f"--port={self.port}", *self.options]
 
     def run(self) -> int:
         """Run the suite and return its exit code."""

@@ -34,7 +34,6 @@ def defaults() -> dict[str, Any]:
         "--xfail": None,
         "--update-xfail": False,
         "--explore": False,
-        "--cases-only": False,
     }
 
 
@@ -52,9 +51,6 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(name, default=defaults()[name], metavar=metavar, help=words)
     group.addoption("--update-xfail", action="store_true", help="rewrite that list from this run")
     group.addoption("--explore", action="store_true", help="draw fresh examples, and more of them")
-    group.addoption(
-        "--cases-only", action="store_true", help="leave out what asks no port: the suite's tests of itself"
-    )
 
 
 def option(config: pytest.Config, name: str) -> Any:
@@ -64,7 +60,7 @@ def option(config: pytest.Config, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a run, read once."""
+    """The options of a run, read once; `given`: a port was named, so that what asks no port is left out."""
 
     port: str
     given: bool
@@ -73,7 +69,6 @@ class Options:
     xfail: Path | None
     expected: Expectations
     update: bool
-    cases_only: bool
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Options":
@@ -97,7 +92,6 @@ class Options:
             xfail=xfail,
             expected=read_expected(xfail) if xfail and (xfail.exists() or not update) else {},
             update=update,
-            cases_only=get("--cases-only"),
         )
 
     @property

@@ -76,10 +76,10 @@ class Conformance:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep the cases that are asked, and, unless the port alone counts, what is no case."""
+        """Keep the cases that are asked and, unless a port was named, the suite's tests of itself."""
         cases = {item: case_id(item) for item in items if is_case(item)}
         left_out = {item for item, name in cases.items() if name in self._entries and name not in self._asked}
-        if self._options.cases_only:
+        if self._options.given:
             left_out |= set(items) - cases.keys()
         self._collected = {item.nodeid: name for item, name in cases.items() if item not in left_out}
         if left_out:
