@@ -38,8 +38,9 @@ def test_a_higher_threshold_never_means_fewer_steps(port: Port) -> None:
         steps = []
         for threshold in (0.1, 0.3, 0.5, 0.8, 1.2):
             result = run(port, ACT, numerics, inputs(), threshold=threshold)
-            halted, _, _ = halt(result.inputs["probabilities"], threshold)
+            halted, weights, _ = halt(result.inputs["probabilities"], threshold)
             assert_same(result["halted"], halted, f"steps at threshold {threshold}")
+            result.assert_close("weights", weights)
             steps.append(result["halted"])
         assert all((after >= before).all() for before, after in pairwise(steps)), "fewer steps"
         assert (steps[-1] > steps[0]).all(), "the threshold changes nothing"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from spec_tests.driver import Result, assert_close, assert_same, precisions, run, run_with_gradients
+from spec_tests.driver import Result, assert_close, precisions, run, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import GRADIENTS, Array, Numerics, Port
@@ -45,6 +45,12 @@ def shuffled(x: Array, rng: np.random.Generator) -> Array:
     return np.asarray(rng.permutation(x.ravel()).reshape(x.shape))
 
 
+def last_bits(result: Result, name: str) -> float:
+    """Return what the place of an array in memory may change: a least-squares solver differs from call to call."""
+    rounded = result.numerics is Numerics.BF16_IO and OPERATIONS[result.op].role(name) == "activation"
+    return 2.0**-7 if rounded else 64.0 * float(np.finfo(result.numerics.dtype).eps)
+
+
 def rounding(result: Result, name: str) -> float:
     return 1e-9 if result.numerics is Numerics.F64 else 3.0 * result.tolerance(name)
 
@@ -62,7 +68,7 @@ def test_the_same_call_gives_the_same_answer_whatever_came_between(port: Port) -
         between = run(port, case.op, numerics, other, **case.config)
         again = run(port, case.op, numerics, case.inputs, **case.config)
         for name, value in first.outputs.items():
-            assert_same(again[name], value, f"{case.op} {name} asked a second time in {numerics}")
+            assert_close(again[name], value, last_bits(first, name), f"{case.op} {name} asked again in {numerics}")
         last = OPERATIONS[case.op].outputs[-1].name
         assert not np.array_equal(between[last], first[last]), f"{case.op} answers other inputs alike in {numerics}"
 

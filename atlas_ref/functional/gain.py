@@ -31,7 +31,7 @@ def stochastic_round_bf16(x: Float32[Tensor, "*shape"], generator: torch.Generat
     A bfloat16 is the upper half of a float32, so adding 16 random bits and cutting the lower half does it; infinities
     and NaN pass.
     """
-    noise = torch.randint(0, 1 << 16, x.shape, generator=generator, dtype=torch.int32, device=x.device)
+    noise = torch.randint(1 << 16, x.shape, generator=generator, dtype=torch.int32, device=x.device)
     upper_half = -(1 << 16)
     rounded = ((x.view(torch.int32) + noise) & upper_half).view(torch.float32)
     return torch.where(torch.isfinite(x), rounded, x).to(torch.bfloat16)

@@ -52,7 +52,7 @@ def _dropout(name: str, answered: list[Arrays], outputs: Arrays) -> Arrays:
 
 def _counted(name: str, answered: list[Arrays], outputs: Arrays) -> Arrays:
     """A schedule that goes by the number of calls."""
-    return {name: outputs[name] * (1.0 - 0.001 * min(50, len(answered)))}
+    return {name: outputs[name] * (1.0 - 0.01 * min(50, len(answered)))}
 
 
 def _alone(name: str, _: Config, __: Arrays, outputs: Arrays) -> Arrays:

@@ -31,7 +31,10 @@ SAMPLE: Final = 2
 
 @dataclass
 class Row:
-    """What was found of one fault; `noticed` by precision, `located` and `hinted` as (right, asked)."""
+    """What was found of one fault; `noticed` by precision, `located` and `hinted` as (right, asked).
+
+    A hint is right where the fault is the nearest or errs as the nearest does; `alone` counts those with no equal.
+    """
 
     fault: str
     requirement: str
@@ -42,6 +45,7 @@ class Row:
     cases: tuple[str, ...] = ()
     located: tuple[int, int] = (0, 0)
     hinted: tuple[int, int] = (0, 0)
+    alone: int = 0
     missed: list[str] = field(default_factory=list)
 
     @property
@@ -91,6 +95,7 @@ def _read_report(row: Row, fault: Fault, case: Case, numerics: Numerics, sound: 
     nearest = [name for name, _, score in ranked if score >= ranked[0][2] - TIE]
     hinted = fault.id in nearest
     row.hinted = (row.hinted[0] + hinted, row.hinted[1] + 1)
+    row.alone += nearest == [fault.id]
     if not right:
         told = f"{found.divergence.tensor} at {found.divergence.step}"
         row.missed.append(f"{case.id} {numerics}: says {told}, it is {sorted(place, key=str)}")

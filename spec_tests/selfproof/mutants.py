@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +53,14 @@ class Verdict:
         return self.killed_by is None and self.reason is None
 
 
-def every_mutant() -> Iterator[Mutant]:
-    """Yield the mutants of every module of the reference that the suite is about."""
+def every_mutant(modules: Container[str] | None = None) -> Iterator[Mutant]:
+    """Yield the mutants of every module of the reference that the suite is about, or of those named."""
     for package in PACKAGES:
         path = importlib.import_module(package).__path__
         for module in pkgutil.iter_modules(path, f"{package}."):
-            for function in functions_of(importlib.import_module(module.name)):
-                yield from mutants_of(function)
+            if modules is None or module.name in modules:
+                for function in functions_of(importlib.import_module(module.name)):
+                    yield from mutants_of(function)
 
 
 def measured(name: str, call: Callable[[], None]) -> Check | None:

@@ -65,15 +65,15 @@ class Mutant:
 
 
 def functions_of(module: ModuleType) -> Iterator[FunctionType]:
-    """Yield the functions and methods that are written in a module."""
+    """Yield the functions and methods that are written in a module, out of whatever checks their types."""
     for value in vars(module).values():
         if inspect.isfunction(value) and value.__module__ == module.__name__:
-            yield value
+            yield inspect.unwrap(value)
         if inspect.isclass(value) and value.__module__ == module.__name__:
             for member in vars(value).values():
                 plain = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
                 if inspect.isfunction(plain) and plain.__module__ == module.__name__:
-                    yield plain
+                    yield inspect.unwrap(plain)
 
 
 def mutants_of(function: FunctionType) -> Iterator[Mutant]:
@@ -115,7 +115,8 @@ def _places(definition: ast.FunctionDef) -> Iterator[Place]:
 def _is_check(node: ast.AST) -> bool:
     """Whether a node is a message, or a condition under which an error is raised: what is valid is the caller's."""
     guards = isinstance(node, ast.If) and all(isinstance(line, ast.Raise) for line in node.body)
-    return guards or isinstance(node, ast.Raise | ast.JoinedStr)
+    strict = isinstance(node, ast.keyword) and node.arg == "strict"
+    return guards or strict or isinstance(node, ast.Raise | ast.JoinedStr)
 
 
 def _changes(node: ast.AST) -> Iterator[ast.AST]:
