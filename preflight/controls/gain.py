@@ -63,7 +63,8 @@ def _with_gain(gain: float) -> Callable[[ModelConfig, int], AtlasModel]:
 
 def short_memory(config: ModelConfig, seed: int) -> AtlasModel:
     """Return a model whose memory halves with every token, as a retention gate without a bias makes it."""
-    return AtlasModel(_with_memory(config, gates=config.memory.gates.model_copy(update={"retention_init": 0.5})), seed)
+    gates = config.memory.gates.model_copy(update={"retention_init": 0.5, "fast_heads": 0})
+    return AtlasModel(_with_memory(config, gates=gates), seed)
 
 
 def elementwise_features(config: ModelConfig, seed: int) -> AtlasModel:

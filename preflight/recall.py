@@ -1,0 +1,206 @@
+"""A model that has learnt recall beyond the attention window, for gates that ask what its memory is worth.
+
+A row is one of `atlas_ref.data.recall`, whose pairs are repeated until they fill a chunk of the memory:
+
+    k_1 v_1 ... k_p v_p   (as many times)   f_1 ... f_G   q_1 f q_2 f ... q_p f        G = the reach of all layers
+
+No answer lies within what the layers see without memory, and where a chunk is at most the row, queries have another
+anchor than pairs. Repeating is what makes the probe short: with `step_scale = "mass"` a write is divided by the length
+of the chunk, so that one pair shown once is far below the initial memory, and learning begins with a long plateau.
+
+What is known exactly: without memory the best loss is ln V; a memory that keeps the values of a row but not which key
+they belong to reaches ln p. `WORTH` lies in between: of a row's values at most the root of p may be left in question.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from atlas_ref.config import ModelConfig, OptimConfig, RecallConfig, RunConfig
+from atlas_ref.data.batch import Batch
+from atlas_ref.data.recall import RecallTask
+from atlas_ref.data.vocabulary import RECALL_FILLERS
+from atlas_ref.errors import UserError
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.training.optimiser import OuterOptimiser
+from atlas_ref.training.run import select_device
+from atlas_ref.training.step import NonFiniteError, to_device, train_step
+from preflight.subject import Budget, Subject
+
+PAIRS = 4
+"""Pairs in a row, each asked for once."""
+SYMBOLS = 8
+"""Different keys, and different values: few, so that each is seen often."""
+WORTH = math.log(SYMBOLS) - 0.5 * math.log(PAIRS)
+"""Nats an answer that a memory must gain: 1.39, half-way between values without keys (0.69) and all answers (2.08)."""
+LEAST_REPEATS = 4
+"""Times that each pair is shown at least."""
+RATE = 0.5
+"""Learning rate times the width of the model, at most 0.01: wide models learn with smaller steps."""
+SETTLED = 8
+"""Steps over which the loss is averaged, to see whether the probe has learnt enough."""
+ENOUGH = 0.1
+"""Training ends early at this share of the loss of guessing."""
+MOST_LAYERS, MOST_HEADS, MOST_WINDOW, MOST_WORDS = 2, 4, 16, 1024
+"""Of the model that is trained: a larger one is probed by a smaller one with the same memory, and the gate says so."""
+
+MakeModel = Callable[[ModelConfig, int], AtlasModel]
+MakeOptimiser = Callable[[nn.Module, OptimConfig], OuterOptimiser]
+
+
+class Probe(NamedTuple):
+    """What a probe trains on: its configuration, how often pairs are repeated, and what is smaller than configured."""
+
+    config: RunConfig
+    repeats: int
+    reduced: dict[str, str]
+
+    @property
+    def asked(self) -> int:
+        """Index of the first query; everything that is asked for lies before it."""
+        return 2 * PAIRS * self.repeats + self.config.data.recall.gap
+
+    def batch(self, step: int) -> Batch:
+        """Return the rows of a step, on the device; no row comes twice."""
+        task = RecallTask(self.config.data, self.config.train)
+        tokens, targets, reset = (
+            torch.cat([once[:, : 2 * PAIRS].repeat(1, self.repeats), once[:, 2 * PAIRS :]], 1)
+            for once in task.batch(step)
+        )
+        reset[:, 1:] = False
+        return to_device(Batch(tokens, targets, reset), select_device(self.config.train.device))
+
+
+class Trained(NamedTuple):
+    """A probe's model in evaluation, the loss of its last steps, their number, and what stopped it, if anything."""
+
+    model: AtlasModel
+    loss: float
+    steps: int
+    failure: str | None
+
+
+def plan_probe(config: RunConfig, seed: int, budget: Budget) -> Probe:
+    """Return the probe of a configuration; raise UserError where `sequence_length` has no room for a row of it."""
+    model, reduced = probe_model(config.model)
+    gap = model.reach
+    room = (budget.sequence_length - gap - 2 * PAIRS) // (2 * PAIRS)
+    if room < 1:
+        raise UserError(
+            f"preflight: rows of {budget.sequence_length} tokens are too short to ask for what attention cannot see; "
+            f"--sequence-length must be at least {gap + 4 * PAIRS} for this configuration."
+        )
+    recall = RecallConfig(pairs=PAIRS, keys=SYMBOLS, values=SYMBOLS, gap=gap, queries=PAIRS)
+    data = {"source": "recall", "sequence_length": 4 * PAIRS + gap, "recall": recall}
+    rate, steps = min(0.01, RATE / model.d_model), budget.probe_steps
+    optim = {"learning_rate": rate, "min_learning_rate": 0.1 * rate, "warmup_steps": steps // 10}
+    train = {"seed": seed, "batch_size": budget.batch_size, "max_steps": steps}
+    changed = {
+        "model": model,
+        "data": config.data.model_copy(update=data),
+        "optim": config.optim.model_copy(update=optim),
+        "train": config.train.model_copy(update=train),
+    }
+    repeats = max(LEAST_REPEATS, math.ceil(model.memory.chunk / (2 * PAIRS)))
+    return Probe(config.model_copy(update=changed), min(room, repeats), reduced)
+
+
+def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
+    """Return the model that is trained, and what differs from the configured one; the memory of a head never does.
+
+    As many of its heads are fast, in proportion; the spread of its weights keeps its share of 1 / sqrt(width).
+    """
+    heads = min(config.n_heads, MOST_HEADS)
+    width = heads * config.memory.value_dim
+    gates = config.memory.gates.model_copy(
+        update={"fast_heads": math.ceil(config.memory.gates.fast_heads * heads / config.n_heads)}
+    )
+    window = min(config.attention.window, MOST_WINDOW)
+    changed = {
+        "n_layers": min(config.n_layers, MOST_LAYERS),
+        "n_heads": heads,
+        "d_model": width,
+        "vocab_size": min(max(config.vocab_size, 2 * SYMBOLS + RECALL_FILLERS), MOST_WORDS),
+        "feed_forward_dim": max(1, config.feed_forward_dim * width // config.d_model),
+        "memory": config.memory.model_copy(update={"gates": gates}),
+        "attention": config.attention.model_copy(update={"window": window}),
+        "init_std": min(1.0, config.init_std * math.sqrt(config.d_model / width)),
+    }
+    reduced = {
+        name: f"{new} in place of {getattr(config, name)}"
+        for name, new in changed.items()
+        if isinstance(new, int) and new != getattr(config, name)
+    }
+    if window != config.attention.window:
+        reduced["attention.window"] = f"{window} in place of {config.attention.window}"
+    return config.model_copy(update=changed), reduced
+
+
+def trained_probe(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> tuple[Probe, Trained]:
+    """Return the probe of a configuration and a model that was trained on it."""
+    return plan_probe(config, seed, budget), _trained(config, subject.model, subject.optimiser, seed, budget, True)
+
+
+def trained_twin(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> Trained:
+    """Return a model with the same start, trained on the same rows for as many steps, without writing."""
+    return _trained(config, subject.model, subject.optimiser, seed, budget, False)
+
+
+@lru_cache(maxsize=2)
+def _trained(
+    config: RunConfig, make: MakeModel, optimise: MakeOptimiser, seed: int, budget: Budget, writes: bool
+) -> Trained:
+    """Train a model, or its twin; the last of each is kept, as two gates ask for it, and nothing changes it."""
+    probe = plan_probe(config, seed, budget)
+    if writes:
+        return _train(probe, make(probe.config.model, seed), optimise, budget.probe_steps, ENOUGH)
+    steps = _trained(config, make, optimise, seed, budget, True).steps
+    return _train(probe, make(without_writes(probe.config.model), seed), optimise, steps, 0.0)
+
+
+def without_writes(config: ModelConfig) -> ModelConfig:
+    """Return the configuration of the ablation: same parameters, but the initial memory is read for ever."""
+    return config.model_copy(update={"disable_memory": True})
+
+
+def _train(probe: Probe, model: AtlasModel, optimise: MakeOptimiser, steps: int, enough: float) -> Trained:
+    """Train until the loss is `enough` of the loss of guessing, for at most `steps` steps."""
+    model = model.to(select_device(probe.config.train.device))
+    optimiser = optimise(model, probe.config.optim)
+    losses: list[float] = []
+    failure = None
+    while len(losses) < steps and not _mean_of_last(losses) < enough * math.log(SYMBOLS):
+        batch = probe.batch(len(losses))
+        fresh = model.initial_state(len(batch.tokens))
+        try:
+            losses.append(train_step(model, optimiser, batch, fresh, len(losses), probe.config).loss)
+        except NonFiniteError as error:
+            failure = str(error)
+            break
+    return Trained(model.eval(), _mean_of_last(losses), len(losses), failure)
+
+
+def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float | bool | None]:
+    """Return what the evidence of a gate says of its probe."""
+    config = probe.config
+    reduced = "; ".join(f"{name} {change}" for name, change in probe.reduced.items())
+    return {
+        "probe_model": f"the configured memory in a smaller model: {reduced}" if reduced else "the configured model",
+        "probe_task": f"{PAIRS} pairs of {SYMBOLS} keys and values, shown {probe.repeats} times, "
+        f"asked for after {config.data.recall.gap} tokens of filler",
+        "probe_crosses_a_chunk": probe.asked >= config.model.memory.chunk,
+        "probe_steps": trained.steps,
+        "probe_loss": trained.loss,
+        "probe_failure": trained.failure,
+        "loss_of_guessing": math.log(SYMBOLS),
+        "loss_of_values_without_keys": math.log(PAIRS),
+    }
+
+
+def _mean_of_last(losses: list[float]) -> float:
+    last = losses[-SETTLED:]
+    return sum(last) / len(last) if len(last) == SETTLED else math.inf
