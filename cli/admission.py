@@ -1,6 +1,6 @@
 """Who may start training: a run whose gates passed, or one that says why it goes without them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from atlas_ref.training.loop import Ready
     from atlas_ref.training.run_directory import Admission
     from preflight.certificate import Binding, Certificate
+    from preflight.gates import Gate
     from preflight.result import GateResult
     from preflight.subject import Budget
 
@@ -88,20 +89,19 @@ def _fresh_certificate(config: "RunConfig", binding: "Binding", budget: "Budget"
     return certificate
 
 
-def examine(config: "RunConfig", budget: "Budget", names: Iterable[str]) -> "tuple[GateResult, ...]":
+def examine(config: "RunConfig", budget: "Budget", gates: "Mapping[str, Gate]") -> "tuple[GateResult, ...]":
     """Run gates on the healthy subject; a probe that stops being finite is a refusal too."""
     from rich.console import Console
 
     from atlas_ref.training.step import NonFiniteError
-    from preflight.gates import run_gates
     from preflight.subject import HEALTHY
 
     results: list[GateResult] = []
     console = Console(stderr=True)
-    for name in names:
+    for name, gate in gates.items():
         try:
             with console.status(name):
-                results += run_gates(config, HEALTHY, config.train.seed, budget, [name])
+                results.append(gate(config, HEALTHY, config.train.seed, budget))
         except NonFiniteError as error:
             raise refused(f"preflight: {name}: {error}") from error
     return tuple(results)

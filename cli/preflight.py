@@ -13,9 +13,11 @@ from cli.overrides import as_overrides, data_fields
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
     from preflight.certificate import Certificate
+    from preflight.gates import Gate
     from preflight.subject import Budget
 
 DEFAULT_CONFIG = "tiny"
+SEEDED = "seed-competition"
 
 
 def preflight(
@@ -33,6 +35,10 @@ def preflight(
     batches: Annotated[int | None, typer.Option(min=1, help="Measurements behind each interval.")] = None,
     sequence_length: Annotated[int | None, typer.Option(min=1, help="Tokens in a row of a probe.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows of a batch of a probe.")] = None,
+    seed_from: Annotated[
+        Path | None,
+        typer.Option(metavar="CHECKPOINT", help="A trained model of this config, for the gate seed-competition."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the certificate.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it there too, such as DIR/preflight.json of a run.")
@@ -50,7 +56,7 @@ def preflight(
     loaded = load_config(config, [*(overrides or ()), *as_overrides(fields)])
     torch.set_num_threads(loaded.train.threads)
     budget = chosen_budget(loaded, probe_steps, batches, sequence_length, batch_size)
-    certificate = certify(loaded, select_device(loaded.train.device).type, budget, chosen_gates(gate))
+    certificate = certify(loaded, select_device(loaded.train.device).type, budget, chosen_gates(gate, seed_from))
     if as_json:
         typer.echo(certificate.to_json(), nl=False)
     else:
@@ -60,14 +66,26 @@ def preflight(
     conclude(certificate, as_json)
 
 
-def chosen_gates(names: list[str] | None) -> list[str]:
-    """Return the gates to run, each once and in their order; raise UserError for a name that is none."""
+def chosen_gates(names: list[str] | None, donor: Path | None) -> "dict[str, Gate]":
+    """Return the gates to run, each once and in their order; raise UserError for a name that is none.
+
+    A donor is a checkpoint whose memory the gate seed-competition takes for its seed.
+    """
+    from functools import partial
+
+    from atlas_ref.training.checkpoint import find_checkpoint
     from preflight.gates import GATES
+    from preflight.seed_competition import seed_competition
 
     for name in names or ():
         if name not in GATES:
             raise UserError(f'--gate "{name}": is not a gate; the gates are {", ".join(GATES)}.')
-    return [name for name in GATES if names is None or name in names]
+    chosen = {name: gate for name, gate in GATES.items() if names is None or name in names}
+    if donor is not None:
+        if SEEDED not in chosen:
+            raise UserError(f"--seed-from is for the gate {SEEDED}, which is not to be run.")
+        chosen[SEEDED] = partial(seed_competition, donor=find_checkpoint(donor))
+    return chosen
 
 
 def chosen_budget(config: "RunConfig", *chosen: int | None) -> "Budget":
@@ -82,7 +100,7 @@ def chosen_budget(config: "RunConfig", *chosen: int | None) -> "Budget":
     )
 
 
-def certify(config: "RunConfig", device: str, budget: "Budget", gates: list[str]) -> "Certificate":
+def certify(config: "RunConfig", device: str, budget: "Budget", gates: "dict[str, Gate]") -> "Certificate":
     """Run gates and return the certificate of what they found."""
     from cli.admission import examine
     from preflight.certificate import bind, issue

@@ -70,7 +70,9 @@ def in_a_process(*arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["eval"], ["generate"], ["config"], ["config", "list"]])
+@pytest.mark.parametrize(
+    "command", [[], ["preflight"], ["train"], ["eval"], ["generate"], ["config"], ["config", "list"]]
+)
 def test_help_comes_without_importing_torch(command: list[str]) -> None:
     """Kills: an import of torch, of the config or of training at the top of any module of the command line."""
     probe = (
@@ -203,11 +205,13 @@ def test_a_run_is_never_overwritten_and_a_default_directory_is_numbered(
 def test_resume_auto_without_checkpoint_starts_from_the_beginning_and_says_so(
     atlas: Atlas, micro: Path, tmp_path: Path
 ) -> None:
-    """Kills: an error for a run that was stopped before its first save; its old log kept below the new one."""
+    """Kills: an error for a run that was stopped before its first save; its log kept, or lost without --resume auto."""
     path = tmp_path / "run"
     start(micro_config(), path, stop=lambda: True)
     (path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 9.0}\n')
-    ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", path, "--resume", "auto", "--max-steps", "2")
+    options = (*UNEXAMINED, "--config", micro, "--out", path)
+    assert "already holds a run" in atlas("train", *options).err
+    ended = atlas("train", *options, "--resume", "auto", "--max-steps", "2")
 
     assert ended.code == 0, ended.err
     assert f"{path} holds no checkpoint: starting from the beginning" in ended.out

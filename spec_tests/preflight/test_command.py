@@ -15,7 +15,7 @@ from rich.console import Console
 
 import atlas_ref
 from atlas_ref.config import RunConfig, to_toml
-from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
+from atlas_ref.training.checkpoint import Checkpoint, find_checkpoint, saved_steps
 from atlas_ref.training.step import NonFiniteError
 from cli import gate_report
 from preflight.budget import default_budget
@@ -167,6 +167,30 @@ def test_the_budget_on_the_command_line_reaches_the_gates_and_the_certificate(
     assert {call[4] for call in gates.calls} == {
         Budget(expected.probe_steps, 12, expected.sequence_length, expected.batch_size)
     }
+
+
+def test_a_donor_reaches_the_gate_that_takes_one(
+    atlas: Atlas, gates: Gates, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: --seed-from that nothing reads, that reaches another gate, or that is silently of no use."""
+    start(short_config(), tmp_path / "donor")
+    donors: list[Checkpoint | None] = []
+
+    def seeded(
+        config: RunConfig, subject: Subject, seed: int, budget: Budget, donor: Checkpoint | None = None
+    ) -> GateResult:
+        donors.append(donor)
+        return result_of("seed-competition", Verdict.PASS)
+
+    monkeypatch.setattr("preflight.seed_competition.seed_competition", seeded)
+    monkeypatch.setattr("preflight.gates.GATES", {**gates.table(), "seed-competition": seeded})
+    assert atlas("preflight", "--config", micro, "--seed-from", tmp_path / "donor").code == 0
+    assert donors == [find_checkpoint(tmp_path / "donor")]
+    assert [call[0] for call in gates.calls] == list(NAMES)
+    for options in (("--gate", NAMES[0], "--seed-from", tmp_path / "donor"), ("--seed-from", tmp_path / "nowhere")):
+        refused = atlas("preflight", "--config", micro, *options)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert len(donors) == 1
 
 
 def test_ctrl_c_ends_preflight_with_exit_code_130(atlas: Atlas, micro: Path, monkeypatch: pytest.MonkeyPatch) -> None:
