@@ -139,6 +139,10 @@ def test_the_scale_of_the_input_does_not_matter(port: Port) -> None:
         for scale in (2.0**-10, 2.0**10, 1e20):
             scaled = orthogonalised(port, scale * matrix, "quintic", 5, numerics)
             assert_close(scaled, reference, 1e-3, f"scale {scale}")
+        # The largest entry by size is the smallest here; its square is no float32.
+        negative = -np.abs(matrix)
+        small, large = (orthogonalised(port, s * negative, "quintic", 5, numerics) for s in (1.0, 2.0**70))
+        assert_close(large, small, 1e-3, "scale 2^70 of negative entries")
         tiny = orthogonalised(port, 1e-20 * matrix, "quintic", 0, numerics)
         assert_close(tiny, 1e-13 * matrix, 1e-3, "scale 1e-20 before the first step")
         orthogonalised(port, 1e-20 * matrix, "quintic", 10, numerics)

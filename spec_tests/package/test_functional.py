@@ -8,6 +8,7 @@ from torch import Tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.gain import effective_gain, stochastic_round_bf16
 from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.functional.normalize import l2_normalize
@@ -91,6 +92,30 @@ def test_the_projection_never_forms_its_matrix_at_every_token() -> None:
     with torch.autograd.graph.saved_tensors_hooks(kept, lambda x: x):
         qk_project(queries, queries, torch.zeros(1, 1, dim, dim), torch.arange(time)[None])
     assert max(sizes) < time * dim * dim / 8
+
+
+def test_attention_and_its_memory_are_linear_in_time() -> None:
+    """Kills: scores of every pair of tokens; blocks beyond the end of the sequence."""
+    time, window = 512, 16
+    sizes: list[int] = []
+
+    def kept(x: Tensor) -> Tensor:
+        sizes.append(x.numel())
+        return x
+
+    x, cache, none = normal(1, time, 1, 4).requires_grad_(), normal(1, window - 1, 1, 4), normal(0, 1, 4)
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda x: x):
+        sliding_window_attention(x, x, x, none, none, cache, cache, torch.arange(time)[None], window)
+    assert max(sizes) < time * time / 4
+
+
+def test_the_state_does_not_keep_the_sequence_alive() -> None:
+    x, none, position = normal(1, 50, 1, 4), normal(0, 1, 4), torch.arange(50)[None]
+    cache = normal(1, 3, 1, 4)
+    _, *kept = sliding_window_attention(x, x, x, none, none, cache, cache, position, 4)
+    _, tail = short_convolution(x[:, :, 0], normal(4, 4), cache[:, :, 0], position)
+    for state in (*kept, tail):
+        assert state.untyped_storage().nbytes() == state.nbytes
 
 
 def attended(window: int, cached: int) -> Tensor:
