@@ -63,13 +63,18 @@ def baton_pass(config: RunConfig, subject: Subject, seed: int, budget: Budget) -
     losses = _boundary_losses(config, probe, subject.hand_over, budget)
     evidence: dict[str, JsonValue] = {
         "probe_steps": probe.steps,
-        "probe_loss": probe.loss,
+        "probe_loss": _finite(probe.loss),
         "probe_failure": probe.failure,
-        "loss_without_cut": float(np.mean(losses.whole)),
-        "loss_after_cut": float(np.mean(losses.handed)),
-        "loss_without_state": float(np.mean(losses.dropped)),
+        "loss_without_cut": _finite(float(np.mean(losses.whole))),
+        "loss_after_cut": _finite(float(np.mean(losses.handed))),
+        "loss_without_state": _finite(float(np.mean(losses.dropped))),
     }
     return conclude(GATE, [*exact, *_loss_checks(losses)], evidence, perf_counter() - started)
+
+
+def _finite(value: float) -> float | None:
+    """Return a number that JSON has a word for."""
+    return value if math.isfinite(value) else None
 
 
 def _exact_checks(config: RunConfig, model: AtlasModel, hand_over: HandOver, seed: int, budget: Budget) -> list[Check]:

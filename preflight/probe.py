@@ -46,7 +46,8 @@ class Probe(NamedTuple):
 def recall_probe(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> Probe:
     """Train a model of `subject` on recall, for at most `probe_steps` steps, with the configured optimiser.
 
-    The filler is longer than what the layers see without memory, where `sequence_length` has room for that.
+    The filler is longer than what the layers see without memory, where `sequence_length` has room for that. Where it
+    has not there is none: rows are short, and the cached window of attention, a part of the state too, may answer.
     """
     config = _probe_config(config, seed, budget)
     device = select_device(config.train.device)
@@ -84,7 +85,8 @@ def _probe_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
             "two keys, two values and the fillers, to probe recall"
         )
     pairs = min(PAIRS, symbols)
-    gap = max(0, min(config.model.reach + 1, budget.sequence_length - 4 * pairs))
+    beyond = config.model.reach + 1
+    gap = beyond if 4 * pairs + beyond <= budget.sequence_length else 0
     recall = RecallConfig(pairs=pairs, keys=symbols, values=symbols, gap=gap, queries=pairs)
     data: DataConfig = config.data.model_copy(
         update={"source": "recall", "sequence_length": 4 * pairs + gap, "recall": recall}

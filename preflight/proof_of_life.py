@@ -63,15 +63,14 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
     batches = real_batches(config, budget.batches, device)
     samples = [_measure(model, batch, config.train.precision) for batch in batches]
     checks = [
-        *_tanh_checks([sample.tanh for sample in samples]),
+        *_tanh_checks(config.model, [sample.tanh for sample in samples]),
         _half_life_check(config.model, [sample.half_life for sample in samples]),
         _feature_check(model, seed, budget.batches),
         *_gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples))),
     ]
     drift, shares = _drift_check(config, subject, model, batches, min(budget.probe_steps, DRIFT_STEPS))
-    kind = config.model.memory.qk_projection.kind
     evidence: dict[str, JsonValue] = {
-        "tanh_gate": kind if samples[0].tanh else f'not applicable: qk_projection.kind = "{kind}" has no tanh gate',
+        "tanh_gate": _tanh_evidence(config.model, [sample.tanh for sample in samples]),
         "drift": dict[str, JsonValue](shares),
     }
     return conclude(GATE, [*checks, drift], evidence, time.perf_counter() - started)
@@ -100,15 +99,17 @@ def _measure(model: AtlasModel, batch: Batch, precision: str) -> _Sample:
     torch.autograd.backward(total / count.clamp(min=1))
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return _Sample(
-        tanh={name: _tanh_use(calls[0].detach()) for name, calls in tanh.items()},
+        tanh={name: _tanh_use(calls) for name, calls in tanh.items()},
         half_life=_median_half_life([calls[0] for calls in heads.values()]),
         reached={name for name, g in gradients.items() if bool(torch.isfinite(g).all()) and bool(g.any())},
     )
 
 
-def _tanh_use(output: Tensor) -> _TanhUse:
+def _tanh_use(calls: Sequence[Tensor]) -> _TanhUse:
     """Judge the inputs of a tanh by its outputs [batch, time, heads, key], as it is monotonic."""
-    size = output.abs()
+    if not calls:
+        return _TanhUse(0.0, 0.0)
+    size = calls[0].detach().abs()
     active = (size.amax(-1) > math.tanh(NONLINEAR)).double().mean()
     return _TanhUse(active.item(), (size > math.tanh(SATURATED)).double().mean().item())
 
@@ -120,10 +121,34 @@ def _median_half_life(gates: Sequence[Gates]) -> float:
     return longest_first[math.ceil(len(longest_first) / 2) - 1].item()
 
 
-def _tanh_checks(samples: Sequence[dict[str, _TanhUse]]) -> list[Check]:
+def _has_tanh(config: ModelConfig) -> bool:
+    """Return whether queries go through a tanh; without writes they are not projected at all."""
+    return config.memory.qk_projection.kind == "frobenius_tanh" and not config.disable_memory
+
+
+def _tanh_evidence(config: ModelConfig, samples: Sequence[dict[str, _TanhUse]]) -> JsonValue:
+    """Return the mean shares of each layer, or why there are none."""
+    if not _has_tanh(config):
+        kind = config.memory.qk_projection.kind
+        return (
+            f'not applicable: no tanh gate with qk_projection.kind = "{kind}", disable_memory = {config.disable_memory}'
+        )
+    return {
+        name: {
+            "active": float(np.mean([sample[name].active for sample in samples])),
+            "saturated": float(np.mean([sample[name].saturated for sample in samples])),
+        }
+        for name in samples[0]
+    }
+
+
+def _tanh_checks(config: ModelConfig, samples: Sequence[dict[str, _TanhUse]]) -> list[Check]:
     """Return the checks of the layer that is worst at each; none where the configuration has no tanh gate."""
-    if not samples[0]:
+    if not _has_tanh(config):
         return []
+    if len(samples[0]) < config.n_layers:
+        found = f"{len(samples[0])} of {config.n_layers} layers have the tanh gate that the configuration names"
+        return [at_least("tanh gate is non-linear", 0.0, ACTIVE_SHARE, found)]
     active = {name: [sample[name].active for sample in samples] for name in samples[0]}
     saturated = {name: [sample[name].saturated for sample in samples] for name in samples[0]}
     sleepy = min(active, key=lambda name: mean_interval(active[name]).low)

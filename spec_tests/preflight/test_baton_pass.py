@@ -95,6 +95,7 @@ def test_a_probe_that_diverges_fails_with_its_reason_and_without_a_traceback() -
     result = baton_pass(micro_config(), Subject("broken", Broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET)
     assert result.verdict is Verdict.FAIL
     assert "the loss is nan at step 1" in str(result.evidence["probe_failure"])
+    assert GateResult.model_validate_json(result.model_dump_json()).evidence == result.evidence
 
 
 def test_a_checkpoint_that_rounds_the_state_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,16 @@ def test_every_control_fails_its_gate_by_the_check_that_is_meant_for_it_alone(co
 
 @pytest.mark.parametrize(
     ("overrides", "seed"),
-    [((), 0), ((), 1), (TANH, 0), (TANH, 1), (TANH, 2), ((DETACHED,), 0), (("train.precision='bf16'",), 0)],
+    [
+        ((), 0),
+        ((), 1),
+        (TANH, 0),
+        (TANH, 1),
+        (TANH, 2),
+        ((DETACHED,), 0),
+        ((*TANH, "model.disable_memory=true"), 0),
+        (("model.attention.persistent_tokens=0", "train.precision='bf16'"), 0),
+    ],
 )
 def test_healthy_subjects_pass(overrides: tuple[str, ...], seed: int) -> None:
     result = examine(HEALTHY, *overrides, seed=seed)
@@ -67,6 +76,16 @@ def test_a_configuration_without_a_tanh_gate_is_told_that_the_check_is_not_appli
     assert "not applicable" in str(result.evidence["tanh_gate"])
     assert not [check for check in result.checks if "tanh" in check.name]
     assert len([check for check in examine(HEALTHY, *TANH).checks if "tanh" in check.name]) == 2
+
+
+def test_a_gate_that_the_configuration_names_and_the_model_lacks_is_missed() -> None:
+    def ungated(config: ModelConfig, seed: int) -> AtlasModel:
+        projection = config.memory.qk_projection.model_copy(update={"kind": "none"})
+        memory = config.memory.model_copy(update={"qk_projection": projection})
+        return AtlasModel(config.model_copy(update={"memory": memory}), seed)
+
+    result = examine(Subject("ungated", ungated, HEALTHY.optimiser, HEALTHY.hand_over), *TANH)
+    assert failed(result) == ["tanh gate is non-linear"]
 
 
 def test_one_batch_is_too_few_to_pass() -> None:
@@ -126,6 +145,18 @@ def test_a_gradient_where_the_configuration_says_detached_is_found_and_named() -
     result = examine(Subject("attached", attached, HEALTHY.optimiser, HEALTHY.hand_over), DETACHED)
     assert failed(result) == ["gradients reach nothing else"]
     assert "layers.0.mag.memory.initial.0" in next(c for c in result.checks if c.verdict is Verdict.FAIL).sentence
+
+
+def test_a_model_that_is_not_finite_fails_with_its_reason_and_without_a_traceback() -> None:
+    def poisoned(config: ModelConfig, seed: int) -> AtlasModel:
+        model = AtlasModel(config, seed)
+        with torch.no_grad():
+            model.norm.weight.fill_(math.nan)
+        return model
+
+    result = examine(Subject("poisoned", poisoned, HEALTHY.optimiser, HEALTHY.hand_over))
+    assert {"gradients reach what is trained", "small parameters move as meant"} <= set(failed(result))
+    assert "the loss is nan at step" in result.checks[-1].sentence
 
 
 def test_every_parameter_without_a_gradient_is_named_and_no_other() -> None:
