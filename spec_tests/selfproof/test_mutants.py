@@ -1,6 +1,7 @@
 """Generic mutants: what is changed, for how long, and that those listed as equivalent exist."""
 
 from functools import partial
+from types import FunctionType
 
 import pytest
 import torch
@@ -17,12 +18,17 @@ def sample(a: float, b: float) -> float:
     return 3.0 * a - b
 
 
+def mutants() -> list[Mutant]:
+    assert isinstance(sample, FunctionType)
+    return list(mutants_of(sample))
+
+
 def named(change: str) -> Mutant:
-    return next(mutant for mutant in mutants_of(sample) if mutant.change == change)
+    return next(mutant for mutant in mutants() if mutant.change == change)
 
 
 def test_operators_and_constants_change_and_neither_messages_nor_conditions_of_errors_do() -> None:
-    changes = {mutant.change for mutant in mutants_of(sample)}
+    changes = {mutant.change for mutant in mutants()}
     assert changes == {"3.0 * a - b -> 3.0 * a + b", "3.0 * a -> 3.0 / a", "3.0 -> 4.0", "3.0 -> 0.0"}
 
 
@@ -39,8 +45,8 @@ def test_a_mutant_is_alive_inside_its_block_only() -> None:
 def test_a_mutant_changes_what_other_modules_imported() -> None:
     x, carry, position = torch.ones(1, 2, 1), torch.zeros(1, 1), torch.tensor([[1, 2]])
     sound = ltm_scan(x, carry, position, 0.5)[1]
-    mutants = (mutant for mutant in every_mutant({ltm_scan.__module__}) if mutant.function.__name__ == "ltm_scan")
-    mutant = next(mutant for mutant in mutants if mutant.change == "1.0 - decay -> 1.0 + decay")
+    found = (mutant for mutant in every_mutant({ltm_scan.__module__}) if mutant.function.__name__ == "ltm_scan")
+    mutant = next(mutant for mutant in found if mutant.change == "1.0 - decay -> 1.0 + decay")
     with mutant.alive():
         assert not torch.equal(ltm_scan(x, carry, position, 0.5)[1], sound)
     assert torch.equal(ltm_scan(x, carry, position, 0.5)[1], sound)
