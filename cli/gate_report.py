@@ -1,4 +1,4 @@
-"""What the gates found, for a person: a table on a terminal, plain lines anywhere else."""
+"""What the gates found, for a person: a table on a terminal that is wide enough, lines anywhere else."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,23 @@ from rich.text import Text
 
 from preflight.result import Check, GateResult, Verdict
 
+WIDE = 140
+"""Columns that the table needs; in fewer its sentences would be cut off."""
 COLOURS = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow", Verdict.FAIL: "red"}
 
 
-def print_results(results: Sequence[GateResult]) -> None:
-    """Print every check of every gate on standard output; NO_COLOR is honoured by the console."""
-    console = Console()
-    if console.is_terminal and not console.is_dumb_terminal:
+def print_results(results: Sequence[GateResult], console: Console | None = None) -> None:
+    """Print every check of every gate, on standard output unless told otherwise; the console honours NO_COLOR."""
+    console = console or Console()
+    if console.is_terminal and console.width >= WIDE:
         console.print(table(results))
         return
     for line in lines(results):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        text = Text(line)
+        for verdict, colour in COLOURS.items():
+            text.highlight_words([verdict], colour)
+        # A pipe gets each check on one line, a narrow terminal wraps it between words.
+        console.print(text, soft_wrap=not console.is_terminal)
 
 
 def table(results: Sequence[GateResult]) -> Table:

@@ -422,20 +422,24 @@ def test_a_run_that_was_started_without_certificate_keeps_its_reason_for_the_lib
     assert UNEXAMINED[1] == SKIPPED == find_checkpoint(tmp_path / "run").preflight_skipped
 
 
-def test_a_terminal_gets_a_table_with_every_number_and_no_colour_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills: a column left out; the sentence cut off; colours in spite of NO_COLOR."""
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_terminal_of_any_width_gets_every_number_and_sentence_and_no_colour_is_honoured(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: a column left out; sentences cut off where the terminal is narrow; colours in spite of NO_COLOR."""
     drawn = {}
     for no_colour in (False, True):
         monkeypatch.setenv("NO_COLOR", "1") if no_colour else monkeypatch.delenv("NO_COLOR", raising=False)
         screen = io.StringIO()
-        console = Console(file=screen, force_terminal=True, width=140, color_system="standard")
-        console.print(gate_report.table([result_of("first-gate", Verdict.FAIL)]))
+        console = Console(file=screen, force_terminal=True, width=width, color_system="standard")
+        gate_report.print_results([result_of("first-gate", Verdict.FAIL)], console)
         drawn[no_colour] = screen.getvalue()
     assert "\x1b[31m" in drawn[False]
     assert "\x1b[3" not in drawn[True]
-    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", drawn[True]).split())
-    for word in (
-        "gate verdict statistic threshold interval seconds why",
-        "FAIL 0.5 0.25 [0, 0.125] the margin is FAIL",
-    ):
+    text = re.sub(r"\x1b\[[\d;]*m", "", drawn[True])
+    assert max(map(len, text.splitlines())) <= width
+    words = " ".join(text.split())
+    for word in ("first-gate", "0.2", "the margin is PASS", "the margin is FAIL", "[0, 0.125]", "[0.375, inf]"):
         assert word in words
+    assert words.count("0.25") == words.count("0.5") == 2
+    assert ("gate verdict statistic threshold interval seconds why" in words) == (width == 140)
