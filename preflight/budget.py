@@ -5,15 +5,17 @@ from preflight.subject import Budget
 
 PROBE_STEPS = 200
 BATCHES = 12
-MOST_TOKENS = 256
-MOST_ROWS = 8
+LEAST_TOKENS, MOST_TOKENS = 128, 256
+"""Recall beyond the attention window does not fit into fewer; more take longer and decide nothing more."""
+LEAST_ROWS, MOST_ROWS = 2, 8
+"""One row alone cannot be mistaken for another."""
 
 
 def default_budget(config: RunConfig) -> Budget:
-    """Return the budget of a config: sequences and batches of its own size, up to a size that takes a minute."""
+    """Return the budget of a config: sequences and batches of its own size, within what the gates need and bear."""
     return Budget(
         probe_steps=PROBE_STEPS,
         batches=BATCHES,
-        sequence_length=min(config.data.sequence_length, MOST_TOKENS),
-        batch_size=min(config.train.batch_size, MOST_ROWS),
+        sequence_length=max(LEAST_TOKENS, min(config.data.sequence_length, MOST_TOKENS)),
+        batch_size=max(LEAST_ROWS, min(config.train.batch_size, MOST_ROWS)),
     )

@@ -1,6 +1,6 @@
 """All gates by name, in the order in which they run: cheap ones first."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from atlas_ref.config import RunConfig
 from preflight.baton_pass import baton_pass
@@ -18,10 +18,3 @@ GATES: dict[str, Gate] = {
     "seed-competition": seed_competition,
     "memory-ablation": memory_ablation,
 }
-
-
-def run_gates(
-    config: RunConfig, subject: Subject, seed: int, budget: Budget, names: Iterable[str] = tuple(GATES)
-) -> tuple[GateResult, ...]:
-    """Run the named gates one after another, each whatever the others said."""
-    return tuple(GATES[name](config, subject, seed, budget) for name in names)

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 import atlas_ref
-from atlas_ref.config import RunConfig, to_toml
+from atlas_ref.config import RunConfig, load_config, to_toml
 from atlas_ref.training.checkpoint import Checkpoint, find_checkpoint, saved_steps
 from atlas_ref.training.step import NonFiniteError
 from cli import gate_report
@@ -167,6 +167,18 @@ def test_the_budget_on_the_command_line_reaches_the_gates_and_the_certificate(
     assert {call[4] for call in gates.calls} == {
         Budget(expected.probe_steps, 12, expected.sequence_length, expected.batch_size)
     }
+
+
+def test_a_budget_has_the_size_of_the_config_within_what_gates_need_and_bear() -> None:
+    """Kills: rows too short for recall; a single row, which cannot be swapped; a minute that becomes an hour."""
+    short = default_budget(short_config("data.sequence_length=16", "train.batch_size=1"))
+    assert (short.sequence_length, short.batch_size) == (128, 2)
+    own = default_budget(short_config("data.sequence_length=200", "train.batch_size=5"))
+    assert (own.sequence_length, own.batch_size) == (200, 5)
+    long = default_budget(load_config("shakespeare-10m"))
+    assert (long.sequence_length, long.batch_size) == (256, 8)
+    assert short.probe_steps == long.probe_steps > 100
+    assert short.batches == long.batches > 2
 
 
 def test_a_donor_reaches_the_gate_that_takes_one(
