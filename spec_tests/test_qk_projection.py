@@ -91,8 +91,10 @@ def test_a_new_document_starts_from_zero(port: Port) -> None:
     foreign["carry"] += 5.0 * generator(4).standard_normal(inputs["carry"].shape)
     foreign["keys"][0, :66] = generator(2).standard_normal((66, HEADS, DIM))
     foreign["keys"][1, :3] = generator(3).standard_normal((3, HEADS, DIM))
+    expected = literal(inputs)["carry"]
     for numerics in precisions(port):
         before, after = run(port, OP, numerics, inputs), run(port, OP, numerics, foreign)
+        before.assert_close("carry", expected)
         for name in ("projected", "frobenius"):
             rounding = unchanged(before, name)
             assert_close(after[name][0, 66:], before[name][0, 66:], rounding, f"{name} of the last document of row 0")

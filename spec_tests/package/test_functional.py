@@ -11,11 +11,12 @@ from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.gain import effective_gain, stochastic_round_bf16
 from atlas_ref.functional.newton_schulz import newton_schulz
-from atlas_ref.functional.normalize import l2_normalize
-from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
+from atlas_ref.functional.normalize import l2_normalize, unit_vector
+from atlas_ref.functional.polynomial import Basis, feature_dim, initial_coefficients, polynomial_features
 from atlas_ref.functional.qk_projection import BLOCK, qk_project
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.scan import linear_scan
+from atlas_ref.memory.state import fresh_memory_state
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -92,6 +93,47 @@ def test_the_projection_never_forms_its_matrix_at_every_token() -> None:
     with torch.autograd.graph.saved_tensors_hooks(kept, lambda x: x):
         qk_project(queries, queries, torch.zeros(1, 1, dim, dim), torch.arange(time)[None])
     assert max(sizes) < time * dim * dim / 8
+
+
+@pytest.mark.parametrize("basis", ["monomial_weighted", "monomial", "kronecker", "elementwise"])
+@pytest.mark.parametrize("degree", [1, 2, 4])
+def test_the_number_of_features_is_known_beforehand(basis: Basis, degree: int) -> None:
+    lifted = polynomial_features(normal(2, 3, seed=9), torch.ones(degree, dtype=torch.float64), basis)
+    assert lifted.shape[-1] == feature_dim(3, degree, basis)
+
+
+def test_a_direction_is_exact_at_every_scale() -> None:
+    """Kills: squares of what float32 cannot square; the largest entry taken for the largest in size."""
+    x = -normal(5, 4, seed=10).abs()
+    for scale in (1e-25, 1.0, 1e25):
+        found = unit_vector((scale * x).float()).double()
+        torch.testing.assert_close(found, x / x.norm(dim=-1, keepdim=True), rtol=1e-6, atol=0.0)
+
+
+def test_the_gradient_of_a_direction_is_the_projection_and_zero_at_zero() -> None:
+    """Kills: a length that is a constant where its square is one; a gradient for the vector without a direction."""
+    x = torch.tensor([[0.0, -1.0, 0.0], [0.3, -2.0, 0.5], [0.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    weights = normal(3, 3, seed=11)
+    (found,) = torch.autograd.grad((unit_vector(x) * weights).sum(), x)
+    for row in range(2):
+        length = x[row].detach().norm()
+        u, w = x[row].detach() / length, weights[row]
+        torch.testing.assert_close(found[row], (w - (w @ u) * u) / length)
+    assert not found[2].any()
+
+
+def test_a_fresh_state_is_the_initial_memory_without_past() -> None:
+    """Kills: a window one pair too long or too short; sizes taken from the wrong axis."""
+    outer, inner = normal(2, 4, 7, seed=12), normal(2, 7, 5, seed=13)
+    for initial in ((outer,), (outer, inner)):
+        state = fresh_memory_state(initial, batch=3, window=6, features=5, values=4)
+        for weights, momentum, anchor, start in zip(state.weights, state.momentum, state.anchor, initial, strict=True):
+            assert torch.equal(weights, torch.stack([start] * 3))
+            assert torch.equal(anchor, weights)
+            assert torch.equal(momentum, torch.zeros_like(weights))
+        assert torch.equal(state.window_keys, torch.zeros(3, 5, 2, 5, dtype=torch.float64))
+        assert torch.equal(state.window_values, torch.zeros(3, 5, 2, 4, dtype=torch.float64))
+        assert torch.equal(state.position, torch.zeros(3, dtype=torch.int64))
 
 
 def test_attention_and_its_memory_are_linear_in_time() -> None:

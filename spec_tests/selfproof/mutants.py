@@ -98,8 +98,8 @@ def judge(mutant: Mutant, checks: list[Check], reasons: dict[str, str]) -> Verdi
 
 
 def key(mutant: Mutant) -> str:
-    """Return the name of a mutant without its line, so that it outlives edits above it."""
-    return f"{mutant.function.__module__}:{mutant.function.__qualname__} {mutant.change}"
+    """Return the name of a mutant with the text of its line for the number, so that it outlives edits above it."""
+    return f"{mutant.function.__module__}:{mutant.function.__qualname__}: {mutant.text}: {mutant.change}"
 
 
 def _fails(check: Check) -> bool:

@@ -41,11 +41,12 @@ MODULES: Final = frozenset({"torch", "math"})
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: where it is, what it was and what it becomes."""
+    """One change: where it is (`text` is the line of the source), what it was and what it becomes."""
 
     function: FunctionType
     code: CodeType
     line: int
+    text: str
     change: str
 
     @property
@@ -91,8 +92,9 @@ def mutants_of(function: FunctionType) -> Iterator[Mutant]:
         for change in _changes(node):
             code = _compiled(_replaced(tree, (parent, field, index), change), function)
             if code is not None and _meaning(code) != _meaning(function.__code__):
-                line = first + getattr(node, "lineno", 1) - 1
-                yield Mutant(function, code, line, f"{ast.unparse(node)} -> {ast.unparse(change)}")
+                place = getattr(node, "lineno", 1) - 1
+                what = f"{ast.unparse(node)} -> {ast.unparse(change)}"
+                yield Mutant(function, code, first + place, lines[place].strip(), what)
 
 
 Place = tuple[ast.AST, ast.AST, str, int | None]
