@@ -14,6 +14,7 @@ they belong to reaches ln p. `WORTH` lies in between: of a row's values at most 
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -142,19 +143,26 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
 
 def trained_probe(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> tuple[Probe, Trained]:
     """Return the probe of a configuration and a model that was trained on it."""
-    return plan_probe(config, seed, budget), _trained(config, subject.model, subject.optimiser, seed, budget, True)
+    return plan_probe(config, seed, budget), _trained(
+        config, subject.model, subject.optimiser, seed, _key(budget), True
+    )
 
 
 def trained_twin(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> Trained:
     """Return a model with the same start, trained on the same rows for as many steps, without writing."""
-    return _trained(config, subject.model, subject.optimiser, seed, budget, False)
+    return _trained(config, subject.model, subject.optimiser, seed, _key(budget), False)
 
 
-@lru_cache(maxsize=2)
+def _key(budget: Budget) -> Budget:
+    """Return the part of a budget that training depends on."""
+    return replace(budget, batches=0)
+
+
+@lru_cache(maxsize=4)
 def _trained(
     config: RunConfig, make: MakeModel, optimise: MakeOptimiser, seed: int, budget: Budget, writes: bool
 ) -> Trained:
-    """Train a model, or its twin; the last of each is kept, as two gates ask for it, and nothing changes it."""
+    """Train a model, or its twin; the last few are kept, as two gates ask for them, and nothing changes them."""
     probe = plan_probe(config, seed, budget)
     if writes:
         return _train(probe, make(probe.config.model, seed), optimise, budget.probe_steps, ENOUGH)

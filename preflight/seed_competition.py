@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pydantic import JsonValue
+from torch import Tensor
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
@@ -145,18 +146,19 @@ def _compete(arena: Arena, hand_over: Callable[[ModelState], ModelState], genera
     for before, after in arena.batches:
         fresh = model.initial_state(len(before.tokens))
         primed = forward(model, before, fresh, arena.precision).state.detach()
-
-        def loss(state: ModelState, after: Batch = after) -> float:
-            return answer_loss(model, after, hand_over(state), arena.precision)
-
-        def drawn(primed: ModelState = primed) -> float:
-            return float(np.mean([loss(random_memory(primed, generator)) for _ in range(DRAWS)]))
-
-        losses.seeded.append(loss(primed))
-        losses.random.append(drawn())
-        losses.other_random.append(drawn())
-        losses.empty.append(loss(empty_memory(primed, fresh)))
+        losses.seeded.append(answer_loss(model, after, hand_over(primed), arena.precision))
+        losses.empty.append(answer_loss(model, after, hand_over(empty_memory(primed, fresh)), arena.precision))
+        # All draws of a batch are rows of one call.
+        often, seen = Batch(*(_repeated(tensor) for tensor in after)), primed.map(_repeated)
+        for samples in (losses.random, losses.other_random):
+            drawn = hand_over(random_memory(seen, generator))
+            samples.append(answer_loss(model, often, drawn, arena.precision))
     return losses
+
+
+def _repeated(tensor: Tensor) -> Tensor:
+    """Return `DRAWS` copies of all rows."""
+    return tensor.repeat(DRAWS, *[1] * (tensor.ndim - 1))
 
 
 def _noise_check(losses: Losses, margin: float) -> Check:

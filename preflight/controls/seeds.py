@@ -8,8 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
-from preflight.controls.ablation import never_written
-from preflight.controls.state import swapped
+from preflight.controls.state import dropped, swapped
 from preflight.memory_contents import empty_memory, random_memory
 from preflight.subject import HEALTHY, Control
 
@@ -30,29 +29,12 @@ class SeedIgnored(AtlasModel):
         return super().forward(tokens, empty_memory(state, self.initial_state(len(tokens))), reset)
 
 
-SEED_CONTROLS = (
-    Control(
+SEED_CONTROLS = tuple(
+    Control(subject, gate="seed-competition", also=("memory-ablation",), overrides=())
+    for subject in (
         replace(HEALTHY, name="seeds not applied", hand_over=random_seeds(1)),
-        gate="seed-competition",
-        also=("memory-ablation",),
-        overrides=(),
-    ),
-    Control(
-        replace(HEALTHY, name="seeds ignored by the model", model=SeedIgnored),
-        gate="seed-competition",
-        also=("memory-ablation",),
-        overrides=(),
-    ),
-    Control(
         replace(HEALTHY, name="seeds of other rows", hand_over=swapped),
-        gate="seed-competition",
-        also=("memory-ablation",),
-        overrides=(),
-    ),
-    Control(
-        replace(HEALTHY, name="seeds of a memory that is never written", model=never_written),
-        gate="seed-competition",
-        also=("memory-ablation",),
-        overrides=(),
-    ),
+        replace(HEALTHY, name="seeds dropped", hand_over=dropped),
+        replace(HEALTHY, name="seeds ignored by the model", model=SeedIgnored),
+    )
 )

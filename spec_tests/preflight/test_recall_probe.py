@@ -1,0 +1,140 @@
+"""The rows of the probe cannot be answered without memory, and states with other memories differ in nothing else."""
+
+import math
+
+import pytest
+import torch
+
+from atlas_ref.config import load_config
+from atlas_ref.data.batch import IGNORED, Batch
+from atlas_ref.errors import UserError
+from atlas_ref.models.atlas import AtlasModel, ModelState
+from preflight.memory_contents import empty_memory, random_memory
+from preflight.recall import PAIRS, SYMBOLS, WORTH, Probe, plan_probe, probe_model
+from preflight.subject import Budget
+from spec_tests.preflight.micro import BUDGET, micro_config
+
+MEMORY = ("weights", "momentum", "anchor", "window_keys", "window_values")
+
+
+def micro_probe() -> Probe:
+    return plan_probe(micro_config("model.memory.omega_window=3"), 0, BUDGET)
+
+
+def rows_of(batch: Batch) -> list[tuple[list[int], list[int]]]:
+    return list(zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True))
+
+
+def test_every_answer_stands_behind_its_key_and_nowhere_within_reach() -> None:
+    probe = micro_probe()
+    for tokens, targets in rows_of(probe.batch(3)):
+        asked = [place for place, target in enumerate(targets) if target != IGNORED]
+        assert len(asked) == PAIRS
+        assert asked[0] == probe.asked
+        for place in asked:
+            shown = [at for at in range(probe.asked) if tokens[at] == tokens[place]]
+            assert len(shown) == probe.repeats
+            assert {tokens[at + 1] for at in shown} == {targets[place]}
+            # From the query to the value behind the last showing of its key, the nearest place that tells.
+            assert place - (max(shown) + 1) > probe.config.model.reach
+
+
+def test_no_row_comes_twice_and_each_is_one_document() -> None:
+    probe = micro_probe()
+    first, second = probe.batch(0), probe.batch(1)
+    rows = {tuple(row) for batch in (first, second) for row in batch.tokens.tolist()}
+    assert len(rows) == 2 * BUDGET.batch_size
+    assert first.reset[:, 0].all()
+    assert not first.reset[:, 1:].any()
+
+
+def test_values_without_keys_are_worth_less_than_what_is_asked() -> None:
+    probe = micro_probe()
+    losses = []
+    for step in range(50):
+        for tokens, targets in rows_of(probe.batch(step)):
+            values = tokens[1 : 2 * PAIRS : 2]
+            losses += [-math.log(values.count(target) / PAIRS) for target in targets if target != IGNORED]
+    gain = math.log(SYMBOLS) - sum(losses) / len(losses)
+    assert 0.5 < gain < WORTH - 0.3
+
+
+def test_pairs_fill_a_chunk_so_that_queries_have_another_anchor() -> None:
+    probe = plan_probe(load_config("tiny"), 0, Budget(probe_steps=1, batches=1, sequence_length=256, batch_size=2))
+    assert probe.asked >= probe.config.model.memory.chunk
+
+
+def test_a_small_model_is_probed_as_it_is() -> None:
+    config = load_config("tiny").model
+    assert probe_model(config) == (config, {})
+
+
+def test_a_large_model_is_probed_by_a_smaller_one_with_its_memory_and_every_change_is_named() -> None:
+    config = load_config("atlas-340m").model
+    small, reduced = probe_model(config)
+    assert small.memory == config.memory
+    assert small.gate == config.gate
+    assert small.d_model == small.n_heads * config.memory.value_dim
+    changed = {name for name in ("n_layers", "n_heads", "d_model", "feed_forward_dim") if name in reduced}
+    assert changed == {"n_layers", "n_heads", "d_model", "feed_forward_dim"}
+    assert reduced["n_layers"] == "2 in place of 24"
+    assert reduced["attention.window"] == "16 in place of 512"
+
+
+def test_a_budget_without_room_for_a_row_is_refused_with_the_length_that_is_needed() -> None:
+    config = micro_config()
+    needed = config.model.reach + 4 * PAIRS
+    short = Budget(probe_steps=1, batches=1, sequence_length=needed - 1, batch_size=2)
+    with pytest.raises(UserError, match=f"at least {needed}"):
+        plan_probe(config, 0, short)
+    enough = Budget(probe_steps=1, batches=1, sequence_length=needed, batch_size=2)
+    assert plan_probe(config, 0, enough).batch(0).tokens.shape[1] == needed
+
+
+def written_state() -> tuple[ModelState, ModelState]:
+    probe = micro_probe()
+    model = AtlasModel(probe.config.model, 0)
+    batch = probe.batch(0)
+    fresh = model.initial_state(len(batch.tokens))
+    with torch.no_grad():
+        state: ModelState = model(batch.tokens[:, :13], fresh, batch.reset[:, :13]).state
+    return state, fresh
+
+
+def is_memory(name: str) -> bool:
+    return ".memory.memory." in name and any(f".{part}" in name for part in MEMORY)
+
+
+def test_other_memories_leave_everything_around_them_alone() -> None:
+    state, fresh = written_state()
+    for other in (empty_memory(state, fresh), random_memory(state, torch.Generator().manual_seed(0))):
+        tensors = other.to_tensors()
+        for name, tensor in state.to_tensors().items():
+            assert torch.equal(tensors[name], tensor) == (not is_memory(name)), name
+
+
+def test_an_empty_memory_is_that_of_a_fresh_state() -> None:
+    state, fresh = written_state()
+    found, expected = empty_memory(state, fresh).to_tensors(), fresh.to_tensors()
+    assert all(torch.equal(found[name], expected[name]) for name in found if is_memory(name))
+
+
+def test_random_memories_have_the_norms_of_what_they_replace_and_other_directions() -> None:
+    state, _ = written_state()
+    found = random_memory(state, torch.Generator().manual_seed(0)).to_tensors()
+    for name, old in state.to_tensors().items():
+        if is_memory(name):
+            axes = (-1,) if "window" in name else (-2, -1)
+            norm, expected = (torch.linalg.vector_norm(x, dim=axes) for x in (found[name], old))
+            torch.testing.assert_close(norm, expected)
+            assert torch.nn.functional.cosine_similarity(found[name].flatten(), old.flatten(), dim=0).abs() < 0.3, name
+
+
+def test_random_memories_come_from_their_generator_alone() -> None:
+    state, _ = written_state()
+    first, again, other = (
+        random_memory(state, torch.Generator().manual_seed(seed)).layers[0].memory.memory.weights[0]
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
