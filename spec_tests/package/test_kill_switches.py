@@ -225,6 +225,7 @@ LOOP = (
     *(f"kill_switches.{name}={PATIENCE}" for name in KillSwitchesConfig.model_fields if name.endswith("patience")),
 )
 TANH = ("model.memory.qk_projection.kind='frobenius_tanh'", "model.memory.qk_projection.gain=5.0")
+SOURCE = ("model.gate.kind='source'", "model.gate.floor=0.3")
 # With one step of the quintic polynomial a matrix that is too large grows, and does not overflow.
 SCHULZ = ("model.memory.rule='atlas'", "model.memory.newton_schulz.steps=1", "data.sequence_length=8")
 
@@ -251,6 +252,16 @@ def closed(run: Run, layer: int) -> None:
     gate = block(run, layer).gate
     assert isinstance(gate, nn.Linear)
     gate.bias.data.fill_(9.0)
+
+
+def shut(run: Run, layer: int) -> None:
+    """Close the gate of `source`, whose floor keeps the memory in the output all the same."""
+
+    def negative(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        del module, inputs
+        return output.abs().neg() - 9.0
+
+    block(run, layer).attention_norm.register_forward_hook(negative)
 
 
 def swollen(run: Run, layer: int) -> None:
@@ -292,7 +303,7 @@ FAULTS = {
     "linear gates": Fault(linear, "activation", "tanh_linear", TANH),
     "saturated gates": Fault(coma, "saturation", "tanh_saturated", TANH),
     "a closed gate": Fault(closed, "gate_collapse", "memory_share", ()),
-    "a closed gate behind a floor": Fault(closed, "gate_collapse", "memory_share", ("model.gate.floor=0.3",)),
+    "a closed gate behind a floor": Fault(shut, "gate_collapse", "memory_share", SOURCE),
     "Newton-Schulz without normalisation": Fault(swollen, "newton_schulz", "newton_schulz_error", SCHULZ),
     "an extreme mixing rate": Fault(mixed, "alpha", "m3_alpha", ()),
     "a loss that stays high": Fault(confused, "loss_spike", "loss", ()),
