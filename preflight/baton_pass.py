@@ -10,7 +10,6 @@ an untrained model whose loss is flat, and passed whatever was carried. Here a c
 something first; where it does not, the gate has no power and says so: INCONCLUSIVE.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from time import perf_counter
@@ -24,7 +23,8 @@ from torch import Tensor
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.training.step import forward, to_device, token_losses
+from atlas_ref.training.run import select_device
+from atlas_ref.training.step import forward, token_losses
 from preflight.boundaries import (
     Difference,
     HandOver,
@@ -35,13 +35,15 @@ from preflight.boundaries import (
     run_cut,
     through_checkpoint,
 )
-from preflight.probe import Probe, recall_probe
+from preflight.recall import Probe, describe, trained_probe
 from preflight.result import Check, GateResult, at_most, conclude, powered
 from preflight.statistics import mean_interval, paired_differences
 from preflight.subject import Budget, Subject
 
 GATE = "baton-pass"
 
+STIR = 0.02
+"""Spread of what is added to every parameter for the exact checks: at the start some are zero and hide a fault."""
 ROWS = 3
 """Rows of the exact checks: with two, a swap looks like its own inverse."""
 
@@ -58,18 +60,27 @@ WORTH = 0.1
 def baton_pass(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> GateResult:
     """Examine what `subject` hands over at boundaries (module docstring)."""
     started = perf_counter()
-    probe = recall_probe(config, subject, seed, budget)
-    exact = _exact_checks(config, probe.model, subject.hand_over, seed, budget)
-    losses = _boundary_losses(config, probe, subject.hand_over, budget)
+    exact = _exact_checks(config, _stirred(config, subject, seed), subject.hand_over, seed, budget)
+    probe, trained = trained_probe(config, subject, seed, budget)
+    losses = _boundary_losses(probe, trained.model, subject.hand_over, budget)
     evidence: dict[str, JsonValue] = {
-        "probe_steps": probe.steps,
-        "probe_loss": _finite(probe.loss),
-        "probe_failure": probe.failure,
+        **describe(probe, trained),
+        "probe_loss": _finite(trained.loss),
         "loss_without_cut": _finite(float(np.mean(losses.whole))),
         "loss_after_cut": _finite(float(np.mean(losses.handed))),
         "loss_without_state": _finite(float(np.mean(losses.dropped))),
     }
     return conclude(GATE, [*exact, *_loss_checks(losses)], evidence, perf_counter() - started)
+
+
+@torch.no_grad()
+def _stirred(config: RunConfig, subject: Subject, seed: int) -> AtlasModel:
+    """Return the configured model in float64, moved a little off its start, so that its gates depend on tokens."""
+    model = subject.model(config.model, seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.add_(STIR * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return model.to(select_device(config.train.device))
 
 
 def _finite(value: float) -> float | None:
@@ -78,8 +89,7 @@ def _finite(value: float) -> float | None:
 
 
 def _exact_checks(config: RunConfig, model: AtlasModel, hand_over: HandOver, seed: int, budget: Budget) -> list[Check]:
-    """Check sameness on random tokens that reach over several chunks, in a float64 copy of the model."""
-    model = copy.deepcopy(model).double()
+    """Check sameness on random tokens that reach over several chunks."""
     chunk = config.model.memory.chunk
     length = max(budget.sequence_length, 2 * chunk + 5)
     tokens, others = _random_tokens(model, (2, ROWS, length), seed)
@@ -139,12 +149,12 @@ class _Losses(NamedTuple):
     dropped: list[float]
 
 
-def _boundary_losses(config: RunConfig, probe: Probe, hand_over: HandOver, budget: Budget) -> _Losses:
+def _boundary_losses(probe: Probe, model: AtlasModel, hand_over: HandOver, budget: Budget) -> _Losses:
     """Measure rows that the probe was not trained on, cut just before the first query."""
-    model, cut, precision = probe.model, probe.asked, config.train.precision
+    cut, precision = probe.asked, probe.config.train.precision
     losses = _Losses([], [], [])
     for index in range(budget.batches):
-        batch = to_device(probe.task.validation(index), model.embedding.weight.device)
+        batch = probe.batch(budget.probe_steps + index)
         fresh = model.initial_state(len(batch.tokens))
         with torch.no_grad():
             whole = forward(model, batch, fresh, precision).logits[:, cut:]

@@ -114,19 +114,19 @@ GAIN_CONTROLS = (
     Control(
         replace(HEALTHY, name="memory output detached", model=detached_output),
         gate="proof-of-life",
-        also=(),
+        also=("memory-ablation",),
         overrides=(),
     ),
     Control(
         replace(HEALTHY, name="half-life of one token", model=short_memory),
         gate="proof-of-life",
-        also=(),
+        also=("seed-competition", "memory-ablation"),
         overrides=(),
     ),
     Control(
         replace(HEALTHY, name="elementwise features", model=elementwise_features),
         gate="proof-of-life",
-        also=(),
+        also=("seed-competition", "memory-ablation"),
         overrides=(),
     ),
 )

@@ -79,13 +79,13 @@ STATE_CONTROLS = (
     Control(
         replace(HEALTHY, name="state dropped at boundaries", hand_over=dropped),
         gate="baton-pass",
-        also=(),
+        also=("seed-competition", "memory-ablation"),
         overrides=(),
     ),
     Control(
         replace(HEALTHY, name="rows swapped at boundaries", hand_over=swapped),
         gate="baton-pass",
-        also=(),
+        also=("seed-competition", "memory-ablation"),
         overrides=(),
     ),
     Control(
