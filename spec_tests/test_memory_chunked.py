@@ -71,6 +71,18 @@ def test_chunks_are_counted_from_the_start_of_the_document(port: Port) -> None:
             assert_loop(result, config)
 
 
+@pytest.mark.spec("CHUNK-2")
+def test_rows_in_step_are_rows_like_others(port: Port) -> None:
+    """Rows of one phase invite a layout without padding: its borders, and a document from token 1 on, must stay."""
+    config = rule("omega", chunk=4)
+    for op, numerics in forms(port):
+        for position, begins in ((0, 0), (4, 0), (5, 0), (7, 0), (6, 1), (6, 4)):
+            inputs = case(config, time=10, seed=position)
+            inputs |= {"position": np.full_like(inputs["position"], position), "reset": 0 * inputs["reset"]}
+            inputs["reset"][:, begins] = begins > 0
+            assert_loop(run(port, op, numerics, inputs, **config), config)
+
+
 def matrix(packed: Array) -> Array:
     return packed.reshape(*packed.shape[:2], VALUES, FEATURES)
 
