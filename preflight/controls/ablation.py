@@ -11,7 +11,6 @@ from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
 from atlas_ref.config import ModelConfig
 from atlas_ref.models.atlas import AtlasModel
 from preflight.controls.gain import detached_output, short_memory
-from preflight.controls.state import dropped, swapped
 from preflight.subject import HEALTHY, Control
 
 
@@ -43,13 +42,11 @@ def never_written(config: ModelConfig, seed: int) -> AtlasModel:
 ABLATION_CONTROLS = tuple(
     Control(subject, gate="memory-ablation", also=also, overrides=())
     for subject, also in (
-        (replace(HEALTHY, name="memory output zeroed", model=zeroed_reads), ("seed-competition",)),
+        (replace(HEALTHY, name="memory output zeroed", model=zeroed_reads), ("proof-of-life", "seed-competition")),
         # Random addresses keep which values a row holds, so that a seed is worth something even so.
-        (replace(HEALTHY, name="memory output detached", model=detached_output), ()),
-        (replace(HEALTHY, name="half-life of one token", model=short_memory), ("seed-competition",)),
-        (replace(HEALTHY, name="memory never written", model=never_written), ("seed-competition",)),
-        (replace(HEALTHY, name="reads swapped between rows", model=swapped_reads), ("seed-competition",)),
-        (replace(HEALTHY, name="memories swapped between calls", hand_over=swapped), ("seed-competition",)),
-        (replace(HEALTHY, name="memories dropped between calls", hand_over=dropped), ("seed-competition",)),
+        (replace(HEALTHY, name="memory output detached", model=detached_output), ("proof-of-life",)),
+        (replace(HEALTHY, name="half-life of one token", model=short_memory), ("proof-of-life", "seed-competition")),
+        (replace(HEALTHY, name="memory never written", model=never_written), ("proof-of-life", "seed-competition")),
+        (replace(HEALTHY, name="reads swapped between rows", model=swapped_reads), ("baton-pass", "seed-competition")),
     )
 )

@@ -30,7 +30,7 @@ class SeedIgnored(AtlasModel):
 
 
 SEED_CONTROLS = tuple(
-    Control(subject, gate="seed-competition", also=("memory-ablation",), overrides=())
+    Control(subject, gate="seed-competition", also=("baton-pass", "memory-ablation"), overrides=())
     for subject in (
         replace(HEALTHY, name="seeds not applied", hand_over=random_seeds(1)),
         replace(HEALTHY, name="seeds of other rows", hand_over=swapped),

@@ -9,6 +9,7 @@ import torch
 from atlas_ref.config import ModelConfig
 from atlas_ref.models.atlas import AtlasModel
 from preflight.controls.ablation import ABLATION_CONTROLS
+from preflight.controls.state import dropped
 from preflight.gates import GATES
 from preflight.memory_ablation import memory_ablation
 from preflight.recall import WORTH
@@ -29,8 +30,6 @@ MEANT = {
     "half-life of one token": {WITHIN, BETWEEN, TWIN},
     "memory never written": {WITHIN, BETWEEN, TWIN},
     "reads swapped between rows": {WITHIN, BETWEEN, TWIN},
-    "memories swapped between calls": {BETWEEN},
-    "memories dropped between calls": {BETWEEN},
 }
 
 
@@ -48,6 +47,11 @@ def test_every_control_fails_by_the_checks_meant_for_it_and_fails_the_gates_it_n
     assert failed(result) >= MEANT[control.subject.name]
     for other in control.also:
         assert GATES[other](config, control.subject, 0, BUDGET).verdict is Verdict.FAIL
+
+
+def test_a_state_that_is_dropped_between_calls_leaves_what_happens_within_one() -> None:
+    result = memory_ablation(micro_config(), replace(HEALTHY, name="dropped", hand_over=dropped), 0, BUDGET)
+    assert failed(result) == {BETWEEN}
 
 
 @pytest.mark.parametrize("seed", range(2))
