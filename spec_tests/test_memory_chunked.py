@@ -69,10 +69,10 @@ def test_chunks_are_counted_from_the_start_of_the_document(port: Port) -> None:
                 tolerance = result.tolerance("anchor")
                 assert_close(result["anchor"][row], opening, tolerance, f"{op} {config['rule']} anchor of row {row}")
             assert_loop(result, config)
+    assert_rows_in_step(port)
 
 
-@pytest.mark.spec("CHUNK-2")
-def test_rows_in_step_are_rows_like_others(port: Port) -> None:
+def assert_rows_in_step(port: Port) -> None:
     """Rows of one phase invite a layout without padding: its borders, and a document from token 1 on, must stay."""
     config = rule("omega", chunk=4)
     for op, numerics in forms(port):
