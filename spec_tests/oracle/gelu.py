@@ -9,7 +9,7 @@ from spec_tests.port import Array
 
 
 def cumulative(x: float) -> float:
-    """Return Phi(x), the distribution function of the normal distribution; 1 + erf would cancel for large negative x."""
+    """Return Phi(x), the normal distribution function; 1 + erf would cancel for large negative x."""
     return 0.5 * erfc(-x / sqrt(2.0))
 
 
