@@ -104,5 +104,5 @@ def test_every_block_says_what_it_is_and_the_first_ports_are_short() -> None:
         assert block.language in ("sh", "text") or "file" in block.info, f"a block of no known kind:\n{block.text}"
         assert set(block.info) <= {"file", "exit", "needs"}, f"unknown: {block.info}"
     sizes = {block.info["file"]: len(block.text.splitlines()) for block in found if "file" in block.info}
-    assert sizes["my_port.py"] <= 25
+    assert sizes["my_port.py"] <= 30
     assert sizes["my_port.cpp"] <= 120
