@@ -1,13 +1,12 @@
 """Each seeded fault is noticed by the test that claims to notice it, in every precision it names."""
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from spec_tests.faults.catalogue import CATALOGUE
-from spec_tests.faults.fault import EVERY_PROFILE, Fault, FaultyPort
+from spec_tests.faults.fault import EVERY_PROFILE, Fault, FaultyPort, claimed_test
 from spec_tests.faults.origins import origins
 from spec_tests.faults.table import page
 from spec_tests.outcome import Outcome, classify
@@ -17,12 +16,6 @@ PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
 CASES = [
     pytest.param(fault, numerics, id=f"{fault.id}-{numerics}") for fault in CATALOGUE for numerics in fault.numerics
 ]
-
-
-def claimed_test(fault: Fault) -> Callable[..., None]:
-    module, _, name = fault.killed_by.partition(":")
-    test: Callable[..., None] = getattr(import_module(f"spec_tests.{module}"), name)
-    return test
 
 
 @pytest.mark.parametrize(("fault", "numerics"), CASES)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Final
 
 import numpy as np
@@ -35,6 +36,13 @@ class Fault:
     numerics: tuple[Numerics, ...] = EVERY_PROFILE
     origin: str = ""
     argument: str = ""
+
+
+def claimed_test(fault: Fault) -> Callable[..., None]:
+    """Return the test that claims to notice a fault."""
+    module, _, name = fault.killed_by.partition(":")
+    test: Callable[..., None] = getattr(import_module(f"spec_tests.{module}"), name)
+    return test
 
 
 class FaultyPort:

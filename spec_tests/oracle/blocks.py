@@ -5,13 +5,14 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.operations.blocks import LAYERS
 from spec_tests.oracle import around, attention, convolution, normalize, polynomial, qk_projection
+from spec_tests.oracle.m3 import sigmoid
 from spec_tests.oracle.memory import Config, Oracle
 from spec_tests.oracle.sums import Sums
 from spec_tests.port import Array
 
 Arrays = Mapping[str, Array]
-LAYERS: Final = ("0.", "1.")
 L2_EPS: Final = 1e-6
 
 
@@ -28,11 +29,6 @@ def linear(x: Array, weight: Array, sums: Sums) -> Array:
 def silu(x: Array) -> Array:
     """Return x sigmoid(x)."""
     return np.asarray(x / (1.0 + np.exp(-x)))
-
-
-def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x))."""
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))
 
 
 def positions(start: Array, reset: Array) -> Array:

@@ -8,13 +8,12 @@ the fault first shows, and does the hint name the fault?
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Final
 
 import numpy as np
 import pytest
 
-from spec_tests.faults.fault import Fault, FaultyPort
+from spec_tests.faults.fault import Fault, FaultyPort, claimed_test
 from spec_tests.outcome import Outcome, classify
 from spec_tests.port import Numerics, Port
 from spec_tests.vectors.case import Case, absent
@@ -56,10 +55,8 @@ class Row:
 
 def claimed_test_fails(fault: Fault, numerics: Numerics, sound: Port) -> bool:
     """Whether the test that claims a fault fails, for what the port computes and not for its form."""
-    module, _, name = fault.killed_by.partition(":")
-    test = getattr(import_module(f"spec_tests.{module}"), name)
     try:
-        test(port=FaultyPort(sound, fault, numerics))
+        claimed_test(fault)(port=FaultyPort(sound, fault, numerics))
     except pytest.skip.Exception:
         return False
     except AssertionError as error:
