@@ -30,6 +30,7 @@ from atlas_ref.config_model import (
     NewtonSchulzConfig,
     QKProjectionConfig,
     Section,
+    ShardsConfig,
 )
 from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.config_toml import apply_overrides, read_toml, write_toml
@@ -51,6 +52,7 @@ __all__ = [
     "RecallConfig",
     "RunConfig",
     "Section",
+    "ShardsConfig",
     "TrainConfig",
     "config_hash",
     "load_config",
@@ -85,6 +87,10 @@ class OptimConfig(Section):
     """steps of linear warm-up"""
     max_norm: float = Field(gt=0.0, le=1e6)
     """gradients are clipped to this norm"""
+    polarisation_start: float = Field(ge=0.0, le=1e3)
+    """weight of the loss mean(1 - |2 g - 1|) of the gates at the first step; 0.0 is off"""
+    polarisation_end: float = Field(ge=0.0, le=1e3)
+    """its weight at the last step, reached in equal ratios"""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a schedule that would rise."""
@@ -141,6 +147,8 @@ class DataConfig(Section):
     """tokens in a row of a batch"""
     context_batches: int = Field(ge=1, le=10**9)
     """batches after which every row of text begins afresh, if its document has not ended before"""
+    reset_memory_per_sequence: bool
+    """whether every document begins with the initial memory; otherwise only every context does"""
     validation_fraction: float = Field(gt=0.0, lt=1.0)
     """share of the text, at its end, that is only validated on"""
     recall: RecallConfig
@@ -175,7 +183,11 @@ class TrainConfig(Section):
     max_steps: int = Field(ge=1, le=10**9)
     """optimiser steps"""
     batch_size: int = Field(ge=1, le=100_000)
-    """rows of a batch; each is a stream of its own"""
+    """rows of a batch, in all processes together; each is a stream of its own"""
+    micro_batches: int = Field(ge=1, le=100_000)
+    """parts that a batch is cut into by rows, to be run one after another; changes memory and time, not the result"""
+    parallel: Literal["ddp", "fsdp"]
+    """how several processes share a model: a copy each, or parameters in shards; one process needs neither"""
     seed: int = Field(ge=0, lt=2**63)
     """of the initial weights and of the order of the data"""
     device: Literal["auto", "cpu", "cuda"]
@@ -192,6 +204,24 @@ class TrainConfig(Section):
     """most batches of a validation"""
     save_interval: int = Field(ge=1, le=10**9)
     """steps between checkpoints"""
+    keep_last: int = Field(ge=1, le=10**9)
+    """newest checkpoints that are kept"""
+    keep_best: bool
+    """whether the checkpoint with the least validation loss is kept too"""
+    compile: bool
+    """whether torch.compile is used where it helps"""
+    tensorboard: bool
+    """whether metrics also go to TensorBoard event files"""
+    wandb: bool
+    """whether metrics also go to Weights & Biases, offline where it is offline"""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for rows that do not divide."""
+        if self.batch_size % self.micro_batches:
+            yield (
+                f"train.micro_batches is {self.micro_batches}; it must divide train.batch_size, "
+                f"which is {self.batch_size}"
+            )
 
 
 class RunConfig(Section):

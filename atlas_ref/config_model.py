@@ -46,7 +46,19 @@ class GateConfig(Section):
     kind: Literal["source", "convex"]
     """source: sigmoid(attention) * memory; convex: g * attention + (1 - g) * memory"""
     floor: float = Field(ge=0.0, lt=1.0)
-    """smallest value of the gate: floor + (1 - floor) * sigmoid"""
+    """smallest value of the gate, once it has come down: floor + (1 - floor) * sigmoid"""
+    floor_start: float = Field(ge=0.0, lt=1.0)
+    """the floor at the first step"""
+    floor_decay_steps: int = Field(ge=0, le=10**9)
+    """steps in which the floor comes down in a straight line from its start"""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for a floor that would rise."""
+        if self.floor_decay_steps > 0 and self.floor_start < self.floor:
+            yield (
+                f"model.gate.floor_start is {self.floor_start}; it must be at least model.gate.floor, "
+                f"which is {self.floor}"
+            )
 
 
 class FeaturesConfig(Section):
@@ -113,6 +125,17 @@ class GatesConfig(Section):
                 yield f"{field}_init is {start}; it must be less than {field}_max, which is {bound}"
 
 
+class ShardsConfig(Section):
+    """Stretches of a document after which the memory restarts and its momentum and projection are mixed (M3)."""
+
+    length: int = Field(ge=0, le=10_000_000)
+    """tokens of a shard, whole chunks; 0: a document is one shard"""
+    warmup_crossings: int = Field(ge=0, le=10**9)
+    """shard boundaries of a row during which the mixing rate goes from 0.1 to 0.5, before the learned one acts"""
+    alpha_init: float = Field(gt=0.0, lt=1.0)
+    """learned mixing rate at the start: share of momentum and projection that a shard inherits"""
+
+
 class MemoryConfig(Section):
     """The test-time memory of each layer."""
 
@@ -142,13 +165,23 @@ class MemoryConfig(Section):
     """length of the causal convolution on queries, keys and values; 1 is none"""
     initial_std: float = Field(ge=0.0, le=1.0)
     """spread of the learned initial memory"""
+    ttl_warmup_steps: int = Field(ge=0, le=10**9)
+    """optimiser steps during which the memory is read and not written"""
+    ttl_update_frequency: int = Field(ge=1, le=65_536)
+    """tokens whose window losses are gathered for one write; counted from the start of the document"""
     features: FeaturesConfig
     newton_schulz: NewtonSchulzConfig
     qk_projection: QKProjectionConfig
     gates: GatesConfig
+    shards: ShardsConfig
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for a rule that excludes its window and for a feature map that is too wide."""
+        """Yield a sentence for a rule that excludes its window, a feature map that is too wide, and broken chunks."""
+        if self.shards.length % self.chunk:
+            yield (
+                f"model.memory.shards.length is {self.shards.length}; it must be a multiple of model.memory.chunk, "
+                f"which is {self.chunk}, or 0 for no shards"
+            )
         if self.rule == "delta" and self.omega_window != 1:
             yield (
                 f"model.memory.omega_window is {self.omega_window}; "

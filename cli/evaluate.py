@@ -28,7 +28,7 @@ def evaluate(
 
     settings = opened.config.train
     source = open_data(opened.config, opened.checkpoint)
-    found = evaluate_model(opened.model, source, settings.eval_batches, settings.precision)
+    found = evaluate_model(opened.model, source, settings.eval_batches, settings.precision, opened.checkpoint.step)
     if as_json:
         skipped = {"preflight_skipped": opened.checkpoint.preflight_skipped}
         typer.echo(json.dumps({"step": opened.checkpoint.step, **found, **skipped}))

@@ -30,6 +30,7 @@ def generate(
     tokenizer = tokenizer_from_json(opened.checkpoint.tokenizer, str(opened.checkpoint.path / META))
     decoder = StreamDecoder(tokenizer)
     typer.echo(prompt, nl=False)
-    for made in generate_tokens(opened.model, tokenizer.encode(prompt), tokens, temperature, top_k, seed):
+    step = opened.checkpoint.step
+    for made in generate_tokens(opened.model, tokenizer.encode(prompt), tokens, temperature, top_k, seed, step):
         typer.echo(decoder.push(made.token), nl=False)
     typer.echo(decoder.finish())

@@ -117,6 +117,7 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
     """
     heads = min(config.n_heads, MOST_HEADS)
     width = heads * config.memory.value_dim
+    # The probe is a model at the end of its schedules.
     gates = config.memory.gates.model_copy(
         update={"fast_heads": math.ceil(config.memory.gates.fast_heads * heads / config.n_heads)}
     )
@@ -127,7 +128,8 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
         "d_model": width,
         "vocab_size": min(max(config.vocab_size, 2 * SYMBOLS + RECALL_FILLERS), MOST_WORDS),
         "feed_forward_dim": max(1, config.feed_forward_dim * width // config.d_model),
-        "memory": config.memory.model_copy(update={"gates": gates}),
+        "memory": config.memory.model_copy(update={"gates": gates, "ttl_warmup_steps": 0}),
+        "gate": config.gate.model_copy(update={"floor_decay_steps": 0}),
         "attention": config.attention.model_copy(update={"window": window}),
         "init_std": min(1.0, config.init_std * math.sqrt(config.d_model / width)),
     }

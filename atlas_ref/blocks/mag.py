@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, MemoryLayerState
+from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.mag_gate import mag_gate
@@ -128,7 +129,7 @@ class MagBlock(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.n_heads * config.memory.value_dim
-        self.kind, self.floor = config.gate.kind, config.gate.floor
+        self.kind, self.final = config.gate.kind, phase_at(config, None)
         self.detached = config.inner_grad == "detached"
         self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.attention = SlidingWindowAttention(config)
@@ -161,24 +162,28 @@ class MagBlock(nn.Module):
         state: LayerState,
         reset: Bool[Tensor, "batch time"] | None,
         plan: SegmentPlan,
+        phase: Phase | None = None,
     ) -> BlockOutput:
-        """Return x plus the gated join of attention and memory."""
+        """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules."""
+        phase = phase or self.final
         hidden: Tensor = self.norm(x)
         attended, cache_keys, cache_values = self.attention(hidden, state, plan)
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
             remembered = self.memory(hidden, state.memory, reset, plan)
-        joined, gate = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype))
+        joined, gate = self._join(
+            hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor
+        )
         y: Tensor = self.output(joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered, gate, self.floor))
+        return BlockOutput(x + y, after, _telemetry(remembered, gate, phase.gate_floor))
 
-    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor) -> tuple[Tensor, Tensor]:
+    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> tuple[Tensor, Tensor]:
         """Return the gated join and its gate."""
         attention: Tensor = self.attention_norm(attended)
         memory: Tensor = self.memory_norm(reads)
         logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
-        return mag_gate(attention, memory, logits, self.floor)
+        return mag_gate(attention, memory, logits, floor)
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ class RecallTask:
         self._filler = data.recall.filler(data.sequence_length)
         self._rows = train.batch_size
         self._seed = train.seed
+        self._resets = data.reset_memory_per_sequence
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""
@@ -62,7 +63,7 @@ class RecallTask:
         targets = np.full_like(tokens, IGNORED)
         targets[:, pairs.shape[1] + self._filler :: 2] = np.take_along_axis(values, asked, axis=1)
         reset = np.zeros(tokens.shape, dtype=np.bool_)
-        reset[:, 0] = True
+        reset[:, 0] = self._resets
         return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))
 
 

@@ -6,10 +6,10 @@ ring from its own offset, T tokens a step, without end:
     position(b, step, t) = (offset_b + step * T + t) mod N,    offset_b = shift(seed) + b * N / B
 
 Nothing is kept between calls, so a run can be resumed at any step. A reset marks the first token of each document (so
-the closing of the ring too) and the first token of every `context_batches`-th step, 0 among them: contexts bounded in
-length are what the initial memory M_0 is learned from, as it has a gradient only where a row begins. The target is the
-next token of the ring, across the ends of batches too; only the separator has none, because the next document does not
-follow from it.
+the closing of the ring too), unless `reset_memory_per_sequence` is off, and the first token of every
+`context_batches`-th step, 0 among them: contexts bounded in length are what the initial memory M_0 is learned from, as
+it has a gradient only where a row begins. The target is the next token of the ring, across the ends of batches too;
+only the separator has none, because the next document does not follow from it.
 
 Where a row is a whole number of the memory's chunks, so is each document, by repeating its separator, and each offset:
 a reset, which restarts the chunks of its row, then leaves all rows in step, which makes the parallel form fast.
@@ -97,7 +97,7 @@ class TextStreams:
         self.tokenizer: Tokenizer | None = tokenizer
         self._separator = tokenizer.separator
         self._length = config.data.sequence_length
-        self._context = config.data.context_batches
+        self._context, self._documents = config.data.context_batches, config.data.reset_memory_per_sequence
         self._training, self._validation = training, validation
         _check_length(name, training, validation, config)
         grid, rows = _grid(config), config.train.batch_size
@@ -127,7 +127,7 @@ class TextStreams:
         positions = (first + np.arange(self._length + 1)) % size
         tokens, following = ring.tokens[positions[:, :-1]], ring.tokens[positions[:, 1:]]
         targets = np.where(tokens == self._separator, IGNORED, following)
-        reset = ring.starts[positions[:, :-1]]
+        reset = ring.starts[positions[:, :-1]] & self._documents
         if step % self._context == 0:
             reset[:, 0] = True
         return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))

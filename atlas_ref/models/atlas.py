@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.mag import LayerState, LayerTelemetry, MagBlock
+from atlas_ref.blocks.phase import phase_at
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.state import StateTree
@@ -79,15 +80,21 @@ class AtlasModel(nn.Module):
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
+        outer_step: int | None = None,
     ) -> ModelOutput:
-        """Return logits, state and telemetry; `reset` marks the tokens that begin a document."""
+        """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
+
+        `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
+        the end of all schedules.
+        """
+        phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one plan serves all.
         position = state.layers[0].memory.memory.position
         plan = make_plan(position, reset, tokens.shape[1], self.config.memory.chunk)
         x: Tensor = self.embedding(tokens)
         states, telemetry = [], []
         for layer, before in zip(self._layers(), state.layers, strict=True):
-            x, after, summary = layer.mag(x, before, reset, plan)
+            x, after, summary = layer.mag(x, before, reset, plan, phase)
             x = layer.feed_forward(x)
             states.append(after)
             telemetry.append(summary)

@@ -9,11 +9,14 @@ from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.step import forward, to_device, token_losses
 
 
-def evaluate(model: AtlasModel, source: BatchSource, batches: int, precision: str) -> dict[str, float]:
+def evaluate(
+    model: AtlasModel, source: BatchSource, batches: int, precision: str, outer_step: int | None = None
+) -> dict[str, float]:
     """Return loss (nats a counted token), perplexity = exp(loss), accuracy of the likeliest token, and the token count.
 
     The first `batches` validation batches, or all when there are fewer, are read in order with the state carried from
-    one to the next, as in training. In associative recall only answers count, so accuracy is the share that is right.
+    one to the next, as in training, at the schedules of `outer_step`. In associative recall only answers count, so
+    accuracy is the share that is right.
     """
     device = next(model.parameters()).device
     losses, right, counted = 0.0, 0, 0
@@ -23,7 +26,7 @@ def evaluate(model: AtlasModel, source: BatchSource, batches: int, precision: st
         for index in range(min(batches, source.validation_batches)):
             if index > 0:
                 batch = to_device(source.validation(index), device)
-            output = forward(model, batch, state, precision)
+            output = forward(model, batch, state, precision, outer_step)
             state = output.state
             total, count = token_losses(output.logits, batch.targets)
             losses, counted = losses + total.item(), counted + int(count.item())

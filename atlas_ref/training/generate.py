@@ -23,12 +23,19 @@ class Generated(NamedTuple):
 
 
 def generate(
-    model: AtlasModel, prompt: Sequence[int], count: int, temperature: float, top_k: int | None, seed: int
+    model: AtlasModel,
+    prompt: Sequence[int],
+    count: int,
+    temperature: float,
+    top_k: int | None,
+    seed: int,
+    outer_step: int | None = None,
 ) -> Iterator[Generated]:
     """Yield `count` tokens that continue `prompt`, each drawn from softmax(logits / temperature).
 
     Temperature 0 takes the likeliest token; `top_k` keeps only that many of the likeliest before drawing. Equal seeds
-    give equal tokens. Raises UserError for an empty prompt, a negative temperature or a `top_k` below 1.
+    give equal tokens. `outer_step` is the step of a checkpoint whose schedules had not ended (`AtlasModel.forward`).
+    Raises UserError for an empty prompt, a negative temperature or a `top_k` below 1.
     """
     if not prompt:
         raise UserError("the prompt is empty; it must hold at least one token.")
@@ -38,20 +45,20 @@ def generate(
         raise UserError(f"top-k is {top_k}; it must be at least 1.")
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    logits, state = advance(model, prompt, model.initial_state(1), device)
+    logits, state = advance(model, prompt, model.initial_state(1), device, outer_step)
     for index in range(count):
         token = draw(logits, temperature, top_k, generator)
         yield Generated(token, logits)
         if index + 1 < count:
-            logits, state = advance(model, [token], state, device)
+            logits, state = advance(model, [token], state, device, outer_step)
 
 
 def advance(
-    model: AtlasModel, tokens: Sequence[int], state: ModelState, device: torch.device
+    model: AtlasModel, tokens: Sequence[int], state: ModelState, device: torch.device, outer_step: int | None
 ) -> tuple[Float[Tensor, " vocab"], ModelState]:
     """Feed tokens to the model in one call and return the logits after the last, on the CPU, and the new state."""
     with torch.inference_mode():
-        output: ModelOutput = model(torch.tensor([tokens], device=device), state, None)
+        output: ModelOutput = model(torch.tensor([tokens], device=device), state, None, outer_step)
         return output.logits[0, -1].cpu(), output.state
 
 

@@ -184,7 +184,7 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values |= log_entries(layers)
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
-        found = evaluate(run.model, context.source, settings.eval_batches, context.config.train.precision)
+        found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step)
         values |= {"val/loss": found["loss"], "val/accuracy": found["accuracy"]}
     return values
 

@@ -56,10 +56,15 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return Batch(*(tensor.to(device) for tensor in batch))
 
 
-def forward(model: AtlasModel, batch: Batch, state: ModelState, precision: str) -> ModelOutput:
-    """Run the model on a batch; `precision` is `fp32`, or `bf16` for autocast matrix products."""
+def forward(
+    model: AtlasModel, batch: Batch, state: ModelState, precision: str, outer_step: int | None = None
+) -> ModelOutput:
+    """Run the model on a batch; `precision` is `fp32`, or `bf16` for autocast matrix products.
+
+    `outer_step` is the number of updates made so far; None is the end of all schedules.
+    """
     with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        output: ModelOutput = model(batch.tokens, state, batch.reset)
+        output: ModelOutput = model(batch.tokens, state, batch.reset, outer_step)
     return output
 
 
@@ -72,7 +77,7 @@ def train_step(
     Raises NonFiniteError, before anything is changed, when the loss or a gradient is not finite.
     """
     optimiser.zero_grad()
-    output = forward(model, batch, state, config.train.precision)
+    output = forward(model, batch, state, config.train.precision, step)
     total, count = token_losses(output.logits, batch.targets)
     loss = total / count.clamp(min=1)
     if not torch.isfinite(loss):

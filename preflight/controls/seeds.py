@@ -23,10 +23,14 @@ class SeedIgnored(AtlasModel):
     """A model that begins every call with its own initial memory."""
 
     def forward(
-        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: ModelState,
+        reset: Bool[Tensor, "batch time"] | None,
+        outer_step: int | None = None,
     ) -> ModelOutput:
         """Run the model without what its memory held."""
-        return super().forward(tokens, empty_memory(state, self.initial_state(len(tokens))), reset)
+        return super().forward(tokens, empty_memory(state, self.initial_state(len(tokens))), reset, outer_step)
 
 
 SEED_CONTROLS = tuple(

@@ -43,31 +43,45 @@ class ResetIgnored(AtlasModel):
     """A model that carries its state from one document into the next."""
 
     def forward(
-        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: ModelState,
+        reset: Bool[Tensor, "batch time"] | None,
+        outer_step: int | None = None,
     ) -> ModelOutput:
         """Run the model without the resets."""
         del reset
-        return super().forward(tokens, state, None)
+        return super().forward(tokens, state, None, outer_step)
 
 
 class ResetOfAllRows(AtlasModel):
     """A model in which one row's new document begins a new one in every row."""
 
     def forward(
-        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: ModelState,
+        reset: Bool[Tensor, "batch time"] | None,
+        outer_step: int | None = None,
     ) -> ModelOutput:
         """Run the model with the resets of any row in all rows."""
-        return super().forward(tokens, state, None if reset is None else reset.any(0, keepdim=True).expand_as(reset))
+        return super().forward(
+            tokens, state, None if reset is None else reset.any(0, keepdim=True).expand_as(reset), outer_step
+        )
 
 
 class FutureLeak(AtlasModel):
     """A model that sees the next token of its own call, a little."""
 
     def forward(
-        self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: ModelState,
+        reset: Bool[Tensor, "batch time"] | None,
+        outer_step: int | None = None,
     ) -> ModelOutput:
         """Run the model and favour the token that comes next."""
-        output = super().forward(tokens, state, reset)
+        output = super().forward(tokens, state, reset, outer_step)
         following: Float[Tensor, "batch time vocab"] = one_hot(tokens.roll(-1, 1), self.config.vocab_size).to(
             output.logits.dtype
         )

@@ -167,7 +167,7 @@ def test_the_nearest_name_of_a_known_name_with_one_letter_less_is_that_name(name
         ("model.disable_memory", "True", 'the text "True"', "true or false"),
         ("train.device", "gpu", 'the text "gpu"', 'one of "auto", "cpu", "cuda"'),
         ("data.path", "1", "1", "Unicode text of at most 4096 characters"),
-        ("model.gate", "1", "1", "a table with the fields kind, floor"),
+        ("model.gate", "1", "1", "a table with the fields kind, floor, floor_start, floor_decay_steps"),
         ("model.gate.floor", "{a = 1}", "a table", "a finite number at least 0.0 and less than 1.0"),
     ],
 )
@@ -183,8 +183,9 @@ def test_the_last_override_of_a_field_is_blamed_and_so_is_one_of_its_section() -
     (line,) = refusal(["optim.eps=0.001", "optim.eps=5"])
     assert line.startswith("override optim.eps=5 of tiny.toml: optim.eps is 5")
 
-    (line,) = refusal(["train.seed=1", "model.gate={kind = 'source', floor = 2.0}"])
-    assert line.startswith("override model.gate={kind = 'source', floor = 2.0} of tiny.toml: model.gate.floor is 2.0")
+    newton_schulz = "model.memory.newton_schulz={coefficients = 'cubic', steps = 99}"
+    (line,) = refusal(["train.seed=1", newton_schulz])
+    assert line.startswith(f"override {newton_schulz[:60]}... of tiny.toml: model.memory.newton_schulz.steps is 99")
 
 
 def test_an_integer_is_taken_for_a_number_and_becomes_one() -> None:

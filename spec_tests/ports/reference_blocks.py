@@ -97,7 +97,7 @@ def _model_config(config: Config, x: Tensors, vocabulary: int, feed: int) -> Mod
         "norm_eps": config["norm_eps"],
         "inner_grad": config["inner_grad"],
         "attention": attention,
-        "gate": {"kind": config["gate"], "floor": config["floor"]},
+        "gate": {**tiny["gate"], "kind": config["gate"], "floor": config["floor"]},
         "memory": memory,
     }
     return ModelConfig.model_validate({**tiny, **changed})

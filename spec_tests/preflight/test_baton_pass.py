@@ -81,9 +81,13 @@ def test_an_untrained_model_has_a_flat_loss_and_the_gate_says_that_it_has_no_pow
 def test_a_model_whose_state_is_worthless_is_not_passed() -> None:
     class Forgetful(AtlasModel):
         def forward(
-            self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+            self,
+            tokens: Int[Tensor, "batch time"],
+            state: ModelState,
+            reset: Bool[Tensor, "batch time"] | None,
+            outer_step: int | None = None,
         ) -> ModelOutput:
-            return super().forward(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
+            return super().forward(tokens, state, torch.ones_like(tokens, dtype=torch.bool), outer_step)
 
     result = baton_pass(micro_config(), Subject("forgetful", Forgetful, HEALTHY.optimiser, HEALTHY.hand_over), 0, SHORT)
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -96,9 +100,13 @@ def test_a_model_whose_state_is_worthless_is_not_passed() -> None:
 def test_a_probe_that_diverges_fails_with_its_reason_and_without_a_traceback() -> None:
     class Broken(AtlasModel):
         def forward(
-            self, tokens: Int[Tensor, "batch time"], state: ModelState, reset: Bool[Tensor, "batch time"] | None
+            self,
+            tokens: Int[Tensor, "batch time"],
+            state: ModelState,
+            reset: Bool[Tensor, "batch time"] | None,
+            outer_step: int | None = None,
         ) -> ModelOutput:
-            output = super().forward(tokens, state, reset)
+            output = super().forward(tokens, state, reset, outer_step)
             return output._replace(logits=output.logits * float("nan"))
 
     result = baton_pass(micro_config(), Subject("broken", Broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET)

@@ -1,0 +1,27 @@
+"""What the outer step changes in the model: the floor of the gates, and whether the memory is written yet.
+
+    floor(s) = floor + (floor_start - floor) max(0, 1 - s / floor_decay_steps),    writes(s) = s >= ttl_warmup_steps
+
+The step is an argument of every call, never a counter in a module, so that a resumed run, validation and another
+process see what training sees. A call without a step is one after all schedules have ended.
+"""
+
+from typing import NamedTuple
+
+from atlas_ref.config_model import ModelConfig
+
+
+class Phase(NamedTuple):
+    """The floor of the gates, and whether the memory is written (decisions.md 17 and 18)."""
+
+    gate_floor: float
+    writes: bool
+
+
+def phase_at(config: ModelConfig, outer_step: int | None) -> Phase:
+    """Return the phase of a model that has made `outer_step` optimiser steps; None: all of them."""
+    gate = config.gate
+    if outer_step is None:
+        return Phase(gate.floor, True)
+    left = max(0.0, 1.0 - outer_step / gate.floor_decay_steps) if gate.floor_decay_steps else 0.0
+    return Phase(gate.floor + (gate.floor_start - gate.floor) * left, outer_step >= config.memory.ttl_warmup_steps)
