@@ -7,6 +7,8 @@
                                                       preflight was skipped, size and SHA-256 of each file above
     checkpoints/latest                                the name of the newest one
 
+Several processes write folders of shards in the place of the first three files (`sharded_checkpoint`).
+
 A checkpoint is written beside its final name, synced, and renamed: a directory called `step-*` is complete or damaged
 from outside, which the checksums show. Two things that other formats store are absent because they are functions of
 what is here: the data cursor is the step, as batch = f(seed, step), and there is no random generator to save, as
@@ -30,8 +32,10 @@ from torch import Tensor
 
 from atlas_ref.config import RunConfig, config_hash, parse_config
 from atlas_ref.errors import UserError
-from atlas_ref.training.files import read_json, sync, write_atomically, write_json
+from atlas_ref.training.distributed import ALONE, World
+from atlas_ref.training.files import file_record, read_json, sha256, sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.training.sharded_checkpoint import folder, read_shards, write_shards
 
 FORMAT = "atlas-checkpoint-1"
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
@@ -58,8 +62,20 @@ class Checkpoint:
         parent = self.path.absolute().parent
         return parent.parent if parent.name == "checkpoints" else None
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of one file on the CPU; raise UserError when it is not the file that was saved."""
+    def tensors(self, name: str, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return the tensors of one file on the CPU; raise UserError when it is not the file that was saved.
+
+        Where several processes wrote it in shards, a tensor is cut as that of `like` is, or else whole.
+        """
+        if name in self.files:
+            return self._whole_file(name)
+        shards = {file for file in self.files if file.startswith(f"{folder(name)}/")}
+        for shard in shards:
+            self._verify(shard)
+        return read_shards(self.path / folder(name), {Path(shard).name for shard in shards}, like or {})
+
+    def _verify(self, name: str) -> Path:
+        """Return the path of a file; raise UserError when it is not the one that was saved."""
         file = self.path / name
         record = self.files[name]
         if not file.is_file():
@@ -67,8 +83,13 @@ class Checkpoint:
         size = file.stat().st_size
         if size != record["bytes"]:
             raise UserError(f"{file}: is damaged (it has {size:,} bytes where {record['bytes']:,} were saved).")
-        if _sha256(file) != record["sha256"]:
+        if sha256(file) != record["sha256"]:
             raise UserError(f"{file}: is damaged (its SHA-256 is not the one in {META}).")
+        return file
+
+    def _whole_file(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of a file that one process wrote."""
+        file = self._verify(name)
         try:
             return load_file(file)
         except SafetensorError as error:
@@ -80,6 +101,11 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def partial_path(directory: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is written before it gets its name."""
+    return directory / f".partial-{checkpoint_name(step)}"
+
+
 def save_checkpoint(
     directory: Path,
     step: int,
@@ -89,13 +115,20 @@ def save_checkpoint(
     preflight_skipped: str | None,
     switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
+    world: World = ALONE,
 ) -> Path:
-    """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path."""
+    """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path.
+
+    Of several processes the first one calls it, and the others `write_shards` with `partial_path`.
+    """
     final = directory / checkpoint_name(step)
-    temporary = directory / f".partial-{final.name}"
+    temporary = partial_path(directory, step)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    files = {name: _write_tensors(temporary / name, tensors[name]) for name in TENSOR_FILES}
+    if world.size > 1:
+        files = write_shards(temporary, tensors, world)
+    else:
+        files = {name: _write_tensors(temporary / name, tensors[name]) for name in TENSOR_FILES}
     meta = {
         "format": FORMAT,
         "step": step,
@@ -168,12 +201,7 @@ def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     # Safetensors refuses views that share memory, and the fresh state of several rows is one expanded matrix.
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file)
     sync(file)
-    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_record(file)
 
 
 def _digest(meta: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Files that are either the old version or the new one, never half of each, whatever interrupts the writer."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -29,6 +30,17 @@ def write_atomically(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as indented JSON; NaN and infinity are not JSON and are refused."""
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Return the size and checksum by which a file is known again."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def read_json(path: Path) -> Any:

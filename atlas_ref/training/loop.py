@@ -5,11 +5,13 @@ What happens at a step depends on its number alone, never on where the process s
 resumed leaves the same weights and the same log as one that was not.
 """
 
+import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -18,16 +20,20 @@ from torch import Tensor
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint import Checkpoint, save_checkpoint
+from atlas_ref.training.checkpoint import Checkpoint, partial_path, save_checkpoint
+from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
-from atlas_ref.training.kill_report import report_kill
+from atlas_ref.training.kill_report import KilledError, report_kill
 from atlas_ref.training.kill_switches import Kill, check, non_finite
+from atlas_ref.training.merging import merge_measurements
 from atlas_ref.training.metrics import MetricsLog, read_metrics
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
+from atlas_ref.training.parallel import own_part
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
+from atlas_ref.training.sharded_checkpoint import write_shards
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
 
@@ -59,6 +65,7 @@ class Context:
     source: BatchSource
     digest: str
     device: torch.device
+    world: World
     directory: RunDirectory
     admission: Admission
     log: MetricsLog
@@ -79,26 +86,33 @@ class Ready(NamedTuple):
     source: BatchSource
     digest: str
     device: torch.device
+    world: World
 
 
 def get_ready(
-    config: RunConfig, directory: RunDirectory, checkpoint: Checkpoint | None, *, over_unsaved: bool
+    config: RunConfig,
+    directory: RunDirectory,
+    checkpoint: Checkpoint | None,
+    *,
+    over_unsaved: bool,
+    world: World = ALONE,
 ) -> Ready:
     """Return a run that may start, afresh or from `checkpoint`; raise UserError for what the user must mend first.
 
     `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint.
     """
+    world.check(config)
     if checkpoint is None:
         check_new(directory, over_unsaved=over_unsaved)
     else:
         check_resumed(directory, checkpoint, config)
     torch.set_num_threads(config.train.threads)
-    device = select_device(config.train.device)
+    device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
     digest = data_digest(source)
     if checkpoint is not None and checkpoint.data_digest != digest:
         raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
-    return Ready(config, directory, checkpoint, source, digest, device)
+    return Ready(config, directory, checkpoint, source, digest, device, world)
 
 
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
@@ -109,30 +123,35 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step.
     """
     started = time.monotonic()
-    config, directory, checkpoint = ready.config, ready.directory, ready.checkpoint
-    run = new_run(config, ready.device)
-    if checkpoint is not None:
-        restore(run, checkpoint)
-    prepare(directory, checkpoint, config, admission)
+    config, directory, checkpoint, world = ready.config, ready.directory, ready.checkpoint, ready.world
+    run = new_run(config, ready.device, world)
+    with world.together():
+        if checkpoint is not None:
+            restore(run, checkpoint)
+    with world.together():
+        if world.main:
+            prepare(directory, checkpoint, config, admission)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    reporter.say(f"{parameters:,} parameters on {ready.device}; writing to {directory.path}")
+    shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
+    reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
     if run.step == config.train.max_steps:
         reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
-    with MetricsLog(directory.metrics) as log:
+    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log:
         context = Context(
-            config, ready.source, ready.digest, ready.device, directory, admission, log, reporter, Speed()
+            config, ready.source, ready.digest, ready.device, world, directory, admission, log, reporter, Speed()
         )
         interrupted = advance(run, context, stop)
     summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
-    if not interrupted:
-        write_json(directory.summary, summary)
+    with world.together():
+        if world.main and not interrupted:
+            write_json(directory.summary, summary)
     return Outcome(run.step, interrupted, summary)
 
 
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
     """Make steps until the last one or until `stop` says so; return whether it was stopped."""
     while run.step < context.config.train.max_steps:
-        if stop():
+        if context.world.any(stop()):
             save(run, context)
             return True
         result, layers = update(run, context)
@@ -150,10 +169,10 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
     began = time.monotonic()
     batch = to_device(context.source.batch(run.step), context.device)
     try:
-        result = train_step(run.model, run.optimiser, batch, run.state, run.step, context.config)
+        result = train_step(run.network, run.optimiser, batch, run.state, run.step, context.config, context.world)
     except NonFiniteError as error:
         kill = non_finite(run.switches, run.step + 1, error.metric, error.subject, error.value)
-        raise report_kill(context.directory, run.step + 1, [kill], []) from error
+        raise killed(context, run.step + 1, [kill], []) from error
     run.step, run.state = run.step + 1, result.output.state
     layers = watch(run, context, result)
     context.speed.seconds += time.monotonic() - began
@@ -164,12 +183,28 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
 
 def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements, ...]:
     """Measure every layer after the step reached, and ask the kill switches."""
-    layers = measure_layers(result.output, context.config.model)
+    layers = merge(measure_layers(result.output, context.config.model), context.world)
     totals = {"loss": result.loss, "grad_norm": result.grad_norm}
     run.switches, kills = check(run.switches, run.step, totals, layers, context.config.kill_switches)
     if kills:
-        raise report_kill(context.directory, run.step, kills, layers)
+        raise killed(context, run.step, kills, layers)
     return layers
+
+
+def merge(layers: tuple[Measurements, ...], world: World) -> tuple[Measurements, ...]:
+    """Return the tables of the whole batch, the same in all processes, from those of the rows of each."""
+    if world.size == 1:
+        return layers
+    tables = world.gather(torch.tensor([value for table in layers for value in table.values()], dtype=torch.float64))
+    merged = merge_measurements(tables, layers)
+    return tuple(dict(zip(table, values.tolist(), strict=True)) for table, values in zip(layers, merged, strict=True))
+
+
+def killed(context: Context, step: int, kills: Sequence[Kill], layers: Sequence[Mapping[str, float]]) -> KilledError:
+    """Return the error that stops every process, after the first of them has written the report."""
+    if context.world.main:
+        return report_kill(context.directory, step, kills, layers)
+    return KilledError(kills[0].sentence())
 
 
 def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measurements, ...]) -> dict[str, float]:
@@ -184,7 +219,7 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values |= log_entries(layers)
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
-        found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step)
+        found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step, context.world)
         values |= {"val/loss": found["loss"], "val/accuracy": found["accuracy"]}
     return values
 
@@ -197,11 +232,22 @@ def save(run: Run, context: Context) -> None:
     if run.step == run.saved:
         return
     tensors = run.tensors()
-    if kill := bad_tensor(run, tensors):
-        raise report_kill(context.directory, run.step, [kill], [])
+    if kill := bad_tensor(run, tensors, context.world):
+        raise killed(context, run.step, [kill], [])
+    with context.world.together():
+        write_checkpoint(run, context, tensors)
+    run.saved = run.step
+
+
+def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]]) -> None:
+    """Write the checkpoint of the step reached: the first process all but the shards of the others."""
+    directory, world = context.directory.checkpoints, context.world
+    if not world.main:
+        write_shards(partial_path(directory, run.step), tensors, world)
+        return
     context.log.sync()
     path = save_checkpoint(
-        context.directory.checkpoints,
+        directory,
         step=run.step,
         config=context.config,
         tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
@@ -209,18 +255,18 @@ def save(run: Run, context: Context) -> None:
         preflight_skipped=context.admission.skipped,
         switches=run.switches,
         tensors=tensors,
+        world=world,
     )
-    run.saved = run.step
     context.reporter.say(f"saved {path}")
 
 
-def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]]) -> Kill | None:
-    """Return the kill for the first tensor that is not finite, or None."""
-    for file in tensors.values():
-        for name, tensor in file.items():
-            if not torch.isfinite(tensor).all():
-                return non_finite(run.switches, run.step, "grad_norm", f"the tensor {name}", None)
-    return None
+def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]], world: World) -> Kill | None:
+    """Return the kill for the first tensor that is not finite in any process, or None."""
+    names = (
+        name for file in tensors.values() for name, tensor in file.items() if not torch.isfinite(own_part(tensor)).all()
+    )
+    bad = world.first(next(names, None))
+    return None if bad is None else non_finite(run.switches, run.step, "grad_norm", f"the tensor {bad}", None)
 
 
 def summarise(

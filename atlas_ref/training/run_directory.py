@@ -35,6 +35,8 @@ CHANGEABLE = (
     "train.log_interval",
     "train.eval_interval",
     "train.save_interval",
+    "train.micro_batches",
+    "train.parallel",
     "train.device",
     "train.threads",
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),

@@ -24,6 +24,7 @@ from atlas_ref.training.checkpoint import (
     find_checkpoint,
     saved_steps,
 )
+from atlas_ref.training.files import sha256
 from atlas_ref.training.run_directory import CHANGEABLE, RunDirectory
 from spec_tests.package.runs import (
     RECALL,
@@ -201,7 +202,7 @@ def rewrite(path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], N
     change(tensors)
     save_file(tensors, path / name)
     meta = json.loads((path / META).read_text())
-    meta["files"][name] = {"bytes": (path / name).stat().st_size, "sha256": checkpoints._sha256(path / name)}
+    meta["files"][name] = {"bytes": (path / name).stat().st_size, "sha256": sha256(path / name)}
     del meta["sha256"]
     (path / META).write_text(json.dumps({**meta, "sha256": checkpoints._digest(meta)}))
 
@@ -260,6 +261,7 @@ def test_a_resumed_run_keeps_its_config_and_so_does_a_branch(
 def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path) -> None:
     """Kills: an empty list of changeable fields."""
     changes = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4, "threads": 2}
+    changes |= {"micro_batches": 2, "parallel": "'fsdp'"}
     switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
     assert {f"train.{name}" for name in changes} | {"train.device"} | switches == set(CHANGEABLE)
     overrides = [*(f"train.{name}={value}" for name, value in changes.items()), "kill_switches.gate_patience=7"]
