@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from atlas_ref.config import RunConfig
 from atlas_ref.errors import UserError
@@ -146,8 +148,11 @@ def processes() -> Iterator[World]:
         yield ALONE
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    # A restart may be given the store of the try before it, with the addresses of processes that are gone.
+    own = PrefixStore(f"try-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    distributed.init_process_group(backend, timeout=PATIENCE, store=own, rank=rank, world_size=size)
     try:
-        yield World(distributed.get_rank(), size, int(os.environ["LOCAL_RANK"]))
+        yield World(rank, size, int(os.environ["LOCAL_RANK"]))
     finally:
         distributed.destroy_process_group()

@@ -4,12 +4,14 @@ Both average gradients over the processes. The loss of a process is therefore it
 number of processes: the average is then the gradient of the global loss, the same as in one process.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +34,72 @@ class Replica(nn.Module):
         return output._replace(state=output.state.detach())
 
 
+class _Leave(torch.autograd.Function):
+    """The identity, whose backward pass tells that the gradient has left a layer through its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tell: Callable[[], None]) -> Tensor:
+        """Return x."""
+        ctx.tell = tell
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Tell, and hand the gradient on."""
+        ctx.tell()
+        return (*gradients, None)
+
+
+class Shards(nn.Module):
+    """A model whose parameters FSDP2 holds in shards, layer by layer.
+
+    FSDP2 puts the gradients that a layer has into one message, and breaks when another process has others. Here that is
+    normal: the initial memory has a gradient only where a row begins. So each layer gives zeros for what it has not
+    used, and a parameter that no process used ends with no gradient, as it does in one process.
+    """
+
+    def __init__(self, model: AtlasModel, mesh: DeviceMesh) -> None:
+        super().__init__()
+        self.model = model
+        self._used: dict[str, bool] = {}
+        for name, layer in model.named_modules():
+            if isinstance(layer, Layer):
+                fully_shard(layer, mesh=mesh)
+                layer.register_forward_pre_hook(self._on_leaving(name))
+        fully_shard(model, mesh=mesh)
+
+    def forward(self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None) -> ModelOutput:
+        """Return what the model returns."""
+        with warnings.catch_warnings():
+            # It warns of changing an output in place, which nothing here does.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+            output: ModelOutput = self.model(tokens, state, reset, outer_step)
+        return output
+
+    def _on_leaving(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        """Return the hook that fills the gradients of a layer before FSDP2 sends them."""
+
+        def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            def fill() -> None:
+                for key, parameter in layer.named_parameters(prefix=name):
+                    self._used[key] = self._used.get(key, False) or parameter.grad is not None
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+
+            leave: Callable[..., Tensor] = _Leave.apply
+            return (leave(inputs[0], fill), *inputs[1:])
+
+        return hook
+
+    def drop_unused(self, world: World) -> None:
+        """Take the gradients away that are zeros everywhere because no process used the parameter."""
+        used = world.gather(torch.tensor([float(flag) for flag in self._used.values()])).amax(0).tolist()
+        for name, flag in zip(self._used, used, strict=True):
+            if not flag:
+                self.model.get_parameter(name).grad = None
+        self._used.clear()
+
+
 def wrap(model: AtlasModel, world: World, parallel: Literal["ddp", "fsdp"], device: torch.device) -> nn.Module:
     """Return the module to train `model` through; FSDP2 shards the parameters of `model` itself, layer by layer.
 
@@ -43,19 +111,13 @@ def wrap(model: AtlasModel, world: World, parallel: Literal["ddp", "fsdp"], devi
         return DistributedDataParallel(
             Replica(model), device_ids=[device] if device.type == "cuda" else None, find_unused_parameters=True
         )
-    mesh = world.mesh(device)
-    for layer in model.layers:
-        if isinstance(layer, Layer):
-            fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    return model
+    return Shards(model, world.mesh(device))
 
 
 def bare(network: nn.Module) -> nn.Module:
     """Return the model inside what `wrap` returned."""
-    if isinstance(network, DistributedDataParallel) and isinstance(network.module, Replica):
-        return network.module.model
-    return network
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    return inner.model if isinstance(inner, Replica | Shards) else inner
 
 
 def without_sync(network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
@@ -67,6 +129,12 @@ def without_sync(network: nn.Module, *, last: bool) -> AbstractContextManager[No
     if isinstance(network, DistributedDataParallel) and not last:
         return network.no_sync()
     return nullcontext()
+
+
+def settle(network: nn.Module, world: World) -> None:
+    """Bring the gradients that the processes have exchanged to what one process would have."""
+    if isinstance(network, Shards):
+        network.drop_unused(world)
 
 
 def is_sharded(model: nn.Module) -> bool:
