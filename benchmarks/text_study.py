@@ -2,9 +2,9 @@
 
     python -m benchmarks.text_study [--data PATH] [--steps 600] [--seeds 0 1 2] [--threads 1] [--jobs 1] [--figure FILE]
 
-Trains the preset `tiny` through the command line, on the shipped text or on another. The twin is `--disable-memory`: the same parameters and steps, and
-M_0 is read as a learned layer, but nothing is ever written. So a difference is what *test-time* memory adds, not what
-its parameters add. The figure shows the mean of the seeds and their range.
+Trains the preset `tiny` through the command line, on the shipped text or on another. The twin is `--disable-memory`:
+the same parameters and steps, and M_0 is read as a learned layer, but nothing is ever written. So a difference is what
+*test-time* memory adds, not what its parameters add. The figure shows the mean of the seeds and their range.
 """
 
 import argparse
