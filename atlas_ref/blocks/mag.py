@@ -20,8 +20,9 @@ from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, Memory
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
-from atlas_ref.functional.mag_gate import mag_gate
+from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.polarisation import indecision
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.plan import SegmentPlan
@@ -47,8 +48,9 @@ LINEAR, SATURATED = 0.5, 1.5
 class LayerTelemetry(NamedTuple):
     """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
 
-    Detached 0-d tensors in float32 or wider. The gate is the one that acts, floor included. The tanh fields are None
-    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
+    Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
+    before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none.
+    The tanh fields are None where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
     """
 
     retention: Tensor
@@ -59,6 +61,10 @@ class LayerTelemetry(NamedTuple):
     gate_std: Tensor
     gate_min: Tensor
     gate_max: Tensor
+    raw_gate_mean: Tensor
+    raw_gate_std: Tensor
+    raw_gate_min: Tensor
+    raw_gate_max: Tensor
     gate_polarised: Tensor
     gate_undecided: Tensor
     memory_norm: Tensor
@@ -70,11 +76,12 @@ class LayerTelemetry(NamedTuple):
 
 
 class BlockOutput(NamedTuple):
-    """Hidden states, the state after the call, and telemetry."""
+    """Hidden states, the state after the call, telemetry, and how undecided the gates are, where that was asked for."""
 
     hidden: Float[Tensor, "batch time model"]
     state: LayerState
     telemetry: LayerTelemetry
+    indecision: Float[Tensor, ""] | None
 
 
 class SlidingWindowAttention(nn.Module):
@@ -163,23 +170,25 @@ class MagBlock(nn.Module):
         reset: Bool[Tensor, "batch time"] | None,
         plan: SegmentPlan,
         phase: Phase | None = None,
+        penalised: bool = False,
     ) -> BlockOutput:
-        """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules."""
+        """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules.
+
+        `penalised` asks for the indecision of the gates, with its graph (`functional.polarisation`).
+        """
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
         attended, cache_keys, cache_values = self.attention(hidden, state, plan)
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
             remembered = self.memory(hidden, state.memory, reset, plan)
-        joined, gate = self._join(
-            hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor
-        )
-        y: Tensor = self.output(joined)
+        gated = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor)
+        y: Tensor = self.output(gated.joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered, gate, phase.gate_floor))
+        return BlockOutput(x + y, after, _telemetry(remembered, gated), indecision(gated.raw) if penalised else None)
 
-    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-        """Return the gated join and its gate."""
+    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> Gated:
+        """Return the gated join and its gates."""
         attention: Tensor = self.attention_norm(attended)
         memory: Tensor = self.memory_norm(reads)
         logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
@@ -187,7 +196,7 @@ class MagBlock(nn.Module):
 
 
 @torch.no_grad()
-def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> LayerTelemetry:
+def _telemetry(remembered: MemoryLayerOutput, gated: Gated) -> LayerTelemetry:
     """Summarise one call without keeping its graph."""
     memory = remembered.state.memory
     retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
@@ -197,7 +206,9 @@ def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> Lay
         momentum,
         step,
         window,
-        *_gate_statistics(at_least_float32(gate.detach()), floor),
+        *_spread(gated.gate.detach()),
+        *_spread(gated.raw.detach()),
+        *_decided_shares(gated.raw.detach()),
         _size(memory.weights),
         _size(memory.momentum),
         reads.square().sum(-1).mean().sqrt(),
@@ -210,19 +221,21 @@ def _size(matrices: tuple[Tensor, ...]) -> Tensor:
     return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
 
 
-def _gate_statistics(gate: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation, least, largest, and the shares that are polarised and undecided."""
+def _spread(gate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return mean, standard deviation, least and largest."""
     if gate.numel() == 0:
         none = gate.new_full((), torch.nan)
-        return none, none, none, none, none, none
+        return none, none, none, none
     # Over the tokens of the call, so that one layer, or one token, has a deviation: zero, never NaN.
     variance, mean = torch.var_mean(gate, correction=0)
     least, largest = torch.aminmax(gate)
-    reach = 1.0 - floor
-    distance = (gate - (floor + 0.5 * reach)).abs()
-    polarised = (distance > POLARISED * reach).float().mean()
-    undecided = (distance < UNDECIDED * reach).float().mean()
-    return mean, variance.sqrt(), least, largest, polarised, undecided
+    return mean, variance.sqrt(), least, largest
+
+
+def _decided_shares(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the shares of raw gates that are polarised and undecided; NaN of none."""
+    distance = (raw - 0.5).abs()
+    return (distance > POLARISED).float().mean(), (distance < UNDECIDED).float().mean()
 
 
 def _tanh_statistics(bounded: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

@@ -31,11 +31,15 @@ class ModelState(StateTree):
 
 
 class ModelOutput(NamedTuple):
-    """Logits of the next token, the state after the call, and telemetry of each layer."""
+    """Logits of the next token, the state after the call, and telemetry of each layer.
+
+    `indecision` is mean(1 - |2 g - 1|) over the raw gates of all layers, with its graph, where it was asked for.
+    """
 
     logits: Float[Tensor, "batch time vocab"]
     state: ModelState
     telemetry: tuple[LayerTelemetry, ...]
+    indecision: Float[Tensor, ""] | None = None
 
 
 class Layer(nn.Module):
@@ -81,25 +85,30 @@ class AtlasModel(nn.Module):
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
+        penalised: bool = False,
     ) -> ModelOutput:
         """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
 
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
-        the end of all schedules.
+        the end of all schedules. `penalised` asks for the indecision of the gates.
         """
         phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one plan serves all.
         position = state.layers[0].memory.memory.position
         plan = make_plan(position, reset, tokens.shape[1], self.config.memory.chunk)
         x: Tensor = self.embedding(tokens)
-        states, telemetry = [], []
+        states, telemetry, undecided = [], [], []
         for layer, before in zip(self._layers(), state.layers, strict=True):
-            x, after, summary = layer.mag(x, before, reset, plan, phase)
+            x, after, summary, indecision = layer.mag(x, before, reset, plan, phase, penalised)
             x = layer.feed_forward(x)
             states.append(after)
             telemetry.append(summary)
+            undecided.append(indecision)
         normed: Tensor = self.norm(x)
-        return ModelOutput(F.linear(normed, self.embedding.weight), ModelState(tuple(states)), tuple(telemetry))
+        logits = F.linear(normed, self.embedding.weight)
+        # Every layer has as many gates, so the mean of their means is the mean of all.
+        mean = torch.stack(undecided).mean() if penalised else None
+        return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.layers if isinstance(layer, Layer)]

@@ -181,6 +181,8 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values["train/grad_norm"] = result.grad_norm
         values["train/lr"] = result.learning_rate
         values["train/tokens_per_second"] = context.speed.per_second()
+        if result.output.indecision is not None:
+            values["train/polarisation"] = result.output.indecision.item()
         values |= log_entries(layers)
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):

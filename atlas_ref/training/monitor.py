@@ -3,7 +3,7 @@
     measurements = measure_layers(model(tokens, state, reset), config.model)       measurements[layer]["gate_std"]
 
 The tables hold the telemetry of the block and what follows from it or from the new state:
-    raw_gate_*         the gate before its floor, sigmoid = (gate - floor)/(1 - floor)
+    gate_variance      of the gate that acts
     memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source`, 1 - it of
                        `convex`; absent where nothing is written
     state_finite       1, or 0 when any number of the layer's state is NaN or infinite
@@ -14,7 +14,6 @@ a resumed run or a strided log would miss, as in one source system. Nothing here
 number, so a monitored run has the bits of one that is not.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -23,7 +22,8 @@ from torch import Tensor
 
 from atlas_ref.blocks.mag import LayerState
 from atlas_ref.blocks.memory_layer import memory_rule
-from atlas_ref.config_model import GateConfig, ModelConfig
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.functional.mag_gate import GateKind
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.models.atlas import ModelOutput
 
@@ -40,7 +40,7 @@ def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measuremen
     # One transfer from the device for all of them.
     values = iter(torch.stack([value.double() for table in found for value in table.values()]).tolist())
     tables = [{name: next(values) for name in table} for table in found]
-    return tuple(table | _gate_values(table, config.gate, writes=not config.disable_memory) for table in tables)
+    return tuple(table | _gate_values(table, config.gate.kind, writes=not config.disable_memory) for table in tables)
 
 
 def log_entries(layers: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -74,18 +74,10 @@ def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
     return found
 
 
-def _gate_values(table: Measurements, config: GateConfig, *, writes: bool) -> Measurements:
-    """Return variance, the gate before its floor, and the share of the memory."""
-    reach = 1.0 - config.floor
-    names = ("mean", "min", "max")
-    raw = {f"raw_gate_{name}": _share((table[f"gate_{name}"] - config.floor) / reach) for name in names}
-    found = {"gate_variance": table["gate_std"] ** 2, **raw, "raw_gate_std": table["gate_std"] / reach}
+def _gate_values(table: Measurements, kind: GateKind, *, writes: bool) -> Measurements:
+    """Return the variance of the gate that acts, and the share of the memory before the floor."""
+    found = {"gate_variance": table["gate_std"] ** 2}
     if writes:
-        mean = found["raw_gate_mean"]
-        found["memory_share"] = mean if config.kind == "source" else 1.0 - mean
+        mean = table["raw_gate_mean"]
+        found["memory_share"] = mean if kind == "source" else 1.0 - mean
     return found
-
-
-def _share(value: float) -> float:
-    """Return a share without the rounding error that could put it outside [0, 1]; NaN stays NaN."""
-    return value if math.isnan(value) else min(1.0, max(0.0, value))

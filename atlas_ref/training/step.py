@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
+from atlas_ref.functional.polarisation import polarisation_weight
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from atlas_ref.training.optimiser import OuterOptimiser, learning_rate
 
@@ -57,14 +58,20 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def forward(
-    model: AtlasModel, batch: Batch, state: ModelState, precision: str, outer_step: int | None = None
+    model: AtlasModel,
+    batch: Batch,
+    state: ModelState,
+    precision: str,
+    outer_step: int | None = None,
+    penalised: bool = False,
 ) -> ModelOutput:
     """Run the model on a batch; `precision` is `fp32`, or `bf16` for autocast matrix products.
 
-    `outer_step` is the number of updates made so far; None is the end of all schedules.
+    `outer_step` is the number of updates made so far; None is the end of all schedules. `penalised` asks for the
+    indecision of the gates.
     """
     with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        output: ModelOutput = model(batch.tokens, state, batch.reset, outer_step)
+        output: ModelOutput = model(batch.tokens, state, batch.reset, outer_step, penalised)
     return output
 
 
@@ -73,16 +80,18 @@ def train_step(
 ) -> StepResult:
     """Make update `step` (0-based) in place and return its numbers with the detached new state.
 
-    The loss is the mean cross-entropy over the counted targets; the gradient is scaled down to `max_norm` when longer.
+    The loss is the mean cross-entropy over the counted targets; where polarisation is on, what is minimised also has
+    the indecision of the gates (`functional.polarisation`). The gradient is scaled down to `max_norm` when longer.
     Raises NonFiniteError, before anything is changed, when the loss or a gradient is not finite.
     """
     optimiser.zero_grad()
-    output = forward(model, batch, state, config.train.precision, step)
+    weight = polarisation(step, config)
+    output = forward(model, batch, state, config.train.precision, step, penalised=weight > 0.0)
     total, count = token_losses(output.logits, batch.targets)
     loss = total / count.clamp(min=1)
     if not torch.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss.item())
-    torch.autograd.backward(loss)
+    torch.autograd.backward(loss if output.indecision is None else loss + weight * output.indecision)
     grad_norm = _clip(model, config.optim.max_norm, step)
     rate = learning_rate(step, config)
     optimiser.step(rate / config.optim.learning_rate)
@@ -90,8 +99,18 @@ def train_step(
         loss=loss.item(),
         grad_norm=grad_norm,
         learning_rate=rate,
-        output=output._replace(state=output.state.detach()),
+        output=output._replace(state=output.state.detach(), indecision=_detached(output.indecision)),
     )
+
+
+def polarisation(step: int, config: RunConfig) -> float:
+    """Return the weight of the gates' indecision in update `step` (0-based)."""
+    optim = config.optim
+    return polarisation_weight(step, config.train.max_steps, optim.polarisation_start, optim.polarisation_end)
+
+
+def _detached(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.detach()
 
 
 def _clip(model: nn.Module, max_norm: float, step: int) -> float:

@@ -236,7 +236,7 @@ def test_accuracy_on_recall_is_the_share_of_right_answers(monkeypatch: pytest.Mo
     shift = (torch.arange(8) % 4 == 3).long().unsqueeze(1)
     answers = source.validation(0).targets.clamp(min=0) + shift
 
-    def answer(model: AtlasModel, tokens: Tensor, state: ModelState, reset: Tensor | None) -> ModelOutput:
+    def answer(model: AtlasModel, tokens: Tensor, state: ModelState, reset: Tensor | None, *_: object) -> ModelOutput:
         logits = nn.functional.one_hot(answers, config.model.vocab_size).float()
         return real(model, tokens, state, reset)._replace(logits=logits)
 
