@@ -48,7 +48,9 @@ class LayerTelemetry(NamedTuple):
     """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
 
     Detached 0-d tensors in float32 or wider. The gate is the one that acts, floor included. The tanh fields are None
-    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
+    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments. `m3_alpha` is the learned
+    mixing rate at shard borders, sigmoid(alpha_logit), whether or not the ramp before it has ended; None without shards
+    or where nothing is written.
     """
 
     retention: Tensor
@@ -67,6 +69,7 @@ class LayerTelemetry(NamedTuple):
     tanh_magnitude: Tensor | None
     tanh_linear: Tensor | None
     tanh_saturated: Tensor | None
+    m3_alpha: Tensor | None
 
 
 class BlockOutput(NamedTuple):
@@ -170,13 +173,13 @@ class MagBlock(nn.Module):
         attended, cache_keys, cache_values = self.attention(hidden, state, plan)
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
-            remembered = self.memory(hidden, state.memory, reset, plan)
+            remembered = self.memory(hidden, state.memory, reset, plan, phase.writes)
         joined, gate = self._join(
             hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor
         )
         y: Tensor = self.output(joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered, gate, phase.gate_floor))
+        return BlockOutput(x + y, after, _telemetry(remembered, gate, phase.gate_floor, self.memory.mixing_rate()))
 
     def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> tuple[Tensor, Tensor]:
         """Return the gated join and its gate."""
@@ -187,7 +190,7 @@ class MagBlock(nn.Module):
 
 
 @torch.no_grad()
-def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> LayerTelemetry:
+def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float, mixing_rate: Tensor | None) -> LayerTelemetry:
     """Summarise one call without keeping its graph."""
     memory = remembered.state.memory
     retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
@@ -202,6 +205,7 @@ def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> Lay
         _size(memory.momentum),
         reads.square().sum(-1).mean().sqrt(),
         *_tanh_statistics(remembered.bounded),
+        None if mixing_rate is None else mixing_rate.detach(),
     )
 
 
