@@ -51,6 +51,8 @@ class LayerTelemetry(NamedTuple):
     Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
     before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none.
     The tanh fields are None where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
+    `m3_alpha` is the learned mixing rate at shard borders, sigmoid(alpha_logit), whether or not the ramp before it has
+    ended; None without shards or where nothing is written.
     """
 
     retention: Tensor
@@ -73,6 +75,7 @@ class LayerTelemetry(NamedTuple):
     tanh_magnitude: Tensor | None
     tanh_linear: Tensor | None
     tanh_saturated: Tensor | None
+    m3_alpha: Tensor | None
 
 
 class BlockOutput(NamedTuple):
@@ -181,11 +184,12 @@ class MagBlock(nn.Module):
         attended, cache_keys, cache_values = self.attention(hidden, state, plan)
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
-            remembered = self.memory(hidden, state.memory, reset, plan)
+            remembered = self.memory(hidden, state.memory, reset, plan, phase.writes)
         gated = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor)
         y: Tensor = self.output(gated.joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered, gated), indecision(gated.raw) if penalised else None)
+        telemetry = _telemetry(remembered, gated, self.memory.mixing_rate())
+        return BlockOutput(x + y, after, telemetry, indecision(gated.raw) if penalised else None)
 
     def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> Gated:
         """Return the gated join and its gates."""
@@ -196,7 +200,7 @@ class MagBlock(nn.Module):
 
 
 @torch.no_grad()
-def _telemetry(remembered: MemoryLayerOutput, gated: Gated) -> LayerTelemetry:
+def _telemetry(remembered: MemoryLayerOutput, gated: Gated, mixing_rate: Tensor | None) -> LayerTelemetry:
     """Summarise one call without keeping its graph."""
     memory = remembered.state.memory
     retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
@@ -213,6 +217,7 @@ def _telemetry(remembered: MemoryLayerOutput, gated: Gated) -> LayerTelemetry:
         _size(memory.momentum),
         reads.square().sum(-1).mean().sqrt(),
         *_tanh_statistics(remembered.bounded),
+        None if mixing_rate is None else mixing_rate.detach(),
     )
 
 

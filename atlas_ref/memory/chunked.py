@@ -23,12 +23,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from atlas_ref.errors import UserError
 from atlas_ref.functional.scan import decay_products
+from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent, window_band
 from atlas_ref.memory.architecture import Factors, Weights, gradient_factors, predict
-from atlas_ref.memory.plan import SegmentPlan, make_plan, where_rows
+from atlas_ref.memory.plan import Rows, SegmentPlan, make_plan, where_rows
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, update, write_coefficients
+from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import MemoryState
 
 
@@ -61,15 +64,21 @@ def memory_chunked(
     state: MemoryState,
     reset: Bool[Tensor, "batch time"] | None,
     plan: SegmentPlan | None = None,
+    *,
+    writes: bool = True,
+    shards: Shards | None = None,
 ) -> MemoryOutput:
     """Run the memory of `rule` over `time` tokens, segment by segment (module docstring).
 
     Arguments and results are those of `memory_recurrent`. `plan` saves making the layout again where several memories
-    see the same tokens; it must come from `make_plan` with the same position, reset, time and chunk.
+    see the same tokens; it must come from `make_plan` with the same position, reset, time, chunk and length of shards.
     """
     time, past = keys.shape[1], state.window_keys.shape[1]
+    shard = shards.length if shards is not None else 0
     if plan is None:
-        plan = make_plan(state.position, reset, time, rule.chunk)
+        plan = make_plan(state.position, reset, time, rule.chunk, shard)
+    if plan.shard != shard:
+        raise UserError(f"memory: the plan is for shards of {plan.shard} tokens, expected {shard}")
     if time == 0:
         return MemoryOutput(values, state)
     past_keys, past_values = keys, values
@@ -80,16 +89,21 @@ def memory_chunked(
         plan.split_window(past_values, past).transpose(2, 3),
         plan.split(queries, 0.0).transpose(2, 3),
     )
-    mixing = _mixing(rule, plan, write_coefficients(rule, gates, plan.position))
+    write = write_coefficients(rule, gates, plan.position, writes)
+    seen, waiting = plan.seen(state.position), state.waiting
+    if waiting:
+        windows = torch.cat([*waiting, write.window], 1)
+        write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
+        waiting = (waiting_losses(windows, seen, rule.update_every),)
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
-    reads, (weights, momentum, anchor) = run(rule, plan, segments, mixing, initial, state)
-    seen = plan.seen(state.position)
+    start = _Start(initial, shards)
+    reads, (weights, momentum, anchor) = run(rule, plan, segments, _mixing(plan, write), start, state)
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
-    final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen)
+    final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen, waiting)
     return MemoryOutput(plan.join(reads.transpose(2, 3)), final)
 
 
-def _mixing(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
+def _mixing(plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
     """Return the matrices of every segment; an empty slot decays nothing and writes nothing."""
     retention = plan.split(write.retention, 1.0).transpose(2, 3)
     decay = plan.split(write.momentum, 1.0).transpose(2, 3)
@@ -117,18 +131,32 @@ class _Carry(NamedTuple):
     anchor: Weights
 
 
-def _enter(plan: SegmentPlan, n: int, initial: Weights, carry: _Carry) -> _Carry:
-    """Return the carry at the first token of segment n: rows that begin a document reset, rows in phase re-anchor."""
-    weights = tuple(
-        where_rows(plan.resets[n], m0.expand_as(m), m) for m0, m in zip(initial, carry.weights, strict=True)
-    )
+class _Start(NamedTuple):
+    """M_0, and what goes over the border of a shard."""
+
+    initial: Weights
+    shards: Shards | None
+
+
+def _enter(plan: SegmentPlan, n: int, start: _Start, carry: _Carry) -> _Carry:
+    """Return the carry at the first token of segment n: new documents and shards restart, rows in phase re-anchor."""
+    weights = _restarted(plan.resets[n], start.initial, carry.weights)
     momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in carry.momentum)
+    crossings = plan.crossings[n]
+    if start.shards is not None and crossings is not None:
+        weights = _restarted(crossings >= 0, start.initial, weights)
+        momentum = tuple(start.shards.inherit(s, crossings) for s in momentum)
     anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
     return _Carry(weights, momentum, anchor)
 
 
+def _restarted(rows: Rows, initial: Weights, weights: Weights) -> Weights:
+    """Return M_0 in the rows that `rows` names and M in the others."""
+    return tuple(where_rows(rows, m0.expand_as(m), m) for m0, m in zip(initial, weights, strict=True))
+
+
 def _run_linear(
-    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
+    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
 ) -> tuple[Tensor, _Carry]:
     """Carry M and S from segment to segment, then read all segments at once."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
@@ -138,7 +166,7 @@ def _run_linear(
     # Taken apart once: indexing segment by segment would make a gradient of full size for each.
     inputs = zip(segments.keys.unbind(), segments.values.unbind(), *(end.unbind() for end in ends), strict=True)
     for n, (keys, values, decay, kept, share, _, momentum_mix, weight_mix) in enumerate(inputs):
-        carry = _enter(plan, n, initial, carry)
+        carry = _enter(plan, n, start, carry)
         found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
         entered.append(carry)
         factors.append(found)
@@ -192,7 +220,7 @@ def _previous(x: Tensor, first: float) -> Tensor:
 
 
 def _run_orthogonalised(
-    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
+    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
 ) -> tuple[Tensor, _Carry]:
     """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
@@ -200,7 +228,7 @@ def _run_orthogonalised(
     all_inputs = zip(*(x.unbind() for x in segments), strict=True)
     all_matrices = zip(*(matrix.unbind() for matrix in mixing), strict=True)
     for n, (inputs, matrices) in enumerate(zip(all_inputs, all_matrices, strict=True)):
-        carry = _enter(plan, n, initial, carry)
+        carry = _enter(plan, n, start, carry)
         read, weights, momentum = checkpoint(
             _orthogonalised_segment,
             rule,

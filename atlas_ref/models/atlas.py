@@ -95,7 +95,8 @@ class AtlasModel(nn.Module):
         phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one plan serves all.
         position = state.layers[0].memory.memory.position
-        plan = make_plan(position, reset, tokens.shape[1], self.config.memory.chunk)
+        memory = self.config.memory
+        plan = make_plan(position, reset, tokens.shape[1], memory.chunk, memory.shards.length)
         x: Tensor = self.embedding(tokens)
         states, telemetry, undecided = [], [], []
         for layer, before in zip(self._layers(), state.layers, strict=True):
