@@ -24,8 +24,9 @@ from atlas_ref.functional.mag_gate import mag_gate
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
-from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.state import StateTree
+from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.plan import SegmentPlan, where_rows
+from atlas_ref.memory.state import MemoryState, StateTree
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ LINEAR, SATURATED = 0.5, 1.5
 class LayerTelemetry(NamedTuple):
     """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
 
-    Detached 0-d tensors in float32 or wider. The gate is the one that acts, floor included. The tanh fields are None
-    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
+    Detached 0-d tensors in float32 or wider. The gate is the one that acts, floor included. Norms and the update are
+    roots of the mean square over rows and heads: of ||M||_F, of ||S||_F, and of ||M - M'||_F, where M' is the memory at
+    the start of the call or of the row's document, whichever is later. `omega_loss` (see `MemoryOutput`) and the update
+    are None where nothing is written. The tanh fields are None where the Q-K projection has no tanh; `tanh_magnitude`
+    is the mean |x| of its arguments.
     """
 
     retention: Tensor
@@ -64,6 +68,8 @@ class LayerTelemetry(NamedTuple):
     memory_norm: Tensor
     momentum_norm: Tensor
     read_norm: Tensor
+    omega_loss: Tensor | None
+    update_magnitude: Tensor | None
     tanh_magnitude: Tensor | None
     tanh_linear: Tensor | None
     tanh_saturated: Tensor | None
@@ -176,7 +182,9 @@ class MagBlock(nn.Module):
         )
         y: Tensor = self.output(joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered, gate, phase.gate_floor))
+        initial = tuple(self.memory.initial)
+        telemetry = _telemetry(remembered, state.memory.memory.weights, initial, gate, phase.gate_floor)
+        return BlockOutput(x + y, after, telemetry)
 
     def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> tuple[Tensor, Tensor]:
         """Return the gated join and its gate."""
@@ -187,8 +195,10 @@ class MagBlock(nn.Module):
 
 
 @torch.no_grad()
-def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> LayerTelemetry:
-    """Summarise one call without keeping its graph."""
+def _telemetry(
+    remembered: MemoryLayerOutput, before: Weights, initial: Weights, gate: Tensor, floor: float
+) -> LayerTelemetry:
+    """Summarise one call, which entered with the memory `before` and M_0 = `initial`, without keeping its graph."""
     memory = remembered.state.memory
     retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
     reads = at_least_float32(remembered.reads.detach())
@@ -201,6 +211,8 @@ def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> Lay
         _size(memory.weights),
         _size(memory.momentum),
         reads.square().sum(-1).mean().sqrt(),
+        remembered.omega_loss,
+        None if remembered.omega_loss is None else _size(_change(before, memory, initial, time=gate.shape[1])),
         *_tanh_statistics(remembered.bounded),
     )
 
@@ -208,6 +220,14 @@ def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> Lay
 def _size(matrices: tuple[Tensor, ...]) -> Tensor:
     """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
     return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
+
+
+def _change(before: Weights, after: MemoryState, initial: Weights, time: int) -> Weights:
+    """Return M - M' of each row: M' is M_0 where the row's document began in the call, else the memory before it."""
+    began = after.position <= time
+    return tuple(
+        m - where_rows(began, m0.expand_as(m1), m1) for m, m0, m1 in zip(after.weights, initial, before, strict=True)
+    )
 
 
 def _gate_statistics(gate: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -80,13 +80,32 @@ def memory_chunked(
         plan.split_window(past_values, past).transpose(2, 3),
         plan.split(queries, 0.0).transpose(2, 3),
     )
-    mixing = _mixing(rule, plan, write_coefficients(rule, gates, plan.position))
+    write = write_coefficients(rule, gates, plan.position)
+    mixing = _mixing(rule, plan, write)
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
-    reads, (weights, momentum, anchor) = run(rule, plan, segments, mixing, initial, state)
+    reads, (weights, momentum, anchor), errors = run(rule, plan, segments, mixing, initial, state)
     seen = plan.seen(state.position)
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
     final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen)
-    return MemoryOutput(plan.join(reads.transpose(2, 3)), final)
+    return MemoryOutput(plan.join(reads.transpose(2, 3)), final, _omega_loss(rule, plan, write.window, errors))
+
+
+@torch.no_grad()
+def _omega_loss(rule: MemoryRule, plan: SegmentPlan, window: Tensor, errors: Tensor) -> Tensor:
+    """Return the mean Omega loss (`MemoryOutput`) from the squared error of every slot of every segment."""
+    weights = plan.split(window.detach(), 0.0).transpose(2, 3)
+    # The window holds 2 loss_scale gamma, by age; the slots stand oldest first.
+    total: Tensor = torch.linalg.vecdot(errors.unfold(-1, window.shape[-1], 1), weights.flip(-1)).sum()
+    mass = window.shape[-1] if rule.step_scale == "mass" else 1
+    return total * (0.5 * mass) / window[..., 0].numel()
+
+
+@torch.no_grad()
+def _squared_errors(factors: Factors) -> Tensor:
+    """Return ||M_xi(k) - v||^2 of each slot, undivided and detached."""
+    error = factors.left[0].detach()
+    squared: Tensor = torch.linalg.vecdot(error, error)
+    return squared if factors.divisor is None else squared * factors.divisor.detach().square()
 
 
 def _mixing(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
@@ -129,8 +148,8 @@ def _enter(plan: SegmentPlan, n: int, initial: Weights, carry: _Carry) -> _Carry
 
 def _run_linear(
     rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
-) -> tuple[Tensor, _Carry]:
-    """Carry M and S from segment to segment, then read all segments at once."""
+) -> tuple[Tensor, _Carry, Tensor]:
+    """Carry M and S from segment to segment, then read all segments at once; return squared errors too."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
     entered: list[_Carry] = []
     factors: list[Factors] = []
@@ -146,15 +165,16 @@ def _run_linear(
         carry = _Carry(
             tuple(
                 decay * m + share * s + (left * weight_mix).mT @ right
-                for m, s, left, right in zip(carry.weights, carry.momentum, *found, strict=True)
+                for m, s, left, right in zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
             ),
             tuple(
                 kept * s + (left * momentum_mix).mT @ right
-                for s, left, right in zip(carry.momentum, *found, strict=True)
+                for s, left, right in zip(carry.momentum, found.left, found.right, strict=True)
             ),
             carry.anchor,
         )
-    return _read_linear(rule, segments.queries, mixing, entered, factors), carry
+    errors = torch.stack([_squared_errors(found) for found in factors])
+    return _read_linear(rule, segments.queries, mixing, entered, factors), carry, errors
 
 
 def _read_linear(
@@ -193,15 +213,15 @@ def _previous(x: Tensor, first: float) -> Tensor:
 
 def _run_orthogonalised(
     rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
-) -> tuple[Tensor, _Carry]:
+) -> tuple[Tensor, _Carry, Tensor]:
     """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
-    reads = []
+    reads, errors = [], []
     all_inputs = zip(*(x.unbind() for x in segments), strict=True)
     all_matrices = zip(*(matrix.unbind() for matrix in mixing), strict=True)
     for n, (inputs, matrices) in enumerate(zip(all_inputs, all_matrices, strict=True)):
         carry = _enter(plan, n, initial, carry)
-        read, weights, momentum = checkpoint(
+        read, weights, momentum, missed = checkpoint(
             _orthogonalised_segment,
             rule,
             _Segments(*inputs),
@@ -212,13 +232,17 @@ def _run_orthogonalised(
         )
         carry = _Carry(weights, momentum, carry.anchor)
         reads.append(read)
-    return torch.stack(reads), carry
+        errors.append(missed)
+    return torch.stack(reads), carry, torch.stack(errors)
 
 
 def _orthogonalised_segment(
     rule: MemoryRule, inputs: _Segments, mixing: _Mixing, carry: _Carry
-) -> tuple[Tensor, Weights, Weights]:
-    """Return the reads of one segment and M, S after it: S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in]."""
+) -> tuple[Tensor, Weights, Weights, Tensor]:
+    """Return the reads of one segment, M and S after it, and its squared errors.
+
+    S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in].
+    """
     factors = gradient_factors(rule.architecture, carry.anchor, inputs.keys, inputs.values, rule.normalised)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
@@ -231,7 +255,8 @@ def _orthogonalised_segment(
         if rule.read == "pre":
             weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
         layers.append(_each_token(weights))
-    return predict(rule.architecture, layers, inputs.queries), tuple(last_weights), tuple(last_momentum)
+    reads = predict(rule.architecture, layers, inputs.queries)
+    return reads, tuple(last_weights), tuple(last_momentum), _squared_errors(factors)
 
 
 def _each_token(weights: Tensor) -> Callable[[Tensor], Tensor]:
