@@ -84,28 +84,30 @@ def memory_chunked(
     mixing = _mixing(rule, plan, write)
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
     reads, (weights, momentum, anchor), errors = run(rule, plan, segments, mixing, initial, state)
+    # What `mass` divides the window weights by is not part of the loss.
+    mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
     seen = plan.seen(state.position)
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
     final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen)
-    return MemoryOutput(plan.join(reads.transpose(2, 3)), final, _omega_loss(rule, plan, write.window, errors))
+    return MemoryOutput(plan.join(reads.transpose(2, 3)), final, _omega_loss(plan, write.window, errors, mass))
 
 
 @torch.no_grad()
-def _omega_loss(rule: MemoryRule, plan: SegmentPlan, window: Tensor, errors: Tensor) -> Tensor:
+def _omega_loss(plan: SegmentPlan, window: Tensor, errors: Tensor, mass: int) -> Tensor:
     """Return the mean Omega loss (`MemoryOutput`) from the squared error of every slot of every segment."""
     weights = plan.split(window.detach(), 0.0).transpose(2, 3)
     # The window holds 2 loss_scale gamma, by age; the slots stand oldest first.
     total: Tensor = torch.linalg.vecdot(errors.unfold(-1, window.shape[-1], 1), weights.flip(-1)).sum()
-    mass = window.shape[-1] if rule.step_scale == "mass" else 1
     return total * (0.5 * mass) / window[..., 0].numel()
 
 
 @torch.no_grad()
-def _squared_errors(factors: Factors) -> Tensor:
-    """Return ||M_xi(k) - v||^2 of each slot, undivided and detached."""
-    error = factors.left[0].detach()
+def _squared_errors(factors: list[Factors]) -> Tensor:
+    """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
+    error = torch.stack([found.left[0].detach() for found in factors])
     squared: Tensor = torch.linalg.vecdot(error, error)
-    return squared if factors.divisor is None else squared * factors.divisor.detach().square()
+    divisors = [found.divisor.detach() for found in factors if found.divisor is not None]
+    return squared * torch.stack(divisors).square() if divisors else squared
 
 
 def _mixing(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
@@ -173,8 +175,7 @@ def _run_linear(
             ),
             carry.anchor,
         )
-    errors = torch.stack([_squared_errors(found) for found in factors])
-    return _read_linear(rule, segments.queries, mixing, entered, factors), carry, errors
+    return _read_linear(rule, segments.queries, mixing, entered, factors), carry, _squared_errors(factors)
 
 
 def _read_linear(
@@ -233,7 +234,7 @@ def _run_orthogonalised(
         carry = _Carry(weights, momentum, carry.anchor)
         reads.append(read)
         errors.append(missed)
-    return torch.stack(reads), carry, torch.stack(errors)
+    return torch.stack(reads), carry, torch.cat(errors)
 
 
 def _orthogonalised_segment(
@@ -256,7 +257,7 @@ def _orthogonalised_segment(
             weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
         layers.append(_each_token(weights))
     reads = predict(rule.architecture, layers, inputs.queries)
-    return reads, tuple(last_weights), tuple(last_momentum), _squared_errors(factors)
+    return reads, tuple(last_weights), tuple(last_momentum), _squared_errors([factors])
 
 
 def _each_token(weights: Tensor) -> Callable[[Tensor], Tensor]:
