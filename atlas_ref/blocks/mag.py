@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, MemoryLayerState
+from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
 from atlas_ref.blocks.phase import Phase, phase_at
+from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.mag_gate import Gated, mag_gate
@@ -36,46 +37,6 @@ class LayerState(StateTree):
     memory: MemoryLayerState
     cache_keys: Float[Tensor, "batch past heads dim"]
     cache_values: Float[Tensor, "batch past heads dim"]
-
-
-POLARISED, UNDECIDED = 0.4, 0.1
-"""A gate is polarised when its sigmoid is further than this from 1/2 (below 0.1 or above 0.9), undecided when nearer
-(0.4 to 0.6)."""
-LINEAR, SATURATED = 0.5, 1.5
-"""Arguments of a tanh gate: up to the first tanh(x) is x to 8%; beyond the second its slope is below 0.19."""
-
-
-class LayerTelemetry(NamedTuple):
-    """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
-
-    Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
-    before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none.
-    The tanh fields are None where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
-    `m3_alpha` is the learned mixing rate at shard borders, sigmoid(alpha_logit), whether or not the ramp before it has
-    ended; None without shards or where nothing is written.
-    """
-
-    retention: Tensor
-    momentum: Tensor
-    step: Tensor
-    window: Tensor
-    gate_mean: Tensor
-    gate_std: Tensor
-    gate_min: Tensor
-    gate_max: Tensor
-    raw_gate_mean: Tensor
-    raw_gate_std: Tensor
-    raw_gate_min: Tensor
-    raw_gate_max: Tensor
-    gate_polarised: Tensor
-    gate_undecided: Tensor
-    memory_norm: Tensor
-    momentum_norm: Tensor
-    read_norm: Tensor
-    tanh_magnitude: Tensor | None
-    tanh_linear: Tensor | None
-    tanh_saturated: Tensor | None
-    m3_alpha: Tensor | None
 
 
 class BlockOutput(NamedTuple):
@@ -188,7 +149,8 @@ class MagBlock(nn.Module):
         gated = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor)
         y: Tensor = self.output(gated.joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        telemetry = _telemetry(remembered, gated, self.memory.mixing_rate())
+        before = state.memory.memory.weights
+        telemetry = summarise(self.memory, before, remembered, Gate(gated.raw.detach(), phase.gate_floor))
         return BlockOutput(x + y, after, telemetry, indecision(gated.raw) if penalised else None)
 
     def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> Gated:
@@ -197,57 +159,3 @@ class MagBlock(nn.Module):
         memory: Tensor = self.memory_norm(reads)
         logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
         return mag_gate(attention, memory, logits, floor)
-
-
-@torch.no_grad()
-def _telemetry(remembered: MemoryLayerOutput, gated: Gated, mixing_rate: Tensor | None) -> LayerTelemetry:
-    """Summarise one call without keeping its graph."""
-    memory = remembered.state.memory
-    retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
-    reads = at_least_float32(remembered.reads.detach())
-    return LayerTelemetry(
-        retention,
-        momentum,
-        step,
-        window,
-        *_spread(gated.gate.detach()),
-        *_spread(gated.raw.detach()),
-        *_decided_shares(gated.raw.detach()),
-        _size(memory.weights),
-        _size(memory.momentum),
-        reads.square().sum(-1).mean().sqrt(),
-        *_tanh_statistics(remembered.bounded),
-        None if mixing_rate is None else mixing_rate.detach(),
-    )
-
-
-def _size(matrices: tuple[Tensor, ...]) -> Tensor:
-    """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
-    return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
-
-
-def _spread(gate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation, least and largest."""
-    if gate.numel() == 0:
-        none = gate.new_full((), torch.nan)
-        return none, none, none, none
-    # Over the tokens of the call, so that one layer, or one token, has a deviation: zero, never NaN.
-    variance, mean = torch.var_mean(gate, correction=0)
-    least, largest = torch.aminmax(gate)
-    return mean, variance.sqrt(), least, largest
-
-
-def _decided_shares(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the shares of raw gates that are polarised and undecided; NaN of none."""
-    distance = (raw - 0.5).abs()
-    return (distance > POLARISED).float().mean(), (distance < UNDECIDED).float().mean()
-
-
-def _tanh_statistics(bounded: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the mean size of the arguments of a tanh and the shares in its linear and in its saturated region."""
-    if bounded is None:
-        return None, None, None
-    size = at_least_float32(bounded.detach()).abs()
-    # The argument from the value: exact to rounding far beyond SATURATED, and at most 8.7 in float32.
-    argument = torch.atanh(size.clamp(max=1.0 - torch.finfo(size.dtype).eps / 2))
-    return argument.mean(), (argument < LINEAR).float().mean(), (argument > SATURATED).float().mean()

@@ -71,6 +71,8 @@ class MemoryLayerOutput(NamedTuple):
     gates: Gates
     bounded: Float[Tensor, "batch time heads key"] | None
     """tanh of the gained queries, where the Q-K projection is `frobenius_tanh`"""
+    omega_loss: Float[Tensor, ""] | None
+    """see `MemoryOutput`; None where nothing is written"""
 
 
 def _logit(share: float) -> float:
@@ -222,7 +224,7 @@ class MemoryLayer(nn.Module):
             output = self._remember(self.expand(queries), self.expand(keys), values, gates, state, reset, plan, writes)
         after = MemoryLayerState(output.state, tail, projection)
         bounded = queries if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
-        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded)
+        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded, output.omega_loss)
 
     def _project(
         self, hidden: Tensor, state: MemoryLayerState, plan: SegmentPlan

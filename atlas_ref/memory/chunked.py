@@ -97,10 +97,31 @@ def memory_chunked(
         waiting = (waiting_losses(windows, seen, rule.update_every),)
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
     start = _Start(initial, shards)
-    reads, (weights, momentum, anchor) = run(rule, plan, segments, _mixing(plan, write), start, state)
+    reads, (weights, momentum, anchor), errors = run(rule, plan, segments, _mixing(plan, write), start, state)
+    # What `mass` divides the window weights by is not part of the loss.
+    mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
+    omega_loss = _omega_loss(plan, write.window, errors, mass) if writes else None
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
     final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen, waiting)
-    return MemoryOutput(plan.join(reads.transpose(2, 3)), final)
+    return MemoryOutput(plan.join(reads.transpose(2, 3)), final, omega_loss)
+
+
+@torch.no_grad()
+def _omega_loss(plan: SegmentPlan, window: Tensor, errors: Tensor, mass: int) -> Tensor:
+    """Return the mean Omega loss (`MemoryOutput`) from the squared error of every slot of every segment."""
+    weights = plan.split(window.detach(), 0.0).transpose(2, 3)
+    # The window holds 2 loss_scale gamma, by age; the slots stand oldest first.
+    total: Tensor = torch.linalg.vecdot(errors.unfold(-1, window.shape[-1], 1), weights.flip(-1)).sum()
+    return total * (0.5 * mass) / window[..., 0].numel()
+
+
+@torch.no_grad()
+def _squared_errors(factors: list[Factors]) -> Tensor:
+    """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
+    error = torch.stack([found.left[0].detach() for found in factors])
+    squared: Tensor = torch.linalg.vecdot(error, error)
+    divisors = [found.divisor.detach() for found in factors if found.divisor is not None]
+    return squared * torch.stack(divisors).square() if divisors else squared
 
 
 def _mixing(plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
@@ -157,8 +178,8 @@ def _restarted(rows: Rows, initial: Weights, weights: Weights) -> Weights:
 
 def _run_linear(
     rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
-) -> tuple[Tensor, _Carry]:
-    """Carry M and S from segment to segment, then read all segments at once."""
+) -> tuple[Tensor, _Carry, Tensor]:
+    """Carry M and S from segment to segment, then read all segments at once; return squared errors too."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
     entered: list[_Carry] = []
     factors: list[Factors] = []
@@ -174,15 +195,15 @@ def _run_linear(
         carry = _Carry(
             tuple(
                 decay * m + share * s + (left * weight_mix).mT @ right
-                for m, s, left, right in zip(carry.weights, carry.momentum, *found, strict=True)
+                for m, s, left, right in zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
             ),
             tuple(
                 kept * s + (left * momentum_mix).mT @ right
-                for s, left, right in zip(carry.momentum, *found, strict=True)
+                for s, left, right in zip(carry.momentum, found.left, found.right, strict=True)
             ),
             carry.anchor,
         )
-    return _read_linear(rule, segments.queries, mixing, entered, factors), carry
+    return _read_linear(rule, segments.queries, mixing, entered, factors), carry, _squared_errors(factors)
 
 
 def _read_linear(
@@ -221,15 +242,15 @@ def _previous(x: Tensor, first: float) -> Tensor:
 
 def _run_orthogonalised(
     rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
-) -> tuple[Tensor, _Carry]:
+) -> tuple[Tensor, _Carry, Tensor]:
     """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
-    reads = []
+    reads, errors = [], []
     all_inputs = zip(*(x.unbind() for x in segments), strict=True)
     all_matrices = zip(*(matrix.unbind() for matrix in mixing), strict=True)
     for n, (inputs, matrices) in enumerate(zip(all_inputs, all_matrices, strict=True)):
         carry = _enter(plan, n, start, carry)
-        read, weights, momentum = checkpoint(
+        read, weights, momentum, missed = checkpoint(
             _orthogonalised_segment,
             rule,
             _Segments(*inputs),
@@ -240,13 +261,17 @@ def _run_orthogonalised(
         )
         carry = _Carry(weights, momentum, carry.anchor)
         reads.append(read)
-    return torch.stack(reads), carry
+        errors.append(missed)
+    return torch.stack(reads), carry, torch.cat(errors)
 
 
 def _orthogonalised_segment(
     rule: MemoryRule, inputs: _Segments, mixing: _Mixing, carry: _Carry
-) -> tuple[Tensor, Weights, Weights]:
-    """Return the reads of one segment and M, S after it: S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in]."""
+) -> tuple[Tensor, Weights, Weights, Tensor]:
+    """Return the reads of one segment, M and S after it, and its squared errors.
+
+    S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in].
+    """
     factors = gradient_factors(rule.architecture, carry.anchor, inputs.keys, inputs.values, rule.normalised)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
@@ -259,7 +284,8 @@ def _orthogonalised_segment(
         if rule.read == "pre":
             weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
         layers.append(_each_token(weights))
-    return predict(rule.architecture, layers, inputs.queries), tuple(last_weights), tuple(last_momentum)
+    reads = predict(rule.architecture, layers, inputs.queries)
+    return reads, tuple(last_weights), tuple(last_momentum), _squared_errors([factors])
 
 
 def _each_token(weights: Tensor) -> Callable[[Tensor], Tensor]:

@@ -29,10 +29,16 @@ from atlas_ref.memory.state import MemoryState
 
 
 class MemoryOutput(NamedTuple):
-    """What a memory returns: the reads, and the state after the last token."""
+    """What a memory returns: the reads, the state after the last token, and from the chunked form the Omega loss.
+
+    `omega_loss` is the mean over rows, tokens and heads of
+    L_t = loss_scale sum_a gamma[t, a] ||M_xi(k_{t-a}) - v_{t-a}||^2 at the anchors xi that the writes use (ATLAS
+    2505.23735 Eq. 9), detached, for telemetry. The factors of `mass`, 1 / c and 1 / max(1, kappa), are not in it.
+    """
 
     reads: Float[Tensor, "batch time heads values"]
     state: MemoryState
+    omega_loss: Float[Tensor, ""] | None = None
 
 
 def memory_recurrent(

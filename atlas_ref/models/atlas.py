@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas_ref.blocks.feed_forward import FeedForward
-from atlas_ref.blocks.mag import LayerState, LayerTelemetry, MagBlock
+from atlas_ref.blocks.mag import LayerState, MagBlock
 from atlas_ref.blocks.phase import phase_at
+from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.state import StateTree

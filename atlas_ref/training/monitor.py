@@ -14,6 +14,7 @@ a resumed run or a strided log would miss, as in one source system. Nothing here
 number, so a monitored run has the bits of one that is not.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -38,14 +39,32 @@ def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measuremen
         for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
     ]
     # One transfer from the device for all of them.
-    values = iter(torch.stack([value.double() for table in found for value in table.values()]).tolist())
+    values = iter(torch.stack([value for table in found for value in table.values()]).double().tolist())
     tables = [{name: next(values) for name in table} for table in found]
     return tuple(table | _gate_values(table, config.gate.kind, writes=not config.disable_memory) for table in tables)
 
 
 def log_entries(layers: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the tables under keys such as `memory/0/retention`."""
-    return {f"memory/{layer}/{name}": value for layer, table in enumerate(layers) for name, value in table.items()}
+    """Return the metrics over all layers, such as `memory/omega_loss`, and of each, `memory/layer_0/omega_loss`.
+
+    Over all layers stands the mean, the least of what is a least (and of `state_finite`), and the largest of what is
+    a largest (and of `newton_schulz_error`, that of the worst matrix).
+    """
+    names = dict.fromkeys(name for table in layers for name in table)
+    whole = {f"memory/{name}": _over_layers(name, [table[name] for table in layers if name in table]) for name in names}
+    each = {f"memory/layer_{n}/{name}": value for n, table in enumerate(layers) for name, value in table.items()}
+    return whole | each
+
+
+def _over_layers(name: str, values: list[float]) -> float:
+    """Return what stands for all layers; NaN in any of them stays NaN."""
+    if any(math.isnan(value) for value in values):
+        return math.nan
+    if name.endswith("_min") or name == "state_finite":
+        return min(values)
+    if name.endswith("_max") or name == "newton_schulz_error":
+        return max(values)
+    return sum(values) / len(values)
 
 
 @torch.no_grad()
@@ -66,7 +85,8 @@ def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float
 def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
     """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
     floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
-    found = {"state_finite": torch.stack([tensor.isfinite().all() for tensor in floats]).all()}
+    # 0 x is 0, or NaN where x is not finite: eight times faster on a CPU than asking of each number whether it is.
+    found = {"state_finite": torch.stack([(0.0 * tensor).sum() for tensor in floats]).sum().isfinite()}
     if rule.orthogonalised:
         # The last momentum only: one iteration a row and head, where the call itself made one for every token.
         written = [update(rule, momentum) for momentum in state.memory.memory.momentum]

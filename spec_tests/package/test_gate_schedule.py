@@ -150,8 +150,8 @@ def test_a_run_stopped_in_the_middle_of_the_schedule_goes_on_as_if_it_had_not(tm
     lines = without_timing(metric_lines(tmp_path / "whole"))
     assert without_timing(metric_lines(tmp_path / "parts")) == lines
     for floor, line in zip(EXPECTED, lines, strict=False):
-        reached = floor + (1 - floor) * line["memory/1/raw_gate_min"]
-        assert line["memory/1/gate_min"] == pytest.approx(reached, rel=1e-5)
+        reached = floor + (1 - floor) * line["memory/layer_1/raw_gate_min"]
+        assert line["memory/layer_1/gate_min"] == pytest.approx(reached, rel=1e-5)
 
 
 def test_a_checkpoint_in_the_middle_is_evaluated_with_the_floor_of_its_step(tmp_path: Path, atlas: Atlas) -> None:

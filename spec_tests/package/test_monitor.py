@@ -158,7 +158,8 @@ def test_one_layer_one_row_and_one_token_give_numbers() -> None:
         (table,) = measure_layers(output, model.config)
         assert len(table) > 15
         assert all(math.isfinite(value) for value in table.values()), table
-        assert log_entries([table]).keys() == {f"memory/0/{name}" for name in table}
+        entries = log_entries([table])
+        assert entries == {f"memory/{place}{name}": table[name] for place in ("", "layer_0/") for name in table}
 
 
 def test_reductions_are_in_float32_under_bfloat16() -> None:
