@@ -155,20 +155,23 @@ def belongs_to(checkpoint: Checkpoint, directory: RunDirectory) -> bool:
 
 
 def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunConfig, admission: Admission) -> None:
-    """Write what a run has before its next step: config, certificate, environment, and the log up to the checkpoint."""
+    """Write what a run has before its next step: the log up to the checkpoint, config, certificate and environment.
+
+    What has to be read is read first, so that nothing is changed when it is damaged.
+    """
     known = checkpoint is not None and directory.environment.exists()
     earlier = read_json(directory.environment) if known else []
     if not isinstance(earlier, list):
         raise UserError(f"{directory.environment}: must hold a list, one entry for each start of the run.")
+    if checkpoint is None or checkpoint.run_directory is None:
+        write_atomically(directory.metrics, "")
+    else:
+        keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
     write_atomically(directory.config, to_toml(config))
     if admission.certificate is not None:
         write_atomically(directory.preflight, admission.certificate)
     # It tells how an earlier start ended; from here on it would tell of this one.
     directory.kill.unlink(missing_ok=True)
-    if checkpoint is None or checkpoint.run_directory is None:
-        write_atomically(directory.metrics, "")
-    else:
-        keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
     start = environment(checkpoint.step if checkpoint else 0)
     write_json(directory.environment, [*earlier, {**start, "preflight_skipped": admission.skipped}])
 
