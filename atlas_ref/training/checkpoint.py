@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from atlas_ref.config import RunConfig, config_hash
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, read_meta
+from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, read_meta
 from atlas_ref.training.files import sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
 
@@ -119,7 +119,7 @@ def save_checkpoint(
             tokenizer=tokenizer,
             data_digest=data_digest,
             preflight_skipped=preflight_skipped,
-            kill_switches=switches,
+            kill_switches=SwitchRecord(**asdict(switches)),
             files={name: _write_tensors(temporary / name, tensors[name]) for name in TENSOR_FILES},
         )
         write_json(temporary / META, meta.sealed())
@@ -149,7 +149,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         tokenizer=meta.tokenizer,
         data_digest=meta.data_digest,
         preflight_skipped=meta.preflight_skipped,
-        switches=meta.kill_switches,
+        switches=meta.kill_switches.state(),
         files=meta.files,
     )
 

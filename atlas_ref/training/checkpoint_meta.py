@@ -7,7 +7,6 @@ checked as if a stranger had written it, and nothing in it is ever executed or u
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +30,20 @@ class FileRecord(BaseModel):
     sha256: str = Field(pattern=SHA256)
 
 
+class SwitchRecord(BaseModel):
+    """What the kill switches remember, every part of it said."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    since: dict[str, int]
+    history: dict[str, tuple[float, ...]]
+    losses: tuple[float, ...]
+
+    def state(self) -> SwitchState:
+        """Return it as the switches use it."""
+        return SwitchState(self.since, self.history, self.losses)
+
+
 class Meta(BaseModel):
     """The contents of meta.json, without its own checksum."""
 
@@ -43,12 +56,12 @@ class Meta(BaseModel):
     tokenizer: str | None
     data_digest: str
     preflight_skipped: str | None
-    kill_switches: SwitchState
+    kill_switches: SwitchRecord
     files: dict[str, FileRecord]
 
     def sealed(self) -> dict[str, Any]:
         """Return the JSON object to write: the fields, and the checksum over them."""
-        table = {**self.model_dump(), "kill_switches": asdict(self.kill_switches)}
+        table = self.model_dump()
         return {**table, "sha256": digest(table)}
 
     def run_config(self, file: Path) -> RunConfig:

@@ -29,7 +29,7 @@ from atlas_ref.training.metrics import MetricsLog, read_metrics
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
-from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
+from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
@@ -105,6 +105,7 @@ def get_ready(
         check_new(directory, over_unsaved=over_unsaved)
     else:
         check_resumed(directory, checkpoint, config)
+        check_size(checkpoint)
     torch.set_num_threads(config.train.threads)
     device = select_device(config.train.device)
     source = open_data(config, checkpoint)
