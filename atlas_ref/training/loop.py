@@ -5,6 +5,7 @@ What happens at a step depends on its number alone, never on where the process s
 resumed leaves the same weights and the same log as one that was not.
 """
 
+import math
 import resource
 import sys
 import time
@@ -23,10 +24,12 @@ from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
 from atlas_ref.training.kill_report import report_kill
 from atlas_ref.training.kill_switches import Kill, check, non_finite
+from atlas_ref.training.lock import hold, refuse_if_held
 from atlas_ref.training.metrics import MetricsLog, read_metrics
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
-from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
+from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
+from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
@@ -53,7 +56,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Context:
-    """What stays the same from step to step."""
+    """What stays the same from step to step, and what is only counted: `validations` are the losses in the log."""
 
     config: RunConfig
     source: BatchSource
@@ -64,6 +67,7 @@ class Context:
     log: MetricsLog
     reporter: Reporter
     speed: Speed
+    validations: dict[int, float]
 
     def is_due(self, step: int, interval: int) -> bool:
         """Return whether something that happens every `interval` steps, and after the last, happens after `step`."""
@@ -79,6 +83,14 @@ class Ready(NamedTuple):
     source: BatchSource
     digest: str
     device: torch.device
+    over_unsaved: bool
+
+    def check_directory(self) -> None:
+        """Raise UserError unless the run may start in its directory as that is now."""
+        if self.checkpoint is None:
+            check_new(self.directory, over_unsaved=self.over_unsaved)
+        else:
+            check_resumed(self.directory, self.checkpoint, self.config)
 
 
 def get_ready(
@@ -88,17 +100,19 @@ def get_ready(
 
     `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint.
     """
+    refuse_if_held(directory.lock)
     if checkpoint is None:
         check_new(directory, over_unsaved=over_unsaved)
     else:
         check_resumed(directory, checkpoint, config)
+        check_size(checkpoint)
     torch.set_num_threads(config.train.threads)
     device = select_device(config.train.device)
     source = open_data(config, checkpoint)
     digest = data_digest(source)
     if checkpoint is not None and checkpoint.data_digest != digest:
         raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
-    return Ready(config, directory, checkpoint, source, digest, device)
+    return Ready(config, directory, checkpoint, source, digest, device, over_unsaved)
 
 
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
@@ -113,20 +127,34 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     run = new_run(config, ready.device)
     if checkpoint is not None:
         restore(run, checkpoint)
-    prepare(directory, checkpoint, config, admission)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    reporter.say(f"{parameters:,} parameters on {ready.device}; writing to {directory.path}")
-    if run.step == config.train.max_steps:
-        reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
+    directory.path.mkdir(parents=True, exist_ok=True)
+    with hold(directory.lock, reporter.say):
+        # Another run may have begun, or ended, here since it was first looked at: preflight takes minutes.
+        ready.check_directory()
+        prepare(directory, checkpoint, config, admission)
+        reporter.say(f"{parameters:,} parameters on {ready.device}; writing to {directory.path}")
+        if run.step == config.train.max_steps:
+            reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
+        interrupted = advance_with_log(run, ready, admission, reporter, stop)
+        summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
+        if not interrupted:
+            write_json(directory.summary, summary)
+    return Outcome(run.step, interrupted, summary)
+
+
+def advance_with_log(
+    run: Run, ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]
+) -> bool:
+    """Mend what a crash left among the checkpoints, open the log and go on; return whether the run was stopped."""
+    config, directory = ready.config, ready.directory
+    validations = read_validations(directory.metrics)
+    settle(directory.checkpoints, validations, run.switches, config.train)
     with MetricsLog(directory.metrics) as log:
         context = Context(
-            config, ready.source, ready.digest, ready.device, directory, admission, log, reporter, Speed()
+            config, ready.source, ready.digest, ready.device, directory, admission, log, reporter, Speed(), validations
         )
-        interrupted = advance(run, context, stop)
-    summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
-    if not interrupted:
-        write_json(directory.summary, summary)
-    return Outcome(run.step, interrupted, summary)
+        return advance(run, context, stop)
 
 
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
@@ -140,7 +168,9 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if values:
             context.log.write(run.step, values)
             context.reporter.on_metrics(run.step, values)
-        if context.is_due(run.step, context.config.train.save_interval):
+        settings = context.config.train
+        better = settings.keep_best and improves(context.validations, run.step)
+        if better or context.is_due(run.step, settings.save_interval):
             save(run, context)
     return False
 
@@ -187,12 +217,16 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
         found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step)
-        values |= {"val/loss": found["loss"], "val/accuracy": found["accuracy"]}
+        values |= {VALIDATION: found["loss"], "val/accuracy": found["accuracy"]}
+        if math.isfinite(found["loss"]):
+            context.validations[run.step] = found["loss"]
     return values
 
 
 def save(run: Run, context: Context) -> None:
     """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet.
+
+    What retention does not keep is removed after it.
 
     Raises KilledError instead when any tensor of it is not finite: an update can overflow after a finite gradient.
     """
@@ -214,6 +248,7 @@ def save(run: Run, context: Context) -> None:
     )
     run.saved = run.step
     context.reporter.say(f"saved {path}")
+    settle(context.directory.checkpoints, context.validations, run.switches, context.config.train)
 
 
 def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]]) -> Kill | None:
