@@ -1,5 +1,7 @@
 """`atlas train`: from a preset or a TOML file to a run directory, and on from a checkpoint."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -9,10 +11,12 @@ from atlas_ref.errors import UserError
 from cli.admission import admit, checked_reason, skip_line
 from cli.interrupt import StopRequest
 from cli.overrides import as_overrides, data_fields
+from cli.processes import decide_admission, decide_place, one_command
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
     from atlas_ref.training.checkpoint import Checkpoint
+    from atlas_ref.training.distributed import World
     from atlas_ref.training.loop import Ready
     from atlas_ref.training.run_directory import Admission
 
@@ -56,7 +60,8 @@ def train(
 ) -> None:
     """Train a model whose gates passed, or run them first (exit code 3 when one does not pass).
 
-    Ctrl-C and SIGTERM save a checkpoint and leave with exit code 130 and 143.
+    Ctrl-C and SIGTERM save a checkpoint and leave with exit code 130 and 143. With torchrun, several processes train
+    one model.
     """
     reason = checked_reason(skip_preflight)
     fields = {
@@ -67,11 +72,30 @@ def train(
         **data_fields(data),
         "model.disable_memory": disable_memory or None,
     }
-    plan = make_plan(config, [*(overrides or ()), *as_overrides(fields)], max_steps, out, resume)
-    ready = get_ready(plan, over_unsaved=resume == "auto")
-    admission = admit(ready, reason)
-    with StopRequest() as stop:
-        run(ready, admission, stop)
+    changes = [*(overrides or ()), *as_overrides(fields)]
+    with one_command() as world:
+        plan = common_plan(world, partial(make_plan, config, changes, max_steps), out, resume)
+        with world.together():
+            ready = get_ready(plan, over_unsaved=resume == "auto", world=world)
+        admission = decide_admission(world, partial(admit, ready, reason))
+        with StopRequest() as stop:
+            run(ready, admission, stop)
+
+
+def common_plan(
+    world: "World", make: Callable[[Path | None, str | None], Plan], out: Path | None, resume: str | None
+) -> Plan:
+    """Return the plan of all processes: the first one decides where to train and from which checkpoint."""
+    if world.size == 1:
+        return make(out, resume)
+
+    def decide() -> tuple[Path, Path | None]:
+        plan = make(out, resume)
+        return plan.directory, plan.checkpoint.path if plan.checkpoint else None
+
+    directory, checkpoint = decide_place(world, decide)
+    with world.together():
+        return make(directory, None if checkpoint is None else str(checkpoint))
 
 
 def make_plan(
@@ -135,12 +159,14 @@ def default_directories(name: str) -> tuple[Path | None, Path]:
     return used, free
 
 
-def get_ready(plan: Plan, *, over_unsaved: bool) -> "Ready":
+def get_ready(plan: Plan, *, over_unsaved: bool, world: "World") -> "Ready":
     """Return the run that was planned, once everything it needs has proved usable."""
     from atlas_ref.training import loop
     from atlas_ref.training.run_directory import RunDirectory
 
-    return loop.get_ready(plan.config, RunDirectory(plan.directory), plan.checkpoint, over_unsaved=over_unsaved)
+    return loop.get_ready(
+        plan.config, RunDirectory(plan.directory), plan.checkpoint, over_unsaved=over_unsaved, world=world
+    )
 
 
 def run(ready: "Ready", admission: "Admission", stop: StopRequest) -> None:

@@ -21,7 +21,7 @@ def measured_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
     """
     length = config.data.sequence_length if config.data.source == "recall" else budget.sequence_length
     data = config.data.model_copy(update={"sequence_length": length})
-    train = config.train.model_copy(update={"batch_size": budget.batch_size, "seed": seed})
+    train = config.train.model_copy(update={"batch_size": budget.batch_size, "micro_batches": 1, "seed": seed})
     return config.model_copy(update={"data": data, "train": train})
 
 

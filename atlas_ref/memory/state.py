@@ -4,7 +4,7 @@ Modules own parameters, never state. Every tensor has the batch as its first axi
 Notation: M = `weights`, S = `momentum`, xi = `anchor` (the weights at which gradients are taken, decisions.md 5).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -47,6 +47,10 @@ class StateTree:
         """Return the tree on `device`."""
         return self.map(lambda tensor: tensor.to(device))
 
+    def rows(self: Tree, part: slice) -> Tree:
+        """Return the state of some rows alone: a view."""
+        return self.map(lambda tensor: tensor[part])
+
     def to_tensors(self) -> dict[str, Tensor]:
         """Return every tensor under its flat name, such as `layers.0.memory.weights.0`."""
         flat: dict[str, Tensor] = {}
@@ -77,6 +81,14 @@ class StateTree:
 
         tree: Tree = _rebuild(take, "", (self,))
         return tree
+
+
+def join_rows(parts: Sequence[Tree]) -> Tree:
+    """Return one state with the rows of all parts, in their order: the inverse of `StateTree.rows`."""
+    if len(parts) == 1:
+        return parts[0]
+    tree: Tree = _rebuild(lambda _, *tensors: torch.cat(tensors), "", tuple(parts))
+    return tree
 
 
 @dataclass(frozen=True)

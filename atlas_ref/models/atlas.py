@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas_ref.blocks.feed_forward import FeedForward
-from atlas_ref.blocks.mag import LayerState, MagBlock
-from atlas_ref.blocks.phase import phase_at
+from atlas_ref.blocks.mag import BlockOutput, LayerState, MagBlock
+from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.config_model import ModelConfig
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.plan import SegmentPlan, make_plan
 from atlas_ref.memory.state import StateTree
 
 
@@ -50,6 +50,19 @@ class Layer(nn.Module):
         super().__init__()
         self.mag = MagBlock(config)
         self.feed_forward = FeedForward(config) if config.feed_forward == "swiglu" else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time model"],
+        state: LayerState,
+        reset: Bool[Tensor, "batch time"] | None,
+        plan: SegmentPlan,
+        phase: Phase,
+        penalised: bool,
+    ) -> BlockOutput:
+        """Return what the block returns, its hidden states behind the feed-forward."""
+        output: BlockOutput = self.mag(x, state, reset, plan, phase, penalised)
+        return output._replace(hidden=self.feed_forward(output.hidden))
 
 
 class AtlasModel(nn.Module):
@@ -101,8 +114,7 @@ class AtlasModel(nn.Module):
         x: Tensor = self.embedding(tokens)
         states, telemetry, undecided = [], [], []
         for layer, before in zip(self._layers(), state.layers, strict=True):
-            x, after, summary, indecision = layer.mag(x, before, reset, plan, phase, penalised)
-            x = layer.feed_forward(x)
+            x, after, summary, indecision = layer(x, before, reset, plan, phase, penalised)
             states.append(after)
             telemetry.append(summary)
             undecided.append(indecision)

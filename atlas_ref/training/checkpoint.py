@@ -8,13 +8,14 @@
     checkpoints/latest                                the name of the newest one
     checkpoints/best                                  the name of the best one (`retention`)
 
+Several processes write folders of shards in the place of the first three files (`sharded_checkpoint`).
+
 A checkpoint is written beside its final name, synced, and renamed: a directory called `step-*` is complete or damaged
 from outside, which the checksums show. Two things that other formats store are absent because they are functions of
 what is here: the data cursor is the step, as batch = f(seed, step), and there is no random generator to save, as
 nothing in training draws a random number.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -28,9 +29,11 @@ from torch import Tensor
 
 from atlas_ref.config import RunConfig, config_hash
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, read_meta
-from atlas_ref.training.files import sync, write_atomically, write_json
+from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, file_record, read_meta
+from atlas_ref.training.distributed import ALONE, World
+from atlas_ref.training.files import sha256, sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.training.sharded_checkpoint import folder, read_shards, write_shards
 
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
 TENSOR_FILES = (MODEL, OPTIMISER, STATE)
@@ -60,18 +63,17 @@ class Checkpoint:
         parent = self.path.absolute().parent
         return parent.parent if parent.name == "checkpoints" else None
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of one file on the CPU; raise UserError when it is not the file that was saved."""
-        file = self._verified(name)
-        try:
-            tensors = load_file(file)
-        # A TypeError comes from a size of an axis that is no machine integer.
-        except (SafetensorError, TypeError) as error:
-            raise UserError(f"{file}: is not a safetensors file ({str(error).splitlines()[0]}).") from error
-        for key, tensor in tensors.items():
-            if tensor.ndim > MOST_AXES or len(key) > MOST_CHARACTERS or not key.isprintable():
-                raise UserError(f"{file}: tensor {key[:MOST_CHARACTERS]!r} has a name or a shape of no model.")
-        return tensors
+    def tensors(self, name: str, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return the tensors of one file on the CPU; raise UserError when it is not the file that was saved.
+
+        Where several processes wrote it in shards, a tensor is cut as that of `like` is, or else whole.
+        """
+        if name in self.files:
+            return _read_tensors(self._verified(name))
+        shards = {file for file in self.files if file.startswith(f"{folder(name)}/")}
+        for shard in shards:
+            self._verified(shard)
+        return read_shards(self.path / folder(name), {Path(shard).name for shard in shards}, like or {})
 
     def verify(self) -> None:
         """Raise UserError, naming the file, unless every file is the one that was saved."""
@@ -79,20 +81,39 @@ class Checkpoint:
             self._verified(name)
 
     def _verified(self, name: str) -> Path:
+        """Return the path of a file; raise UserError when it is not the one that was saved."""
         file, record = self.path / name, self.files[name]
         if not file.is_file():
             raise UserError(f"{file}: is missing from its checkpoint.")
         size = file.stat().st_size
         if size != record.bytes:
             raise UserError(f"{file}: is damaged (it has {size:,} bytes where {record.bytes:,} were saved).")
-        if _sha256(file) != record.sha256:
+        if sha256(file) != record.sha256:
             raise UserError(f"{file}: is damaged (its SHA-256 is not the one in {META}).")
         return file
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file that one process wrote; raise UserError for one that holds anything else."""
+    try:
+        tensors = load_file(file)
+    # A TypeError comes from a size of an axis that is no machine integer.
+    except (SafetensorError, TypeError) as error:
+        raise UserError(f"{file}: is not a safetensors file ({str(error).splitlines()[0]}).") from error
+    for key, tensor in tensors.items():
+        if tensor.ndim > MOST_AXES or len(key) > MOST_CHARACTERS or not key.isprintable():
+            raise UserError(f"{file}: tensor {key[:MOST_CHARACTERS]!r} has a name or a shape of no model.")
+    return tensors
 
 
 def checkpoint_name(step: int) -> str:
     """Return the directory name of a step, such as `step-00000100`."""
     return f"step-{step:08d}"
+
+
+def partial_path(directory: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is written before it gets its name."""
+    return directory / f"{PARTIAL}{checkpoint_name(step)}"
 
 
 def save_checkpoint(
@@ -104,10 +125,14 @@ def save_checkpoint(
     preflight_skipped: str | None,
     switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
+    world: World = ALONE,
 ) -> Path:
-    """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path."""
+    """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path.
+
+    Of several processes the first one calls it, and the others `write_shards` with `partial_path`.
+    """
     final = directory / checkpoint_name(step)
-    temporary = directory / f"{PARTIAL}{final.name}"
+    temporary = partial_path(directory, step)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -120,7 +145,7 @@ def save_checkpoint(
             data_digest=data_digest,
             preflight_skipped=preflight_skipped,
             kill_switches=SwitchRecord(**asdict(switches)),
-            files={name: _write_tensors(temporary / name, tensors[name]) for name in TENSOR_FILES},
+            files=write_shards(temporary, tensors, world) if world.size > 1 else _write_files(temporary, tensors),
         )
         write_json(temporary / META, meta.sealed())
         sync(temporary)
@@ -221,6 +246,10 @@ def _follow(pointer: Path) -> Path:
     return pointer.with_name(name)
 
 
+def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, FileRecord]:
+    return {name: _write_tensors(directory / name, tensors[name]) for name in TENSOR_FILES}
+
+
 def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     """Write one safetensors file, sync it, and return its size and checksum."""
     try:
@@ -230,9 +259,4 @@ def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
         # Also when the disk is full: what the operating system said is in its text.
         raise UserError(f"{file}: cannot be written ({error}).") from error
     sync(file)
-    return FileRecord(bytes=file.stat().st_size, sha256=_sha256(file))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_record(file)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atlas_ref.config import RunConfig, config_hash, parse_config
 from atlas_ref.errors import UserError
-from atlas_ref.training.files import read_json
+from atlas_ref.training.files import read_json, sha256
 from atlas_ref.training.kill_switches import SwitchState
 
 FORMAT: Final = "atlas-checkpoint-1"
@@ -28,6 +28,11 @@ class FileRecord(BaseModel):
 
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=SHA256)
+
+
+def file_record(file: Path) -> FileRecord:
+    """Return the size and checksum by which a file is known again."""
+    return FileRecord(bytes=file.stat().st_size, sha256=sha256(file))
 
 
 class SwitchRecord(BaseModel):

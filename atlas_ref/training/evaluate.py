@@ -4,38 +4,55 @@ import math
 
 import torch
 
-from atlas_ref.data.batch import BatchSource
+from atlas_ref.data.batch import Batch, BatchSource
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.training.distributed import ALONE, World
+from atlas_ref.training.parallel import fresh_state, is_sharded
 from atlas_ref.training.step import forward, to_device, token_losses
 
 
 def evaluate(
-    model: AtlasModel, source: BatchSource, batches: int, precision: str, outer_step: int | None = None
+    model: AtlasModel,
+    source: BatchSource,
+    batches: int,
+    precision: str,
+    outer_step: int | None = None,
+    world: World = ALONE,
 ) -> dict[str, float]:
     """Return loss (nats a counted token), perplexity = exp(loss), accuracy of the likeliest token, and the token count.
 
     The first `batches` validation batches, or all when there are fewer, are read in order with the state carried from
     one to the next, as in training, at the schedules of `outer_step`. In associative recall only answers count, so
-    accuracy is the share that is right.
+    accuracy is the share that is right. Several processes share the rows, and all return the same numbers.
     """
     device = next(model.parameters()).device
-    losses, right, counted = 0.0, 0, 0
-    with torch.inference_mode():
-        batch = to_device(source.validation(0), device)
-        state = model.initial_state(batch.tokens.shape[0])
+    mine, counts = _share(len(source.validation(0).tokens), world)
+    losses, right, counted = 0.0, 0.0, 0.0
+    # Shards that are gathered under inference mode could not be trained on afterwards.
+    with torch.no_grad() if is_sharded(model) else torch.inference_mode():
+        state = fresh_state(model, mine.stop - mine.start, device)
         for index in range(min(batches, source.validation_batches)):
-            if index > 0:
-                batch = to_device(source.validation(index), device)
+            batch = to_device(Batch(*(tensor[mine] for tensor in source.validation(index))), device)
             output = forward(model, batch, state, precision, outer_step)
             state = output.state
             total, count = token_losses(output.logits, batch.targets)
-            losses, counted = losses + total.item(), counted + int(count.item())
+            losses, counted = losses + total.item(), counted + count.item()
             # An ignored target is negative, so no logit's index equals it.
-            right += int((output.logits.argmax(-1) == batch.targets).sum().item())
+            right += (output.logits.argmax(-1) == batch.targets).sum().item()
+    losses, right, counted = world.sums(*((losses, right, counted) if counts else (0.0, 0.0, 0.0)))
     loss = losses / max(1, counted)
     return {
         "loss": loss,
         "perplexity": math.exp(min(loss, 700.0)),
         "accuracy": right / max(1, counted),
-        "tokens": float(counted),
+        "tokens": counted,
     }
+
+
+def _share(rows: int, world: World) -> tuple[slice, bool]:
+    """Return the rows that this process evaluates, and whether they count.
+
+    Where there are fewer rows than processes each evaluates all, as every forward pass of a sharded model needs every
+    process, and the first one counts.
+    """
+    return (world.rows(rows), True) if rows >= world.size else (slice(0, rows), world.main)

@@ -1,5 +1,6 @@
 """Files that are either the old version or the new one, never half of each, whatever interrupts the writer."""
 
+import hashlib
 import json
 import math
 import os
@@ -53,6 +54,12 @@ def write_atomically(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as indented JSON; NaN and infinity are not JSON and are refused."""
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

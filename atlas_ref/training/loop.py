@@ -6,11 +6,14 @@ resumed leaves the same weights and the same log as one that was not.
 """
 
 import math
+import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,18 +22,22 @@ from torch import Tensor
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint import Checkpoint, save_checkpoint
+from atlas_ref.training.checkpoint import Checkpoint, partial_path, save_checkpoint
+from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
-from atlas_ref.training.kill_report import report_kill
+from atlas_ref.training.kill_report import KilledError, report_kill
 from atlas_ref.training.kill_switches import Kill, check, non_finite
 from atlas_ref.training.lock import hold, refuse_if_held
+from atlas_ref.training.merging import merge_measurements
 from atlas_ref.training.metrics import MetricsLog, read_metrics
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
+from atlas_ref.training.parallel import own_part
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
 from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
+from atlas_ref.training.sharded_checkpoint import write_shards
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
 
@@ -62,6 +69,7 @@ class Context:
     source: BatchSource
     digest: str
     device: torch.device
+    world: World
     directory: RunDirectory
     admission: Admission
     log: MetricsLog
@@ -83,6 +91,7 @@ class Ready(NamedTuple):
     source: BatchSource
     digest: str
     device: torch.device
+    world: World
     over_unsaved: bool
 
     def check_directory(self) -> None:
@@ -94,12 +103,18 @@ class Ready(NamedTuple):
 
 
 def get_ready(
-    config: RunConfig, directory: RunDirectory, checkpoint: Checkpoint | None, *, over_unsaved: bool
+    config: RunConfig,
+    directory: RunDirectory,
+    checkpoint: Checkpoint | None,
+    *,
+    over_unsaved: bool,
+    world: World = ALONE,
 ) -> Ready:
     """Return a run that may start, afresh or from `checkpoint`; raise UserError for what the user must mend first.
 
     `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint.
     """
+    world.check(config)
     refuse_if_held(directory.lock)
     if checkpoint is None:
         check_new(directory, over_unsaved=over_unsaved)
@@ -107,12 +122,12 @@ def get_ready(
         check_resumed(directory, checkpoint, config)
         check_size(checkpoint)
     torch.set_num_threads(config.train.threads)
-    device = select_device(config.train.device)
+    device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
     digest = data_digest(source)
     if checkpoint is not None and checkpoint.data_digest != digest:
         raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
-    return Ready(config, directory, checkpoint, source, digest, device, over_unsaved)
+    return Ready(config, directory, checkpoint, source, digest, device, world, over_unsaved)
 
 
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
@@ -123,23 +138,29 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step.
     """
     started = time.monotonic()
-    config, directory, checkpoint = ready.config, ready.directory, ready.checkpoint
-    run = new_run(config, ready.device)
-    if checkpoint is not None:
-        restore(run, checkpoint)
+    config, directory, checkpoint, world = ready.config, ready.directory, ready.checkpoint, ready.world
+    run = new_run(config, ready.device, world)
+    with world.together():
+        if checkpoint is not None:
+            restore(run, checkpoint)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    directory.path.mkdir(parents=True, exist_ok=True)
-    with hold(directory.lock, reporter.say):
-        # Another run may have begun, or ended, here since it was first looked at: preflight takes minutes.
-        ready.check_directory()
-        prepare(directory, checkpoint, config, admission)
-        reporter.say(f"{parameters:,} parameters on {ready.device}; writing to {directory.path}")
+    with ExitStack() as held:
+        with world.together():
+            if world.main:
+                directory.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(hold(directory.lock, reporter.say))
+                # Another run may have begun, or ended, here since it was first looked at: preflight takes minutes.
+                ready.check_directory()
+                prepare(directory, checkpoint, config, admission)
+        shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
+        reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
         if run.step == config.train.max_steps:
             reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
         interrupted = advance_with_log(run, ready, admission, reporter, stop)
         summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
-        if not interrupted:
-            write_json(directory.summary, summary)
+        with world.together():
+            if world.main and not interrupted:
+                write_json(directory.summary, summary)
     return Outcome(run.step, interrupted, summary)
 
 
@@ -147,12 +168,24 @@ def advance_with_log(
     run: Run, ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]
 ) -> bool:
     """Mend what a crash left among the checkpoints, open the log and go on; return whether the run was stopped."""
-    config, directory = ready.config, ready.directory
+    config, directory, world = ready.config, ready.directory, ready.world
     validations = read_validations(directory.metrics)
-    settle(directory.checkpoints, validations, run.switches, config.train)
-    with MetricsLog(directory.metrics) as log:
+    with world.together():
+        if world.main:
+            settle(directory.checkpoints, validations, run.switches, config.train)
+    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log:
         context = Context(
-            config, ready.source, ready.digest, ready.device, directory, admission, log, reporter, Speed(), validations
+            config=config,
+            source=ready.source,
+            digest=ready.digest,
+            device=ready.device,
+            world=world,
+            directory=directory,
+            admission=admission,
+            log=log,
+            reporter=reporter,
+            speed=Speed(),
+            validations=validations,
         )
         return advance(run, context, stop)
 
@@ -160,7 +193,7 @@ def advance_with_log(
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
     """Make steps until the last one or until `stop` says so; return whether it was stopped."""
     while run.step < context.config.train.max_steps:
-        if stop():
+        if context.world.any(stop()):
             save(run, context)
             return True
         result, layers = update(run, context)
@@ -180,10 +213,10 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
     began = time.monotonic()
     batch = to_device(context.source.batch(run.step), context.device)
     try:
-        result = train_step(run.model, run.optimiser, batch, run.state, run.step, context.config)
+        result = train_step(run.network, run.optimiser, batch, run.state, run.step, context.config, context.world)
     except NonFiniteError as error:
         kill = non_finite(run.switches, run.step + 1, error.metric, error.subject, error.value)
-        raise report_kill(context.directory, run.step + 1, [kill], []) from error
+        raise killed(context, run.step + 1, [kill], []) from error
     run.step, run.state = run.step + 1, result.output.state
     layers = watch(run, context, result)
     context.speed.seconds += time.monotonic() - began
@@ -194,12 +227,28 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
 
 def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements, ...]:
     """Measure every layer after the step reached, and ask the kill switches."""
-    layers = measure_layers(result.output, context.config.model)
+    layers = merge(measure_layers(result.output, context.config.model), context.world)
     totals = {"loss": result.loss, "grad_norm": result.grad_norm}
     run.switches, kills = check(run.switches, run.step, totals, layers, context.config.kill_switches)
     if kills:
-        raise report_kill(context.directory, run.step, kills, layers)
+        raise killed(context, run.step, kills, layers)
     return layers
+
+
+def merge(layers: tuple[Measurements, ...], world: World) -> tuple[Measurements, ...]:
+    """Return the tables of the whole batch, the same in all processes, from those of the rows of each."""
+    if world.size == 1:
+        return layers
+    tables = world.gather(torch.tensor([value for table in layers for value in table.values()], dtype=torch.float64))
+    merged = merge_measurements(tables, layers)
+    return tuple(dict(zip(table, values.tolist(), strict=True)) for table, values in zip(layers, merged, strict=True))
+
+
+def killed(context: Context, step: int, kills: Sequence[Kill], layers: Sequence[Mapping[str, float]]) -> KilledError:
+    """Return the error that stops every process, after the first of them has written the report."""
+    if context.world.main:
+        return report_kill(context.directory, step, kills, layers)
+    return KilledError(kills[0].sentence())
 
 
 def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measurements, ...]) -> dict[str, float]:
@@ -216,7 +265,7 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values |= log_entries(layers)
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
-        found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step)
+        found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step, context.world)
         values |= {VALIDATION: found["loss"], "val/accuracy": found["accuracy"]}
         if math.isfinite(found["loss"]):
             context.validations[run.step] = found["loss"]
@@ -233,11 +282,22 @@ def save(run: Run, context: Context) -> None:
     if run.step == run.saved:
         return
     tensors = run.tensors()
-    if kill := bad_tensor(run, tensors):
-        raise report_kill(context.directory, run.step, [kill], [])
+    if kill := bad_tensor(run, tensors, context.world):
+        raise killed(context, run.step, [kill], [])
+    with context.world.together():
+        write_checkpoint(run, context, tensors)
+    run.saved = run.step
+
+
+def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]]) -> None:
+    """Write the checkpoint of the step reached: the first process all but the shards of the others."""
+    directory, world = context.directory.checkpoints, context.world
+    if not world.main:
+        write_shards(partial_path(directory, run.step), tensors, world)
+        return
     context.log.sync()
     path = save_checkpoint(
-        context.directory.checkpoints,
+        directory,
         step=run.step,
         config=context.config,
         tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
@@ -245,19 +305,19 @@ def save(run: Run, context: Context) -> None:
         preflight_skipped=context.admission.skipped,
         switches=run.switches,
         tensors=tensors,
+        world=world,
     )
-    run.saved = run.step
     context.reporter.say(f"saved {path}")
     settle(context.directory.checkpoints, context.validations, run.switches, context.config.train)
 
 
-def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]]) -> Kill | None:
-    """Return the kill for the first tensor that is not finite, or None."""
-    for file in tensors.values():
-        for name, tensor in file.items():
-            if not torch.isfinite(tensor).all():
-                return non_finite(run.switches, run.step, "grad_norm", f"the tensor {name}", None)
-    return None
+def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]], world: World) -> Kill | None:
+    """Return the kill for the first tensor that is not finite in any process, or None."""
+    names = (
+        name for file in tensors.values() for name, tensor in file.items() if not torch.isfinite(own_part(tensor)).all()
+    )
+    bad = world.first(next(names, None))
+    return None if bad is None else non_finite(run.switches, run.step, "grad_norm", f"the tensor {bad}", None)
 
 
 def summarise(

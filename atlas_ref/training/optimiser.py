@@ -71,6 +71,15 @@ class OuterOptimiser:
             for key in STATE_KEYS[part]
         }
 
+    def like(self) -> dict[str, Tensor]:
+        """Return, for each moment that `to_tensors` may name, a tensor that is laid out as it is: its parameter."""
+        return {
+            f"{part}.{key}.{name}": parameter
+            for part, name, parameter in self._parameters()
+            for key in STATE_KEYS[part]
+            if key != "step"
+        }
+
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the state by `tensors`; raise UserError at a name or shape that does not belong to this model."""
         left = dict(tensors)

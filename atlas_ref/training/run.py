@@ -1,12 +1,12 @@
 """What changes from step to step, and how it is made: fresh from a config, or from a checkpoint."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
 from atlas_ref.config_model import ModelConfig
@@ -16,43 +16,57 @@ from atlas_ref.data.tokenizer import tokenizer_from_json
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
 from atlas_ref.training.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
+from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
+from atlas_ref.training.parallel import across, own_part, wrap
+from atlas_ref.training.sharded_checkpoint import cut_like
 
 
 @dataclass
 class Run:
     """A model in training: `step` updates were made, of which the first `saved` are in a checkpoint.
 
-    `switches` is what the kill switches remember of them.
+    `network` is the model as the processes of `world` train it, `state` that of the rows of this process, and
+    `switches` what the kill switches remember.
     """
 
     model: AtlasModel
+    network: nn.Module
     optimiser: OuterOptimiser
     state: ModelState
     step: int
     saved: int
     switches: SwitchState
+    world: World
+    device: torch.device
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return everything a checkpoint holds, by file name."""
+        """Return everything a checkpoint holds, by file name; what is in several processes is a DTensor."""
         return {
             MODEL: dict(self.model.state_dict()),
             OPTIMISER: self.optimiser.to_tensors(),
-            STATE: self.state.to_tensors(),
+            STATE: across(self.state.to_tensors(), self.world, self.device),
         }
 
 
-def new_run(config: RunConfig, device: torch.device) -> Run:
-    """Return model, optimiser and memory state as they are before the first step."""
+def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Run:
+    """Return model, optimiser and memory state, of the rows of this process, as they are before the first step."""
     model = AtlasModel(config.model, config.train.seed).to(device)
+    mine = world.rows(config.train.batch_size)
+    state = model.initial_state(mine.stop - mine.start).detach()
+    network = wrap(model, world, config.train.parallel, device)
     return Run(
         model=model,
+        network=network,
+        # After `wrap`, which may have put shards in the place of the parameters.
         optimiser=build_optimiser(model, config.optim),
-        state=model.initial_state(config.train.batch_size),
+        state=state,
         step=0,
         saved=0,
         switches=SwitchState(),
+        world=world,
+        device=device,
     )
 
 
@@ -74,12 +88,14 @@ def check_size(checkpoint: Checkpoint) -> None:
 def restore(run: Run, checkpoint: Checkpoint) -> None:
     """Put a checkpoint into a new run; raise UserError, naming the file, for anything that does not fit it."""
     put_weights(run.model, checkpoint)
-    with _blamed_on(checkpoint, OPTIMISER) as tensors:
+    with _blamed_on(checkpoint, OPTIMISER, run.optimiser.like()) as tensors:
         if checkpoint.step > 0 and not tensors:
             raise UserError("holds nothing of what the optimiser remembers.")
         run.optimiser.from_tensors(tensors)
-    with _blamed_on(checkpoint, STATE) as tensors:
-        run.state = run.state.from_tensors(tensors)
+    like = across(run.state.to_tensors(), run.world, run.device)
+    with _blamed_on(checkpoint, STATE, like) as tensors:
+        # A process reads its rows of each tensor; one that does not fit in `like` was read whole, and is refused.
+        run.state = run.state.from_tensors({name: own_part(tensor) for name, tensor in tensors.items()})
     run.step = run.saved = checkpoint.step
     run.switches = checkpoint.switches
 
@@ -94,8 +110,8 @@ def load_model(checkpoint: Checkpoint, device: torch.device) -> AtlasModel:
 
 def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
     """Overwrite the weights of `model`; raise UserError at a tensor that is missing, unknown or of another shape."""
-    with _blamed_on(checkpoint, MODEL) as tensors:
-        expected = dict(model.state_dict())
+    expected = dict(model.state_dict())
+    with _blamed_on(checkpoint, MODEL, expected) as tensors:
         if different := sorted(set(expected) ^ set(tensors)):
             what = "is missing" if different[0] in expected else "is not one of this model"
             raise UserError(f"tensor '{different[0]}' {what}.")
@@ -135,9 +151,9 @@ def data_digest(source: BatchSource) -> str:
 
 
 @contextmanager
-def _blamed_on(checkpoint: Checkpoint, name: str) -> Iterator[dict[str, Tensor]]:
-    """Provide the tensors of one file and put its path in front of what is wrong with them."""
-    tensors = checkpoint.tensors(name)
+def _blamed_on(checkpoint: Checkpoint, name: str, like: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Provide the tensors of one file, cut as those of `like` are, and put its path in front of what is wrong."""
+    tensors = cut_like(checkpoint.tensors(name, like), like)
     try:
         yield tensors
     except UserError as error:

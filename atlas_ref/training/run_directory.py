@@ -38,6 +38,8 @@ CHANGEABLE = (
     "train.save_interval",
     "train.keep_last",
     "train.keep_best",
+    "train.micro_batches",
+    "train.parallel",
     "train.device",
     "train.threads",
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),

@@ -6,6 +6,7 @@ determined by its config and its step count alone.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,12 @@ from torch.nn.functional import cross_entropy
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.functional.polarisation import polarisation_weight
-from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from atlas_ref.memory.state import join_rows
+from atlas_ref.models.atlas import ModelOutput, ModelState
+from atlas_ref.training.distributed import ALONE, World
+from atlas_ref.training.merging import merge_telemetry
 from atlas_ref.training.optimiser import OuterOptimiser, learning_rate
+from atlas_ref.training.parallel import bare, own_part, settle, whole, without_sync
 
 
 class NonFiniteError(RuntimeError):
@@ -32,7 +37,11 @@ class NonFiniteError(RuntimeError):
 
 
 class StepResult(NamedTuple):
-    """What one update reports: the loss of its batch, the gradient norm before clipping and the new state."""
+    """What one update reports: the loss of its batch, the gradient norm before clipping and the new state.
+
+    State and telemetry of `output` are those of all rows of this process. Its logits are those of the last micro-batch
+    alone: to hold all of them is what micro-batches avoid.
+    """
 
     loss: float
     grad_norm: float
@@ -58,7 +67,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def forward(
-    model: AtlasModel,
+    model: nn.Module,
     batch: Batch,
     state: ModelState,
     precision: str,
@@ -76,30 +85,64 @@ def forward(
 
 
 def train_step(
-    model: AtlasModel, optimiser: OuterOptimiser, batch: Batch, state: ModelState, step: int, config: RunConfig
+    network: nn.Module,
+    optimiser: OuterOptimiser,
+    batch: Batch,
+    state: ModelState,
+    step: int,
+    config: RunConfig,
+    world: World = ALONE,
 ) -> StepResult:
     """Make update `step` (0-based) in place and return its numbers with the detached new state.
 
-    The loss is the mean cross-entropy over the counted targets; where polarisation is on, what is minimised also has
-    the indecision of the gates (`functional.polarisation`). The gradient is scaled down to `max_norm` when longer.
-    Raises NonFiniteError, before anything is changed, when the loss or a gradient is not finite.
+    `batch` is the global one, `state` that of the rows of this process, and `network` what `parallel.wrap` returned.
+    The loss is the mean cross-entropy over the counted targets of the global batch, however it is cut; where
+    polarisation is on, what is minimised also has the indecision of the gates (`functional.polarisation`). The gradient
+    is scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all
+    processes, when the loss or a gradient is not finite.
     """
     optimiser.zero_grad()
-    weight = polarisation(step, config)
-    output = forward(model, batch, state, config.train.precision, step, penalised=weight > 0.0)
-    total, count = token_losses(output.logits, batch.targets)
-    loss = total / count.clamp(min=1)
-    if not torch.isfinite(loss):
-        raise NonFiniteError(step + 1, "loss", "the loss", loss.item())
-    torch.autograd.backward(loss if output.indecision is None else loss + weight * output.indecision)
-    grad_norm = _clip(model, config.optim.max_norm, step)
+    loss, output = _accumulate(network, batch, state, step, config, world)
+    if not math.isfinite(loss):
+        raise NonFiniteError(step + 1, "loss", "the loss", loss)
+    grad_norm = _clip(bare(network), config.optim.max_norm, step, world)
     rate = learning_rate(step, config)
     optimiser.step(rate / config.optim.learning_rate)
-    return StepResult(
-        loss=loss.item(),
-        grad_norm=grad_norm,
-        learning_rate=rate,
-        output=output._replace(state=output.state.detach(), indecision=_detached(output.indecision)),
+    return StepResult(loss=loss, grad_norm=grad_norm, learning_rate=rate, output=output)
+
+
+def _accumulate(
+    network: nn.Module, batch: Batch, state: ModelState, step: int, config: RunConfig, world: World
+) -> tuple[float, ModelOutput]:
+    """Leave the gradient of the global loss in the parameters; return that loss and the output of this process.
+
+    The rows of this process are run in `micro_batches` parts, one after another.
+    """
+    count = (batch.targets != IGNORED).sum().clamp(min=1)
+    mine = world.rows(len(batch.tokens))
+    size = (mine.stop - mine.start) // config.train.micro_batches
+    weight = polarisation(step, config)
+    losses, outputs = [], []
+    for first in range(mine.start, mine.stop, size):
+        rows = slice(first, first + size)
+        part, before = Batch(*(x[rows] for x in batch)), state.rows(slice(first - mine.start, rows.stop - mine.start))
+        with without_sync(network, last=rows.stop == mine.stop):
+            output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
+            total, _ = token_losses(output.logits, part.targets)
+            loss = total / count
+            # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
+            share = weight * size / len(batch.tokens)
+            minimised = loss if output.indecision is None else loss + share * output.indecision
+            # The processes' gradients are averaged, not added.
+            torch.autograd.backward(minimised * world.size)
+        losses.append(loss.detach())
+        outputs.append(_without_history(output))
+    settle(network, world)
+    (loss_of_all,) = world.sums(sum(torch.stack(losses).tolist()))
+    return loss_of_all, outputs[-1]._replace(
+        state=join_rows([output.state for output in outputs]),
+        telemetry=merge_telemetry([output.telemetry for output in outputs]),
+        indecision=_mean([output.indecision for output in outputs], world),
     )
 
 
@@ -109,17 +152,25 @@ def polarisation(step: int, config: RunConfig) -> float:
     return polarisation_weight(step, config.train.max_steps, optim.polarisation_start, optim.polarisation_end)
 
 
-def _detached(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.detach()
+def _without_history(output: ModelOutput) -> ModelOutput:
+    indecision = None if output.indecision is None else output.indecision.detach()
+    return ModelOutput(output.logits.detach(), output.state.detach(), output.telemetry, indecision)
 
 
-def _clip(model: nn.Module, max_norm: float, step: int) -> float:
+def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:
+    """Return the mean of a number that every part of every process has, or None where none has it."""
+    found = [part for part in parts if part is not None]
+    return world.gather(torch.stack(found)).mean() if found else None
+
+
+def _clip(model: nn.Module, max_norm: float, step: int, world: World) -> float:
     """Clip the gradients in place and return their norm before it; name the first tensor that is not finite."""
     named = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
-    try:
-        norm = nn.utils.clip_grad_norm_([p for _, p in named], max_norm, error_if_nonfinite=True)
-    except RuntimeError as error:
-        bad = [name for name, p in named if p.grad is not None and not torch.isfinite(p.grad).all()]
-        where = f"the gradient of {bad[0]}" if bad else "the gradient norm"
-        raise NonFiniteError(step + 1, "grad_norm", where, math.nan) from error
+    norm = whole(nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None]))
+    if not torch.isfinite(norm):
+        bad = [name for name, p in named if p.grad is not None and not torch.isfinite(own_part(p.grad)).all()]
+        first = world.first(bad[0] if bad else None)
+        where = f"the gradient of {first}" if first else "the gradient norm"
+        raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
+    nn.utils.clip_grads_with_norm_([p for _, p in named], max_norm, norm)
     return norm.item()

@@ -257,7 +257,8 @@ def test_a_resumed_run_keeps_its_config_and_so_does_a_branch(
 
 def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path) -> None:
     """Kills: an empty list of changeable fields."""
-    changes = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4, "threads": 2, "keep_last": 9}
+    changes: dict[str, object] = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4}
+    changes |= {"threads": 2, "keep_last": 9, "micro_batches": 2, "parallel": "'fsdp'"}
     switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
     more = {"train.device", "train.keep_best"}
     assert {f"train.{name}" for name in changes} | more | switches == set(CHANGEABLE)

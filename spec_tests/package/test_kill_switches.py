@@ -22,6 +22,7 @@ from atlas_ref.config import KillSwitchesConfig, RunConfig, load_config, preset_
 from atlas_ref.models.atlas import Layer, ModelOutput
 from atlas_ref.training import loop
 from atlas_ref.training.checkpoint import saved_steps
+from atlas_ref.training.distributed import World
 from atlas_ref.training.kill_report import KilledError
 from atlas_ref.training.kill_switches import HISTORY, Kill, SwitchState, check, layer_limits, spike_bound
 from atlas_ref.training.monitor import Measurements, measure_layers
@@ -316,8 +317,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that the loop makes, newest last, to reach into while they train."""
     made: list[Run] = []
 
-    def capture(config: RunConfig, device: torch.device) -> Run:
-        made.append(new_run(config, device))
+    def capture(config: RunConfig, device: torch.device, world: World) -> Run:
+        made.append(new_run(config, device, world))
         return made[-1]
 
     monkeypatch.setattr(loop, "new_run", capture)

@@ -40,7 +40,9 @@ def names(path: Path) -> dict[str, str]:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validations that find the stated losses, in the order of their steps."""
 
-    def found(model: object, source: object, batches: int, precision: str, step: int) -> dict[str, float]:
+    def found(
+        model: object, source: object, batches: int, precision: str, step: int, world: object
+    ) -> dict[str, float]:
         return {"loss": VALIDATIONS[step], "accuracy": 0.5}
 
     monkeypatch.setattr("atlas_ref.training.loop.evaluate", found)

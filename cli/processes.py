@@ -1,0 +1,83 @@
+"""One command in several processes: the first one decides and speaks, all of them end alike."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from atlas_ref.training.distributed import World
+    from atlas_ref.training.run_directory import Admission
+
+USAGE_EXIT_CODE = 2
+
+
+@contextlib.contextmanager
+def one_command() -> "Iterator[World]":
+    """Provide the processes that torchrun started; the first one alone prints, and all leave with the same exit code.
+
+    They wait for each other before they leave: torchrun ends the others as soon as one has left with an error, and the
+    message of the first must be out by then.
+    """
+    from atlas_ref.training.distributed import CommonError, processes
+
+    with processes() as world:
+        if world.size == 1:
+            yield world
+            return
+        try:
+            with _silence() if not world.main else contextlib.nullcontext():
+                yield world
+        except CommonError as error:
+            if world.main:
+                typer.echo(f"Error: {error}", err=True)
+            world.texts(None)
+            raise typer.Exit(USAGE_EXIT_CODE) from error
+        except typer.Exit:
+            world.texts(None)
+            raise
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what is printed meanwhile; an error that leaves the block is printed by whoever catches it."""
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
+
+
+def decide_place(world: "World", decide: Callable[[], tuple[Path, Path | None]]) -> tuple[Path, Path | None]:
+    """Return the run directory and the checkpoint to go on from that the first process decides on.
+
+    The others must not look for themselves: what they would find depends on how far the first one is.
+    """
+    told: str | None = None
+    with world.together():
+        if world.main:
+            directory, checkpoint = decide()
+            told = json.dumps([str(directory), None if checkpoint is None else str(checkpoint)])
+    directory_text, checkpoint_text = json.loads(world.first(told) or "")
+    return Path(directory_text), None if checkpoint_text is None else Path(checkpoint_text)
+
+
+def decide_admission(world: "World", decide: "Callable[[], Admission]") -> "Admission":
+    """Return why the run may start, found by the first process; all leave with its exit code when it may not."""
+    from atlas_ref.training.run_directory import Admission
+
+    told: str | None = None
+    with world.together():
+        if world.main:
+            try:
+                told = json.dumps([0, *decide()])
+            except typer.Exit as refusal:
+                told = json.dumps([refusal.exit_code, None, None])
+    code, certificate, skipped = json.loads(world.first(told) or "")
+    if code:
+        raise typer.Exit(code)
+    return Admission(certificate, skipped)
