@@ -93,7 +93,14 @@ class OptimConfig(Section):
     """its weight at the last step, reached in equal ratios"""
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for a schedule that would rise."""
+        """Yield a sentence for a learning rate that would rise, and for equal ratios from or to zero."""
+        start, end = self.polarisation_start, self.polarisation_end
+        if (start > 0.0) != (end > 0.0):
+            zero, other = ("end", "start") if start > 0.0 else ("start", "end")
+            yield (
+                f"optim.polarisation_{zero} is 0.0; it must be greater than 0 with optim.polarisation_{other} = "
+                f"{max(start, end)}, as the weight goes from one to the other in equal ratios; both 0.0 is off"
+            )
         if self.min_learning_rate > self.learning_rate:
             yield (
                 f"optim.min_learning_rate is {self.min_learning_rate}; "

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 a defect of this program; 2 wrong usage, config, data or file; 3 no preflight certificate, as a
 gate does not pass or the one that is there does not hold; 4 training stopped being finite;
-130 interrupted, after a checkpoint where one was due.
+130 interrupted by Ctrl-C and 143 terminated by SIGTERM, after a checkpoint of the step reached.
 """
 
 import sys

@@ -9,7 +9,7 @@ import typer
 
 from atlas_ref.errors import UserError
 from cli.admission import admit, checked_reason, skip_line
-from cli.interrupt import EXIT_CODE, StopRequest
+from cli.interrupt import StopRequest
 from cli.overrides import as_overrides, data_fields
 from cli.processes import decide_admission, decide_place, one_command
 
@@ -60,7 +60,8 @@ def train(
 ) -> None:
     """Train a model whose gates passed, or run them first (exit code 3 when one does not pass).
 
-    Ctrl-C saves a checkpoint and leaves with exit code 130. With torchrun, several processes train one model.
+    Ctrl-C and SIGTERM save a checkpoint and leave with exit code 130 and 143. With torchrun, several processes train
+    one model.
     """
     reason = checked_reason(skip_preflight)
     fields = {
@@ -184,7 +185,7 @@ def run(ready: "Ready", admission: "Admission", stop: StopRequest) -> None:
         raise typer.Exit(KILLED_EXIT_CODE) from error
     if outcome.interrupted:
         typer.echo(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {directory}")
-        raise typer.Exit(EXIT_CODE)
+        raise typer.Exit(stop.exit_code)
     if admission.skipped is not None:
         typer.echo(skip_line(admission.skipped))
     first, last, validation = (outcome.summary[key] for key in ("first_train_loss", "last_train_loss", "val_loss"))

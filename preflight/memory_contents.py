@@ -29,13 +29,13 @@ def random_memory(state: ModelState, generator: torch.Generator) -> ModelState:
 
     def redraw(memory: MemoryState) -> MemoryState:
         weights = [_noise(matrix, generator) for matrix in memory.weights]
-        return MemoryState(
+        return replace(
+            memory,
             weights=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.weights, strict=True)),
             momentum=tuple(_scaled(_noise(old, generator), old, (-2, -1)) for old in memory.momentum),
             anchor=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.anchor, strict=True)),
             window_keys=_scaled(_noise(memory.window_keys, generator), memory.window_keys, (-1,)),
             window_values=_scaled(_noise(memory.window_values, generator), memory.window_values, (-1,)),
-            position=memory.position,
         )
 
     return _with_memories(state, redraw)

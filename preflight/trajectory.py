@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.atlas import AtlasModel
-from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser, learning_rate
+from atlas_ref.training.optimiser import OuterOptimiser, hidden_matrices, learning_rate, optimiser_of
 from atlas_ref.training.step import train_step
 
 
@@ -47,16 +47,17 @@ def drifts(
     Raises NonFiniteError where the training does.
     """
     stored = small_parameters(model)
-    exact = nn.ParameterList(parameter.detach().double() for parameter in stored.values())
-    replay = build_optimiser(exact, config.optim)
-    tracks = [_Track(twin.detach()) for twin in exact]
+    exact = {name: nn.Parameter(parameter.detach().double()) for name, parameter in stored.items()}
+    # By the names of the model, so that each twin has the weight decay of its parameter.
+    replay = optimiser_of(exact, hidden_matrices(model), config.optim)
+    tracks = [_Track(twin.detach()) for twin in exact.values()]
     for index, step in enumerate(squeezed_schedule(config, steps)):
         batch = batches[index % len(batches)]
         train_step(model, optimiser, batch, model.initial_state(batch.tokens.shape[0]), step, config)
-        for parameter, twin in zip(stored.values(), exact, strict=True):
+        for parameter, twin in zip(stored.values(), exact.values(), strict=True):
             twin.grad = None if parameter.grad is None else parameter.grad.detach().double()
         replay.step(learning_rate(step, config) / config.optim.learning_rate)
-        for track, parameter, twin in zip(tracks, stored.values(), exact, strict=True):
+        for track, parameter, twin in zip(tracks, stored.values(), exact.values(), strict=True):
             track.add(parameter.detach().double(), twin.detach())
     return {name: track.drift() for name, track in zip(stored, tracks, strict=True) if track.moved()}
 

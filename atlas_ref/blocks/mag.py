@@ -16,12 +16,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, MemoryLayerState
+from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
 from atlas_ref.blocks.phase import Phase, phase_at
+from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
-from atlas_ref.functional.mag_gate import mag_gate
+from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.polarisation import indecision
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.plan import SegmentPlan
@@ -37,44 +39,13 @@ class LayerState(StateTree):
     cache_values: Float[Tensor, "batch past heads dim"]
 
 
-POLARISED, UNDECIDED = 0.4, 0.1
-"""A gate is polarised when its sigmoid is further than this from 1/2 (below 0.1 or above 0.9), undecided when nearer
-(0.4 to 0.6)."""
-LINEAR, SATURATED = 0.5, 1.5
-"""Arguments of a tanh gate: up to the first tanh(x) is x to 8%; beyond the second its slope is below 0.19."""
-
-
-class LayerTelemetry(NamedTuple):
-    """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
-
-    Detached 0-d tensors in float32 or wider. The gate is the one that acts, floor included. The tanh fields are None
-    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments.
-    """
-
-    retention: Tensor
-    momentum: Tensor
-    step: Tensor
-    window: Tensor
-    gate_mean: Tensor
-    gate_std: Tensor
-    gate_min: Tensor
-    gate_max: Tensor
-    gate_polarised: Tensor
-    gate_undecided: Tensor
-    memory_norm: Tensor
-    momentum_norm: Tensor
-    read_norm: Tensor
-    tanh_magnitude: Tensor | None
-    tanh_linear: Tensor | None
-    tanh_saturated: Tensor | None
-
-
 class BlockOutput(NamedTuple):
-    """Hidden states, the state after the call, and telemetry."""
+    """Hidden states, the state after the call, telemetry, and how undecided the gates are, where that was asked for."""
 
     hidden: Float[Tensor, "batch time model"]
     state: LayerState
     telemetry: LayerTelemetry
+    indecision: Float[Tensor, ""] | None
 
 
 class SlidingWindowAttention(nn.Module):
@@ -163,73 +134,28 @@ class MagBlock(nn.Module):
         reset: Bool[Tensor, "batch time"] | None,
         plan: SegmentPlan,
         phase: Phase | None = None,
+        penalised: bool = False,
     ) -> BlockOutput:
-        """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules."""
+        """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules.
+
+        `penalised` asks for the indecision of the gates, with its graph (`functional.polarisation`).
+        """
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
         attended, cache_keys, cache_values = self.attention(hidden, state, plan)
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
-            remembered = self.memory(hidden, state.memory, reset, plan)
-        joined, gate = self._join(
-            hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor
-        )
-        y: Tensor = self.output(joined)
+            remembered = self.memory(hidden, state.memory, reset, plan, phase.writes)
+        gated = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor)
+        y: Tensor = self.output(gated.joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        return BlockOutput(x + y, after, _telemetry(remembered, gate, phase.gate_floor))
+        before = state.memory.memory.weights
+        telemetry = summarise(self.memory, before, remembered, Gate(gated.raw.detach(), phase.gate_floor))
+        return BlockOutput(x + y, after, telemetry, indecision(gated.raw) if penalised else None)
 
-    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-        """Return the gated join and its gate."""
+    def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> Gated:
+        """Return the gated join and its gates."""
         attention: Tensor = self.attention_norm(attended)
         memory: Tensor = self.memory_norm(reads)
         logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
         return mag_gate(attention, memory, logits, floor)
-
-
-@torch.no_grad()
-def _telemetry(remembered: MemoryLayerOutput, gate: Tensor, floor: float) -> LayerTelemetry:
-    """Summarise one call without keeping its graph."""
-    memory = remembered.state.memory
-    retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
-    reads = at_least_float32(remembered.reads.detach())
-    return LayerTelemetry(
-        retention,
-        momentum,
-        step,
-        window,
-        *_gate_statistics(at_least_float32(gate.detach()), floor),
-        _size(memory.weights),
-        _size(memory.momentum),
-        reads.square().sum(-1).mean().sqrt(),
-        *_tanh_statistics(remembered.bounded),
-    )
-
-
-def _size(matrices: tuple[Tensor, ...]) -> Tensor:
-    """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
-    return torch.stack([m.detach().square().sum((-2, -1)).mean() for m in matrices]).sum().sqrt()
-
-
-def _gate_statistics(gate: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation, least, largest, and the shares that are polarised and undecided."""
-    if gate.numel() == 0:
-        none = gate.new_full((), torch.nan)
-        return none, none, none, none, none, none
-    # Over the tokens of the call, so that one layer, or one token, has a deviation: zero, never NaN.
-    variance, mean = torch.var_mean(gate, correction=0)
-    least, largest = torch.aminmax(gate)
-    reach = 1.0 - floor
-    distance = (gate - (floor + 0.5 * reach)).abs()
-    polarised = (distance > POLARISED * reach).float().mean()
-    undecided = (distance < UNDECIDED * reach).float().mean()
-    return mean, variance.sqrt(), least, largest, polarised, undecided
-
-
-def _tanh_statistics(bounded: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the mean size of the arguments of a tanh and the shares in its linear and in its saturated region."""
-    if bounded is None:
-        return None, None, None
-    size = at_least_float32(bounded.detach()).abs()
-    # The argument from the value: exact to rounding far beyond SATURATED, and at most 8.7 in float32.
-    argument = torch.atanh(size.clamp(max=1.0 - torch.finfo(size.dtype).eps / 2))
-    return argument.mean(), (argument < LINEAR).float().mean(), (argument > SATURATED).float().mean()

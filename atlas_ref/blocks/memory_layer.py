@@ -23,13 +23,14 @@ from atlas_ref.config_model import GatesConfig, MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.normalize import at_least_float32, l2_normalize
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
-from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
+from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import predict_with
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.shards import Shards, qk_project_in_shards
 from atlas_ref.memory.state import MemoryState, StateTree, fresh_memory_state
 
 L2_EPS = 1e-6
@@ -49,6 +50,7 @@ def memory_rule(config: MemoryConfig) -> MemoryRule:
         momentum_max=config.gates.momentum_max,
         coefficients=config.newton_schulz.coefficients,
         newton_schulz_steps=config.newton_schulz.steps,
+        update_every=config.ttl_update_frequency,
     )
 
 
@@ -69,6 +71,8 @@ class MemoryLayerOutput(NamedTuple):
     gates: Gates
     bounded: Float[Tensor, "batch time heads key"] | None
     """tanh of the gained queries, where the Q-K projection is `frobenius_tanh`"""
+    omega_loss: Float[Tensor, ""] | None
+    """see `MemoryOutput`; None where nothing is written"""
 
 
 def _logit(share: float) -> float:
@@ -148,6 +152,9 @@ class MemoryLayer(nn.Module):
             gain = math.log(config.qk_projection.gain)
             self.log_gain = nn.Parameter(torch.full((n_heads, config.key_dim), gain))
             self.tanh_gate = TanhGate()
+        if config.shards.length:
+            # One entry with an axis: sharded data parallelism refuses parameters without one.
+            self.alpha_logit = nn.Parameter(torch.full((1,), _logit(config.shards.alpha_init)))
         self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in self._shapes())
 
     @torch.no_grad()
@@ -186,7 +193,9 @@ class MemoryLayer(nn.Module):
     def initial_state(self, batch: int) -> MemoryLayerState:
         """Return the state of `batch` rows before their first token."""
         initial = tuple(at_least_float32(matrix) for matrix in self.initial)
-        memory = fresh_memory_state(initial, batch, self.config.omega_window, self.features, self.value_dim)
+        memory = fresh_memory_state(
+            initial, batch, self.config.omega_window, self.features, self.value_dim, self.rule.update_every
+        )
         like = initial[0]
         return MemoryLayerState(
             memory=memory,
@@ -200,17 +209,22 @@ class MemoryLayer(nn.Module):
         state: MemoryLayerState,
         reset: Bool[Tensor, "batch time"] | None,
         plan: SegmentPlan,
+        writes: bool = True,
     ) -> MemoryLayerOutput:
-        """Write and read `time` tokens; `plan` is `make_plan` of the same position, reset, time and chunk."""
+        """Write and read `time` tokens; `plan` is `make_plan` of the same position, reset, time, chunk and shards.
+
+        Without `writes`, which is the warm-up of decision 18, tokens read what the state holds and write nothing; all
+        else goes on, so that a later call continues in the middle of a document.
+        """
         gates = self.gates(hidden)
         mixed, tail = self._project(hidden, state, plan)
         with torch.autocast(hidden.device.type, enabled=False):
             queries, keys, values = self._heads(mixed)
             queries, projection = self._align(queries, keys, state, plan)
-            output = self._remember(self.expand(queries), self.expand(keys), values, gates, state, reset, plan)
+            output = self._remember(self.expand(queries), self.expand(keys), values, gates, state, reset, plan, writes)
         after = MemoryLayerState(output.state, tail, projection)
         bounded = queries if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
-        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded)
+        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded, output.omega_loss)
 
     def _project(
         self, hidden: Tensor, state: MemoryLayerState, plan: SegmentPlan
@@ -239,10 +253,22 @@ class MemoryLayer(nn.Module):
         kind = self.config.qk_projection.kind
         if kind == "none" or not self.writes:
             return queries, state.projection
-        aligned, projection, norm = qk_project(queries, keys, state.projection, plan.position)
+        aligned, projection, norm = qk_project_in_shards(queries, keys, state.projection, plan, self._shards())
         if kind == "frobenius_tanh":
             aligned = self.tanh_gate(aligned, norm, self.log_gain)
         return aligned, projection
+
+    def _shards(self) -> Shards | None:
+        """Return what goes over the border of a shard, where the configuration has any."""
+        shards = self.config.shards
+        if not shards.length:
+            return None
+        return Shards(shards.length, shards.warmup_crossings, at_least_float32(self.alpha_logit).squeeze(0))
+
+    def mixing_rate(self) -> Tensor | None:
+        """Return the learned M3 mixing rate, sigmoid(alpha_logit); None without shards or where nothing is written."""
+        shards = self._shards() if self.writes else None
+        return None if shards is None else torch.sigmoid(shards.alpha_logit)
 
     def expand(self, x: Tensor) -> Tensor:
         """EXPAND: polynomial features with learned positive kernel coefficients."""
@@ -258,10 +284,14 @@ class MemoryLayer(nn.Module):
         state: MemoryLayerState,
         reset: Tensor | None,
         plan: SegmentPlan,
+        writes: bool,
     ) -> MemoryOutput:
-        """REMEMBER: run the memory, or, with writes off (the ablation), read M_0 for ever."""
+        """REMEMBER: run the memory, or, in the ablation, read M_0 for ever."""
         initial = tuple(at_least_float32(matrix) for matrix in self.initial)
         if self.writes:
-            return memory_chunked(self.rule, keys, values, queries, gates, initial, state.memory, reset, plan)
+            memory, shards = state.memory, self._shards()
+            return memory_chunked(
+                self.rule, keys, values, queries, gates, initial, memory, reset, plan, writes=writes, shards=shards
+            )
         reads = predict_with(self.rule.architecture, initial, queries.transpose(1, 2)).transpose(1, 2)
         return MemoryOutput(reads, replace(state.memory, position=plan.seen(state.memory.position)))

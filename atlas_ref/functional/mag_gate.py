@@ -7,7 +7,7 @@ Deliberately different from the source systems: the floor is affine. max(gate, f
 so a gate that has once closed can never open again.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,14 @@ from torch import Tensor
 from atlas_ref.functional.normalize import at_least_float32
 
 GateKind = Literal["source", "convex"]
-Joined = tuple[Float[Tensor, "*batch dim"], Float[Tensor, "*batch dim"]]
+
+
+class Gated(NamedTuple):
+    """The join, the gate that acted, floor included, and the sigmoid below it, which statistics are taken of."""
+
+    joined: Float[Tensor, "*batch dim"]
+    gate: Float[Tensor, "*batch dim"]
+    raw: Float[Tensor, "*batch dim"]
 
 
 def mag_gate(
@@ -24,13 +31,13 @@ def mag_gate(
     memory: Float[Tensor, "*batch dim"],
     logits: Float[Tensor, "*batch dim"] | None,
     floor: float,
-) -> Joined:
-    """Return (joined, gate) of normalised attention and memory; `logits` None is the source's gate (module docstring).
+) -> Gated:
+    """Return the join of normalised attention and memory; `logits` None is the source's gate (module docstring).
 
-    Computed in at least float32; the joined values have the dtype of `attention`, the gate stays wide.
+    Computed in at least float32; the joined values have the dtype of `attention`, both gates stay wide.
     """
     wide, remembered = at_least_float32(attention), at_least_float32(memory)
-    raw = wide if logits is None else at_least_float32(logits)
-    gate = floor + (1.0 - floor) * torch.sigmoid(raw)
+    raw = torch.sigmoid(wide if logits is None else at_least_float32(logits))
+    gate = floor + (1.0 - floor) * raw
     joined = gate * remembered if logits is None else gate * wide + (1.0 - gate) * remembered
-    return joined.to(attention.dtype), gate
+    return Gated(joined.to(attention.dtype), gate, raw)

@@ -28,10 +28,14 @@ GELU_SLOPE = 1.13
 
 
 class Factors(NamedTuple):
-    """Rank-one factors of each token's gradient, one pair per weight matrix."""
+    """Rank-one factors of each token's gradient, one pair per weight matrix.
+
+    `divisor` is what each gradient was divided by, None where it was not; so the error of a token is divisor * left[0].
+    """
 
     left: tuple[Float[Tensor, "*batch tokens out"], ...]
     right: tuple[Float[Tensor, "*batch tokens in"], ...]
+    divisor: Float[Tensor, "*batch tokens"] | None
 
 
 def _residual(x: Tensor, width: int) -> Tensor:
@@ -83,15 +87,15 @@ def gradient_factors(
     """
     if architecture == "matrix":
         error = x @ weights[0].mT - values
-        if normalised:
-            error = error / curvature(architecture, weights, x, values).clamp(min=1.0).unsqueeze(-1)
-        return Factors((error,), (x,))
+        divisor = curvature(architecture, weights, x, values).clamp(min=1.0) if normalised else None
+        error = error if divisor is None else error / divisor.unsqueeze(-1)
+        return Factors((error,), (x,), divisor)
     outer, inner = weights
     hidden, slope = _gelu_and_slope(x @ inner.mT)
     error = _residual(x, values.shape[-1]) + hidden @ outer.mT - values
-    if normalised:
-        error = error / _mlp_curvature(outer, x, hidden, slope, error).clamp(min=1.0).unsqueeze(-1)
-    return Factors((error, (error @ outer) * slope), (hidden, x))
+    divisor = _mlp_curvature(outer, x, hidden, slope, error).clamp(min=1.0) if normalised else None
+    error = error if divisor is None else error / divisor.unsqueeze(-1)
+    return Factors((error, (error @ outer) * slope), (hidden, x), divisor)
 
 
 def curvature(

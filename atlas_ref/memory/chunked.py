@@ -23,12 +23,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from atlas_ref.errors import UserError
 from atlas_ref.functional.scan import decay_products
+from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent, window_band
 from atlas_ref.memory.architecture import Factors, Weights, gradient_factors, predict
-from atlas_ref.memory.plan import SegmentPlan, make_plan, where_rows
+from atlas_ref.memory.plan import Rows, SegmentPlan, make_plan, where_rows
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, update, write_coefficients
+from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import MemoryState
 
 
@@ -61,15 +64,21 @@ def memory_chunked(
     state: MemoryState,
     reset: Bool[Tensor, "batch time"] | None,
     plan: SegmentPlan | None = None,
+    *,
+    writes: bool = True,
+    shards: Shards | None = None,
 ) -> MemoryOutput:
     """Run the memory of `rule` over `time` tokens, segment by segment (module docstring).
 
     Arguments and results are those of `memory_recurrent`. `plan` saves making the layout again where several memories
-    see the same tokens; it must come from `make_plan` with the same position, reset, time and chunk.
+    see the same tokens; it must come from `make_plan` with the same position, reset, time, chunk and length of shards.
     """
     time, past = keys.shape[1], state.window_keys.shape[1]
+    shard = shards.length if shards is not None else 0
     if plan is None:
-        plan = make_plan(state.position, reset, time, rule.chunk)
+        plan = make_plan(state.position, reset, time, rule.chunk, shard)
+    if plan.shard != shard:
+        raise UserError(f"memory: the plan is for shards of {plan.shard} tokens, expected {shard}")
     if time == 0:
         return MemoryOutput(values, state)
     past_keys, past_values = keys, values
@@ -80,16 +89,42 @@ def memory_chunked(
         plan.split_window(past_values, past).transpose(2, 3),
         plan.split(queries, 0.0).transpose(2, 3),
     )
-    mixing = _mixing(rule, plan, write_coefficients(rule, gates, plan.position))
+    write = write_coefficients(rule, gates, plan.position, writes)
+    seen, waiting = plan.seen(state.position), state.waiting
+    if waiting:
+        windows = torch.cat([*waiting, write.window], 1)
+        write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
+        waiting = (waiting_losses(windows, seen, rule.update_every),)
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
-    reads, (weights, momentum, anchor) = run(rule, plan, segments, mixing, initial, state)
-    seen = plan.seen(state.position)
+    start = _Start(initial, shards)
+    reads, (weights, momentum, anchor), errors = run(rule, plan, segments, _mixing(plan, write), start, state)
+    # What `mass` divides the window weights by is not part of the loss.
+    mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
+    omega_loss = _omega_loss(plan, write.window, errors, mass) if writes else None
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
-    final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen)
-    return MemoryOutput(plan.join(reads.transpose(2, 3)), final)
+    final = MemoryState(weights, momentum, anchor, window_keys, window_values, seen, waiting)
+    return MemoryOutput(plan.join(reads.transpose(2, 3)), final, omega_loss)
 
 
-def _mixing(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
+@torch.no_grad()
+def _omega_loss(plan: SegmentPlan, window: Tensor, errors: Tensor, mass: int) -> Tensor:
+    """Return the mean Omega loss (`MemoryOutput`) from the squared error of every slot of every segment."""
+    weights = plan.split(window.detach(), 0.0).transpose(2, 3)
+    # The window holds 2 loss_scale gamma, by age; the slots stand oldest first.
+    total: Tensor = torch.linalg.vecdot(errors.unfold(-1, window.shape[-1], 1), weights.flip(-1)).sum()
+    return total * (0.5 * mass) / window[..., 0].numel()
+
+
+@torch.no_grad()
+def _squared_errors(factors: list[Factors]) -> Tensor:
+    """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
+    error = torch.stack([found.left[0].detach() for found in factors])
+    squared: Tensor = torch.linalg.vecdot(error, error)
+    divisors = [found.divisor.detach() for found in factors if found.divisor is not None]
+    return squared * torch.stack(divisors).square() if divisors else squared
+
+
+def _mixing(plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
     """Return the matrices of every segment; an empty slot decays nothing and writes nothing."""
     retention = plan.split(write.retention, 1.0).transpose(2, 3)
     decay = plan.split(write.momentum, 1.0).transpose(2, 3)
@@ -117,20 +152,34 @@ class _Carry(NamedTuple):
     anchor: Weights
 
 
-def _enter(plan: SegmentPlan, n: int, initial: Weights, carry: _Carry) -> _Carry:
-    """Return the carry at the first token of segment n: rows that begin a document reset, rows in phase re-anchor."""
-    weights = tuple(
-        where_rows(plan.resets[n], m0.expand_as(m), m) for m0, m in zip(initial, carry.weights, strict=True)
-    )
+class _Start(NamedTuple):
+    """M_0, and what goes over the border of a shard."""
+
+    initial: Weights
+    shards: Shards | None
+
+
+def _enter(plan: SegmentPlan, n: int, start: _Start, carry: _Carry) -> _Carry:
+    """Return the carry at the first token of segment n: new documents and shards restart, rows in phase re-anchor."""
+    weights = _restarted(plan.resets[n], start.initial, carry.weights)
     momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in carry.momentum)
+    crossings = plan.crossings[n]
+    if start.shards is not None and crossings is not None:
+        weights = _restarted(crossings >= 0, start.initial, weights)
+        momentum = tuple(start.shards.inherit(s, crossings) for s in momentum)
     anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
     return _Carry(weights, momentum, anchor)
 
 
+def _restarted(rows: Rows, initial: Weights, weights: Weights) -> Weights:
+    """Return M_0 in the rows that `rows` names and M in the others."""
+    return tuple(where_rows(rows, m0.expand_as(m), m) for m0, m in zip(initial, weights, strict=True))
+
+
 def _run_linear(
-    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
-) -> tuple[Tensor, _Carry]:
-    """Carry M and S from segment to segment, then read all segments at once."""
+    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
+) -> tuple[Tensor, _Carry, Tensor]:
+    """Carry M and S from segment to segment, then read all segments at once; return squared errors too."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
     entered: list[_Carry] = []
     factors: list[Factors] = []
@@ -138,7 +187,7 @@ def _run_linear(
     # Taken apart once: indexing segment by segment would make a gradient of full size for each.
     inputs = zip(segments.keys.unbind(), segments.values.unbind(), *(end.unbind() for end in ends), strict=True)
     for n, (keys, values, decay, kept, share, _, momentum_mix, weight_mix) in enumerate(inputs):
-        carry = _enter(plan, n, initial, carry)
+        carry = _enter(plan, n, start, carry)
         found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
         entered.append(carry)
         factors.append(found)
@@ -146,15 +195,15 @@ def _run_linear(
         carry = _Carry(
             tuple(
                 decay * m + share * s + (left * weight_mix).mT @ right
-                for m, s, left, right in zip(carry.weights, carry.momentum, *found, strict=True)
+                for m, s, left, right in zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
             ),
             tuple(
                 kept * s + (left * momentum_mix).mT @ right
-                for s, left, right in zip(carry.momentum, *found, strict=True)
+                for s, left, right in zip(carry.momentum, found.left, found.right, strict=True)
             ),
             carry.anchor,
         )
-    return _read_linear(rule, segments.queries, mixing, entered, factors), carry
+    return _read_linear(rule, segments.queries, mixing, entered, factors), carry, _squared_errors(factors)
 
 
 def _read_linear(
@@ -192,16 +241,16 @@ def _previous(x: Tensor, first: float) -> Tensor:
 
 
 def _run_orthogonalised(
-    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, initial: Weights, state: MemoryState
-) -> tuple[Tensor, _Carry]:
+    rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
+) -> tuple[Tensor, _Carry, Tensor]:
     """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
     carry = _Carry(state.weights, state.momentum, state.anchor)
-    reads = []
+    reads, errors = [], []
     all_inputs = zip(*(x.unbind() for x in segments), strict=True)
     all_matrices = zip(*(matrix.unbind() for matrix in mixing), strict=True)
     for n, (inputs, matrices) in enumerate(zip(all_inputs, all_matrices, strict=True)):
-        carry = _enter(plan, n, initial, carry)
-        read, weights, momentum = checkpoint(
+        carry = _enter(plan, n, start, carry)
+        read, weights, momentum, missed = checkpoint(
             _orthogonalised_segment,
             rule,
             _Segments(*inputs),
@@ -212,13 +261,17 @@ def _run_orthogonalised(
         )
         carry = _Carry(weights, momentum, carry.anchor)
         reads.append(read)
-    return torch.stack(reads), carry
+        errors.append(missed)
+    return torch.stack(reads), carry, torch.cat(errors)
 
 
 def _orthogonalised_segment(
     rule: MemoryRule, inputs: _Segments, mixing: _Mixing, carry: _Carry
-) -> tuple[Tensor, Weights, Weights]:
-    """Return the reads of one segment and M, S after it: S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in]."""
+) -> tuple[Tensor, Weights, Weights, Tensor]:
+    """Return the reads of one segment, M and S after it, and its squared errors.
+
+    S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in].
+    """
     factors = gradient_factors(rule.architecture, carry.anchor, inputs.keys, inputs.values, rule.normalised)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
@@ -231,7 +284,8 @@ def _orthogonalised_segment(
         if rule.read == "pre":
             weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
         layers.append(_each_token(weights))
-    return predict(rule.architecture, layers, inputs.queries), tuple(last_weights), tuple(last_momentum)
+    reads = predict(rule.architecture, layers, inputs.queries)
+    return reads, tuple(last_weights), tuple(last_momentum), _squared_errors([factors])
 
 
 def _each_token(weights: Tensor) -> Callable[[Tensor], Tensor]:

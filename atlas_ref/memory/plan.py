@@ -5,7 +5,8 @@ end in the middle of a chunk, and a reset may come anywhere. A segment is what l
 of all rows are laid side by side and padded with identity tokens (decay 1, nothing written), so that the chunked form
 is one loop over segments whatever the borders are. Where all rows agree, the layout is a plain view of the sequence.
 
-The layout depends on positions and resets only: one plan serves every layer of a model.
+The layout depends on positions and resets only: one plan serves every layer of a model. It says too where rows begin a
+shard (`shards`), which is always at the start of a segment, as a shard is made of whole chunks.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,14 @@ def token_positions(
         return running
     last = torch.where(reset, index, -1).cummax(-1).values
     return torch.where(last >= 0, index - last, running)
+
+
+def crossings_before(position: Int[Tensor, "*tokens"], shard: int) -> Int[Tensor, "*tokens"]:
+    """Return how many borders of its document a token that begins a shard has behind it, -1 for any other token.
+
+    A border is a position p > 0 with p mod `shard` = 0; the token there has p / shard - 1 borders behind it.
+    """
+    return torch.where((position > 0) & (position % shard == 0), position // shard - 1, -1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,9 @@ class SegmentPlan:
 
     front:  slots before the first token of the first segment (rows in step), or
     source: token index of each slot, `time` where the slot is padding, with `target` its inverse (rows out of step).
+
+    crossings: for each segment `crossings_before` of its first token in each row, None where no row begins a shard;
+    borders: the tokens of the call at which some row does. `shard` is 0 where there are no shards.
     """
 
     time: int
@@ -72,6 +84,9 @@ class SegmentPlan:
     position: Int[Tensor, "batch time"]
     opens: tuple[Rows, ...]
     resets: tuple[Rows, ...]
+    shard: int
+    crossings: tuple[Int[Tensor, " batch"] | None, ...]
+    borders: tuple[int, ...]
 
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its document each row has read after the call, `before` if the call is empty."""
@@ -117,11 +132,12 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
 
 
 def make_plan(
-    position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch time"] | None, time: int, chunk: int
+    position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch time"] | None, time: int, chunk: int, shard: int = 0
 ) -> SegmentPlan:
     """Return the layout of a call of `time` tokens; row b has seen `position[b]` tokens of its document.
 
     `reset[b, t]` says that token t of row b begins a document; so does the first token of a row that has seen none.
+    `shard` is the length of a shard, a multiple of `chunk`, or 0 for none.
     """
     positions = token_positions(position, reset, time)
     begins = positions == 0
@@ -129,20 +145,22 @@ def make_plan(
     first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
     phases = torch.where(first, 0, position % chunk).tolist()
     if len(set(phases)) == 1 and not bool(begins[:, 1:].any()):
-        return _uniform_plan(phases[0], first, positions, chunk)
+        return _uniform_plan(phases[0], first, positions, chunk, shard)
     marks = [row.nonzero().flatten().tolist() for row in begins.cpu()]
     rows = [_row_segments(phase, mark, time, chunk) for phase, mark in zip(phases, marks, strict=True)]
-    return _ragged_plan(rows, positions)
+    return _ragged_plan(rows, positions, shard)
 
 
-def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int) -> SegmentPlan:
+def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int, shard: int) -> SegmentPlan:
     """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length."""
-    time = positions.shape[1]
+    batch, time = positions.shape
     if phase + time <= chunk:
         count, width, front = min(time, 1), time, 0
     else:
         count, width, front = -(-(phase + time) // chunk), chunk, phase
     resets: Rows = first if bool(first.any()) else False
+    starts = (torch.arange(count) * width - front).clamp(min=0).expand(batch, count)
+    crossings, borders = _shard_starts(starts, positions, shard)
     return SegmentPlan(
         time=time,
         count=count,
@@ -153,15 +171,19 @@ def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int) -> S
         position=positions,
         opens=tuple(n > 0 or phase == 0 for n in range(count)),
         resets=tuple(resets if n == 0 else False for n in range(count)),
+        shard=shard,
+        crossings=crossings,
+        borders=borders,
     )
 
 
-def _ragged_plan(rows: list[list[_Segment]], positions: Tensor) -> SegmentPlan:
+def _ragged_plan(rows: list[list[_Segment]], positions: Tensor, shard: int) -> SegmentPlan:
     """Lay rows with different borders side by side; short rows and short segments end in padding."""
     batch, time = positions.shape
     count = max(len(row) for row in rows)
     width = max((segment.stop - segment.start for row in rows for segment in row), default=0)
     source = torch.full((batch, count, width), time, dtype=torch.long)
+    starts = torch.full((batch, count), time, dtype=torch.long)
     target = torch.zeros((batch, time), dtype=torch.long)
     opens, resets = torch.zeros((2, count, batch), dtype=torch.bool)
     for b, row in enumerate(rows):
@@ -169,8 +191,9 @@ def _ragged_plan(rows: list[list[_Segment]], positions: Tensor) -> SegmentPlan:
             tokens = torch.arange(segment.start, segment.stop)
             source[b, n, : len(tokens)] = tokens
             target[b, segment.start : segment.stop] = n * width + torch.arange(len(tokens))
-            opens[n, b], resets[n, b] = segment.opens, segment.resets
+            starts[b, n], opens[n, b], resets[n, b] = segment.start, segment.opens, segment.resets
     device = positions.device
+    crossings, borders = _shard_starts(starts, positions, shard)
     return SegmentPlan(
         time=time,
         count=count,
@@ -181,7 +204,27 @@ def _ragged_plan(rows: list[list[_Segment]], positions: Tensor) -> SegmentPlan:
         position=positions,
         opens=tuple(opens.to(device)),
         resets=tuple(resets.to(device)),
+        shard=shard,
+        crossings=crossings,
+        borders=borders,
     )
+
+
+def _shard_starts(
+    starts: Int[Tensor, "batch segments"], positions: Int[Tensor, "batch time"], shard: int
+) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
+    """Return the crossings and borders of a plan; `starts` is the first token of each segment.
+
+    It is `time` for an empty segment, which looks at a position of 0, and that is no border.
+    """
+    if shard == 0:
+        return (None,) * starts.shape[1], ()
+    starts = starts.to(positions.device)
+    crossings = crossings_before(F.pad(positions, (0, 1)).gather(1, starts), shard)
+    crossed = crossings >= 0
+    begun = crossed.any(0).tolist()
+    found = tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))
+    return found, tuple(sorted(set(starts[crossed].tolist())))
 
 
 def where_rows(rows: Rows, new: Tensor, old: Tensor) -> Tensor:

@@ -2,9 +2,12 @@
 
 For each token t, in this order:
     RESET    a token that begins a document finds M_0, S = 0 and an empty window
+    SHARD    a token that begins a further shard of its document finds M_0 and a share of S (`shards`)
     ANCHOR   at the start of a chunk, xi <- M
     WRITE    g = sum_a gamma[t, a] grad l(xi; k_{t-a}, v_{t-a}),  S <- theta S + intake g,  M <- alpha M + release U(S)
     READ     y_t = M(q_t)   (`post`; `pre` reads before the write)
+
+Where one token in N writes (`functional.ttl`), its g is the sum of those of the last N tokens, all at its own anchor.
 
 The inner gradient is taken by automatic differentiation, not from the formulas of the chunked form, so that the two
 cannot share a mistake. Every other form of the memory in this repository is judged against this file.
@@ -16,18 +19,26 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from atlas_ref.functional.ttl import waiting_losses
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights, curvature, predict_with
-from atlas_ref.memory.plan import token_positions
+from atlas_ref.memory.plan import crossings_before, token_positions
 from atlas_ref.memory.rules import Gates, MemoryRule, update, write_coefficients
+from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import MemoryState
 
 
 class MemoryOutput(NamedTuple):
-    """What a memory returns: the reads, and the state after the last token."""
+    """What a memory returns: the reads, the state after the last token, and from the chunked form the Omega loss.
+
+    `omega_loss` is the mean over rows, tokens and heads of
+    L_t = loss_scale sum_a gamma[t, a] ||M_xi(k_{t-a}) - v_{t-a}||^2 at the anchors xi that the writes use (ATLAS
+    2505.23735 Eq. 9), detached, for telemetry. The factors of `mass`, 1 / c and 1 / max(1, kappa), are not in it.
+    """
 
     reads: Float[Tensor, "batch time heads values"]
     state: MemoryState
+    omega_loss: Float[Tensor, ""] | None = None
 
 
 def memory_recurrent(
@@ -39,16 +50,21 @@ def memory_recurrent(
     initial: tuple[Float[Tensor, "heads _out _in"], ...],
     state: MemoryState,
     reset: Bool[Tensor, "batch time"] | None,
+    *,
+    writes: bool = True,
+    shards: Shards | None = None,
 ) -> MemoryOutput:
     """Run the memory of `rule` over `time` tokens (module docstring; ATLAS 2505.23735 Eq. 9-10, 32-33).
 
-    `keys` and `queries` are features f(k), f(q); `initial` is M_0, restored where `reset` holds.
+    `keys` and `queries` are features f(k), f(q); `initial` is M_0, restored where `reset` holds and at shard borders.
+    Without `writes` no token writes, and everything else is as ever (the warm-up of decision 18).
     """
     time = keys.shape[1]
     if time == 0:
         return MemoryOutput(values, state)
     position = token_positions(state.position, reset, time)
-    coefficients = write_coefficients(rule, gates, position)
+    coefficients = write_coefficients(rule, gates, position, writes)
+    windows = torch.cat([*state.waiting, coefficients.window], 1)
     past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
     past = state.window_keys.shape[1]
     weights, momentum, anchor = state.weights, state.momentum, state.anchor
@@ -57,14 +73,16 @@ def memory_recurrent(
         first = _column(position[:, t] == 0)
         weights = tuple(torch.where(first, new, old) for new, old in zip(initial, weights, strict=True))
         momentum = tuple(torch.where(first, 0.0, old) for old in momentum)
+        if shards is not None:
+            crossings = crossings_before(position[:, t], shards.length)
+            crosses = _column(crossings >= 0)
+            weights = tuple(torch.where(crosses, new, old) for new, old in zip(initial, weights, strict=True))
+            momentum = tuple(shards.inherit(old, crossings) for old in momentum)
         opens = _column(position[:, t] % rule.chunk == 0)
         anchor = tuple(torch.where(opens, new, old) for new, old in zip(weights, anchor, strict=True))
         if rule.read == "pre":
             reads.append(_read(rule, weights, queries[:, t]))
-        window = slice(t, t + past + 1)
-        gradient = window_gradient(
-            rule, anchor, past_keys[:, window], past_values[:, window], coefficients.window[:, t]
-        )
+        gradient = _gathered_gradient(rule, anchor, past_keys, past_values, windows, t)
         retention, decay = coefficients.retention[:, t], coefficients.momentum[:, t]
         intake, release = coefficients.intake[:, t], coefficients.release[:, t]
         momentum = tuple(_gate(decay) * s + _gate(intake) * g for s, g in zip(momentum, gradient, strict=True))
@@ -74,7 +92,25 @@ def memory_recurrent(
             reads.append(_read(rule, weights, queries[:, t]))
     seen = position[:, -1] + 1
     window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
-    return MemoryOutput(torch.stack(reads, 1), MemoryState(weights, momentum, anchor, window_keys, window_values, seen))
+    waiting = tuple(waiting_losses(windows, seen, rule.update_every) for _ in state.waiting)
+    after = MemoryState(weights, momentum, anchor, window_keys, window_values, seen, waiting)
+    return MemoryOutput(torch.stack(reads, 1), after)
+
+
+def _gathered_gradient(
+    rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, windows: Tensor, t: int
+) -> Weights:
+    """Return the sum of the window gradients of token t and the N-1 before it, each with its own weights.
+
+    `windows` begins N-1 tokens before the call, keys and values c-1 before that: the window of windows[:, s] is s ...
+    s + c-1 there.
+    """
+    length, every = windows.shape[-1], rule.update_every
+    parts = [
+        window_gradient(rule, anchor, keys[:, s : s + length], values[:, s : s + length], windows[:, s])
+        for s in range(t, t + every)
+    ]
+    return parts[0] if every == 1 else tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))
 
 
 def window_gradient(rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, window: Tensor) -> Weights:

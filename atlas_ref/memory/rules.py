@@ -18,10 +18,11 @@ b = chunk length, NS = Newton-Schulz. All gates are per token and head.
 `step_scale` says what a step size means. `literal` is the rule as printed. `mass` (a decision of this project, and the
 default of the presets) bounds the total weight with which stale gradients act, so that a write never overshoots:
 
-    gamma / c,   intake (1 - theta),   eta / (b + h) with h = theta_max / (1 - theta_max),
+    gamma / c,   intake (1 - theta),   eta / (b + N h) with h = theta_max / (1 - theta_max),
     grad_i / max(1, kappa_i),   NS started at S / (||S||_F + p'(0)).
 
-A gradient taken at an anchor acts during the b tokens of its chunk and, through momentum, about h tokens longer;
+A gradient taken at an anchor acts during the b tokens of its chunk and, through momentum, about h writes longer, which
+is N h tokens where one token in N writes (`functional.ttl`);
 kappa_i bounds the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS.
 p'(0), the slope of the Newton-Schulz polynomial at zero, makes NS a map of slope at most one: singular values of S
 beyond about one are brought near one, smaller ones are kept. As printed NS has a slope of 1/||S||, so that a memory
@@ -32,11 +33,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.functional.newton_schulz import NORM_EPS, CoefficientSet, newton_schulz, slope_at_zero
+from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.functional.window import WindowBoundary, visible_window
 
 RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
@@ -68,6 +70,20 @@ class MemoryRule:
     momentum_max: float
     coefficients: CoefficientSet
     newton_schulz_steps: int
+    update_every: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse to gather losses where the rule or its window is for one token at a time."""
+        every = self.update_every
+        if every < 1:
+            raise UserError(f"memory rule: the memory is written every {every} tokens, valid is 1 or more")
+        if self.name == "delta" and every != 1:
+            raise UserError(f"rule 'delta' writes one token at a time: it is written every {every} tokens, valid is 1")
+        if self.boundary == "truncate" and self.chunk % every:
+            raise UserError(
+                f"window boundary 'truncate' ends losses with their chunk: {self.chunk} tokens of a chunk are no "
+                f"multiple of the {every} whose losses are written together"
+            )
 
     @property
     def orthogonalised(self) -> bool:
@@ -99,8 +115,13 @@ class WriteCoefficients(NamedTuple):
     window: Float[Tensor, "batch time heads window"]
 
 
-def write_coefficients(rule: MemoryRule, gates: Gates, position: Int[Tensor, "batch time"]) -> WriteCoefficients:
+def write_coefficients(
+    rule: MemoryRule, gates: Gates, position: Int[Tensor, "batch time"], writes: bool = True
+) -> WriteCoefficients:
     """Return intake, release and visible window weights of each token for `rule` (table of the module docstring).
+
+    A token that does not write keeps M and S exactly: retention and momentum 1, intake and release 0. Its window
+    weights stay, for the token that writes its loss; without `writes` (the warm-up) no token has any.
 
     `position` is the 0-based index of a token in its document. `delta` has no momentum whatever its gate says, and
     UserError is raised if it is given a window of more than the token itself.
@@ -116,11 +137,24 @@ def write_coefficients(rule: MemoryRule, gates: Gates, position: Int[Tensor, "ba
     step, fresh = gates.step, torch.ones_like(momentum)
     if rule.step_scale == "mass":
         horizon = 0.0 if rule.name == "delta" else rule.momentum_max / (1.0 - rule.momentum_max)
-        step, fresh = step / (rule.chunk + horizon), 1.0 - momentum
+        step, fresh = step / (rule.chunk + rule.update_every * horizon), 1.0 - momentum
         window = window / window.shape[-1]
-    if STEP_IN_MOMENTUM[rule.name]:
-        return WriteCoefficients(gates.retention, momentum, -fresh * step, torch.ones_like(step), window)
-    return WriteCoefficients(gates.retention, momentum, fresh, -step, window)
+    intake, release = (-fresh * step, torch.ones_like(step)) if STEP_IN_MOMENTUM[rule.name] else (fresh, -step)
+    found = WriteCoefficients(gates.retention, momentum, intake, release, window)
+    if not writes:
+        return _kept(found, torch.zeros_like(position, dtype=torch.bool))._replace(window=torch.zeros_like(window))
+    return found if rule.update_every == 1 else _kept(found, writing_tokens(position, rule.update_every))
+
+
+def _kept(found: WriteCoefficients, writing: Bool[Tensor, "batch time"]) -> WriteCoefficients:
+    """Return the coefficients with those of a token that keeps M and S wherever a token does not write."""
+    on = writing.unsqueeze(-1)
+    return found._replace(
+        retention=torch.where(on, found.retention, 1.0),
+        momentum=torch.where(on, found.momentum, 1.0),
+        intake=torch.where(on, found.intake, 0.0),
+        release=torch.where(on, found.release, 0.0),
+    )
 
 
 def update(rule: MemoryRule, momentum: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch out in"]:

@@ -96,7 +96,9 @@ class MemoryState(StateTree):
     """Everything one memory must remember between calls; fp32 or wider.
 
     The tuples hold one matrix for the matrix memory and two (W1, W2) for the MLP memory, each [batch, heads, out, in].
-    The window keeps the last c-1 feature/value pairs, oldest first, zero where the document is younger than that.
+    The window keeps the last c+N-2 feature/value pairs, oldest first, zero where the document is younger than that;
+    `waiting` the window weights of the last N-1 tokens, zero for those whose losses are written (`functional.ttl`), and
+    nothing where N = 1: a write at every token leaves none waiting.
     """
 
     weights: tuple[Float[Tensor, "batch heads _out _in"], ...]
@@ -105,19 +107,27 @@ class MemoryState(StateTree):
     window_keys: Float[Tensor, "batch past heads features"]
     window_values: Float[Tensor, "batch past heads values"]
     position: Int[Tensor, " batch"]
+    waiting: tuple[Float[Tensor, "batch _waiting heads _window"], ...] = ()
 
 
 def fresh_memory_state(
-    initial: tuple[Float[Tensor, "heads _out _in"], ...], batch: int, window: int, features: int, values: int
+    initial: tuple[Float[Tensor, "heads _out _in"], ...],
+    batch: int,
+    window: int,
+    features: int,
+    values: int,
+    update_every: int = 1,
 ) -> MemoryState:
     """Return the state of `batch` rows before their first token: M = xi = M_0, S = 0, nothing in the window."""
     weights = tuple(matrix.unsqueeze(0).expand(batch, *matrix.shape) for matrix in initial)
     heads, like = initial[0].shape[0], initial[0]
+    past, waiting = window + update_every - 2, update_every - 1
     return MemoryState(
         weights=weights,
         momentum=tuple(torch.zeros_like(matrix) for matrix in weights),
         anchor=weights,
-        window_keys=like.new_zeros(batch, window - 1, heads, features),
-        window_values=like.new_zeros(batch, window - 1, heads, values),
+        window_keys=like.new_zeros(batch, past, heads, features),
+        window_values=like.new_zeros(batch, past, heads, values),
         position=torch.zeros(batch, dtype=torch.long, device=like.device),
+        waiting=(like.new_zeros(batch, waiting, heads, window),) if waiting else (),
     )

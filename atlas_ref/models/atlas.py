@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas_ref.blocks.feed_forward import FeedForward
-from atlas_ref.blocks.mag import BlockOutput, LayerState, LayerTelemetry, MagBlock
+from atlas_ref.blocks.mag import BlockOutput, LayerState, MagBlock
 from atlas_ref.blocks.phase import Phase, phase_at
+from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.memory.plan import SegmentPlan, make_plan
 from atlas_ref.memory.state import StateTree
@@ -31,11 +32,15 @@ class ModelState(StateTree):
 
 
 class ModelOutput(NamedTuple):
-    """Logits of the next token, the state after the call, and telemetry of each layer."""
+    """Logits of the next token, the state after the call, and telemetry of each layer.
+
+    `indecision` is mean(1 - |2 g - 1|) over the raw gates of all layers, with its graph, where it was asked for.
+    """
 
     logits: Float[Tensor, "batch time vocab"]
     state: ModelState
     telemetry: tuple[LayerTelemetry, ...]
+    indecision: Float[Tensor, ""] | None = None
 
 
 class Layer(nn.Module):
@@ -53,9 +58,10 @@ class Layer(nn.Module):
         reset: Bool[Tensor, "batch time"] | None,
         plan: SegmentPlan,
         phase: Phase,
+        penalised: bool,
     ) -> BlockOutput:
         """Return what the block returns, its hidden states behind the feed-forward."""
-        output: BlockOutput = self.mag(x, state, reset, plan, phase)
+        output: BlockOutput = self.mag(x, state, reset, plan, phase, penalised)
         return output._replace(hidden=self.feed_forward(output.hidden))
 
 
@@ -93,24 +99,30 @@ class AtlasModel(nn.Module):
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
+        penalised: bool = False,
     ) -> ModelOutput:
         """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
 
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
-        the end of all schedules.
+        the end of all schedules. `penalised` asks for the indecision of the gates.
         """
         phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one plan serves all.
         position = state.layers[0].memory.memory.position
-        plan = make_plan(position, reset, tokens.shape[1], self.config.memory.chunk)
+        memory = self.config.memory
+        plan = make_plan(position, reset, tokens.shape[1], memory.chunk, memory.shards.length)
         x: Tensor = self.embedding(tokens)
-        states, telemetry = [], []
+        states, telemetry, undecided = [], [], []
         for layer, before in zip(self._layers(), state.layers, strict=True):
-            x, after, summary = layer(x, before, reset, plan, phase)
+            x, after, summary, indecision = layer(x, before, reset, plan, phase, penalised)
             states.append(after)
             telemetry.append(summary)
+            undecided.append(indecision)
         normed: Tensor = self.norm(x)
-        return ModelOutput(F.linear(normed, self.embedding.weight), ModelState(tuple(states)), tuple(telemetry))
+        logits = F.linear(normed, self.embedding.weight)
+        # Every layer has as many gates, so the mean of their means is the mean of all.
+        mean = torch.stack(undecided).mean() if penalised else None
+        return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.layers if isinstance(layer, Layer)]

@@ -6,6 +6,7 @@
                               meta.json               step, config, tokenizer, what the kill switches remember, why
                                                       preflight was skipped, size and SHA-256 of each file above
     checkpoints/latest                                the name of the newest one
+    checkpoints/best                                  the name of the best one (`retention`)
 
 Several processes write folders of shards in the place of the first three files (`sharded_checkpoint`).
 
@@ -15,32 +16,32 @@ what is here: the data cursor is the step, as batch = f(seed, step), and there i
 nothing in training draws a random number.
 """
 
-import hashlib
-import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from atlas_ref.config import RunConfig, config_hash, parse_config
+from atlas_ref.config import RunConfig, config_hash
 from atlas_ref.errors import UserError
+from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, file_record, read_meta
 from atlas_ref.training.distributed import ALONE, World
-from atlas_ref.training.files import file_record, read_json, sha256, sync, write_atomically, write_json
+from atlas_ref.training.files import sha256, sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.sharded_checkpoint import folder, read_shards, write_shards
 
-FORMAT = "atlas-checkpoint-1"
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
 TENSOR_FILES = (MODEL, OPTIMISER, STATE)
-STEP_NAME = re.compile(r"step-(\d{8,})")
+LATEST, BEST = "latest", "best"
+STEP_NAME = re.compile(r"step-([0-9]{8,})")
+PARTIAL = ".partial-"
+MOST_AXES, MOST_CHARACTERS = 16, 512
+"""More than the shape or the name of any tensor of a model has, so that a message that shows one is readable."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Checkpoint:
     data_digest: str
     preflight_skipped: str | None
     switches: SwitchState
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileRecord]
 
     @property
     def run_directory(self) -> Path | None:
@@ -68,32 +69,41 @@ class Checkpoint:
         Where several processes wrote it in shards, a tensor is cut as that of `like` is, or else whole.
         """
         if name in self.files:
-            return self._whole_file(name)
+            return _read_tensors(self._verified(name))
         shards = {file for file in self.files if file.startswith(f"{folder(name)}/")}
         for shard in shards:
-            self._verify(shard)
+            self._verified(shard)
         return read_shards(self.path / folder(name), {Path(shard).name for shard in shards}, like or {})
 
-    def _verify(self, name: str) -> Path:
+    def verify(self) -> None:
+        """Raise UserError, naming the file, unless every file is the one that was saved."""
+        for name in self.files:
+            self._verified(name)
+
+    def _verified(self, name: str) -> Path:
         """Return the path of a file; raise UserError when it is not the one that was saved."""
-        file = self.path / name
-        record = self.files[name]
+        file, record = self.path / name, self.files[name]
         if not file.is_file():
             raise UserError(f"{file}: is missing from its checkpoint.")
         size = file.stat().st_size
-        if size != record["bytes"]:
-            raise UserError(f"{file}: is damaged (it has {size:,} bytes where {record['bytes']:,} were saved).")
-        if sha256(file) != record["sha256"]:
+        if size != record.bytes:
+            raise UserError(f"{file}: is damaged (it has {size:,} bytes where {record.bytes:,} were saved).")
+        if sha256(file) != record.sha256:
             raise UserError(f"{file}: is damaged (its SHA-256 is not the one in {META}).")
         return file
 
-    def _whole_file(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of a file that one process wrote."""
-        file = self._verify(name)
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise UserError(f"{file}: is not a safetensors file ({error}).") from error
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file that one process wrote; raise UserError for one that holds anything else."""
+    try:
+        tensors = load_file(file)
+    # A TypeError comes from a size of an axis that is no machine integer.
+    except (SafetensorError, TypeError) as error:
+        raise UserError(f"{file}: is not a safetensors file ({str(error).splitlines()[0]}).") from error
+    for key, tensor in tensors.items():
+        if tensor.ndim > MOST_AXES or len(key) > MOST_CHARACTERS or not key.isprintable():
+            raise UserError(f"{file}: tensor {key[:MOST_CHARACTERS]!r} has a name or a shape of no model.")
+    return tensors
 
 
 def checkpoint_name(step: int) -> str:
@@ -103,7 +113,7 @@ def checkpoint_name(step: int) -> str:
 
 def partial_path(directory: Path, step: int) -> Path:
     """Return where the checkpoint of a step is written before it gets its name."""
-    return directory / f".partial-{checkpoint_name(step)}"
+    return directory / f"{PARTIAL}{checkpoint_name(step)}"
 
 
 def save_checkpoint(
@@ -125,50 +135,47 @@ def save_checkpoint(
     temporary = partial_path(directory, step)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    if world.size > 1:
-        files = write_shards(temporary, tensors, world)
-    else:
-        files = {name: _write_tensors(temporary / name, tensors[name]) for name in TENSOR_FILES}
-    meta = {
-        "format": FORMAT,
-        "step": step,
-        "config": config.model_dump(),
-        "config_hash": config_hash(config),
-        "tokenizer": tokenizer,
-        "data_digest": data_digest,
-        "preflight_skipped": preflight_skipped,
-        "kill_switches": asdict(switches),
-        "files": files,
-    }
-    write_json(temporary / META, {**meta, "sha256": _digest(meta)})
-    sync(temporary)
-    os.replace(temporary, final)
-    write_atomically(directory / "latest", f"{final.name}\n")
+    try:
+        meta = Meta(
+            format=FORMAT,
+            step=step,
+            config=config.model_dump(),
+            config_hash=config_hash(config),
+            tokenizer=tokenizer,
+            data_digest=data_digest,
+            preflight_skipped=preflight_skipped,
+            kill_switches=SwitchRecord(**asdict(switches)),
+            files=write_shards(temporary, tensors, world) if world.size > 1 else _write_files(temporary, tensors),
+        )
+        write_json(temporary / META, meta.sealed())
+        sync(temporary)
+        os.replace(temporary, final)
+    finally:
+        # After a failure it would only take the space that may be missing; after success it is not there.
+        shutil.rmtree(temporary, ignore_errors=True)
+    write_atomically(directory / LATEST, f"{final.name}\n")
+    sync(directory.parent)
     return final
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read and verify the description of the checkpoint directory `path`; raise UserError that names the bad file."""
     file = path / META
-    meta = read_json(file)
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise UserError(f"{file}: does not describe a checkpoint of the format {FORMAT}.")
-    stored = meta.pop("sha256", None)
-    if stored != _digest(meta):
-        raise UserError(f"{file}: is damaged (its contents do not match its own SHA-256).")
-    config = parse_config(meta["config"], str(file))
-    if config_hash(config) != meta["config_hash"]:
-        raise UserError(f"{file}: holds a config that this version reads differently from the one that wrote it.")
-    switches = TypeAdapter(SwitchState).validate_python(meta["kill_switches"])
+    meta = read_meta(file)
+    config = meta.run_config(file)
+    if set(meta.files) != set(TENSOR_FILES):
+        raise UserError(f"{file}: must describe the files {', '.join(TENSOR_FILES)} and no others.")
+    if STEP_NAME.fullmatch(path.name) and path.name != checkpoint_name(meta.step):
+        raise UserError(f"{file}: is of step {meta.step}, which is not the step of the directory it is in.")
     return Checkpoint(
         path=path,
-        step=meta["step"],
+        step=meta.step,
         config=config,
-        tokenizer=meta["tokenizer"],
-        data_digest=meta["data_digest"],
-        preflight_skipped=meta["preflight_skipped"],
-        switches=switches,
-        files=meta["files"],
+        tokenizer=meta.tokenizer,
+        data_digest=meta.data_digest,
+        preflight_skipped=meta.preflight_skipped,
+        switches=meta.kill_switches.state(),
+        files=meta.files,
     )
 
 
@@ -182,28 +189,74 @@ def saved_steps(directory: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def newest_checkpoint(directory: Path) -> Checkpoint | None:
+    """Open and verify the newest checkpoint below a `checkpoints` directory, or return None when there is none.
+
+    Raises UserError when it is damaged; it names the newest good one, which is not taken without being asked for.
+    """
+    paths = list(saved_steps(directory).values())
+    if not paths:
+        return None
+    try:
+        return _open_verified(paths[-1])
+    except UserError as error:
+        raise UserError(f"{error} {_way_on(paths[-1], paths[-2::-1])}") from error
+
+
 def find_checkpoint(path: Path) -> Checkpoint:
-    """Open `path`: a checkpoint, the `latest` file beside it, or a run directory, of which the newest is taken."""
-    if path.is_file() and path.name == "latest":
-        path = path.with_name(path.read_text(encoding="utf-8").strip())
+    """Open `path`: a checkpoint, `latest` or `best` beside it, or a run directory, of which the newest is taken."""
+    if path.is_file() and path.name in (LATEST, BEST):
+        path = _follow(path)
     if not path.is_dir():
         raise UserError(f"{path}: is neither a run directory nor a checkpoint.")
     if STEP_NAME.fullmatch(path.name) or (path / META).exists():
         return open_checkpoint(path)
-    steps = saved_steps(path / "checkpoints")
-    if not steps:
+    newest = newest_checkpoint(path / "checkpoints")
+    if newest is None:
         raise UserError(f"{path}: holds no checkpoint (checkpoints/step-* is expected).")
-    return open_checkpoint(steps[max(steps)])
+    return newest
 
 
-def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _open_verified(path: Path) -> Checkpoint:
+    checkpoint = open_checkpoint(path)
+    checkpoint.verify()
+    return checkpoint
+
+
+def _way_on(damaged: Path, older: Sequence[Path]) -> str:
+    """Return the sentence that names the newest good checkpoint among `older`, newest first, and how to use it."""
+    for path in older:
+        try:
+            _open_verified(path)
+        except UserError:
+            continue
+        return (
+            f"The newest good checkpoint is {path}: move {damaged.name} out of {damaged.parent} to go on from there, "
+            f"or branch off with: atlas train --resume {path} --out ANOTHER_DIR."
+        )
+    return "There is no good checkpoint before it."
+
+
+def _follow(pointer: Path) -> Path:
+    """Return the checkpoint that a pointer file names; its text is a name beside it and nothing else."""
+    with pointer.open("rb") as stream:
+        name = stream.read(100).decode(errors="replace").strip()
+    if not STEP_NAME.fullmatch(name):
+        raise UserError(f"{pointer}: must hold the name of a checkpoint beside it, such as {checkpoint_name(100)}.")
+    return pointer.with_name(name)
+
+
+def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, FileRecord]:
+    return {name: _write_tensors(directory / name, tensors[name]) for name in TENSOR_FILES}
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     """Write one safetensors file, sync it, and return its size and checksum."""
-    # Safetensors refuses views that share memory, and the fresh state of several rows is one expanded matrix.
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file)
+    try:
+        # Safetensors refuses views that share memory, and the fresh state of several rows is one expanded matrix.
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file)
+    except SafetensorError as error:
+        # Also when the disk is full: what the operating system said is in its text.
+        raise UserError(f"{file}: cannot be written ({error}).") from error
     sync(file)
     return file_record(file)
-
-
-def _digest(meta: Mapping[str, Any]) -> str:
-    """Return the checksum of a description, over a spelling of it that does not depend on order or spacing."""
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

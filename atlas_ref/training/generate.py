@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
-from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.session import Session
 
 
 class Generated(NamedTuple):
@@ -43,23 +44,21 @@ def generate(
         raise UserError(f"the temperature is {temperature}; it must be 0 or more.")
     if top_k is not None and top_k < 1:
         raise UserError(f"top-k is {top_k}; it must be at least 1.")
-    device = next(model.parameters()).device
+    session = Session(model, batch=1, outer_step=outer_step)
     generator = torch.Generator().manual_seed(seed)
-    logits, state = advance(model, prompt, model.initial_state(1), device, outer_step)
+    logits = advance(session, prompt)
     for index in range(count):
         token = draw(logits, temperature, top_k, generator)
         yield Generated(token, logits)
         if index + 1 < count:
-            logits, state = advance(model, [token], state, device, outer_step)
+            logits = advance(session, [token])
 
 
-def advance(
-    model: AtlasModel, tokens: Sequence[int], state: ModelState, device: torch.device, outer_step: int | None
-) -> tuple[Float[Tensor, " vocab"], ModelState]:
-    """Feed tokens to the model in one call and return the logits after the last, on the CPU, and the new state."""
+def advance(session: Session, tokens: Sequence[int]) -> Float[Tensor, " vocab"]:
+    """Feed tokens to the model in one call and return the logits after the last, on the CPU."""
+    device = next(session.model.parameters()).device
     with torch.inference_mode():
-        output: ModelOutput = model(torch.tensor([tokens], device=device), state, None, outer_step)
-        return output.logits[0, -1].cpu(), output.state
+        return session(torch.tensor([tokens], device=device))[0, -1].cpu()
 
 
 def draw(logits: Float[Tensor, " vocab"], temperature: float, top_k: int | None, generator: torch.Generator) -> int:

@@ -5,11 +5,13 @@ What happens at a step depends on its number alone, never on where the process s
 resumed leaves the same weights and the same log as one that was not.
 """
 
+import math
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -26,12 +28,14 @@ from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
 from atlas_ref.training.kill_report import KilledError, report_kill
 from atlas_ref.training.kill_switches import Kill, check, non_finite
+from atlas_ref.training.lock import hold, refuse_if_held
 from atlas_ref.training.merging import merge_measurements
 from atlas_ref.training.metrics import MetricsLog, read_metrics
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.parallel import own_part
 from atlas_ref.training.reporting import Reporter
-from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
+from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
+from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
 from atlas_ref.training.sharded_checkpoint import write_shards
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
@@ -59,7 +63,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Context:
-    """What stays the same from step to step."""
+    """What stays the same from step to step, and what is only counted: `validations` are the losses in the log."""
 
     config: RunConfig
     source: BatchSource
@@ -71,6 +75,7 @@ class Context:
     log: MetricsLog
     reporter: Reporter
     speed: Speed
+    validations: dict[int, float]
 
     def is_due(self, step: int, interval: int) -> bool:
         """Return whether something that happens every `interval` steps, and after the last, happens after `step`."""
@@ -87,6 +92,14 @@ class Ready(NamedTuple):
     digest: str
     device: torch.device
     world: World
+    over_unsaved: bool
+
+    def check_directory(self) -> None:
+        """Raise UserError unless the run may start in its directory as that is now."""
+        if self.checkpoint is None:
+            check_new(self.directory, over_unsaved=self.over_unsaved)
+        else:
+            check_resumed(self.directory, self.checkpoint, self.config)
 
 
 def get_ready(
@@ -102,17 +115,19 @@ def get_ready(
     `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint.
     """
     world.check(config)
+    refuse_if_held(directory.lock)
     if checkpoint is None:
         check_new(directory, over_unsaved=over_unsaved)
     else:
         check_resumed(directory, checkpoint, config)
+        check_size(checkpoint)
     torch.set_num_threads(config.train.threads)
     device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
     digest = data_digest(source)
     if checkpoint is not None and checkpoint.data_digest != digest:
         raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
-    return Ready(config, directory, checkpoint, source, digest, device, world)
+    return Ready(config, directory, checkpoint, source, digest, device, world, over_unsaved)
 
 
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
@@ -128,24 +143,51 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     with world.together():
         if checkpoint is not None:
             restore(run, checkpoint)
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    with ExitStack() as held:
+        with world.together():
+            if world.main:
+                directory.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(hold(directory.lock, reporter.say))
+                # Another run may have begun, or ended, here since it was first looked at: preflight takes minutes.
+                ready.check_directory()
+                prepare(directory, checkpoint, config, admission)
+        shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
+        reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
+        if run.step == config.train.max_steps:
+            reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
+        interrupted = advance_with_log(run, ready, admission, reporter, stop)
+        summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
+        with world.together():
+            if world.main and not interrupted:
+                write_json(directory.summary, summary)
+    return Outcome(run.step, interrupted, summary)
+
+
+def advance_with_log(
+    run: Run, ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]
+) -> bool:
+    """Mend what a crash left among the checkpoints, open the log and go on; return whether the run was stopped."""
+    config, directory, world = ready.config, ready.directory, ready.world
+    validations = read_validations(directory.metrics)
     with world.together():
         if world.main:
-            prepare(directory, checkpoint, config, admission)
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
-    reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
-    if run.step == config.train.max_steps:
-        reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
+            settle(directory.checkpoints, validations, run.switches, config.train)
     with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log:
         context = Context(
-            config, ready.source, ready.digest, ready.device, world, directory, admission, log, reporter, Speed()
+            config=config,
+            source=ready.source,
+            digest=ready.digest,
+            device=ready.device,
+            world=world,
+            directory=directory,
+            admission=admission,
+            log=log,
+            reporter=reporter,
+            speed=Speed(),
+            validations=validations,
         )
-        interrupted = advance(run, context, stop)
-    summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
-    with world.together():
-        if world.main and not interrupted:
-            write_json(directory.summary, summary)
-    return Outcome(run.step, interrupted, summary)
+        return advance(run, context, stop)
 
 
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
@@ -159,7 +201,9 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if values:
             context.log.write(run.step, values)
             context.reporter.on_metrics(run.step, values)
-        if context.is_due(run.step, context.config.train.save_interval):
+        settings = context.config.train
+        better = settings.keep_best and improves(context.validations, run.step)
+        if better or context.is_due(run.step, settings.save_interval):
             save(run, context)
     return False
 
@@ -216,16 +260,22 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values["train/grad_norm"] = result.grad_norm
         values["train/lr"] = result.learning_rate
         values["train/tokens_per_second"] = context.speed.per_second()
+        if result.output.indecision is not None:
+            values["train/polarisation"] = result.output.indecision.item()
         values |= log_entries(layers)
         context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
         found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step, context.world)
-        values |= {"val/loss": found["loss"], "val/accuracy": found["accuracy"]}
+        values |= {VALIDATION: found["loss"], "val/accuracy": found["accuracy"]}
+        if math.isfinite(found["loss"]):
+            context.validations[run.step] = found["loss"]
     return values
 
 
 def save(run: Run, context: Context) -> None:
     """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet.
+
+    What retention does not keep is removed after it.
 
     Raises KilledError instead when any tensor of it is not finite: an update can overflow after a finite gradient.
     """
@@ -258,6 +308,7 @@ def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Te
         world=world,
     )
     context.reporter.say(f"saved {path}")
+    settle(context.directory.checkpoints, context.validations, run.switches, context.config.train)
 
 
 def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]], world: World) -> Kill | None:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.blocks.mag import LayerTelemetry
+from atlas_ref.blocks.telemetry import LayerTelemetry
 
 
 class Rule(NamedTuple):
@@ -48,29 +48,32 @@ def _variance(about: str) -> Rule:
 RULES: dict[str, Rule] = {
     # LayerTelemetry
     "retention": MEAN,
-    "momentum": MEAN,
-    "step": MEAN,
-    "window": MEAN,
+    "momentum_decay": MEAN,
+    "step_size": MEAN,
+    "window_weight": MEAN,
     "gate_mean": MEAN,
     "gate_std": _deviation("gate_mean"),
     "gate_min": LEAST,
     "gate_max": LARGEST,
+    "raw_gate_mean": MEAN,
+    "raw_gate_std": _deviation("raw_gate_mean"),
+    "raw_gate_min": LEAST,
+    "raw_gate_max": LARGEST,
     "gate_polarised": MEAN,
     "gate_undecided": MEAN,
     "memory_norm": RMS,
     "momentum_norm": RMS,
     "read_norm": RMS,
+    "omega_loss": MEAN,
+    "update_magnitude": RMS,
     "tanh_magnitude": MEAN,
     "tanh_linear": MEAN,
     "tanh_saturated": MEAN,
+    "m3_alpha": MEAN,
     # What the monitor adds.
     "state_finite": LEAST,
     "newton_schulz_error": LARGEST,
     "gate_variance": _variance("gate_mean"),
-    "raw_gate_mean": MEAN,
-    "raw_gate_std": _deviation("raw_gate_mean"),
-    "raw_gate_min": LEAST,
-    "raw_gate_max": LARGEST,
     "memory_share": MEAN,
 }
 

@@ -3,7 +3,7 @@
     measurements = measure_layers(model(tokens, state, reset), config.model)       measurements[layer]["gate_std"]
 
 The tables hold the telemetry of the block and what follows from it or from the new state:
-    raw_gate_*         the gate before its floor, sigmoid = (gate - floor)/(1 - floor)
+    gate_variance      of the gate that acts
     memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source`, 1 - it of
                        `convex`; absent where nothing is written
     state_finite       1, or 0 when any number of the layer's state is NaN or infinite
@@ -23,7 +23,8 @@ from torch import Tensor
 
 from atlas_ref.blocks.mag import LayerState
 from atlas_ref.blocks.memory_layer import memory_rule
-from atlas_ref.config_model import GateConfig, ModelConfig
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.functional.mag_gate import GateKind
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.models.atlas import ModelOutput
 
@@ -38,14 +39,32 @@ def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measuremen
         for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
     ]
     # One transfer from the device for all of them.
-    values = iter(torch.stack([value.double() for table in found for value in table.values()]).tolist())
+    values = iter(torch.stack([value for table in found for value in table.values()]).double().tolist())
     tables = [{name: next(values) for name in table} for table in found]
-    return tuple(table | _gate_values(table, config.gate, writes=not config.disable_memory) for table in tables)
+    return tuple(table | _gate_values(table, config.gate.kind, writes=not config.disable_memory) for table in tables)
 
 
 def log_entries(layers: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the tables under keys such as `memory/0/retention`."""
-    return {f"memory/{layer}/{name}": value for layer, table in enumerate(layers) for name, value in table.items()}
+    """Return the metrics over all layers, such as `memory/omega_loss`, and of each, `memory/layer_0/omega_loss`.
+
+    Over all layers stands the mean, the least of what is a least (and of `state_finite`), and the largest of what is
+    a largest (and of `newton_schulz_error`, that of the worst matrix).
+    """
+    names = dict.fromkeys(name for table in layers for name in table)
+    whole = {f"memory/{name}": _over_layers(name, [table[name] for table in layers if name in table]) for name in names}
+    each = {f"memory/layer_{n}/{name}": value for n, table in enumerate(layers) for name, value in table.items()}
+    return whole | each
+
+
+def _over_layers(name: str, values: list[float]) -> float:
+    """Return what stands for all layers; NaN in any of them stays NaN."""
+    if any(math.isnan(value) for value in values):
+        return math.nan
+    if name.endswith("_min") or name == "state_finite":
+        return min(values)
+    if name.endswith("_max") or name == "newton_schulz_error":
+        return max(values)
+    return sum(values) / len(values)
 
 
 @torch.no_grad()
@@ -66,7 +85,8 @@ def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float
 def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
     """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
     floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
-    found = {"state_finite": torch.stack([tensor.isfinite().all() for tensor in floats]).all()}
+    # 0 x is 0, or NaN where x is not finite: eight times faster on a CPU than asking of each number whether it is.
+    found = {"state_finite": torch.stack([(0.0 * tensor).sum() for tensor in floats]).sum().isfinite()}
     if rule.orthogonalised:
         # The last momentum only: one iteration a row and head, where the call itself made one for every token.
         written = [update(rule, momentum) for momentum in state.memory.memory.momentum]
@@ -74,18 +94,10 @@ def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
     return found
 
 
-def _gate_values(table: Measurements, config: GateConfig, *, writes: bool) -> Measurements:
-    """Return variance, the gate before its floor, and the share of the memory."""
-    reach = 1.0 - config.floor
-    names = ("mean", "min", "max")
-    raw = {f"raw_gate_{name}": _share((table[f"gate_{name}"] - config.floor) / reach) for name in names}
-    found = {"gate_variance": table["gate_std"] ** 2, **raw, "raw_gate_std": table["gate_std"] / reach}
+def _gate_values(table: Measurements, kind: GateKind, *, writes: bool) -> Measurements:
+    """Return the variance of the gate that acts, and the share of the memory before the floor."""
+    found = {"gate_variance": table["gate_std"] ** 2}
     if writes:
-        mean = found["raw_gate_mean"]
-        found["memory_share"] = mean if config.kind == "source" else 1.0 - mean
+        mean = table["raw_gate_mean"]
+        found["memory_share"] = mean if kind == "source" else 1.0 - mean
     return found
-
-
-def _share(value: float) -> float:
-    """Return a share without the rounding error that could put it outside [0, 1]; NaN stays NaN."""
-    return value if math.isnan(value) else min(1.0, max(0.0, value))

@@ -8,7 +8,7 @@ tensors, so that it can be stored without pickle and a checkpoint of another mod
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from torch.optim import AdamW, Muon, Optimizer
 from atlas_ref.config import OptimConfig, RunConfig
 from atlas_ref.errors import UserError
 
+GAIN = "log_gain"
+"""The name of a learned gain in its module; it has an axis for heads, and is no matrix for that."""
 STATE_KEYS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum_buffer",)}
 
 
@@ -108,14 +110,26 @@ def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor) -> Ten
 
 
 def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
-    """Return the optimiser that the config names, with weight decay on tensors of two or more axes only."""
+    """Return the optimiser that the config names for every trainable parameter of `model`."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    hidden = hidden_matrices(model) if config.name == "muon" else set()
-    muon = {name: p for name, p in named.items() if name in hidden}
+    return optimiser_of(named, hidden_matrices(model), config)
+
+
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Return whether weight decay acts on a parameter: on tensors of two or more axes that are not gains.
+
+    A gain is stored as its logarithm, so decay would pull it to 1 and make that look like the best gain (findings.md).
+    """
+    return parameter.ndim >= 2 and name.rpartition(".")[2] != GAIN
+
+
+def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: OptimConfig) -> OuterOptimiser:
+    """Return the optimiser that the config names for parameters by name; `hidden` are the names of hidden matrices."""
+    muon = {name: p for name, p in named.items() if config.name == "muon" and name in hidden}
     adamw = {name: p for name, p in named.items() if name not in muon}
     groups = [
-        {"params": [p for p in adamw.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in adamw.values() if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for name, p in adamw.items() if is_decayed(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in adamw.items() if not is_decayed(name, p)], "weight_decay": 0.0},
     ]
     parts: dict[str, Optimizer] = {}
     if adamw:

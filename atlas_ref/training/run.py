@@ -76,10 +76,21 @@ def count_parameters(config: ModelConfig) -> int:
         return sum(parameter.numel() for parameter in AtlasModel(config, seed=0).parameters())
 
 
+def check_size(checkpoint: Checkpoint) -> None:
+    """Raise UserError when the config describes more weights than the files hold, before memory is asked for them."""
+    count, held = count_parameters(checkpoint.config.model), sum(record.bytes for record in checkpoint.files.values())
+    if 4 * count > held:
+        raise UserError(
+            f"{checkpoint.path / META}: describes a model of {count:,} parameters, more than are in its {held:,} bytes."
+        )
+
+
 def restore(run: Run, checkpoint: Checkpoint) -> None:
     """Put a checkpoint into a new run; raise UserError, naming the file, for anything that does not fit it."""
     put_weights(run.model, checkpoint)
     with _blamed_on(checkpoint, OPTIMISER, run.optimiser.like()) as tensors:
+        if checkpoint.step > 0 and not tensors:
+            raise UserError("holds nothing of what the optimiser remembers.")
         run.optimiser.from_tensors(tensors)
     like = across(run.state.to_tensors(), run.world, run.device)
     with _blamed_on(checkpoint, STATE, like) as tensors:
@@ -91,6 +102,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
 
 def load_model(checkpoint: Checkpoint, device: torch.device) -> AtlasModel:
     """Return the model of a checkpoint, without optimiser and memory state."""
+    check_size(checkpoint)
     model = AtlasModel(checkpoint.config.model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
     return model.to(device)

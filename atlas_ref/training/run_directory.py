@@ -7,8 +7,9 @@
     DIR/summary.json     how the run ended
     DIR/kill.json        why a kill switch stopped it, until it goes on
     DIR/checkpoints/     see `checkpoint`
+    DIR/.lock            held by the process that trains here (`lock`)
 
-Hidden `.*.partial` entries are files that were being written when a process died.
+Other hidden `.*.partial` entries are files that were being written when a process died.
 """
 
 import os
@@ -26,7 +27,7 @@ import atlas_ref
 from atlas_ref.config import RunConfig, load_config, to_toml
 from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint import Checkpoint, open_checkpoint, saved_steps
+from atlas_ref.training.checkpoint import Checkpoint, newest_checkpoint, saved_steps
 from atlas_ref.training.files import read_json, write_atomically, write_json
 from atlas_ref.training.metrics import keep_metrics
 
@@ -35,6 +36,8 @@ CHANGEABLE = (
     "train.log_interval",
     "train.eval_interval",
     "train.save_interval",
+    "train.keep_last",
+    "train.keep_best",
     "train.micro_batches",
     "train.parallel",
     "train.device",
@@ -92,15 +95,19 @@ class RunDirectory:
         """The parent of all checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def lock(self) -> Path:
+        """The file whose lock says that a run is alive."""
+        return self.path / ".lock"
+
     def newest_checkpoint(self) -> Checkpoint | None:
-        """Open the newest checkpoint, or return None when no step was saved."""
-        steps = saved_steps(self.checkpoints)
-        return open_checkpoint(steps[max(steps)]) if steps else None
+        """Open and verify the newest checkpoint, or return None when no step was saved."""
+        return newest_checkpoint(self.checkpoints)
 
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
         files = (self.config, self.metrics, self.environment, self.summary, self.preflight, self.kill)
-        ours = {path.name for path in (*files, self.checkpoints)}
+        ours = {path.name for path in (*files, self.checkpoints, self.lock)}
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
@@ -114,7 +121,7 @@ def check_new(directory: RunDirectory, *, over_unsaved: bool) -> None:
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise UserError(f"{nearest}: is a file; the run directory must be new or empty.")
-    if not path.exists() or all(entry == directory.preflight for entry in path.iterdir()):
+    if not path.exists() or all(entry in (directory.preflight, directory.lock) for entry in path.iterdir()):
         return
     if unknown := directory.unknown_files():
         raise UserError(f"{path}: holds {unknown[0]}, which no run wrote; the run directory must be new or empty.")
@@ -150,19 +157,23 @@ def belongs_to(checkpoint: Checkpoint, directory: RunDirectory) -> bool:
 
 
 def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunConfig, admission: Admission) -> None:
-    """Write what a run has before its next step: config, certificate, environment, and the log up to the checkpoint."""
-    directory.path.mkdir(parents=True, exist_ok=True)
+    """Write what a run has before its next step: the log up to the checkpoint, config, certificate and environment.
+
+    What has to be read is read first, so that nothing is changed when it is damaged.
+    """
+    known = checkpoint is not None and directory.environment.exists()
+    earlier = read_json(directory.environment) if known else []
+    if not isinstance(earlier, list):
+        raise UserError(f"{directory.environment}: must hold a list, one entry for each start of the run.")
+    if checkpoint is None or checkpoint.run_directory is None:
+        write_atomically(directory.metrics, "")
+    else:
+        keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
     write_atomically(directory.config, to_toml(config))
     if admission.certificate is not None:
         write_atomically(directory.preflight, admission.certificate)
     # It tells how an earlier start ended; from here on it would tell of this one.
     directory.kill.unlink(missing_ok=True)
-    if checkpoint is None or checkpoint.run_directory is None:
-        write_atomically(directory.metrics, "")
-    else:
-        keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
-    known = checkpoint is not None and directory.environment.exists()
-    earlier = read_json(directory.environment) if known else []
     start = environment(checkpoint.step if checkpoint else 0)
     write_json(directory.environment, [*earlier, {**start, "preflight_skipped": admission.skipped}])
 

@@ -28,8 +28,9 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.training.checkpoint_meta import FileRecord, file_record
 from atlas_ref.training.distributed import CommonError, World
-from atlas_ref.training.files import file_record, sync
+from atlas_ref.training.files import sync
 
 SUFFIX = ".safetensors"
 
@@ -39,7 +40,7 @@ def folder(name: str) -> str:
     return name.removesuffix(SUFFIX)
 
 
-def write_shards(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> dict[str, Any]:
+def write_shards(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> dict[str, FileRecord]:
     """Write what this process holds of `tensors` (by file name) and return size and checksum of the files of all.
 
     Every process must call it, with the same directory, which the first one has made. Raises CommonError in all of
@@ -55,7 +56,7 @@ def write_shards(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], w
         except CheckpointException as error:
             # It is raised in all processes, and holds what each of them met.
             raise CommonError(f"{directory}: cannot be written ({next(iter(error.failures.values()))[0]}).") from error
-    records: dict[str, Any] = {}
+    records: dict[str, FileRecord] = {}
     with world.together():
         for name in tensors if world.main else ():
             for path in sorted((directory / folder(name)).iterdir()):

@@ -6,6 +6,7 @@ determined by its config and its step count alone.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
+from atlas_ref.functional.polarisation import polarisation_weight
 from atlas_ref.memory.state import join_rows
 from atlas_ref.models.atlas import ModelOutput, ModelState
 from atlas_ref.training.distributed import ALONE, World
@@ -65,14 +67,20 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def forward(
-    model: nn.Module, batch: Batch, state: ModelState, precision: str, outer_step: int | None = None
+    model: nn.Module,
+    batch: Batch,
+    state: ModelState,
+    precision: str,
+    outer_step: int | None = None,
+    penalised: bool = False,
 ) -> ModelOutput:
     """Run the model on a batch; `precision` is `fp32`, or `bf16` for autocast matrix products.
 
-    `outer_step` is the number of updates made so far; None is the end of all schedules.
+    `outer_step` is the number of updates made so far; None is the end of all schedules. `penalised` asks for the
+    indecision of the gates.
     """
     with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        output: ModelOutput = model(batch.tokens, state, batch.reset, outer_step)
+        output: ModelOutput = model(batch.tokens, state, batch.reset, outer_step, penalised)
     return output
 
 
@@ -88,9 +96,10 @@ def train_step(
     """Make update `step` (0-based) in place and return its numbers with the detached new state.
 
     `batch` is the global one, `state` that of the rows of this process, and `network` what `parallel.wrap` returned.
-    The loss is the mean cross-entropy over the counted targets of the global batch, however it is cut; the gradient is
-    scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all processes,
-    when the loss or a gradient is not finite.
+    The loss is the mean cross-entropy over the counted targets of the global batch, however it is cut; where
+    polarisation is on, what is minimised also has the indecision of the gates (`functional.polarisation`). The gradient
+    is scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all
+    processes, when the loss or a gradient is not finite.
     """
     optimiser.zero_grad()
     loss, output = _accumulate(network, batch, state, step, config, world)
@@ -112,24 +121,46 @@ def _accumulate(
     count = (batch.targets != IGNORED).sum().clamp(min=1)
     mine = world.rows(len(batch.tokens))
     size = (mine.stop - mine.start) // config.train.micro_batches
+    weight = polarisation(step, config)
     losses, outputs = [], []
     for first in range(mine.start, mine.stop, size):
         rows = slice(first, first + size)
         part, before = Batch(*(x[rows] for x in batch)), state.rows(slice(first - mine.start, rows.stop - mine.start))
         with without_sync(network, last=rows.stop == mine.stop):
-            output = forward(network, part, before, config.train.precision, step)
+            output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
             total, _ = token_losses(output.logits, part.targets)
             loss = total / count
+            # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
+            share = weight * size / len(batch.tokens)
+            minimised = loss if output.indecision is None else loss + share * output.indecision
             # The processes' gradients are averaged, not added.
-            torch.autograd.backward(loss * world.size)
+            torch.autograd.backward(minimised * world.size)
         losses.append(loss.detach())
-        outputs.append(ModelOutput(output.logits.detach(), output.state.detach(), output.telemetry))
+        outputs.append(_without_history(output))
     settle(network, world)
     (loss_of_all,) = world.sums(sum(torch.stack(losses).tolist()))
     return loss_of_all, outputs[-1]._replace(
         state=join_rows([output.state for output in outputs]),
         telemetry=merge_telemetry([output.telemetry for output in outputs]),
+        indecision=_mean([output.indecision for output in outputs], world),
     )
+
+
+def polarisation(step: int, config: RunConfig) -> float:
+    """Return the weight of the gates' indecision in update `step` (0-based)."""
+    optim = config.optim
+    return polarisation_weight(step, config.train.max_steps, optim.polarisation_start, optim.polarisation_end)
+
+
+def _without_history(output: ModelOutput) -> ModelOutput:
+    indecision = None if output.indecision is None else output.indecision.detach()
+    return ModelOutput(output.logits.detach(), output.state.detach(), output.telemetry, indecision)
+
+
+def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:
+    """Return the mean of a number that every part of every process has, or None where none has it."""
+    found = [part for part in parts if part is not None]
+    return world.gather(torch.stack(found)).mean() if found else None
 
 
 def _clip(model: nn.Module, max_norm: float, step: int, world: World) -> float:

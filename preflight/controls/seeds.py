@@ -28,9 +28,12 @@ class SeedIgnored(AtlasModel):
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
+        penalised: bool = False,
     ) -> ModelOutput:
         """Run the model without what its memory held."""
-        return super().forward(tokens, empty_memory(state, self.initial_state(len(tokens))), reset, outer_step)
+        return super().forward(
+            tokens, empty_memory(state, self.initial_state(len(tokens))), reset, outer_step, penalised
+        )
 
 
 SEED_CONTROLS = tuple(

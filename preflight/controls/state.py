@@ -48,10 +48,11 @@ class ResetIgnored(AtlasModel):
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
+        penalised: bool = False,
     ) -> ModelOutput:
         """Run the model without the resets."""
         del reset
-        return super().forward(tokens, state, None, outer_step)
+        return super().forward(tokens, state, None, outer_step, penalised)
 
 
 class ResetOfAllRows(AtlasModel):
@@ -63,11 +64,11 @@ class ResetOfAllRows(AtlasModel):
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
+        penalised: bool = False,
     ) -> ModelOutput:
         """Run the model with the resets of any row in all rows."""
-        return super().forward(
-            tokens, state, None if reset is None else reset.any(0, keepdim=True).expand_as(reset), outer_step
-        )
+        everywhere = None if reset is None else reset.any(0, keepdim=True).expand_as(reset)
+        return super().forward(tokens, state, everywhere, outer_step, penalised)
 
 
 class FutureLeak(AtlasModel):
@@ -79,9 +80,10 @@ class FutureLeak(AtlasModel):
         state: ModelState,
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
+        penalised: bool = False,
     ) -> ModelOutput:
         """Run the model and favour the token that comes next."""
-        output = super().forward(tokens, state, reset, outer_step)
+        output = super().forward(tokens, state, reset, outer_step, penalised)
         following: Float[Tensor, "batch time vocab"] = one_hot(tokens.roll(-1, 1), self.config.vocab_size).to(
             output.logits.dtype
         )

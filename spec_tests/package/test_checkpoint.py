@@ -24,7 +24,6 @@ from atlas_ref.training.checkpoint import (
     find_checkpoint,
     saved_steps,
 )
-from atlas_ref.training.files import sha256
 from atlas_ref.training.run_directory import CHANGEABLE, RunDirectory
 from spec_tests.package.runs import (
     RECALL,
@@ -36,6 +35,7 @@ from spec_tests.package.runs import (
     stop_before,
     without_timing,
 )
+from spec_tests.package.sealed import seal
 
 MUON = ("optim.name='muon'", "train.seed=3")
 BPE = ("data.tokenizer='bpe'", "data.bpe_vocab_size=300", "model.vocab_size=300")
@@ -201,10 +201,7 @@ def rewrite(path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], N
     tensors = load_file(path / name)
     change(tensors)
     save_file(tensors, path / name)
-    meta = json.loads((path / META).read_text())
-    meta["files"][name] = {"bytes": (path / name).stat().st_size, "sha256": sha256(path / name)}
-    del meta["sha256"]
-    (path / META).write_text(json.dumps({**meta, "sha256": checkpoints._digest(meta)}))
+    seal(path)
 
 
 def reshape_first(tensors: dict[str, torch.Tensor]) -> None:
@@ -261,10 +258,12 @@ def test_a_resumed_run_keeps_its_config_and_so_does_a_branch(
 def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path) -> None:
     """Kills: an empty list of changeable fields."""
     changes: dict[str, object] = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4}
-    changes |= {"threads": 2, "micro_batches": 2, "parallel": "'fsdp'"}
+    changes |= {"threads": 2, "keep_last": 9, "micro_batches": 2, "parallel": "'fsdp'"}
     switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
-    assert {f"train.{name}" for name in changes} | {"train.device"} | switches == set(CHANGEABLE)
+    more = {"train.device", "train.keep_best"}
+    assert {f"train.{name}" for name in changes} | more | switches == set(CHANGEABLE)
     overrides = [*(f"train.{name}={value}" for name, value in changes.items()), "kill_switches.gate_patience=7"]
+    overrides += ["train.keep_best=false"]
     outcome = go_on(micro_config(*overrides), copy)
     torch.set_num_threads(1)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 import atlas_ref
 from atlas_ref.config import load_config, preset_names, to_toml
 from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
-from atlas_ref.training.step import token_losses
+from atlas_ref.training.step import StepResult, token_losses, train_step
 from cli.interrupt import StopRequest
 from cli.progress import BarReporter, PlainReporter
 from spec_tests.package.command import Atlas, Ended, in_this_process
@@ -115,6 +116,26 @@ def test_ctrl_c_ends_the_step_saves_and_exits_130_and_the_run_can_go_on(micro: P
     start(config, tmp_path / "whole", stop_before(reached + 3))
     assert saved_bytes(path) == saved_bytes(tmp_path / "whole")
     assert without_timing(metric_lines(path)) == without_timing(metric_lines(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_is_that_of_the_signal_after_a_checkpoint(
+    atlas: Atlas, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    """Kills: SIGTERM reported as Ctrl-C, so that a job script cannot tell; a step in progress that is lost."""
+    steps = iter(range(1, 100))
+
+    def signalled(*arguments: Any) -> StepResult:
+        if next(steps) == 2:
+            signal.raise_signal(number)
+        return train_step(*arguments)
+
+    monkeypatch.setattr("atlas_ref.training.loop.train_step", signalled)
+    ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run")
+
+    assert (ended.code, ended.err) == (code, "")
+    assert "interrupted after step 2; go on with: atlas train --resume auto" in ended.out
+    assert list(saved_steps(tmp_path / "run" / "checkpoints")) == [2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -261,7 +282,8 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_4_and_keeps_the_checkpoin
     assert line.startswith("Error: kill switch non_finite at step 5: the loss is not finite. Likely cause: ")
     good = tmp_path / "run" / "checkpoints" / "step-00000004"
     assert f"atlas train --resume {good}. The report is {tmp_path / 'run' / 'kill.json'}." in line
-    assert list(saved_steps(tmp_path / "run" / "checkpoints")) == [2, 4]
+    # Step 3 is saved because its validation is the best so far.
+    assert list(saved_steps(tmp_path / "run" / "checkpoints")) == [2, 3, 4]
 
 
 def test_named_options_reach_the_config(atlas: Atlas, micro: Path, tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ DEMANDS = ["data.recall.gap"]
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 VARIANTS = {
     "muon, convex gate": ("optim.name='muon'", "model.gate.kind='convex'"),
+    "a floor that comes down, polarisation": (
+        "model.gate.floor_start=0.3",
+        "model.gate.floor_decay_steps=2",
+        "optim.polarisation_start=0.1",
+        "optim.polarisation_end=0.01",
+    ),
     "recall, mlp, titans, gated queries": (
         *RECALL,
         "model.memory.architecture='mlp'",

@@ -40,14 +40,18 @@ def walk_of_ring(texts: list[str], grid: int) -> tuple[list[int], list[bool]]:
     return tokens, starts
 
 
+@pytest.mark.parametrize("per_sequence", [True, False])
 @pytest.mark.parametrize("grid", [8, 1])
-def test_each_row_walks_the_ring_of_documents_from_its_own_offset(tmp_path: Path, grid: int) -> None:
-    """A context is 5 batches of 24 tokens.
+def test_each_row_walks_the_ring_of_documents_from_its_own_offset(
+    tmp_path: Path, grid: int, per_sequence: bool
+) -> None:
+    """A context is 5 batches of 24 tokens; documents begin afresh in it with `reset_memory_per_sequence` only.
 
     With chunks of 8 a row is 3 chunks and documents fill chunks; with chunks of 7 they follow each other closely.
     """
     path = write_documents(tmp_path)
-    config = text_config(path, f"model.memory.chunk={8 if grid == 8 else 7}", "train.seed=3")
+    resets = f"data.reset_memory_per_sequence={str(per_sequence).lower()}"
+    config = text_config(path, f"model.memory.chunk={8 if grid == 8 else 7}", "train.seed=3", resets)
     source = open_source(config)
     tokens, starts = walk_of_ring(split_texts(read_texts(path), 0.2)[0], grid)
     steps = len(tokens) // 24 + 3
@@ -64,7 +68,7 @@ def test_each_row_walks_the_ring_of_documents_from_its_own_offset(tmp_path: Path
             here, after = (matching[0] + t) % len(tokens), (matching[0] + t + 1) % len(tokens)
             assert walked.tokens[row, t] == tokens[here]
             assert walked.targets[row, t] == (IGNORED if tokens[here] == SEPARATOR else tokens[after])
-            assert walked.reset[row, t] == (starts[here] or t % (5 * 24) == 0)
+            assert walked.reset[row, t] == ((starts[here] and per_sequence) or t % (5 * 24) == 0)
 
 
 def test_the_ring_is_long_enough_in_the_walk_to_close(tmp_path: Path) -> None:

@@ -89,3 +89,11 @@ def test_recall_accuracy_counts_scored_positions_only() -> None:
     logits[0, 1, 2] = logits[1, 0, 0] = logits[1, 1, 3] = logits[0, 0, 1] = 5.0
 
     assert recall_accuracy(logits, targets).item() == pytest.approx(2 / 3)
+
+
+def test_rows_of_recall_go_on_remembering_where_sequences_do_not_reset() -> None:
+    """Kills: a switch that the synthetic task does not read."""
+    kept = open_source(load_config("recall", ["data.reset_memory_per_sequence=false"])).batch(3)
+    reset = open_source(load_config("recall")).batch(3)
+    assert not kept.reset.any()
+    assert torch.equal(kept.tokens, reset.tokens)

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from atlas_ref.blocks.mag import BlockOutput, MagBlock
+from atlas_ref.blocks.telemetry import _Spread
 from atlas_ref.config import KillSwitchesConfig, RunConfig, load_config, preset_names
 from atlas_ref.models.atlas import Layer, ModelOutput
 from atlas_ref.training import loop
@@ -498,6 +499,6 @@ def test_switches_and_monitor_leave_the_bits_of_training_alone(tmp_path: Path, m
     config = micro_config(*LOOP, *TANH, *SCHULZ)
     start(config, tmp_path / "watched")
     monkeypatch.setattr(loop, "measure_layers", lambda output, config: ())
-    monkeypatch.setattr("atlas_ref.blocks.mag._gate_statistics", lambda gate, floor: (torch.zeros(()),) * 6)
+    monkeypatch.setattr("atlas_ref.blocks.telemetry._spread", lambda raw: _Spread(*(torch.zeros(()),) * 6))
     start(config, tmp_path / "alone")
     assert saved_bytes(tmp_path / "watched") == saved_bytes(tmp_path / "alone")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.blocks import mag
-from atlas_ref.functional.mag_gate import mag_gate
+from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.models.atlas import AtlasModel, Layer, ModelOutput
 from atlas_ref.training.monitor import log_entries, measure_layers, orthogonality_error
@@ -36,7 +36,7 @@ def recorded_gates() -> Iterator[list[Tensor]]:
     """Collect the gate of every layer, before its floor."""
     gates: list[Tensor] = []
 
-    def record(attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> tuple[Tensor, Tensor]:
+    def record(attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
         gates.append(torch.sigmoid(attention if logits is None else logits).detach())
         return mag_gate(attention, memory, logits, floor)
 
@@ -158,7 +158,8 @@ def test_one_layer_one_row_and_one_token_give_numbers() -> None:
         (table,) = measure_layers(output, model.config)
         assert len(table) > 15
         assert all(math.isfinite(value) for value in table.values()), table
-        assert log_entries([table]).keys() == {f"memory/0/{name}" for name in table}
+        entries = log_entries([table])
+        assert entries == {f"memory/{place}{name}": table[name] for place in ("", "layer_0/") for name in table}
 
 
 def test_reductions_are_in_float32_under_bfloat16() -> None:

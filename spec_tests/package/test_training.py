@@ -236,7 +236,7 @@ def test_accuracy_on_recall_is_the_share_of_right_answers(monkeypatch: pytest.Mo
     shift = (torch.arange(8) % 4 == 3).long().unsqueeze(1)
     answers = source.validation(0).targets.clamp(min=0) + shift
 
-    def answer(model: AtlasModel, tokens: Tensor, state: ModelState, reset: Tensor | None) -> ModelOutput:
+    def answer(model: AtlasModel, tokens: Tensor, state: ModelState, reset: Tensor | None, *_: object) -> ModelOutput:
         logits = nn.functional.one_hot(answers, config.model.vocab_size).float()
         return real(model, tokens, state, reset)._replace(logits=logits)
 
@@ -262,9 +262,10 @@ def test_every_line_of_the_log_has_its_step_first_and_flat_numeric_keys(tmp_path
     for line in lines:
         assert (train <= set(line)) == (line["step"] != 3)
         assert ("val/loss" in line) == (line["step"] in (3, 6, 7))
-    layers = {key.split("/")[1] for key in lines[0] if key.startswith("memory/")}
-    assert layers == {"0", "1"}
-    assert 0.9 < lines[0]["memory/0/retention"] < 1.0
+    layers = {key.split("/")[1] for key in lines[0] if key.startswith("memory/") and key.count("/") == 2}
+    assert layers == {"layer_0", "layer_1"}
+    assert 0.9 < lines[0]["memory/layer_0/retention"] < 1.0
+    assert {f"memory/{name}" for name in ("omega_loss", "momentum_norm", "update_magnitude")} <= set(lines[0])
     assert set(TIMING) == {"train/tokens_per_second"}
 
 

@@ -46,7 +46,7 @@ def _memory(form: Form, config: Config, x: Tensors) -> Tensors:
     rule = memory_rule(config)
     keys, values, queries = (at_least_float32(x[name]) for name in ("keys", "values", "queries"))
     matrices = partial(unpack, rule.architecture, features=keys.shape[-1], values=values.shape[-1])
-    reads, state = form(
+    reads, state, _ = form(
         rule,
         keys,
         values,

@@ -28,8 +28,8 @@ def _ltm_scan(config: Config, x: Tensors) -> Tensors:
 
 def _mag_gate(config: Config, x: Tensors) -> Tensors:
     logits = x["logits"] if config["kind"] == "convex" else None
-    joined, gate = mag_gate(x["attention"], x["memory"], logits, config["floor"])
-    return {"gate": gate, "joined": joined}
+    found = mag_gate(x["attention"], x["memory"], logits, config["floor"])
+    return {"gate": found.gate, "joined": found.joined}
 
 
 def _act_halt(config: Config, x: Tensors) -> Tensors:

@@ -86,8 +86,9 @@ def test_a_model_whose_state_is_worthless_is_not_passed() -> None:
             state: ModelState,
             reset: Bool[Tensor, "batch time"] | None,
             outer_step: int | None = None,
+            penalised: bool = False,
         ) -> ModelOutput:
-            return super().forward(tokens, state, torch.ones_like(tokens, dtype=torch.bool), outer_step)
+            return super().forward(tokens, state, torch.ones_like(tokens, dtype=torch.bool), outer_step, penalised)
 
     result = baton_pass(micro_config(), Subject("forgetful", Forgetful, HEALTHY.optimiser, HEALTHY.hand_over), 0, SHORT)
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -105,8 +106,9 @@ def test_a_probe_that_diverges_fails_with_its_reason_and_without_a_traceback() -
             state: ModelState,
             reset: Bool[Tensor, "batch time"] | None,
             outer_step: int | None = None,
+            penalised: bool = False,
         ) -> ModelOutput:
-            output = super().forward(tokens, state, reset, outer_step)
+            output = super().forward(tokens, state, reset, outer_step, penalised)
             return output._replace(logits=output.logits * float("nan"))
 
     result = baton_pass(micro_config(), Subject("broken", Broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET)
