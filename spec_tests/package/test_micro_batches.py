@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks.mag import LayerTelemetry
+from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
@@ -34,6 +34,9 @@ VARIED = (
     "model.memory.qk_projection.kind='frobenius_tanh'",
     "model.gate.floor=0.1",
     "model.gate.floor_start=0.1",
+    "model.memory.shards.length=16",
+    "optim.polarisation_start=0.3",
+    "optim.polarisation_end=0.3",
 )
 
 
