@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from atlas_ref.blocks.polarisation import polarisation_weight
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
-from atlas_ref.functional.polarisation import polarisation_weight
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from atlas_ref.training.optimiser import OuterOptimiser, learning_rate
 
@@ -81,7 +81,7 @@ def train_step(
     """Make update `step` (0-based) in place and return its numbers with the detached new state.
 
     The loss is the mean cross-entropy over the counted targets; where polarisation is on, what is minimised also has
-    the indecision of the gates (`functional.polarisation`). The gradient is scaled down to `max_norm` when longer.
+    the indecision of the gates (`blocks.polarisation`). The gradient is scaled down to `max_norm` when longer.
     Raises NonFiniteError, before anything is changed, when the loss or a gradient is not finite.
     """
     optimiser.zero_grad()
