@@ -156,7 +156,10 @@ def main() -> None:
     print(f"{PUSHES} steps: error of the gain / of its way, rms of each (of the mean)\n\n{storage_table(found)}\n")
     print(f"AdamW's moments of the gradient 1 in bf16 after {2 * PUSHES} steps\n\n{moments_table(stalled)}\n")
     print(f"Without any task\n\n{free_markdown(free)}\n", flush=True)
-    ends = [trained(*cell) for cell in product(TASKS, (*PULLS, *STARTS), options.seeds)]
+    ends = []
+    for cell in product(TASKS, (*PULLS, *STARTS), options.seeds):
+        ends.append(trained(*cell))
+        print(ends[-1], flush=True)
     print(f"With a task, {STEPS} steps\n\n{task_table(ends, (*PULLS, *STARTS))}\n")
     kept = [{"storage": s, "form": f, "rate": r, **asdict(path), "means": None} for (s, f, r), path in found.items()]
     results = {"machine": before, "storage": kept, "moments": stalled, "free": free, "task": [asdict(e) for e in ends]}

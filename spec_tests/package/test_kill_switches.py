@@ -497,6 +497,7 @@ def test_switches_and_monitor_leave_the_bits_of_training_alone(tmp_path: Path, m
     config = micro_config(*LOOP, *TANH, *SCHULZ)
     start(config, tmp_path / "watched")
     monkeypatch.setattr(loop, "measure_layers", lambda output, config: ())
-    monkeypatch.setattr("atlas_ref.blocks.mag._gate_statistics", lambda gate, floor: (torch.zeros(()),) * 6)
+    monkeypatch.setattr("atlas_ref.blocks.mag._spread", lambda gate: (torch.zeros(()),) * 4)
+    monkeypatch.setattr("atlas_ref.blocks.mag._decided_shares", lambda gate: (torch.zeros(()),) * 2)
     start(config, tmp_path / "alone")
     assert saved_bytes(tmp_path / "watched") == saved_bytes(tmp_path / "alone")
