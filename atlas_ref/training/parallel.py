@@ -28,9 +28,11 @@ class Replica(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None) -> ModelOutput:
+    def forward(
+        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool
+    ) -> ModelOutput:
         """Return what the model returns, with a detached state."""
-        output: ModelOutput = self.model(tokens, state, reset, outer_step)
+        output: ModelOutput = self.model(tokens, state, reset, outer_step, penalised)
         return output._replace(state=output.state.detach())
 
 
