@@ -97,6 +97,25 @@ def test_both_forms_are_the_numpy_loop(
 
 
 @pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "recurrent"])
+def test_the_state_holds_the_losses_since_the_last_write_and_no_other(chunked: bool) -> None:
+    """After each of nine tokens, of which every fourth writes. Kills: losses that stay when they have been written."""
+    schedule = Schedule(every=4)
+    config, inputs, waiting = scheduled_case("omega", "matrix", schedule, time=9)
+    inputs = from_the_start(inputs)
+    inputs["reset"] = 0 * inputs["reset"]
+    call = make_call(config, inputs, 0 * waiting, schedule)
+    for time in range(1, 10):
+        held = run_call(call, slice(0, time), call.state, chunked=chunked).state.waiting[0]
+        assert held.shape[1] == 3
+        count = time % 4
+        assert not held[:, : 3 - count].any()
+        for age in range(1, count + 1):
+            seen = min(3, time + 1 - age)
+            assert torch.equal(held[:, -age, :, :seen], call.leaves["window_weights"][:, time - age, :, :seen])
+            assert not held[:, -age, :, seen:].any()
+
+
+@pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "recurrent"])
 def test_losses_that_end_with_their_chunk_are_gathered_within_it(chunked: bool) -> None:
     """Kills: a gathered window that reaches over a border which each of its windows respects."""
     schedule = Schedule(every=2)

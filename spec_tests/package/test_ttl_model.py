@@ -24,11 +24,13 @@ from atlas_ref.training.monitor import measure_layers
 from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.run import Run, new_run
 from spec_tests.package.models import SMALL, call, carried_state, largest_difference, make_model, make_tokens
-from spec_tests.package.runs import go_on, metric_lines, micro_config, start, stop_before
+from spec_tests.package.runs import go_on, metric_lines, micro_config, saved_bytes, start, stop_before
 
 TIME = 20
 LAYER = ("model.d_model=16", "model.memory.key_dim=4", "model.memory.value_dim=8", "model.memory.chunk=4")
 SHARDS = ("model.memory.shards.length=8", "model.memory.shards.warmup_crossings=2")
+TRACES = {8: 8.0, 9: 1.8, 16: 8.8, 17: 0.3 * 8.8 + 1.0, 25: 0.6 * (0.3 * 8.8 + 8.0) + 1.0}
+"""By the number of tokens, the sum of squares of the unit keys in Pi, each mixed at every border behind it."""
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -131,6 +133,20 @@ def test_the_projection_is_mixed_at_every_border_of_every_row(cuts: tuple[int, .
     np.testing.assert_allclose(torch.cat([part[1] for part in parts], 1).numpy(), expected[2], rtol=0, atol=1e-12)
 
 
+def test_a_layer_mixes_its_projection_by_the_trace_of_its_unit_keys() -> None:
+    """Each key adds one to the trace of Pi; shards of 8, a ramp of two crossings (0.1, 0.3), then 0.6.
+
+    Kills: a layer that mixes its memory and not its projection.
+    """
+    layer = make_layer(*SHARDS, "model.memory.shards.alpha_init=0.6", "model.memory.qk_projection.kind='tnt'")
+    with torch.no_grad():
+        layer.alpha_logit.fill_(math.log(0.6 / 0.4))
+        hidden = drawn(2, 26, 16, seed=11)
+        found = {t: remember(layer, hidden[:, :t]).state.projection.diagonal(dim1=-2, dim2=-1).sum(-1) for t in TRACES}
+    for t, trace in TRACES.items():
+        torch.testing.assert_close(found[t], torch.full_like(found[t], trace), rtol=1e-9, atol=0.0)
+
+
 def test_no_gradient_goes_back_over_a_border_through_the_projection_but_one_goes_to_the_logit() -> None:
     """Kills: Pi that is mixed without its stop; a rate that is a constant."""
     logit = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
@@ -199,16 +215,24 @@ def momentum_norms(path: Path) -> dict[int, float]:
 
 
 def test_a_run_begins_to_write_at_its_step_whether_or_not_it_was_resumed(tmp_path: Path) -> None:
-    """Kills: a training loop that does not say which step it makes; a warm-up that begins again with a resume."""
-    config = micro_config("model.memory.ttl_warmup_steps=4", "train.log_interval=1", "train.save_interval=2")
+    """In shards, a write every third token; resumed at step 2 of the warm-up, and at step 5 in the middle of three.
+
+    Kills: a training loop that does not say which step it makes; a warm-up that begins again with a resume; losses that
+    wait left out of a checkpoint.
+    """
+    gathered = ("model.memory.ttl_update_frequency=3", "model.memory.shards.length=8")
+    steps = ("train.log_interval=1", "train.save_interval=1", "train.max_steps=7")
+    config = micro_config("model.memory.ttl_warmup_steps=4", *gathered, *steps)
     start(config, tmp_path / "whole")
     start(config, tmp_path / "parts", stop_before(3))
+    go_on(config, tmp_path / "parts", stop=stop_before(4))
     go_on(config, tmp_path / "parts")
     for run in ("whole", "parts"):
         norms = momentum_norms(tmp_path / run)
         assert [norms[step] for step in (1, 2, 3, 4)] == [0.0] * 4
-        assert all(norms[step] > 0.0 for step in (5, 6))
+        assert all(norms[step] > 0.0 for step in (5, 6, 7))
     assert momentum_norms(tmp_path / "whole") == momentum_norms(tmp_path / "parts")
+    assert saved_bytes(tmp_path / "whole") == saved_bytes(tmp_path / "parts")
 
 
 def test_the_mixing_rate_is_reported_where_there_are_shards() -> None:
