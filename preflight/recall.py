@@ -5,8 +5,10 @@ A row is one of `atlas_ref.data.recall`, whose pairs are repeated until they fil
     k_1 v_1 ... k_p v_p   (as many times)   f_1 ... f_G   q_1 f q_2 f ... q_p f        G = the reach of all layers
 
 No answer lies within what the layers see without memory, and where a chunk is at most the row, queries have another
-anchor than pairs. Repeating is what makes the probe short: with `step_scale = "mass"` a write is divided by the length
-of the chunk, so that one pair shown once is far below the initial memory, and learning begins with a long plateau.
+anchor than pairs. Shards stay as they are configured: where they are longer than a row, as they should be, they change
+nothing; where they are not, the memory restarts before it is asked, and a gate that finds it of no use is right.
+Repeating is what makes the probe short: with `step_scale = "mass"` a write is divided by the length of the chunk, so
+that one pair shown once is far below the initial memory, and learning begins with a long plateau.
 
 What is known exactly: without memory the best loss is ln V; a memory that keeps the values of a row but not which key
 they belong to reaches ln p. `WORTH` lies in between: of a row's values at most the root of p may be left in question.
@@ -203,6 +205,7 @@ def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float |
         "probe_task": f"{PAIRS} pairs of {SYMBOLS} keys and values, shown {probe.repeats} times, "
         f"asked for after {config.data.recall.gap} tokens of filler",
         "probe_crosses_a_chunk": probe.asked >= config.model.memory.chunk,
+        "probe_crosses_a_shard": 0 < config.model.memory.shards.length < probe.asked + 2 * PAIRS,
         "probe_steps": trained.steps,
         "probe_loss": trained.loss,
         "probe_failure": trained.failure,
