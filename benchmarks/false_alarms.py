@@ -1,6 +1,7 @@
 """False alarms and missed faults: every gate on healthy subjects over many seeds, and on every broken one.
 
-    python -m benchmarks.false_alarms --config NAME [--seeds 20] [--device auto] [--jobs 1] [--set A.B=C ...]
+    python -m benchmarks.false_alarms --config NAME [--seeds 20] [--first 0] [--device auto] [--jobs 1]
+                                      [--set A.B=C ...]
     python -m benchmarks.false_alarms --controls [--jobs 1]
 
 The first form examines a configuration that is meant to be healthy, with the budget of `atlas preflight`; seed s is
@@ -60,9 +61,9 @@ class Outcome(NamedTuple):
     device: str
 
 
-def healthy_cases(config: str, overrides: Sequence[str], seeds: int) -> list[Case]:
+def healthy_cases(config: str, overrides: Sequence[str], seeds: range) -> list[Case]:
     """Return a case for each seed."""
-    return [Case(f"{config}, seed {seed}", config, tuple(overrides), seed, None) for seed in range(seeds)]
+    return [Case(f"{config}, seed {seed}", config, tuple(overrides), seed, None) for seed in seeds]
 
 
 def control_cases() -> list[Case]:
@@ -181,13 +182,15 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="NAME|PATH", help="a configuration that is meant to be healthy")
     what.add_argument("--controls", action="store_true", help="examine every broken subject instead")
-    parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to SEEDS - 1")
+    parser.add_argument("--seeds", type=int, default=20, help="number of seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="A.B=C", help="change a field")
     options = parser.parse_args()
     overrides = [*options.overrides, f"train.device='{options.device}'"]
-    cases = control_cases() if options.controls else healthy_cases(options.config, overrides, options.seeds)
+    seeds = range(options.first, options.first + options.seeds)
+    cases = control_cases() if options.controls else healthy_cases(options.config, overrides, seeds)
     name = "controls" if options.controls else f"false_alarms_{cases[0].config}".replace("/", "_")
     before, outcomes, started = machine(1), list[Outcome](), perf_counter()
     for outcome in examine_all(cases, options.jobs):

@@ -50,7 +50,7 @@ FEATURE_KEYS = 64
 """Random keys in each sample of that cosine."""
 DRIFT = 0.01
 """Largest distance of a small parameter from its float64 replay, as a share of the path (decision 20)."""
-DRIFT_STEPS = 16
+DRIFT_STEPS = 8
 """Most steps of that probe: storage that is too coarse loses the first step as it does the last."""
 
 
