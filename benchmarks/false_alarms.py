@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
@@ -38,6 +39,8 @@ from preflight.subject import HEALTHY, Control
 from spec_tests.preflight.micro import BUDGET, micro_config
 
 CONTROLS = (*GAIN_CONTROLS, *STATE_CONTROLS, *SEED_CONTROLS, *ABLATION_CONTROLS)
+CONTROL_BUDGET = replace(BUDGET, probe_steps=120, batches=12)
+"""Twice that of the tests: every healthy micro model passes every gate with it, those with a tanh gate too."""
 HEALTHY_MICRO = (Control(HEALTHY, gate="", also=(), overrides=()), Control(HEALTHY, gate="", also=(), overrides=TANH))
 """What the broken subjects are compared with: the micro model as it is, and with the gate that some of them break."""
 
@@ -86,7 +89,7 @@ def examine(case: Case) -> Outcome:
         subject, budget = HEALTHY, default_budget(config)
     else:
         control = table()[case.control]
-        config, subject, budget = micro_config(*control.overrides), control.subject, BUDGET
+        config, subject, budget = micro_config(*control.overrides), control.subject, CONTROL_BUDGET
     gates = tuple(gate(config, subject, case.seed, budget) for gate in GATES.values())
     return Outcome(case, gates, perf_counter() - started, _device(config))
 
