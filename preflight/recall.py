@@ -44,8 +44,8 @@ LEAST_REPEATS = 4
 """Times that each pair is shown at least."""
 RATE = 0.5
 """Learning rate times the width of the model, at most 0.01: wide models learn with smaller steps."""
-SETTLED = 8
-"""Steps over which the loss is averaged, to see whether the probe has learnt enough."""
+SETTLED_STEPS, SETTLED_ANSWERS = 8, 256
+"""What the loss is averaged over at least, to see whether the probe has learnt enough: few answers are soon lucky."""
 ENOUGH = 0.1
 """Training ends early at this share of the loss of guessing."""
 MOST_LAYERS, MOST_HEADS, MOST_WINDOW, MOST_WORDS = 2, 4, 16, 1024
@@ -185,7 +185,8 @@ def _train(probe: Probe, model: AtlasModel, optimise: MakeOptimiser, steps: int,
     optimiser = optimise(model, probe.config.optim)
     losses: list[float] = []
     failure = None
-    while len(losses) < steps and not _mean_of_last(losses) < enough * math.log(SYMBOLS):
+    settled = settling_steps(probe.config.train.batch_size)
+    while len(losses) < steps and not _mean_of_last(losses, settled) < enough * math.log(SYMBOLS):
         batch = probe.batch(len(losses))
         fresh = model.initial_state(len(batch.tokens))
         try:
@@ -193,7 +194,7 @@ def _train(probe: Probe, model: AtlasModel, optimise: MakeOptimiser, steps: int,
         except NonFiniteError as error:
             failure = str(error)
             break
-    return Trained(model.eval(), _mean_of_last(losses), len(losses), failure)
+    return Trained(model.eval(), _mean_of_last(losses, settled), len(losses), failure)
 
 
 def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float | bool | None]:
@@ -214,6 +215,12 @@ def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float |
     }
 
 
-def _mean_of_last(losses: list[float]) -> float:
-    last = losses[-SETTLED:]
-    return sum(last) / len(last) if len(last) == SETTLED else math.inf
+def settling_steps(rows: int) -> int:
+    """Return the number of steps over which the loss is averaged where a batch has so many rows."""
+    return max(SETTLED_STEPS, math.ceil(SETTLED_ANSWERS / (PAIRS * rows)))
+
+
+def _mean_of_last(losses: list[float], count: int) -> float:
+    """Return the mean of the last `count` losses; infinite while there are fewer."""
+    last = losses[-count:]
+    return sum(last) / count if len(last) == count else math.inf

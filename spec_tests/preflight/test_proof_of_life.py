@@ -251,3 +251,26 @@ def test_the_squeezed_schedule_runs_through_the_whole_run() -> None:
     steps = squeezed_schedule(config, 10)
     assert steps == sorted(set(steps))
     assert (steps[0], steps[-1]) == (30, 570)
+
+
+def test_gates_are_measured_on_every_batch_and_gradients_on_the_first_few() -> None:
+    """Kills: a backward pass through every batch (two thirds of the gate's time); gradients of one batch alone;
+    gates of the few batches only.
+    """
+    # What is measured comes before the training, which has one forward and one backward pass a step.
+    calls = {"forward": 0, "backward": 0}
+
+    def model(config: ModelConfig, seed: int) -> AtlasModel:
+        made = AtlasModel(config, seed)
+
+        def count(pass_: str) -> None:
+            calls[pass_] += 1
+
+        made.register_forward_hook(lambda *_: count("forward"))
+        made.norm.register_full_backward_hook(lambda *_: count("backward"))
+        return made
+
+    budget = Budget(probe_steps=2, batches=7, sequence_length=32, batch_size=2)
+    result = examine(Subject("counted", model, HEALTHY.optimiser, HEALTHY.hand_over), *TANH, budget=budget)
+    assert result.verdict is Verdict.PASS
+    assert calls == {"forward": 7 + 2, "backward": 4 + 2}
