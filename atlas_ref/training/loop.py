@@ -28,6 +28,7 @@ from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run import Run, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
+from atlas_ref.training.sinks import broadcast, check_sinks
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
 
@@ -92,6 +93,7 @@ def get_ready(
         check_new(directory, over_unsaved=over_unsaved)
     else:
         check_resumed(directory, checkpoint, config)
+    check_sinks(config.train)
     torch.set_num_threads(config.train.threads)
     device = select_device(config.train.device)
     source = open_data(config, checkpoint)
@@ -118,10 +120,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     reporter.say(f"{parameters:,} parameters on {ready.device}; writing to {directory.path}")
     if run.step == config.train.max_steps:
         reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
-    with MetricsLog(directory.metrics) as log:
-        context = Context(
-            config, ready.source, ready.digest, ready.device, directory, admission, log, reporter, Speed()
-        )
+    with MetricsLog(directory.metrics) as log, broadcast(config, directory, run.step, reporter) as heard:
+        context = Context(config, ready.source, ready.digest, ready.device, directory, admission, log, heard, Speed())
         interrupted = advance(run, context, stop)
     summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
     if not interrupted:

@@ -7,6 +7,8 @@
     DIR/summary.json     how the run ended
     DIR/kill.json        why a kill switch stopped it, until it goes on
     DIR/checkpoints/     see `checkpoint`
+    DIR/tensorboard/, DIR/wandb/     see `sinks`
+    DIR/curves.png       what `atlas plot` drew
 
 Hidden `.*.partial` entries are files that were being written when a process died.
 """
@@ -37,6 +39,8 @@ CHANGEABLE = (
     "train.save_interval",
     "train.device",
     "train.threads",
+    "train.tensorboard",
+    "train.wandb",
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),
 )
 """The fields that a resumed run may change; any other change would make it a different run."""
@@ -90,6 +94,21 @@ class RunDirectory:
         """The parent of all checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def tensorboard(self) -> Path:
+        """The event files of TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb(self) -> Path:
+        """The files of W&B."""
+        return self.path / "wandb"
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the log."""
+        return self.path / "curves.png"
+
     def newest_checkpoint(self) -> Checkpoint | None:
         """Open the newest checkpoint, or return None when no step was saved."""
         steps = saved_steps(self.checkpoints)
@@ -98,7 +117,8 @@ class RunDirectory:
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
         files = (self.config, self.metrics, self.environment, self.summary, self.preflight, self.kill)
-        ours = {path.name for path in (*files, self.checkpoints)}
+        made_of_the_log = (self.tensorboard, self.wandb, self.curves)
+        ours = {path.name for path in (*files, *made_of_the_log, self.checkpoints)}
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
