@@ -20,6 +20,8 @@ from atlas_ref.training.metrics import read_metrics
 
 CONFIG, METRICS, SUMMARY, KILL = "config.toml", "metrics.jsonl", "summary.json", "kill.json"
 ENVIRONMENT, CERTIFICATE, CHECKPOINTS, LOCK = "env.json", "preflight.json", "checkpoints", ".lock"
+MOST_HEADER = 100_000_000
+"""Bytes that the header of a safetensors file may have, by its format; a damaged length may say anything."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def count_parameters(path: Path) -> int | None:
     if not weights:
         return None
     with weights[-1].open("rb") as stream:
-        header: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        header: dict[str, Any] = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), MOST_HEADER)))
     sizes = [math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
     return int(sum(sizes))
 

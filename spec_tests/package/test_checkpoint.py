@@ -261,7 +261,11 @@ def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path) -> No
     """Kills: an empty list of changeable fields."""
     changes = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4, "threads": 2}
     switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
-    assert {f"train.{name}" for name in changes} | {"train.device"} | switches == set(CHANGEABLE)
+    assert {f"train.{name}" for name in changes} | {
+        "train.device",
+        "train.tensorboard",
+        "train.wandb",
+    } | switches == set(CHANGEABLE)
     overrides = [*(f"train.{name}={value}" for name, value in changes.items()), "kill_switches.gate_patience=7"]
     outcome = go_on(micro_config(*overrides), copy)
     torch.set_num_threads(1)
