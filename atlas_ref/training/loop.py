@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ from atlas_ref.training.retention import VALIDATION, improves, read_validations,
 from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
 from atlas_ref.training.sharded_checkpoint import write_shards
+from atlas_ref.training.sinks import broadcast, check_sinks
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 
 
@@ -121,6 +122,7 @@ def get_ready(
     else:
         check_resumed(directory, checkpoint, config)
         check_size(checkpoint)
+    check_sinks(config.train)
     torch.set_num_threads(config.train.threads)
     device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
@@ -173,7 +175,9 @@ def advance_with_log(
     with world.together():
         if world.main:
             settle(directory.checkpoints, validations, run.switches, config.train)
-    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log:
+    # The first process alone writes, and feeds the sinks.
+    heard = broadcast(config, directory, run.step, reporter) if world.main else nullcontext(reporter)
+    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log, heard as listener:
         context = Context(
             config=config,
             source=ready.source,
@@ -183,7 +187,7 @@ def advance_with_log(
             directory=directory,
             admission=admission,
             log=log,
-            reporter=reporter,
+            reporter=listener,
             speed=Speed(),
             validations=validations,
         )
