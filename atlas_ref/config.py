@@ -215,8 +215,6 @@ class TrainConfig(Section):
     """newest checkpoints that are kept"""
     keep_best: bool
     """whether the checkpoint with the least validation loss is kept too"""
-    compile: bool
-    """whether torch.compile is used where it helps"""
     tensorboard: bool
     """whether metrics also go to TensorBoard event files"""
     wandb: bool

@@ -1,8 +1,8 @@
 """The child process of `scaling`: one training step of the tiny preset for each line of input.
 
-    python -m benchmarks.model_worker LENGTH BATCH
+    python -m benchmarks.model_worker LENGTH BATCH PARTS
 
-LENGTH is the number of tokens of a row in one call, BATCH the number of rows.
+LENGTH is the number of tokens of a row in one call, BATCH the number of rows, PARTS the number of micro-batches.
 """
 
 import os
@@ -21,8 +21,9 @@ from benchmarks.process import serve
 def main() -> None:
     """Serve training steps on the shipped text."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    length, batch = sys.argv[1:]
-    config = load_config("tiny", [f"data.sequence_length={length}", f"train.batch_size={batch}"])
+    length, batch, parts = sys.argv[1:]
+    rows = (f"train.batch_size={batch}", f"train.micro_batches={parts}")
+    config = load_config("tiny", [f"data.sequence_length={length}", *rows])
     source = open_source(config)
     run = new_run(config, torch.device("cpu"))
 

@@ -1,12 +1,13 @@
-"""Peak memory of the whole tiny model: linear in the length of a call, and flat over training.
+"""Peak memory of the whole tiny model: linear in the length of a call, flat over training, less in micro-batches.
 
     make bench    or    python -m benchmarks.scaling [--steps 200] [--threads 2]
 
-Two questions, each answered by processes of their own that train the tiny preset on the shipped text.
+Three questions, each answered by processes of their own that train the tiny preset on the shipped text.
 Length: the peak of a process that makes a few steps with rows of T tokens, T = 512 to 4,096, batch 1. Growth from one
 length to twice that length, divided by the growth before it, is 2 where memory is linear in T and 4 where it is
 quadratic; differences leave out what is loaded whatever the length.
 Time: the peak after every tenth of the steps of a training run at the preset's own shape.
+Parts: the peak of a process that makes a few steps with 16 rows of 512 tokens, in 1 to 16 micro-batches.
 """
 
 import argparse
@@ -21,19 +22,27 @@ LENGTHS = (512, 1024, 2048, 4096)
 STEPS_AT_A_LENGTH = 3
 PRESET_LENGTH, PRESET_BATCH = 256, 8
 MARKS = 10
+PARTS, PARTS_LENGTH, PARTS_BATCH = (1, 2, 4, 8, 16), 512, 16
 
 
 def peak_at(length: int, threads: int) -> float:
     """Return the peak in MiB of a process that makes a few training steps on one row of `length` tokens."""
-    with Worker("benchmarks.model_worker", [str(length), "1"], threads) as worker:
+    with Worker("benchmarks.model_worker", [str(length), "1", "1"], threads) as worker:
         return [worker.step().peak_mib for _ in range(STEPS_AT_A_LENGTH)][-1]
 
 
 def peaks_over(steps: int, threads: int) -> dict[int, float]:
     """Return the peak in MiB so far, after every tenth of `steps` training steps at the preset's shape."""
-    with Worker("benchmarks.model_worker", [str(PRESET_LENGTH), str(PRESET_BATCH)], threads) as worker:
+    with Worker("benchmarks.model_worker", [str(PRESET_LENGTH), str(PRESET_BATCH), "1"], threads) as worker:
         peaks = [worker.step().peak_mib for _ in range(steps)]
     return {step: peaks[step - 1] for step in range(steps // MARKS, steps + 1, steps // MARKS)}
+
+
+def peak_in(parts: int, threads: int) -> float:
+    """Return the peak in MiB of a process that makes a few training steps in `parts` micro-batches."""
+    arguments = [str(PARTS_LENGTH), str(PARTS_BATCH), str(parts)]
+    with Worker("benchmarks.model_worker", arguments, threads) as worker:
+        return [worker.step().peak_mib for _ in range(STEPS_AT_A_LENGTH)][-1]
 
 
 def growth_ratios(peaks: dict[int, float]) -> dict[int, float]:
@@ -63,8 +72,18 @@ def time_table(peaks: dict[int, float]) -> Table:
     return table
 
 
+def parts_table(peaks: dict[int, float]) -> Table:
+    """Return peak memory against micro-batches as a table."""
+    table = Table(title=f"Peak memory of one training step, tiny preset, T {PARTS_LENGTH}, batch {PARTS_BATCH}")
+    for heading in ("micro-batches", "peak MiB", "share of one"):
+        table.add_column(heading, justify="right")
+    for parts, peak in peaks.items():
+        table.add_row(str(parts), f"{peak:,.0f}", f"{peak / peaks[PARTS[0]]:.2f}")
+    return table
+
+
 def main() -> None:
-    """Measure, print both tables and write the numbers as JSON."""
+    """Measure, print the tables and write the numbers as JSON."""
     parser = argparse.ArgumentParser(description="Measure how peak memory grows with length and with training.")
     parser.add_argument("--steps", type=int, default=200, help="training steps")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch in each process")
@@ -77,6 +96,8 @@ def main() -> None:
     print_table(length_table(by_length, ratios))
     by_step = peaks_over(options.steps, options.threads)
     print_table(time_table(by_step))
+    by_parts = {parts: peak_in(parts, options.threads) for parts in PARTS}
+    print_table(parts_table(by_parts))
     path = write_results(
         "scaling",
         {
@@ -84,6 +105,7 @@ def main() -> None:
             "peak_mib_by_length": by_length,
             "growth_ratio_by_length": ratios,
             "peak_mib_by_step": by_step,
+            "peak_mib_by_micro_batches": by_parts,
         },
     )
     print(f"wrote {path}")
