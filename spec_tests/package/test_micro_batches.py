@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks.mag import LayerTelemetry
+from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
