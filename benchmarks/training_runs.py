@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atlas_ref.training.metrics import read_metrics
 from benchmarks.report import RESULTS
 
 UNEXAMINED = "a study trains variants that no gate would let start, such as models without memory"
@@ -73,16 +74,20 @@ def run_all(runs: Iterable[TrainingRun], threads: int, jobs: int) -> Iterator[tu
             yield futures[future], future.result()
 
 
-def _train(run: TrainingRun, threads: int) -> Result:
-    """Make one run; RuntimeError with its own words if it fails."""
+def launch(run: TrainingRun, threads: int) -> subprocess.CompletedProcess[str]:
+    """Make one run anew and return how its process ended."""
     shutil.rmtree(run.directory, ignore_errors=True)
     # Idle OpenMP threads wait in a loop: one thread a process lets several runs share a machine.
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(
+    return subprocess.run(
         [*run.command, "--threads", str(threads)], env=environment, capture_output=True, text=True, check=False
     )
+
+
+def _train(run: TrainingRun, threads: int) -> Result:
+    """Make one run; RuntimeError with its own words if it fails."""
+    done = launch(run, threads)
     if done.returncode != 0:
         raise RuntimeError(f"{run.name} ended with exit code {done.returncode}: {done.stderr.strip()}")
-    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
     summary: dict[str, Any] = json.loads((run.directory / "summary.json").read_text())
-    return Result([json.loads(line) for line in lines], summary)
+    return Result(read_metrics(run.directory / "metrics.jsonl"), summary)

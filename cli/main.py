@@ -12,7 +12,7 @@ import typer
 
 import atlas_ref
 from atlas_ref.errors import UserError
-from cli import config, conform, evaluate, generate, port, preflight, selfproof, trace, train, vectors
+from cli import config, conform, evaluate, generate, plot, port, preflight, runs, selfproof, trace, train, vectors
 
 app = typer.Typer(
     name="atlas",
@@ -26,6 +26,8 @@ app.command("preflight")(preflight.preflight)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("generate")(generate.generate)
+app.command("plot")(plot.plot)
+app.command("runs")(runs.runs)
 app.add_typer(config.app, name="config")
 app.command("conform")(conform.conform)
 app.add_typer(port.app, name="port")

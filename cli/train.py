@@ -44,6 +44,13 @@ def train(
     precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Precision of matrix products.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 text, JSONL or folder to train on.")] = None,
     disable_memory: Annotated[bool, typer.Option("--disable-memory", help="Train without memory.")] = False,
+    tensorboard: Annotated[
+        bool | None, typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard event files too.")
+    ] = None,
+    wandb: Annotated[
+        bool | None,
+        typer.Option("--wandb/--no-wandb", help="Log to W&B too, offline unless WANDB_MODE says more."),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
     ] = None,
@@ -71,6 +78,8 @@ def train(
         "train.precision": precision,
         **data_fields(data),
         "model.disable_memory": disable_memory or None,
+        "train.tensorboard": tensorboard,
+        "train.wandb": wandb,
     }
     changes = [*(overrides or ()), *as_overrides(fields)]
     with one_command() as world:

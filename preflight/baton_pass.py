@@ -76,11 +76,11 @@ def baton_pass(config: RunConfig, subject: Subject, seed: int, budget: Budget) -
 @torch.no_grad()
 def _stirred(config: RunConfig, subject: Subject, seed: int) -> AtlasModel:
     """Return the configured model in float64, moved a little off its start, so that its gates depend on tokens."""
-    model = subject.model(config.model, seed).double()
+    model = subject.model(config.model, seed).to(select_device(config.train.device)).double()
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.add_(STIR * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
-    return model.to(select_device(config.train.device))
+        parameter.add_(STIR * torch.randn(parameter.shape, generator=generator).to(parameter))
+    return model
 
 
 def _finite(value: float) -> float | None:

@@ -1,5 +1,6 @@
 """How much the gates spend unless the command line says otherwise: what decides on `tiny` within a minute."""
 
+from atlas_ref.blocks.memory_layer import memory_rule
 from atlas_ref.config import RunConfig
 from preflight.subject import Budget
 
@@ -12,7 +13,12 @@ LEAST_ROWS, MOST_ROWS = 2, 8
 
 
 def default_budget(config: RunConfig) -> Budget:
-    """Return the budget of a config: sequences and batches of its own size, within what the gates need and bear."""
+    """Return the budget of a config: sequences and batches of its own size, within what the gates need and bear.
+
+    Newton-Schulz makes some hundred times the work for each token of each layer: such a memory gets the least of both.
+    """
+    if memory_rule(config.model.memory).orthogonalised:
+        return Budget(PROBE_STEPS, BATCHES, sequence_length=LEAST_TOKENS, batch_size=LEAST_ROWS)
     return Budget(
         probe_steps=PROBE_STEPS,
         batches=BATCHES,

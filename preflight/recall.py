@@ -5,8 +5,10 @@ A row is one of `atlas_ref.data.recall`, whose pairs are repeated until they fil
     k_1 v_1 ... k_p v_p   (as many times)   f_1 ... f_G   q_1 f q_2 f ... q_p f        G = the reach of all layers
 
 No answer lies within what the layers see without memory, and where a chunk is at most the row, queries have another
-anchor than pairs. Repeating is what makes the probe short: with `step_scale = "mass"` a write is divided by the length
-of the chunk, so that one pair shown once is far below the initial memory, and learning begins with a long plateau.
+anchor than pairs. Shards stay as they are configured: where they are longer than a row, as they should be, they change
+nothing; where they are not, the memory restarts before it is asked, and a gate that finds it of no use is right.
+Repeating is what makes the probe short: with `step_scale = "mass"` a write is divided by the length of the chunk, so
+that one pair shown once is far below the initial memory, and learning begins with a long plateau.
 
 What is known exactly: without memory the best loss is ln V; a memory that keeps the values of a row but not which key
 they belong to reaches ln p. `WORTH` lies in between: of a row's values at most the root of p may be left in question.
@@ -42,8 +44,8 @@ LEAST_REPEATS = 4
 """Times that each pair is shown at least."""
 RATE = 0.5
 """Learning rate times the width of the model, at most 0.01: wide models learn with smaller steps."""
-SETTLED = 8
-"""Steps over which the loss is averaged, to see whether the probe has learnt enough."""
+SETTLED_STEPS, SETTLED_ANSWERS = 8, 256
+"""What the loss is averaged over at least, to see whether the probe has learnt enough: few answers are soon lucky."""
 ENOUGH = 0.1
 """Training ends early at this share of the loss of guessing."""
 MOST_LAYERS, MOST_HEADS, MOST_WINDOW, MOST_WORDS = 2, 4, 16, 1024
@@ -183,7 +185,8 @@ def _train(probe: Probe, model: AtlasModel, optimise: MakeOptimiser, steps: int,
     optimiser = optimise(model, probe.config.optim)
     losses: list[float] = []
     failure = None
-    while len(losses) < steps and not _mean_of_last(losses) < enough * math.log(SYMBOLS):
+    settled = settling_steps(probe.config.train.batch_size)
+    while len(losses) < steps and not _mean_of_last(losses, settled) < enough * math.log(SYMBOLS):
         batch = probe.batch(len(losses))
         fresh = model.initial_state(len(batch.tokens))
         try:
@@ -191,7 +194,7 @@ def _train(probe: Probe, model: AtlasModel, optimise: MakeOptimiser, steps: int,
         except NonFiniteError as error:
             failure = str(error)
             break
-    return Trained(model.eval(), _mean_of_last(losses), len(losses), failure)
+    return Trained(model.eval(), _mean_of_last(losses, settled), len(losses), failure)
 
 
 def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float | bool | None]:
@@ -203,6 +206,7 @@ def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float |
         "probe_task": f"{PAIRS} pairs of {SYMBOLS} keys and values, shown {probe.repeats} times, "
         f"asked for after {config.data.recall.gap} tokens of filler",
         "probe_crosses_a_chunk": probe.asked >= config.model.memory.chunk,
+        "probe_crosses_a_shard": 0 < config.model.memory.shards.length < probe.asked + 2 * PAIRS,
         "probe_steps": trained.steps,
         "probe_loss": trained.loss,
         "probe_failure": trained.failure,
@@ -211,6 +215,12 @@ def describe(probe: Probe, trained: Trained) -> Mapping[str, str | int | float |
     }
 
 
-def _mean_of_last(losses: list[float]) -> float:
-    last = losses[-SETTLED:]
-    return sum(last) / len(last) if len(last) == SETTLED else math.inf
+def settling_steps(rows: int) -> int:
+    """Return the number of steps over which the loss is averaged where a batch has so many rows."""
+    return max(SETTLED_STEPS, math.ceil(SETTLED_ANSWERS / (PAIRS * rows)))
+
+
+def _mean_of_last(losses: list[float], count: int) -> float:
+    """Return the mean of the last `count` losses; infinite while there are fewer."""
+    last = losses[-count:]
+    return sum(last) / count if len(last) == count else math.inf

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
 from atlas_ref.blocks.phase import Phase, phase_at
+from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.functional.polarisation import indecision
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.plan import SegmentPlan
@@ -138,7 +138,7 @@ class MagBlock(nn.Module):
     ) -> BlockOutput:
         """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules.
 
-        `penalised` asks for the indecision of the gates, with its graph (`functional.polarisation`).
+        `penalised` asks for the indecision of the gates, with its graph (`blocks.polarisation`).
         """
         phase = phase or self.final
         hidden: Tensor = self.norm(x)

@@ -109,7 +109,7 @@ def memory_chunked(
 @torch.no_grad()
 def _omega_loss(plan: SegmentPlan, window: Tensor, errors: Tensor, mass: int) -> Tensor:
     """Return the mean Omega loss (`MemoryOutput`) from the squared error of every slot of every segment."""
-    weights = plan.split(window.detach(), 0.0).transpose(2, 3)
+    weights = plan.split(window, 0.0).transpose(2, 3)
     # The window holds 2 loss_scale gamma, by age; the slots stand oldest first.
     total: Tensor = torch.linalg.vecdot(errors.unfold(-1, window.shape[-1], 1), weights.flip(-1)).sum()
     return total * (0.5 * mass) / window[..., 0].numel()
@@ -118,9 +118,9 @@ def _omega_loss(plan: SegmentPlan, window: Tensor, errors: Tensor, mass: int) ->
 @torch.no_grad()
 def _squared_errors(factors: list[Factors]) -> Tensor:
     """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
-    error = torch.stack([found.left[0].detach() for found in factors])
+    error = torch.stack([found.left[0] for found in factors])
     squared: Tensor = torch.linalg.vecdot(error, error)
-    divisors = [found.divisor.detach() for found in factors if found.divisor is not None]
+    divisors = [found.divisor for found in factors if found.divisor is not None]
     return squared * torch.stack(divisors).square() if divisors else squared
 
 

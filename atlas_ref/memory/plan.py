@@ -35,9 +35,10 @@ def token_positions(
 def crossings_before(position: Int[Tensor, "*tokens"], shard: int) -> Int[Tensor, "*tokens"]:
     """Return how many borders of its document a token that begins a shard has behind it, -1 for any other token.
 
-    A border is a position p > 0 with p mod `shard` = 0; the token there has p / shard - 1 borders behind it.
+    A border is a position p > 0 with p mod `shard` = 0; the token there has p / shard - 1 borders behind it, and the
+    first token of a document -1: none, and it is none.
     """
-    return torch.where((position > 0) & (position % shard == 0), position // shard - 1, -1)
+    return torch.where(position % shard == 0, position // shard - 1, -1)
 
 
 @dataclass(frozen=True)

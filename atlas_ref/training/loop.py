@@ -7,38 +7,35 @@ resumed leaves the same weights and the same log as one that was not.
 
 import math
 import os
-import resource
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint import Checkpoint, partial_path, save_checkpoint
+from atlas_ref.training.checkpoint import Checkpoint
+from atlas_ref.training.context import Context, Speed
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
-from atlas_ref.training.kill_report import KilledError, report_kill
-from atlas_ref.training.kill_switches import Kill, check, non_finite
+from atlas_ref.training.kill_switches import check, non_finite
 from atlas_ref.training.lock import hold, refuse_if_held
 from atlas_ref.training.merging import merge_measurements
-from atlas_ref.training.metrics import MetricsLog, read_metrics
+from atlas_ref.training.metrics import MetricsLog
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
-from atlas_ref.training.parallel import own_part
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
 from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
-from atlas_ref.training.sharded_checkpoint import write_shards
+from atlas_ref.training.saving import killed, save
+from atlas_ref.training.sinks import broadcast, check_sinks
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
+from atlas_ref.training.summary import summarise
 
 
 class Outcome(NamedTuple):
@@ -47,39 +44,6 @@ class Outcome(NamedTuple):
     step: int
     interrupted: bool
     summary: dict[str, float | int | str | None]
-
-
-@dataclass
-class Speed:
-    """Tokens and seconds of training since the last line of the log; validation and saving do not count."""
-
-    tokens: int = field(default=0)
-    seconds: float = field(default=0.0)
-
-    def per_second(self) -> float:
-        """Return the tokens a second so far."""
-        return self.tokens / max(self.seconds, 1e-9)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What stays the same from step to step, and what is only counted: `validations` are the losses in the log."""
-
-    config: RunConfig
-    source: BatchSource
-    digest: str
-    device: torch.device
-    world: World
-    directory: RunDirectory
-    admission: Admission
-    log: MetricsLog
-    reporter: Reporter
-    speed: Speed
-    validations: dict[int, float]
-
-    def is_due(self, step: int, interval: int) -> bool:
-        """Return whether something that happens every `interval` steps, and after the last, happens after `step`."""
-        return step % interval == 0 or step == self.config.train.max_steps
 
 
 class Ready(NamedTuple):
@@ -121,6 +85,7 @@ def get_ready(
     else:
         check_resumed(directory, checkpoint, config)
         check_size(checkpoint)
+    check_sinks(config.train)
     torch.set_num_threads(config.train.threads)
     device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
@@ -173,7 +138,9 @@ def advance_with_log(
     with world.together():
         if world.main:
             settle(directory.checkpoints, validations, run.switches, config.train)
-    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log:
+    # The first process alone writes, and feeds the sinks.
+    heard = broadcast(config, directory, run.step, reporter) if world.main else nullcontext(reporter)
+    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log, heard as listener:
         context = Context(
             config=config,
             source=ready.source,
@@ -183,7 +150,7 @@ def advance_with_log(
             directory=directory,
             admission=admission,
             log=log,
-            reporter=reporter,
+            reporter=listener,
             speed=Speed(),
             validations=validations,
         )
@@ -244,13 +211,6 @@ def merge(layers: tuple[Measurements, ...], world: World) -> tuple[Measurements,
     return tuple(dict(zip(table, values.tolist(), strict=True)) for table, values in zip(layers, merged, strict=True))
 
 
-def killed(context: Context, step: int, kills: Sequence[Kill], layers: Sequence[Mapping[str, float]]) -> KilledError:
-    """Return the error that stops every process, after the first of them has written the report."""
-    if context.world.main:
-        return report_kill(context.directory, step, kills, layers)
-    return KilledError(kills[0].sentence())
-
-
 def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measurements, ...]) -> dict[str, float]:
     """Return the line of the log that the step reached is due, or nothing; the first and last step always have one."""
     settings = context.config.train
@@ -270,76 +230,3 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         if math.isfinite(found["loss"]):
             context.validations[run.step] = found["loss"]
     return values
-
-
-def save(run: Run, context: Context) -> None:
-    """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet.
-
-    What retention does not keep is removed after it.
-
-    Raises KilledError instead when any tensor of it is not finite: an update can overflow after a finite gradient.
-    """
-    if run.step == run.saved:
-        return
-    tensors = run.tensors()
-    if kill := bad_tensor(run, tensors, context.world):
-        raise killed(context, run.step, [kill], [])
-    with context.world.together():
-        write_checkpoint(run, context, tensors)
-    run.saved = run.step
-
-
-def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]]) -> None:
-    """Write the checkpoint of the step reached: the first process all but the shards of the others."""
-    directory, world = context.directory.checkpoints, context.world
-    if not world.main:
-        write_shards(partial_path(directory, run.step), tensors, world)
-        return
-    context.log.sync()
-    path = save_checkpoint(
-        directory,
-        step=run.step,
-        config=context.config,
-        tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
-        data_digest=context.digest,
-        preflight_skipped=context.admission.skipped,
-        switches=run.switches,
-        tensors=tensors,
-        world=world,
-    )
-    context.reporter.say(f"saved {path}")
-    settle(context.directory.checkpoints, context.validations, run.switches, context.config.train)
-
-
-def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]], world: World) -> Kill | None:
-    """Return the kill for the first tensor that is not finite in any process, or None."""
-    names = (
-        name for file in tensors.values() for name, tensor in file.items() if not torch.isfinite(own_part(tensor)).all()
-    )
-    bad = world.first(next(names, None))
-    return None if bad is None else non_finite(run.switches, run.step, "grad_norm", f"the tensor {bad}", None)
-
-
-def summarise(
-    directory: RunDirectory, step: int, parameters: int, seconds: float, admission: Admission
-) -> dict[str, float | int | str | None]:
-    """Return the outcome: losses from the log of the whole run; seconds and peak memory of this process."""
-    records = read_metrics(directory.metrics)
-    train_losses = [record["train/loss"] for record in records if "train/loss" in record]
-    val_losses = [record["val/loss"] for record in records if "val/loss" in record]
-    return {
-        "steps": step,
-        "parameters": parameters,
-        "first_train_loss": train_losses[0] if train_losses else None,
-        "last_train_loss": train_losses[-1] if train_losses else None,
-        "val_loss": val_losses[-1] if val_losses else None,
-        "seconds": round(seconds, 3),
-        "peak_rss_mib": round(peak_rss_mib(), 1),
-        "preflight_skipped": admission.skipped,
-    }
-
-
-def peak_rss_mib() -> float:
-    """Return the largest resident size of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -29,7 +29,7 @@ class Replica(nn.Module):
         self.model = model
 
     def forward(
-        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool = False
+        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool
     ) -> ModelOutput:
         """Return what the model returns, with a detached state."""
         output: ModelOutput = self.model(tokens, state, reset, outer_step, penalised)
@@ -71,7 +71,7 @@ class Shards(nn.Module):
         fully_shard(model, mesh=mesh)
 
     def forward(
-        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool = False
+        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool
     ) -> ModelOutput:
         """Return what the model returns."""
         with warnings.catch_warnings():

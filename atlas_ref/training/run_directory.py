@@ -8,6 +8,8 @@
     DIR/kill.json        why a kill switch stopped it, until it goes on
     DIR/checkpoints/     see `checkpoint`
     DIR/.lock            held by the process that trains here (`lock`)
+    DIR/tensorboard/, DIR/wandb/     see `sinks`
+    DIR/curves.png       what `atlas plot` drew
 
 Other hidden `.*.partial` entries are files that were being written when a process died.
 """
@@ -42,6 +44,8 @@ CHANGEABLE = (
     "train.parallel",
     "train.device",
     "train.threads",
+    "train.tensorboard",
+    "train.wandb",
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),
 )
 """The fields that a resumed run may change; any other change would make it a different run."""
@@ -100,6 +104,21 @@ class RunDirectory:
         """The file whose lock says that a run is alive."""
         return self.path / ".lock"
 
+    @property
+    def tensorboard(self) -> Path:
+        """The event files of TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb(self) -> Path:
+        """The files of W&B."""
+        return self.path / "wandb"
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the log."""
+        return self.path / "curves.png"
+
     def newest_checkpoint(self) -> Checkpoint | None:
         """Open and verify the newest checkpoint, or return None when no step was saved."""
         return newest_checkpoint(self.checkpoints)
@@ -107,7 +126,8 @@ class RunDirectory:
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
         files = (self.config, self.metrics, self.environment, self.summary, self.preflight, self.kill)
-        ours = {path.name for path in (*files, self.checkpoints, self.lock)}
+        made_of_the_log = (self.tensorboard, self.wandb, self.curves)
+        ours = {path.name for path in (*files, *made_of_the_log, self.checkpoints, self.lock)}
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from atlas_ref.blocks.polarisation import polarisation_weight
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
-from atlas_ref.functional.polarisation import polarisation_weight
 from atlas_ref.memory.state import join_rows
 from atlas_ref.models.atlas import ModelOutput, ModelState
 from atlas_ref.training.distributed import ALONE, World
@@ -97,7 +97,7 @@ def train_step(
 
     `batch` is the global one, `state` that of the rows of this process, and `network` what `parallel.wrap` returned.
     The loss is the mean cross-entropy over the counted targets of the global batch, however it is cut; where
-    polarisation is on, what is minimised also has the indecision of the gates (`functional.polarisation`). The gradient
+    polarisation is on, what is minimised also has the indecision of the gates (`blocks.polarisation`). The gradient
     is scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all
     processes, when the loss or a gradient is not finite.
     """

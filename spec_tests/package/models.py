@@ -61,8 +61,26 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.memory.features.degree=2",
         "model.attention.persistent_tokens=0",
     ),
+    "omega tnt every 3 in shards": (
+        "model.memory.qk_projection.kind='tnt'",
+        "model.memory.ttl_update_frequency=3",
+        "model.memory.shards.length=8",
+        "model.memory.shards.warmup_crossings=1",
+        "model.memory.shards.alpha_init=0.7",
+    ),
+    "atlas mlp frobenius_tanh truncate every 2 in shards": (
+        "model.memory.rule='atlas'",
+        "model.memory.architecture='mlp'",
+        "model.memory.expansion=2",
+        "model.memory.qk_projection.kind='frobenius_tanh'",
+        "model.memory.window_boundary='truncate'",
+        "model.memory.ttl_update_frequency=2",
+        "model.memory.shards.length=4",
+        "model.memory.shards.warmup_crossings=0",
+    ),
 }
-"""What each variant changes in the small model; rules, gates, features, projections, reads and borders all occur."""
+"""What each variant changes in the small model; rules, gates, features, projections, reads, borders and schedules
+all occur."""
 
 
 def make_model(variant: str, *overrides: str) -> AtlasModel:

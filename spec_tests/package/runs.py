@@ -9,6 +9,7 @@ from atlas_ref.config import RunConfig, load_config
 from atlas_ref.training.checkpoint import TENSOR_FILES, Checkpoint, find_checkpoint
 from atlas_ref.training.loop import Outcome, get_ready, train
 from atlas_ref.training.metrics import TIMING
+from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run_directory import Admission, RunDirectory
 
 MICRO = (
@@ -70,10 +71,12 @@ def micro_config(*overrides: str) -> RunConfig:
     return load_config("tiny", [*MICRO, *overrides])
 
 
-def start(config: RunConfig, path: Path, stop: Callable[[], bool] = lambda: False) -> Outcome:
+def start(
+    config: RunConfig, path: Path, stop: Callable[[], bool] = lambda: False, reporter: Reporter | None = None
+) -> Outcome:
     """Train from the beginning in a new directory."""
     ready = get_ready(config, RunDirectory(path), None, over_unsaved=False)
-    return train(ready, Admission(None, SKIPPED), Silence(), stop)
+    return train(ready, Admission(None, SKIPPED), reporter or Silence(), stop)
 
 
 def go_on(

@@ -72,7 +72,8 @@ def in_a_process(*arguments: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["preflight"], ["train"], ["eval"], ["generate"], ["config"], ["config", "list"]]
+    "command",
+    [[], ["preflight"], ["train"], ["eval"], ["generate"], ["plot"], ["runs"], ["config"], ["config", "list"]],
 )
 def test_help_comes_without_importing_torch(command: list[str]) -> None:
     """Kills: an import of torch, of the config or of training at the top of any module of the command line."""

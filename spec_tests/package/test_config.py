@@ -223,6 +223,15 @@ def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
             ["model.memory.key_dim=64", "model.memory.features.degree=3"],
             ["model.memory.features.degree", "model.memory.key_dim"],
         ),
+        (
+            ["model.memory.rule=delta", "model.memory.omega_window=1", "model.memory.ttl_update_frequency=2"],
+            ["model.memory.ttl_update_frequency", "model.memory.rule"],
+        ),
+        (
+            ["model.memory.window_boundary=truncate", "model.memory.ttl_update_frequency=3"],
+            ["model.memory.ttl_update_frequency", "model.memory.chunk", "truncate"],
+        ),
+        (["model.memory.shards.length=100"], ["model.memory.shards.length", "model.memory.chunk"]),
         (["model.memory.gates.momentum_init=0.9"], ["model.memory.gates.momentum_init", "gates.momentum_max"]),
         (["model.memory.gates.step_init=2"], ["model.memory.gates.step_init", "gates.step_max"]),
         (["model.memory.gates.fast_heads=5"], ["model.memory.gates.fast_heads", "model.n_heads"]),

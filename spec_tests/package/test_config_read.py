@@ -43,7 +43,11 @@ VARIANTS = {
         "model.memory.qk_projection.kind='frobenius_tanh'",
         "model.feed_forward='none'",
     ),
-    "Newton-Schulz": ("model.memory.rule='atlas'", "model.memory.qk_projection.kind='tnt'"),
+    "Newton-Schulz in shards": (
+        "model.memory.rule='atlas'",
+        "model.memory.qk_projection.kind='tnt'",
+        "model.memory.shards.length=8",
+    ),
 }
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import atlas_ref
 from atlas_ref.config import to_toml
+from atlas_ref.training.checkpoint import open_checkpoint, saved_steps
 from atlas_ref.training.loop import Outcome, get_ready, train
 from atlas_ref.training.run_directory import Admission, RunDirectory
 from spec_tests.package.crash_points import announced
@@ -99,14 +100,26 @@ def assert_same(path: Path, whole: Path, place: str) -> None:
     assert checkpoint_files(path) == checkpoint_files(whole), place
 
 
-def test_a_run_killed_at_any_place_goes_on_bit_for_bit(killed: Killed) -> None:
+def test_a_run_killed_at_any_place_goes_on_bit_for_bit(killed: Killed, tmp_path: Path) -> None:
     """Kills: a checkpoint written under its own name; removal under its own name; removal before the new one is
     complete; a log that is not cut back; a half line taken for damage; `latest` or `best` left behind a crash;
     hidden leftovers that stay, or that make the directory unusable.
     """
-    for place, path in killed.copies.items():
+    for place, intact in killed.copies.items():
+        path = Path(shutil.copytree(intact, tmp_path / intact.name))
         restart(path)
         assert_same(path, killed.whole, place)
+
+
+def test_what_looks_like_a_checkpoint_is_one_and_there_is_always_one_after_the_first(killed: Killed) -> None:
+    """Kills: a save or a removal under the name that a checkpoint has; a removal before the new one is complete."""
+    there = False
+    for place, path in killed.copies.items():
+        for saved in saved_steps(path / "checkpoints").values():
+            open_checkpoint(saved).verify()
+            there = True
+        assert not there or saved_steps(path / "checkpoints"), place
+    assert there
 
 
 def test_the_places_are_those_of_every_write_rename_and_removal(killed: Killed) -> None:

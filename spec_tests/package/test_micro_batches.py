@@ -184,9 +184,9 @@ def test_parts_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     forward, backward = steps.forward, torch.autograd.backward
 
-    def record_forward(*arguments: Any) -> ModelOutput:
+    def record_forward(*arguments: Any, **options: Any) -> ModelOutput:
         calls.append(f"forward {len(arguments[1].tokens)}")
-        return forward(*arguments)
+        return forward(*arguments, **options)
 
     def record_backward(loss: Tensor) -> None:
         calls.append("backward")

@@ -14,7 +14,15 @@ from spec_tests.package.models import SMALL, TIME, VARIANTS, call, largest_diffe
 from spec_tests.package.runs import micro_config
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
-CONSTANT = ("norm.weight", "convolution", "gates.projection.weight", "bias", "feature_coefficients", "log_gain")
+CONSTANT = (
+    "norm.weight",
+    "convolution",
+    "gates.projection.weight",
+    "bias",
+    "feature_coefficients",
+    "log_gain",
+    "alpha_logit",
+)
 """Parameters that start at fixed numbers, whatever the seed."""
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from atlas_ref.blocks import mag
+from atlas_ref.blocks.polarisation import indecision, polarisation_weight
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
 from atlas_ref.functional.mag_gate import Gated, mag_gate
-from atlas_ref.functional.polarisation import indecision, polarisation_weight
 from atlas_ref.models.atlas import AtlasModel, ModelOutput
 from atlas_ref.training.run import new_run
 from atlas_ref.training.step import train_step

@@ -170,7 +170,9 @@ def test_the_budget_on_the_command_line_reaches_the_gates_and_the_certificate(
 
 
 def test_a_budget_has_the_size_of_the_config_within_what_gates_need_and_bear() -> None:
-    """Kills: rows too short for recall; a single row, which cannot be swapped; a minute that becomes an hour."""
+    """Kills: rows too short for recall; a single row, which cannot be swapped; a minute that becomes an hour, by length
+    or by Newton-Schulz.
+    """
     short = default_budget(short_config("data.sequence_length=16", "train.batch_size=1"))
     assert (short.sequence_length, short.batch_size) == (128, 2)
     own = default_budget(short_config("data.sequence_length=200", "train.batch_size=5"))
@@ -179,6 +181,8 @@ def test_a_budget_has_the_size_of_the_config_within_what_gates_need_and_bear() -
     assert (long.sequence_length, long.batch_size) == (256, 8)
     assert short.probe_steps == long.probe_steps > 100
     assert short.batches == long.batches > 2
+    for orthogonalised in (load_config("tnt-atlas"), load_config("atlas-340m")):
+        assert default_budget(orthogonalised) == short
 
 
 def test_a_donor_reaches_the_gate_that_takes_one(

@@ -180,6 +180,54 @@ def test_every_parameter_without_a_gradient_is_named_and_no_other() -> None:
     assert f"7 ({', '.join(sorted(memory))})" in sentence
 
 
+SHARDS = ("model.memory.shards.length=8", "model.memory.shards.warmup_crossings=2", "model.memory.omega_window=1")
+"""With rows of 32 tokens the learned rate acts at the border at token 24 only."""
+LONGER_RAMP = (*SHARDS[:1], "model.memory.shards.warmup_crossings=3")
+
+
+def subject_of(*overrides: str) -> Subject:
+    """Return a subject whose memory is configured otherwise than the gate is told."""
+    memory = micro_config(*overrides).model.memory
+
+    def build(config: ModelConfig, seed: int) -> AtlasModel:
+        return AtlasModel(config.model_copy(update={"memory": memory}), seed)
+
+    return Subject("otherwise", build, HEALTHY.optimiser, HEALTHY.hand_over)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "evidence"),
+    [
+        ((), "not applicable"),
+        (SHARDS, "acts from token 24 of 32 on"),
+        ((*SHARDS, "model.memory.ttl_update_frequency=8"), "acts from token 24 of 32 on"),
+        (LONGER_RAMP, "not examined: documents show 32 tokens, and the learned rate acts from token 32 on"),
+        ((*SHARDS, "model.memory.rule='delta'"), "acts from token 24"),
+        ((*SHARDS, DETACHED), "acts from token 24"),
+    ],
+)
+def test_a_mixing_rate_is_asked_for_a_gradient_where_rows_reach_beyond_its_ramp(
+    overrides: tuple[str, ...], evidence: str
+) -> None:
+    """Kills: an exemption of every mixing rate; a healthy one that is missed because rows are too short for it."""
+    result = examine(HEALTHY, *overrides)
+    assert result.verdict is Verdict.PASS, [check.sentence for check in result.checks]
+    assert evidence in str(result.evidence["mixing_rate"])
+
+
+@pytest.mark.parametrize(
+    ("configured", "built", "check"),
+    [(SHARDS, LONGER_RAMP, "gradients reach what is trained"), (LONGER_RAMP, SHARDS, "gradients reach nothing else")],
+    ids=["never learns", "learns in the ramp"],
+)
+def test_a_mixing_rate_that_learns_at_the_wrong_borders_is_found_and_named(
+    configured: tuple[str, ...], built: tuple[str, ...], check: str
+) -> None:
+    result = examine(subject_of(*built), *configured)
+    assert failed(result) == [check]
+    assert "1 (layers.0.mag.memory.alpha_logit)" in next(c for c in result.checks if c.name == check).sentence
+
+
 @pytest.mark.parametrize("part", ["gates.projection.bias", "feature_coefficients", "attention_norm.weight"])
 def test_any_small_parameter_that_does_not_move_is_found(part: str) -> None:
     def frozen(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
@@ -203,3 +251,26 @@ def test_the_squeezed_schedule_runs_through_the_whole_run() -> None:
     steps = squeezed_schedule(config, 10)
     assert steps == sorted(set(steps))
     assert (steps[0], steps[-1]) == (30, 570)
+
+
+def test_gates_are_measured_on_every_batch_and_gradients_on_the_first_few() -> None:
+    """Kills: a backward pass through every batch (two thirds of the gate's time); gradients of one batch alone;
+    gates of the few batches only.
+    """
+    # What is measured comes before the training, which has one forward and one backward pass a step.
+    calls = {"forward": 0, "backward": 0}
+
+    def model(config: ModelConfig, seed: int) -> AtlasModel:
+        made = AtlasModel(config, seed)
+
+        def count(pass_: str) -> None:
+            calls[pass_] += 1
+
+        made.register_forward_hook(lambda *_: count("forward"))
+        made.norm.register_full_backward_hook(lambda *_: count("backward"))
+        return made
+
+    budget = Budget(probe_steps=2, batches=7, sequence_length=32, batch_size=2)
+    result = examine(Subject("counted", model, HEALTHY.optimiser, HEALTHY.hand_over), *TANH, budget=budget)
+    assert result.verdict is Verdict.PASS
+    assert calls == {"forward": 7 + 2, "backward": 4 + 2}

@@ -9,9 +9,11 @@ from atlas_ref.config import load_config
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.training.step import train_step
+from preflight import recall
 from preflight.memory_contents import empty_memory, random_memory
-from preflight.recall import PAIRS, SYMBOLS, WORTH, Probe, plan_probe, probe_model
-from preflight.subject import Budget
+from preflight.recall import PAIRS, SYMBOLS, WORTH, Probe, Trained, describe, plan_probe, probe_model, trained_probe
+from preflight.subject import HEALTHY, Budget
 from spec_tests.preflight.micro import BUDGET, micro_config
 
 MEMORY = ("weights", "momentum", "anchor", "window_keys", "window_values")
@@ -62,6 +64,15 @@ def test_values_without_keys_are_worth_less_than_what_is_asked() -> None:
 def test_pairs_fill_a_chunk_so_that_queries_have_another_anchor() -> None:
     probe = plan_probe(load_config("tiny"), 0, Budget(probe_steps=1, batches=1, sequence_length=256, batch_size=2))
     assert probe.asked >= probe.config.model.memory.chunk
+
+
+@pytest.mark.parametrize(("length", "crosses"), [(0, False), (64, True), (1024, False)])
+def test_shards_stay_as_they_are_and_the_evidence_says_where_a_row_is_longer(length: int, crosses: bool) -> None:
+    config = load_config("tiny", [f"model.memory.shards.length={length}"])
+    probe = plan_probe(config, 0, Budget(probe_steps=1, batches=1, sequence_length=256, batch_size=2))
+    assert probe.config.model.memory.shards == config.model.memory.shards
+    trained = Trained(AtlasModel(probe.config.model, 0), 0.0, 0, None)
+    assert describe(probe, trained)["probe_crosses_a_shard"] is crosses
 
 
 def test_a_small_model_is_probed_as_it_is() -> None:
@@ -138,3 +149,16 @@ def test_random_memories_come_from_their_generator_alone() -> None:
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 64), (2, 32), (8, 8), (32, 8)])
+def test_training_ends_when_enough_answers_are_right_however_few_are_in_a_batch(
+    rows: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: a probe of two rows that ends at a lucky streak, half trained (one seed of `tiny` in twenty); one that
+    never ends before its last step.
+    """
+    monkeypatch.setattr(recall, "train_step", lambda *arguments: train_step(*arguments)._replace(loss=0.0))
+    budget = Budget(probe_steps=70, batches=1, sequence_length=64, batch_size=rows)
+    _, trained = trained_probe(micro_config("data.sequence_length=63"), HEALTHY, 0, budget)
+    assert (trained.steps, trained.loss) == (steps, 0.0)

@@ -1,0 +1,71 @@
+"""What a run leaves at a step: a checkpoint, or the report of the kill switch that forbids one."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from atlas_ref.training.checkpoint import partial_path, save_checkpoint
+from atlas_ref.training.context import Context
+from atlas_ref.training.distributed import World
+from atlas_ref.training.kill_report import KilledError, report_kill
+from atlas_ref.training.kill_switches import Kill, non_finite
+from atlas_ref.training.parallel import own_part
+from atlas_ref.training.retention import settle
+from atlas_ref.training.run import Run
+from atlas_ref.training.sharded_checkpoint import write_shards
+
+
+def killed(context: Context, step: int, kills: Sequence[Kill], layers: Sequence[Mapping[str, float]]) -> KilledError:
+    """Return the error that stops every process, after the first of them has written the report."""
+    if context.world.main:
+        return report_kill(context.directory, step, kills, layers)
+    return KilledError(kills[0].sentence())
+
+
+def save(run: Run, context: Context) -> None:
+    """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet.
+
+    What retention does not keep is removed after it.
+
+    Raises KilledError instead when any tensor of it is not finite: an update can overflow after a finite gradient.
+    """
+    if run.step == run.saved:
+        return
+    tensors = run.tensors()
+    if kill := bad_tensor(run, tensors, context.world):
+        raise killed(context, run.step, [kill], [])
+    with context.world.together():
+        write_checkpoint(run, context, tensors)
+    run.saved = run.step
+
+
+def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]]) -> None:
+    """Write the checkpoint of the step reached: the first process all but the shards of the others."""
+    directory, world = context.directory.checkpoints, context.world
+    if not world.main:
+        write_shards(partial_path(directory, run.step), tensors, world)
+        return
+    context.log.sync()
+    path = save_checkpoint(
+        directory,
+        step=run.step,
+        config=context.config,
+        tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
+        data_digest=context.digest,
+        preflight_skipped=context.admission.skipped,
+        switches=run.switches,
+        tensors=tensors,
+        world=world,
+    )
+    context.reporter.say(f"saved {path}")
+    settle(context.directory.checkpoints, context.validations, run.switches, context.config.train)
+
+
+def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]], world: World) -> Kill | None:
+    """Return the kill for the first tensor that is not finite in any process, or None."""
+    names = (
+        name for file in tensors.values() for name, tensor in file.items() if not torch.isfinite(own_part(tensor)).all()
+    )
+    bad = world.first(next(names, None))
+    return None if bad is None else non_finite(run.switches, run.step, "grad_norm", f"the tensor {bad}", None)

@@ -1,0 +1,39 @@
+"""`atlas plot`: the curves of one run or several as a PNG."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlas_ref.errors import UserError
+
+DPI = 130
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, drawn over each other.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Picture.", show_default="RUN/curves.png, or curves.png")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="loss, a memory metric such as omega_loss, or a key of the log; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Draw losses, gates and memory of runs: the mean over layers, and their range where there are several."""
+    from cli.run_records import read_run
+
+    if find_spec("matplotlib") is None:
+        raise UserError("atlas plot needs matplotlib; install it with: pip install 'atlas-spec[plot]'")
+    records = [read_run(path) for path in runs]
+    from cli.curves import draw
+
+    target = out or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
+    if target.suffix.lower() != ".png":
+        raise UserError(f"--out is {target}; it must end in .png.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draw(records, metric or []).savefig(target, dpi=DPI)
+    typer.echo(f"wrote {target}")
