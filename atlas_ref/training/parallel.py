@@ -57,17 +57,16 @@ class Shards(nn.Module):
 
     FSDP2 puts the gradients that a layer has into one message, and breaks when another process has others. Here that is
     normal: the initial memory has a gradient only where a row begins. So each layer gives zeros for what it has not
-    used, and a parameter that no process used ends with no gradient, as it does in one process.
+    used (`settle` takes away what is zero in all processes).
     """
 
     def __init__(self, model: AtlasModel, mesh: DeviceMesh) -> None:
         super().__init__()
         self.model = model
-        self._used: dict[str, bool] = {}
-        for name, layer in model.named_modules():
+        for layer in model.layers:
             if isinstance(layer, Layer):
                 fully_shard(layer, mesh=mesh)
-                layer.register_forward_pre_hook(self._on_leaving(name))
+                layer.register_forward_pre_hook(_fill_on_leaving)
         fully_shard(model, mesh=mesh)
 
     def forward(
@@ -80,28 +79,17 @@ class Shards(nn.Module):
             output: ModelOutput = self.model(tokens, state, reset, outer_step, penalised)
         return output
 
-    def _on_leaving(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        """Return the hook that fills the gradients of a layer before FSDP2 sends them."""
 
-        def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            def fill() -> None:
-                for key, parameter in layer.named_parameters(prefix=name):
-                    self._used[key] = self._used.get(key, False) or parameter.grad is not None
-                    if parameter.grad is None:
-                        parameter.grad = torch.zeros_like(parameter)
+def _fill_on_leaving(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Fill the gradients that a layer lacks with zeros before FSDP2 sends them: a hook on its forward pass."""
 
-            leave: Callable[..., Tensor] = _Leave.apply
-            return (leave(inputs[0], fill), *inputs[1:])
+    def fill() -> None:
+        for parameter in layer.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
-        return hook
-
-    def drop_unused(self, world: World) -> None:
-        """Take the gradients away that are zeros everywhere because no process used the parameter."""
-        used = world.gather(torch.tensor([float(flag) for flag in self._used.values()])).amax(0).tolist()
-        for name, flag in zip(self._used, used, strict=True):
-            if not flag:
-                self.model.get_parameter(name).grad = None
-        self._used.clear()
+    leave: Callable[..., Tensor] = _Leave.apply
+    return (leave(inputs[0], fill), *inputs[1:])
 
 
 def wrap(model: AtlasModel, world: World, parallel: Literal["ddp", "fsdp"], device: torch.device) -> nn.Module:
@@ -135,10 +123,18 @@ def without_sync(network: nn.Module, *, last: bool) -> AbstractContextManager[No
     return nullcontext()
 
 
-def settle(network: nn.Module, world: World) -> None:
-    """Bring the gradients that the processes have exchanged to what one process would have."""
-    if isinstance(network, Shards):
-        network.drop_unused(world)
+def settle(model: nn.Module, world: World) -> None:
+    """Take away every gradient that is zero throughout, so that the optimiser leaves its parameter alone.
+
+    Whether an unused parameter has no gradient or zeros depends on how a batch is cut (rows out of step go through
+    masks, rows in step do not), and AdamW moves a parameter with a gradient of zero by its momentum and its decay.
+    """
+    held = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    flags = [own_part(parameter.grad).any() for parameter in held if parameter.grad is not None]
+    used = world.gather(torch.stack(flags).double()).amax(0).tolist() if flags else []
+    for parameter, flag in zip(held, used, strict=True):
+        if not flag:
+            parameter.grad = None
 
 
 def is_sharded(model: nn.Module) -> bool:

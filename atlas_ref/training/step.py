@@ -137,7 +137,7 @@ def _accumulate(
             torch.autograd.backward(minimised * world.size)
         losses.append(loss.detach())
         outputs.append(_without_history(output))
-    settle(network, world)
+    settle(bare(network), world)
     (loss_of_all,) = world.sums(sum(torch.stack(losses).tolist()))
     return loss_of_all, outputs[-1]._replace(
         state=join_rows([output.state for output in outputs]),
