@@ -33,7 +33,7 @@ from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchR
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.files import sha256, sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
-from atlas_ref.training.sharded_checkpoint import folder, read_shards, write_shards
+from atlas_ref.training.sharded_checkpoint import are_shards, folder, read_shards, write_shards
 
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
 TENSOR_FILES = (MODEL, OPTIMISER, STATE)
@@ -163,8 +163,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     file = path / META
     meta = read_meta(file)
     config = meta.run_config(file)
-    if set(meta.files) != set(TENSOR_FILES):
-        raise UserError(f"{file}: must describe the files {', '.join(TENSOR_FILES)} and no others.")
+    if set(meta.files) != set(TENSOR_FILES) and not are_shards(meta.files, TENSOR_FILES):
+        raise UserError(f"{file}: must describe the files {', '.join(TENSOR_FILES)}, or shards of them, and no others.")
     if STEP_NAME.fullmatch(path.name) and path.name != checkpoint_name(meta.step):
         raise UserError(f"{file}: is of step {meta.step}, which is not the step of the directory it is in.")
     return Checkpoint(

@@ -70,12 +70,14 @@ class Shards(nn.Module):
                 layer.register_forward_pre_hook(self._on_leaving(name))
         fully_shard(model, mesh=mesh)
 
-    def forward(self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None) -> ModelOutput:
+    def forward(
+        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool
+    ) -> ModelOutput:
         """Return what the model returns."""
         with warnings.catch_warnings():
             # It warns of changing an output in place, which nothing here does.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-            output: ModelOutput = self.model(tokens, state, reset, outer_step)
+            output: ModelOutput = self.model(tokens, state, reset, outer_step, penalised)
         return output
 
     def _on_leaving(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:

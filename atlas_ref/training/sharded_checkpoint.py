@@ -12,8 +12,9 @@ storage keeps offsets as JSON in the header of each file.
 """
 
 import math
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,18 @@ from atlas_ref.training.distributed import CommonError, World
 from atlas_ref.training.files import sync
 
 SUFFIX = ".safetensors"
+SHARD = re.compile(r"([a-z]+)/shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 
 
 def folder(name: str) -> str:
     """Return where the shards of a file lie: `model` for `model.safetensors`."""
     return name.removesuffix(SUFFIX)
+
+
+def are_shards(files: Collection[str], names: Collection[str]) -> bool:
+    """Return whether `files` are shards, as they are written here, of each of `names` and of nothing else."""
+    found = [SHARD.fullmatch(file) for file in files]
+    return all(found) and {match.group(1) for match in found if match} == {folder(name) for name in names}
 
 
 def write_shards(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> dict[str, FileRecord]:
@@ -83,7 +91,7 @@ def read_shards(directory: Path, names: set[str], like: Mapping[str, Tensor]) ->
             # It warns of what is meant: each process reads for itself.
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             load(targets, storage_reader=reader, no_dist=True)
-    except (SafetensorError, CheckpointException, KeyError, ValueError) as error:
+    except (SafetensorError, CheckpointException, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory}: does not hold shards of tensors ({error}).") from error
     return targets
 

@@ -42,6 +42,9 @@ VARIED = (
     "model.memory.omega_window=3",
     "model.gate.floor=0.1",
     "model.gate.floor_start=0.1",
+    "model.memory.shards.length=16",
+    "optim.polarisation_start=0.3",
+    "optim.polarisation_end=0.3",
 )
 """Everything that the memory can carry and the monitor can measure."""
 CUTS = {

@@ -34,6 +34,9 @@ VARIED = (
     "model.memory.qk_projection.kind='frobenius_tanh'",
     "model.gate.floor=0.1",
     "model.gate.floor_start=0.1",
+    "model.memory.shards.length=16",
+    "optim.polarisation_start=0.3",
+    "optim.polarisation_end=0.3",
 )
 
 
@@ -181,9 +184,9 @@ def test_parts_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     forward, backward = steps.forward, torch.autograd.backward
 
-    def record_forward(*arguments: Any) -> ModelOutput:
+    def record_forward(*arguments: Any, **options: Any) -> ModelOutput:
         calls.append(f"forward {len(arguments[1].tokens)}")
-        return forward(*arguments)
+        return forward(*arguments, **options)
 
     def record_backward(loss: Tensor) -> None:
         calls.append("backward")
