@@ -158,6 +158,7 @@ def swap(name: str, other: str, path: Path) -> None:
 Header = dict[str, Any]
 SHAPES: tuple[Any, ...] = ([-1], [HUGE], [2**62, 8], [1.5], ["4"], None, "4", {})
 BEYOND: tuple[Any, ...] = ([0, 2**62], [2**63, 2**63 + 8], [-8, 0], [8, 0], [1, 5])
+EMPTY = {"dtype": "F32", "shape": [0, 2**63], "data_offsets": [0, 0]}
 OFFSETS = (*BEYOND, [0], [0, 4, 8], None, "0", [0.0, 4.0])
 
 
@@ -227,6 +228,7 @@ def sealed_bytes(name: str) -> Iterator[Mutation]:
             json.dumps(header)[:-1].encode() + b"," + json.dumps(header)[1:].encode(), data
         ),
         "nothing": lambda header, data: b"",
+        "an axis that is no machine integer": lambda header, data: joined(json.dumps({"a": EMPTY}).encode(), b""),
     }
     for what, content in foreign().items():
         changes[what] = partial(only, content)
@@ -302,6 +304,7 @@ def sealed_descriptions() -> Iterator[Mutation]:
     yield described("another step", lambda meta: meta.update({"step": 1}))
     yield described("half a surrogate", lambda meta: meta.update({"tokenizer": "\ud800"}))
     for field in ("since", "history", "losses"):
+        yield described(f"no kill_switches.{field}", partial(drop_inside, "kill_switches", field))
         for value in (None, 3, "x", [None], ["x"], {"a": "x"}, {"a": [None]}, [[1.0]], {"a": {"b": 1}}):
             change = partial(set_inside, ("kill_switches", field), value)
             yield described(f"kill_switches.{field} = {value!r}", change)
@@ -345,6 +348,11 @@ def described(what: str, change: Callable[[dict[str, Any]], object]) -> Mutation
 def drop(key: str, table: dict[str, Any]) -> None:
     """Remove a key."""
     del table[key]
+
+
+def drop_inside(key: str, inner: str, table: dict[str, Any]) -> None:
+    """Remove a nested key."""
+    del table[key][inner]
 
 
 def set_config(changes: dict[tuple[str, ...], Any], meta: dict[str, Any]) -> None:

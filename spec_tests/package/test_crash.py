@@ -101,10 +101,10 @@ def assert_same(path: Path, whole: Path, place: str) -> None:
 
 
 def test_a_run_killed_at_any_place_goes_on_bit_for_bit(killed: Killed, tmp_path: Path) -> None:
-    """Kills: a checkpoint written under its own name; removal under its own name; removal before the new one is
-    complete; a log that is not cut back; a half line taken for damage; `latest` or `best` left behind a crash;
-    hidden leftovers that stay, or that make the directory unusable.
+    """Kills: a checkpoint written under its own name; a log that is not cut back, or whose lines wait in a buffer; half
+    a line taken for damage; `latest` or `best` left behind by a crash; hidden leftovers that stay.
     """
+    assert {entry.name for entry in (killed.whole / "checkpoints").iterdir()} == {"best", "latest", "step-00000002"}
     for place, intact in killed.copies.items():
         path = Path(shutil.copytree(intact, tmp_path / intact.name))
         restart(path)

@@ -18,6 +18,7 @@ from atlas_ref.blocks import memory_layer
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import MemoryState
 from atlas_ref.training.monitor import log_entries, measure_layers
 from spec_tests.package.models import TIME, VARIANTS, call, carried_state, make_model, make_tokens
@@ -34,12 +35,12 @@ def resets() -> Tensor:
 
 
 @contextmanager
-def recorded_calls() -> Iterator[list[tuple[Any, ...]]]:
-    """Collect what every layer gives to its memory."""
-    calls: list[tuple[Any, ...]] = []
+def recorded_calls() -> Iterator[list[tuple[tuple[Any, ...], Shards | None]]]:
+    """Collect what every layer gives to its memory, and its shards."""
+    calls: list[tuple[tuple[Any, ...], Shards | None]] = []
 
     def record(*given: Any, **named: Any) -> MemoryOutput:
-        calls.append(given)
+        calls.append((given, named["shards"]))
         return memory_chunked(*given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -59,6 +60,7 @@ def predicted(rule: MemoryRule, weights: tuple[Array, ...], x: Array) -> Array:
 
 
 def omega_losses(
+    shards: Shards | None,
     rule: MemoryRule,
     keys: Tensor,
     values: Tensor,
@@ -68,36 +70,47 @@ def omega_losses(
     state: MemoryState,
     reset: Tensor,
 ) -> Array:
-    """Return L_t of every row, token and head: the recurrence, token by token, gives the anchors; numpy the rest."""
+    """Return what every row, token and head writes of Omega losses: the recurrence, token by token, gives the anchors,
+    numpy the rest. A token that writes for the tokens since the last write takes all their losses at its own anchor.
+    """
     batch, time, heads = keys.shape[:3]
     losses = np.zeros((batch, time, heads))
     past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
-    past = state.window_keys.shape[1]
+    past, width = state.window_keys.shape[1], gates.window.shape[-1]
+    # What waits was scaled when its token came.
+    scale = 2.0 * rule.loss_scale / (width if rule.step_scale == "mass" else 1)
+    waiting = [rows / scale for rows in state.waiting]
     for t in range(time):
         now = slice(t, t + 1)
         given = (keys[:, now], values[:, now], queries[:, now], Gates(*(gate[:, now] for gate in gates)))
-        state = memory_recurrent(rule, *given, initial, state, reset[:, now]).state
+        state = memory_recurrent(rule, *given, initial, state, reset[:, now], shards=shards).state
         for b, h in np.ndindex(batch, heads):
             position = int(state.position[b]) - 1
-            oldest = position if rule.boundary == "carry" else position % rule.chunk
+            if (position + 1) % rule.update_every:
+                continue
             anchor = tuple(matrix[b, h].numpy() for matrix in state.anchor)
-            for age in range(min(past, oldest) + 1):
-                key, value = (x[b, past + t - age, h].numpy() for x in (past_keys, past_values))
-                error = predicted(rule, anchor, key) - value
-                losses[b, t, h] += rule.loss_scale * float(gates.window[b, t, h, age]) * float(error @ error)
+            for lag in range(rule.update_every):
+                here = position - lag
+                oldest = min(here if rule.boundary == "carry" else here % rule.chunk, width - 1)
+                row = gates.window[b, t - lag, h] if t >= lag else waiting[0][b, t - lag, h]
+                for age in range(oldest + 1):
+                    key, value = (x[b, past + t - lag - age, h].numpy() for x in (past_keys, past_values))
+                    error = predicted(rule, anchor, key) - value
+                    losses[b, t, h] += rule.loss_scale * float(row[age]) * float(error @ error)
     return losses
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_omega_loss_is_that_of_the_windows_at_the_anchors_of_the_writes(variant: str) -> None:
     """Kills: errors divided by the curvature; gamma / c of `mass`; the loss scale; ages in the wrong order; the window
-    of another document; the mean over slots instead of tokens; the loss of the other layer.
+    of another document; the mean over slots instead of tokens; the loss of the other layer; losses that wait counted
+    before they are written, or not at all.
     """
     model = make_model(variant)
     state = carried_state(model, ROWS)
     with recorded_calls() as calls, torch.no_grad():
         tables = measure_layers(call(model, make_tokens(ROWS, 5), state, resets()), model.config)
-        expected = [omega_losses(*given[:8]).mean() for given in calls]
+        expected = [omega_losses(shards, *given[:8]).mean() for given, shards in calls]
 
     assert [table["omega_loss"] for table in tables] == pytest.approx(expected, rel=1e-9)
     assert abs(expected[0] - expected[1]) > 1e-3 * expected[0] > 0
@@ -110,6 +123,22 @@ def test_the_omega_loss_has_no_graph_and_leaves_the_gradient_as_it_was() -> None
         output = call(model, make_tokens(ROWS, 5), carried_state(model, ROWS))
         for table in output.telemetry:
             assert not any(value.requires_grad for value in table if value is not None)
+
+
+def test_the_update_of_a_row_that_crossed_into_a_shard_is_the_change_since_then() -> None:
+    """Kills: a memory that restarted compared with that of the last shard."""
+    model = make_model("omega tnt every 3 in shards")
+    length, time = model.config.memory.shards.length, 11
+    before = carried_state(model, ROWS)
+    with torch.no_grad():
+        output = call(model, make_tokens(ROWS, 5, time), before)
+    for layer, table in enumerate(measure_layers(output, model.config)):
+        state = output.state.layers[layer].memory.memory
+        assert (state.position > length).all()
+        assert ((state.position - 1) % length + 1 < time).all()
+        module = [memory for memory in model.modules() if isinstance(memory, memory_layer.MemoryLayer)][layer]
+        change = state.weights[0].numpy() - module.initial[0].detach().numpy()
+        assert table["update_magnitude"] == pytest.approx(np.sqrt((change**2).sum((-2, -1)).mean()), rel=1e-9)
 
 
 @pytest.mark.parametrize("variant", ["omega", "omega literal mlp pre", "atlas tnt truncate"])

@@ -18,6 +18,7 @@ import torch
 
 from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint import TENSOR_FILES, find_checkpoint
+from atlas_ref.training.files import read_json
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.loop import get_ready
 from atlas_ref.training.run import load_model, new_run, restore
@@ -142,6 +143,23 @@ def test_a_mutated_checkpoint_is_refused_by_name_or_loaded_as_if_unharmed(
         elif len(words.splitlines()) != 1 or len(words) > 2000 or not words.isprintable():
             surprises.append(f"{mutation.name}: is not one readable line: {words[:300]!r}")
     assert not surprises, "\n".join(surprises)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "[-Infinity]", '{"a": 1e999}', '{"a": 1, "a": 1}', "[" * 100_000, "9" * 5000, "", "\x00", "\ufeff1"],
+    ids=lambda text: repr(text[:12]),
+)
+def test_what_is_not_plain_json_is_refused(tmp_path: Path, text: str) -> None:
+    """Kills: NaN, infinities and numbers that overflow taken for numbers; the last of two equal keys; a RecursionError
+    and the ValueError of too many digits.
+    """
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=rf"{file}: is not JSON"):
+        read_json(file)
+    file.write_text('{"a": [1, 2.5e-3, null]}')
+    assert read_json(file) == {"a": [1, 0.0025, None]}
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "generate"])

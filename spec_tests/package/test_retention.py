@@ -65,10 +65,10 @@ def test_the_newest_and_the_best_stay_and_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("scripted")
-def test_without_keep_best_only_the_newest_stay(tmp_path: Path) -> None:
+def test_without_keep_best_no_validation_is_a_reason_to_save_and_nothing_is_best(tmp_path: Path) -> None:
     """Kills: `keep_best` that is not read where a validation is a reason to save, or where a pointer is written."""
-    start(micro_config(*SMALL, "train.keep_last=2", "train.keep_best=false"), tmp_path)
-    assert list(names(tmp_path)) == ["latest", "step-00000008", "step-00000012"]
+    start(micro_config(*SMALL, "train.keep_last=9", "train.keep_best=false"), tmp_path)
+    assert list(names(tmp_path)) == ["latest", "step-00000004", "step-00000008", "step-00000012"]
 
 
 @pytest.mark.usefixtures("scripted")

@@ -78,7 +78,7 @@ def listed(atlas: Atlas, *arguments: object) -> list[dict[str, Any]]:
 
 def test_a_row_says_what_the_files_of_the_run_say(real: Path, atlas: Atlas) -> None:
     """Kills: first for last loss; the best of the training losses; parameters of another run, or unknown while a run
-    has no summary; runs in folders not found; the inside of a run listed as runs.
+    has no summary; runs in folders not found.
     """
     stopped, whole = listed(atlas, real)
     assert (stopped["run"], whole["run"]) == ("study/stopped", "whole")
@@ -112,9 +112,10 @@ def test_the_table_shows_every_run_on_its_line(real: Path, atlas: Atlas) -> None
 
 def test_the_status_tells_killed_from_running_from_extended_runs(tmp_path: Path, atlas: Atlas) -> None:
     """Kills: a kill that is not shown; the last switch for the first; a run that goes on, past an old summary, called
-    finished; a lock file that nobody holds taken for a run.
+    finished; a lock file that nobody holds taken for a run; what lies inside a run listed as one.
     """
     killed(made(tmp_path / "a-killed", "model.disable_memory=true"))
+    made(tmp_path / "a-killed" / "wandb" / "copy")
     for name in ("b-extended", "c-running"):
         made(tmp_path / name, "train.max_steps=8")
         (tmp_path / name / "summary.json").write_text(json.dumps({"steps": 6, "parameters": 77}))

@@ -191,8 +191,12 @@ def test_a_file_system_that_is_full_or_read_only_keeps_what_was_saved(small: Pat
 def test_a_second_run_in_one_directory_is_refused_while_the_first_lives(
     atlas: Atlas, copy: Path, small: Path, tmp_path: Path
 ) -> None:
-    """Kills: no lock; one that a fresh start, or a resumed one, does not ask; one that counts when nobody holds it."""
+    """Kills: no lock; one that a fresh start, or a resumed one, does not ask, or asks only after
+    preflight; one that counts when nobody holds it."""
     options = ("train", *UNEXAMINED, "--config", small, "--out")
+    with hold(copy / ".lock", print), pytest.raises(UserError, match="another process"):
+        # Before anything that takes long, such as preflight.
+        get_ready(CONFIG, RunDirectory(copy), find_checkpoint(copy), over_unsaved=False)
     (tmp_path / "new").mkdir()
     for path, resume in ((copy, ("--resume", "auto")), (copy, ("--resume", copy)), (tmp_path / "new", ())):
         with hold(path / ".lock", print):
