@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from atlas_ref.config import RunConfig
+from atlas_ref.training.distributed import World
 from atlas_ref.training.run import Run, new_run
 from spec_tests.package.runs import RECALL, Silence, micro_config, start
 
@@ -72,8 +73,8 @@ def test_no_graph_and_no_tensor_outlives_its_step(
         boxes.add(box)
         return box
 
-    def kept(config: RunConfig, device: torch.device) -> Run:
-        runs.append(new_run(config, device))
+    def kept(config: RunConfig, device: torch.device, world: World) -> Run:
+        runs.append(new_run(config, device, world))
         return runs[-1]
 
     monkeypatch.setattr("atlas_ref.training.loop.new_run", kept)

@@ -131,7 +131,7 @@ def test_the_status_tells_killed_from_running_from_extended_runs(tmp_path: Path,
 FAULTS = {
     "config.toml": ("x =", "config.toml: is not TOML"),
     "metrics.jsonl": ('{"step": 1}\nnonsense\n{"step": 3}\n', "metrics.jsonl, line 2: is not JSON"),
-    "metrics.jsonl ": ("\xff\n", "its files are not those of a run (UnicodeDecodeError"),
+    "metrics.jsonl ": ("\xff\n", "metrics.jsonl, line 1: is not JSON"),
     "summary.json": ("[]", "summary.json: is not a JSON object"),
     "kill.json": ('{"kills": [], "step": 1}', "its files are not those of a run (IndexError"),
     "checkpoints/step-00000001/model.safetensors": ("\xff" * 9, "its files are not those of a run (UnicodeDecodeError"),

@@ -20,6 +20,7 @@ from atlas_ref.memory.shards import Shards, qk_project_in_shards
 from atlas_ref.models.atlas import AtlasModel, ModelOutput
 from atlas_ref.training import loop
 from atlas_ref.training.checkpoint import MODEL, find_checkpoint
+from atlas_ref.training.distributed import World
 from atlas_ref.training.monitor import measure_layers
 from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.run import Run, new_run
@@ -211,7 +212,7 @@ def test_in_the_warm_up_the_initial_memory_and_the_address_learn_and_what_writes
 
 
 def momentum_norms(path: Path) -> dict[int, float]:
-    return {line["step"]: line["memory/0/momentum_norm"] for line in metric_lines(path) if "train/loss" in line}
+    return {line["step"]: line["memory/layer_0/momentum_norm"] for line in metric_lines(path) if "train/loss" in line}
 
 
 def test_a_run_begins_to_write_at_its_step_whether_or_not_it_was_resumed(tmp_path: Path) -> None:
@@ -285,8 +286,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that the loop makes, newest last."""
     made: list[Run] = []
 
-    def capture(config: RunConfig, device: torch.device) -> Run:
-        made.append(new_run(config, device))
+    def capture(config: RunConfig, device: torch.device, world: World) -> Run:
+        made.append(new_run(config, device, world))
         return made[-1]
 
     monkeypatch.setattr(loop, "new_run", capture)
