@@ -23,6 +23,8 @@ from benchmarks.report import machine, write_results
 from benchmarks.training_runs import TrainingRun, launch
 from cli.train import KILLED_EXIT_CODE
 
+LAYER = "memory/layer_"
+"""Before the number and the name of what a layer measured, in the log."""
 TOTALS = ("loss", "grad_norm")
 
 
@@ -76,8 +78,8 @@ def tables_of(line: Mapping[str, Any]) -> tuple[dict[str, float], list[dict[str,
     totals = {name: line[f"train/{name}"] for name in TOTALS}
     layers: dict[int, dict[str, float]] = {}
     for key, value in line.items():
-        if key.startswith("memory/"):
-            _, layer, name = key.split("/")
+        if key.startswith(LAYER):
+            layer, name = key.removeprefix(LAYER).split("/")
             layers.setdefault(int(layer), {})[name] = value
     return totals, [layers[layer] for layer in sorted(layers)]
 
