@@ -57,7 +57,7 @@ class Shards(nn.Module):
 
     FSDP2 puts the gradients that a layer has into one message, and breaks when another process has others. Here that is
     normal: the initial memory has a gradient only where a row begins. So each layer gives zeros for what it has not
-    used (`settle` takes away what is zero in all processes).
+    used (`drop_zero_gradients` takes away what is zero in all processes).
     """
 
     def __init__(self, model: AtlasModel, mesh: DeviceMesh) -> None:
@@ -123,7 +123,7 @@ def without_sync(network: nn.Module, *, last: bool) -> AbstractContextManager[No
     return nullcontext()
 
 
-def settle(model: nn.Module, world: World) -> None:
+def drop_zero_gradients(model: nn.Module, world: World) -> None:
     """Take away every gradient that is zero throughout, so that the optimiser leaves its parameter alone.
 
     Whether an unused parameter has no gradient or zeros depends on how a batch is cut (rows out of step go through

@@ -22,7 +22,7 @@ from atlas_ref.models.atlas import ModelOutput, ModelState
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.merging import merge_telemetry
 from atlas_ref.training.optimiser import OuterOptimiser, learning_rate
-from atlas_ref.training.parallel import bare, own_part, settle, whole, without_sync
+from atlas_ref.training.parallel import bare, drop_zero_gradients, own_part, whole, without_sync
 
 
 class NonFiniteError(RuntimeError):
@@ -137,7 +137,7 @@ def _accumulate(
             torch.autograd.backward(minimised * world.size)
         losses.append(loss.detach())
         outputs.append(_without_history(output))
-    settle(bare(network), world)
+    drop_zero_gradients(bare(network), world)
     (loss_of_all,) = world.sums(sum(torch.stack(losses).tolist()))
     return loss_of_all, outputs[-1]._replace(
         state=join_rows([output.state for output in outputs]),
