@@ -9,7 +9,8 @@ that of the weights, the data and the draws, as with `atlas preflight --seed s`.
 The second form examines every broken subject of `preflight.controls` on the micro model of the tests, by its own gate
 and by all others; only its own must FAIL it.
 
-A process examines one subject at a time, with one thread; `--jobs` of them run side by side.
+A process examines one subject at a time, with one thread; `--jobs` of them run side by side, and share the GPUs evenly
+where there are several.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from multiprocessing.queues import SimpleQueue
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
@@ -94,6 +96,12 @@ def examine(case: Case) -> Outcome:
     return Outcome(case, gates, perf_counter() - started, _device(config))
 
 
+def _take_gpu(places: "SimpleQueue[int]") -> None:
+    """Give this process the GPU of its place in the pool; the next ones follow, and after the last the first again."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(places.get() % torch.cuda.device_count())
+
+
 def _device(config: RunConfig) -> str:
     from atlas_ref.training.run import select_device
 
@@ -105,7 +113,11 @@ def examine_all(cases: Sequence[Case], jobs: int) -> Iterator[Outcome]:
     """Examine all cases in processes of one thread, `jobs` at a time, and yield each outcome as it ends."""
     # Idle OpenMP threads wait in a loop: one thread a process lets several share a machine.
     os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    places: SimpleQueue[int] = context.SimpleQueue()
+    for place in range(jobs):
+        places.put(place)
+    with ProcessPoolExecutor(jobs, context, _take_gpu, (places,)) as pool:
         for future in as_completed([pool.submit(examine, case) for case in cases]):
             outcome = future.result()
             verdicts = ", ".join(f"{result.gate} {result.verdict}" for result in outcome.gates)
