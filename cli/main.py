@@ -13,6 +13,7 @@ import typer
 import atlas_ref
 from atlas_ref.errors import UserError
 from cli import config, conform, evaluate, generate, plot, port, preflight, runs, selfproof, trace, train, vectors
+from cli.processes import end_at_once
 
 app = typer.Typer(
     name="atlas",
@@ -53,6 +54,11 @@ def _options(
 
 def main() -> None:
     """Run the command line; an error that the user can mend is one line on standard error and exit code 2."""
+    with end_at_once():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except UserError as error:

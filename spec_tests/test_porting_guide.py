@@ -54,6 +54,8 @@ def shell(tmp_path: Path) -> dict[str, str]:
         "PATH": f"{commands}:{os.environ['PATH']}",
         "PYTHONPATH": str(GUIDE.parents[1]),
         "OMP_NUM_THREADS": "1",
+        # What `atlas conform` takes for the number of cores: the tests beside this one already use them.
+        "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
         "BASH_ENV": str(tmp_path / "commands" / "exported"),
     }
 

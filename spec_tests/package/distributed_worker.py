@@ -33,6 +33,7 @@ from atlas_ref.training.run_directory import Admission, RunDirectory
 from atlas_ref.training.step import NonFiniteError, train_step
 from cli.interrupt import StopRequest
 from cli.main import main as atlas
+from cli.processes import end_at_once
 from spec_tests.package.runs import SKIPPED, Silence, micro_config, stop_before
 
 CPU = torch.device("cpu")
@@ -194,4 +195,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "--kill":
         run_and_kill(int(sys.argv[2]), sys.argv[3:])
     else:
-        check_all(Path(sys.argv[1]))
+        with end_at_once():
+            check_all(Path(sys.argv[1]))

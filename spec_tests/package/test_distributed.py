@@ -8,6 +8,7 @@ so gradients agree to 1e-6 of their norm; whether a sum is one of all rows shows
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -206,3 +207,34 @@ def test_a_killed_process_is_restarted_from_the_last_checkpoint(tmp_path: Path) 
     starts = json.loads((out / "env.json").read_text())
     assert [entry["first_step"] for entry in starts] == [1, 4]
     assert_same_run(tmp_path / "whole", out)
+
+
+@pytest.mark.parametrize(("processes", "code"), [("1", -signal.SIGABRT), ("2", 0)])
+def test_several_processes_end_before_the_interpreter_does(processes: str, code: int) -> None:
+    """Kills: a thread of gloo that aborts a process whose run is complete; here whatever ends the interpreter aborts.
+
+    One process alone has no such thread and ends as Python programs do."""
+    ended = end("--version", processes)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stdout.startswith("atlas ")
+
+
+def test_several_processes_end_with_the_code_and_the_words_of_the_command() -> None:
+    """Kills: an exit code or a message that is lost with the interpreter."""
+    ended = end("config show missing.toml", processes="2")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Error: ")
+    assert "missing.toml" in ended.stderr
+
+
+def end(command: str, processes: str) -> subprocess.CompletedProcess[str]:
+    """Run `atlas` as one of so many processes, in an interpreter that aborts when it is taken down."""
+    program = f"import atexit, os, sys; atexit.register(os.abort); sys.argv = ['atlas', *{command.split()}]"
+    environment = {**os.environ, "WORLD_SIZE": processes}
+    return subprocess.run(
+        [sys.executable, "-c", f"{program}; from cli.main import main; main()"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
