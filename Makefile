@@ -7,7 +7,8 @@ STEPS ?= 300
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# Python compiles what is imported when it is imported; compiling all of torch beforehand takes longer than that.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 READY := .venv/.ready
 BENCH := .venv/.bench
 
