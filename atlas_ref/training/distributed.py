@@ -142,7 +142,11 @@ def _describe(error: UserError | OSError) -> str:
 
 @contextmanager
 def processes() -> Iterator[World]:
-    """Join the processes that torchrun started, and leave them at the end; ALONE where it started no other."""
+    """Join the processes that torchrun started, and leave them at the end; ALONE where it started no other.
+
+    A program should end by os._exit soon after, as the command line does: threads of gloo outlive the group, and one
+    that still holds tensors aborts a process whose interpreter is being taken down.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
