@@ -214,27 +214,38 @@ def test_several_processes_end_before_the_interpreter_does(processes: str, code:
     """Kills: a thread of gloo that aborts a process whose run is complete; here whatever ends the interpreter aborts.
 
     One process alone has no such thread and ends as Python programs do."""
-    ended = end("--version", processes)
+    ended = end(atlas("--version"), processes)
     assert ended.returncode == code, ended.stderr
     assert ended.stdout.startswith("atlas ")
 
 
 def test_several_processes_end_with_the_code_and_the_words_of_the_command() -> None:
     """Kills: an exit code or a message that is lost with the interpreter."""
-    ended = end("config show missing.toml", processes="2")
+    ended = end(atlas("config show missing.toml"), processes="2")
     assert ended.returncode == 2
     assert ended.stderr.startswith("Error: ")
     assert "missing.toml" in ended.stderr
 
 
-def end(command: str, processes: str) -> subprocess.CompletedProcess[str]:
-    """Run `atlas` as one of so many processes, in an interpreter that aborts when it is taken down."""
-    program = f"import atexit, os, sys; atexit.register(os.abort); sys.argv = ['atlas', *{command.split()}]"
-    environment = {**os.environ, "WORLD_SIZE": processes}
+def test_several_processes_end_with_every_word_written() -> None:
+    """Kills: words that were still in a buffer, dropped with it."""
+    words = "print('first', end=''); print('second', end='', file=sys.stderr)"
+    ended = end(f"from cli.processes import end_at_once\nwith end_at_once(): {words}", processes="2")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "first", "second")
+
+
+def atlas(command: str) -> str:
+    """Return a program that is one command of `atlas`."""
+    return f"sys.argv = ['atlas', *{command.split()}]; from cli.main import main; main()"
+
+
+def end(program: str, processes: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as one of so many processes, in an interpreter that aborts when it is taken down."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
-        [sys.executable, "-c", f"{program}; from cli.main import main; main()"],
+        [sys.executable, "-c", f"import atexit, os, sys; atexit.register(os.abort)\n{program}"],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**buffered, "WORLD_SIZE": processes},
         timeout=60,
     )
