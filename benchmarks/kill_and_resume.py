@@ -27,30 +27,18 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from benchmarks.report import machine, print_table, write_results
+from spec_tests.package.runs import MICRO
 
 WORKER = "spec_tests.package.killed_process"
 REASON = "a micro model is too small to pass the gates"
 NEVER = 0
 FIELDS = (
-    "model.d_model=32",
-    "model.n_layers=2",
-    "model.n_heads=2",
-    "model.feed_forward_dim=48",
-    "model.attention.window=8",
-    "model.memory.chunk=8",
-    "model.memory.key_dim=8",
-    "model.memory.value_dim=16",
-    "data.sequence_length=32",
-    "data.context_batches=4",
-    "optim.warmup_steps=2",
+    *MICRO,
+    "model.attention.persistent_tokens=4",
     "train.max_steps=12",
-    "train.batch_size=2",
-    "train.device='cpu'",
-    "train.threads=1",
     "train.log_interval=1",
     "train.eval_interval=2",
     "train.eval_batches=1",
-    "train.save_interval=3",
     "train.keep_last=2",
 )
 

@@ -25,7 +25,7 @@ from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.training.step import StepResult, token_losses, train_step
 from cli.interrupt import StopRequest
 from cli.progress import BarReporter, PlainReporter
-from spec_tests.package.command import Atlas, Ended, in_this_process
+from spec_tests.package.command import Atlas, Ended
 from spec_tests.package.runs import (
     RECALL,
     UNEXAMINED,
@@ -39,12 +39,6 @@ from spec_tests.package.runs import (
 )
 
 ROOT = Path(atlas_ref.__file__).parents[1]
-
-
-@pytest.fixture
-def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
-    """The command line inside this process."""
-    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

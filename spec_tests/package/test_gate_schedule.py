@@ -23,7 +23,7 @@ from atlas_ref.training.checkpoint import find_checkpoint
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.monitor import measure_layers
 from atlas_ref.training.run import load_model
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.command import Atlas
 from spec_tests.package.models import carried_state, make_model, make_tokens
 from spec_tests.package.runs import go_on, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
 
@@ -40,11 +40,6 @@ EXPECTED = (0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1)
 def falling_config(*overrides: str) -> RunConfig:
     """Return a small run whose floor comes down."""
     return micro_config(*FALLING, *overrides)
-
-
-@pytest.fixture
-def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
-    return in_this_process(monkeypatch, capsys)
 
 
 @contextmanager

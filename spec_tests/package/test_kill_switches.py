@@ -22,10 +22,9 @@ from atlas_ref.config import KillSwitchesConfig, RunConfig, load_config, preset_
 from atlas_ref.models.atlas import Layer
 from atlas_ref.training import loop
 from atlas_ref.training.checkpoint import saved_steps
-from atlas_ref.training.distributed import World
 from atlas_ref.training.kill_report import KilledError
 from atlas_ref.training.kill_switches import HISTORY, Kill, SwitchState, check, layer_limits, spike_bound
-from atlas_ref.training.run import Run, new_run
+from atlas_ref.training.run import Run
 from spec_tests.package.runs import go_on, metric_lines, micro_config, saved_bytes, start
 
 HEALTHY = {
@@ -310,19 +309,6 @@ FAULTS = {
     "an extreme mixing rate": Fault(mixed, "alpha", "m3_alpha", SHARDS),
     "a loss that stays high": Fault(confused, "loss_spike", "loss", ()),
 }
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that the loop makes, newest last, to reach into while they train."""
-    made: list[Run] = []
-
-    def capture(config: RunConfig, device: torch.device, world: World) -> Run:
-        made.append(new_run(config, device, world))
-        return made[-1]
-
-    monkeypatch.setattr(loop, "new_run", capture)
-    return made
 
 
 def before_each_step(runs: list[Run], action: Callable[[Run], None], last: int | None = None) -> Callable[[], bool]:

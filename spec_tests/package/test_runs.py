@@ -23,17 +23,11 @@ from atlas_ref.training.run_directory import RunDirectory
 from cli import plot, run_records
 from cli.curves import draw, legend_labels, style
 from cli.run_records import read_run
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.command import Atlas
 from spec_tests.package.runs import SKIPPED, metric_lines, micro_config, start, stop_before
 from spec_tests.package.test_cli import in_a_process
 
 LAYERS = 3
-
-
-@pytest.fixture
-def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
-    """The command line inside this process."""
-    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from atlas_ref.training import sinks
 from atlas_ref.training.loop import get_ready, train
 from atlas_ref.training.metrics import TIMING
 from atlas_ref.training.run_directory import Admission, RunDirectory
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.command import Atlas
 from spec_tests.package.runs import (
     SKIPPED,
     UNEXAMINED,
@@ -50,12 +50,6 @@ class Notes(Silence):
 
     def say(self, text: str) -> None:
         self.said.append(text)
-
-
-@pytest.fixture
-def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
-    """The command line inside this process."""
-    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.fixture(autouse=True)

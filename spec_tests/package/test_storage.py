@@ -22,7 +22,7 @@ from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.training.lock import hold
 from atlas_ref.training.loop import get_ready, train
 from atlas_ref.training.run_directory import Admission, RunDirectory
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.command import Atlas
 from spec_tests.package.crash_points import announced
 from spec_tests.package.runs import (
     SKIPPED,
@@ -47,12 +47,6 @@ SMALL = (
     "train.save_interval=1",
 )
 CONFIG = micro_config(*SMALL)
-
-
-@pytest.fixture
-def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
-    """The command line inside this process."""
-    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

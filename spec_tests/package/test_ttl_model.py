@@ -13,17 +13,15 @@ import torch
 from torch import Tensor
 
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
-from atlas_ref.config import RunConfig, load_config
+from atlas_ref.config import load_config
 from atlas_ref.functional.normalize import l2_normalize
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.shards import Shards, qk_project_in_shards
 from atlas_ref.models.atlas import AtlasModel, ModelOutput
-from atlas_ref.training import loop
 from atlas_ref.training.checkpoint import MODEL, find_checkpoint
-from atlas_ref.training.distributed import World
 from atlas_ref.training.monitor import measure_layers
 from atlas_ref.training.optimiser import build_optimiser
-from atlas_ref.training.run import Run, new_run
+from atlas_ref.training.run import Run
 from spec_tests.package.models import SMALL, call, carried_state, largest_difference, make_model, make_tokens
 from spec_tests.package.runs import go_on, metric_lines, micro_config, saved_bytes, start, stop_before
 
@@ -279,19 +277,6 @@ def test_the_logit_learns_from_the_first_step_that_crosses_beyond_the_warm_up_an
     saved = find_checkpoint(tmp_path / "run").tensors(MODEL)
     logits = {name: tensor for name, tensor in saved.items() if name.endswith("alpha_logit")}
     assert [tensor.dtype for tensor in logits.values()] == [torch.float32] * 2
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that the loop makes, newest last."""
-    made: list[Run] = []
-
-    def capture(config: RunConfig, device: torch.device, world: World) -> Run:
-        made.append(new_run(config, device, world))
-        return made[-1]
-
-    monkeypatch.setattr(loop, "new_run", capture)
-    return made
 
 
 def test_the_source_shape_trains_through_its_shards() -> None:

@@ -1,0 +1,29 @@
+"""Fixtures that several files of this package's tests share."""
+
+import pytest
+import torch
+
+from atlas_ref.config import RunConfig
+from atlas_ref.training import loop
+from atlas_ref.training.distributed import World
+from atlas_ref.training.run import Run, new_run
+from spec_tests.package.command import Atlas, in_this_process
+
+
+@pytest.fixture
+def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Atlas:
+    """The command line inside this process."""
+    return in_this_process(monkeypatch, capsys)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that the loop makes, newest last, to reach into while they train."""
+    made: list[Run] = []
+
+    def capture(config: RunConfig, device: torch.device, world: World) -> Run:
+        made.append(new_run(config, device, world))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "new_run", capture)
+    return made
