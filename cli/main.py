@@ -13,6 +13,7 @@ import typer
 import atlas_ref
 from atlas_ref.errors import UserError
 from cli import config, conform, evaluate, generate, plot, port, preflight, runs, selfproof, trace, train, vectors
+from cli.console import escape_what_has_no_letter, say
 from cli.processes import end_at_once
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; an error that the user can mend is one line on standard error and exit code 2."""
+    escape_what_has_no_letter()
     with end_at_once():
         _run()
 
@@ -69,7 +71,7 @@ def _run() -> None:
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"Error: {message}", err=True)
+    say(f"Error: {message}", err=True)
     sys.exit(2)
 
 

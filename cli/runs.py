@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
+from cli.console import bare_table, print_table, say
 
-LOG_WIDTH = 200
 SortKey = Literal[
     "run", "status", "steps", "parameters", "seed", "train_loss", "val_loss", "best_val_loss", "tokens_per_second"
 ]
@@ -33,9 +34,9 @@ def runs(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     elif rows:
-        _print_rows(rows)
+        _print_rows(rows, sort)
     else:
-        typer.echo(f"{directory} holds no run")
+        say(f"{directory} holds no run")
 
 
 def row_of(path: Path, root: Path) -> dict[str, Any]:
@@ -54,63 +55,30 @@ def _rank(row: dict[str, Any], key: str) -> tuple[bool, Any, str]:
     return value is None, 0 if value is None else value, row["run"]
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+def _print_rows(rows: list[dict[str, Any]], sort: str) -> None:
+    """Print the table, what its words leave unsaid, and which columns the terminal has no room for."""
+    from rich.console import Console
 
-    table = Table()
-    for heading in ("run", "status", "steps", "parameters", "memory", "seed"):
-        table.add_column(heading, justify="right" if heading in ("steps", "parameters", "seed") else "left")
-    for heading in ("train loss", "val loss", "best (step)", "tokens/s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("preflight")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in _cells(row)))
-    _print(table)
+    from cli.run_table import layout, table
 
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    """Return the texts of a row; a fault stands alone."""
-    if "steps" not in row:
-        return [row["run"], row["status"]]
-    best = "-" if row["best_val_loss"] is None else f"{row['best_val_loss']:.4f} ({row['best_val_step']})"
-    return [
-        row["run"],
-        row["status"],
-        f"{row['steps']}/{row['max_steps']}",
-        _number(row["parameters"], ",d"),
-        row["memory"],
-        str(row["seed"]),
-        _number(row["train_loss"], ".4f"),
-        _number(row["val_loss"], ".4f"),
-        best,
-        _number(row["tokens_per_second"], ",.0f"),
-        row["preflight"],
-    ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    console = Console(highlight=False)
+    found = layout(rows, console.width if console.is_terminal else None, sort)
+    print_table(table(found), found.width)
+    for note, names in found.notes.items():
+        console.print(f"{', '.join(names)}: {note}", markup=False, emoji=False)
+    if found.left_out:
+        console.print(f"left out for want of width: {', '.join(found.left_out)} (--json has everything)", style="dim")
 
 
 def _print_differences(paths: tuple[Path, Path], found: dict[str, tuple[Any, Any]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
     if not found:
         typer.echo("the two configurations are equal")
         return
-    table = Table()
+    table = bare_table()
     for heading in ("field", *map(str, paths)):
-        table.add_column(escape(heading))
+        table.add_column(Text(visible(heading)))
     for name, pair in found.items():
-        table.add_row(name, *("-" if value is None else escape(json.dumps(value)) for value in pair))
-    _print(table)
-
-
-def _print(table: object) -> None:
-    """Print a table, at a width that holds it where the output is not a terminal."""
-    from rich.console import Console
-
-    console = Console()
-    (console if console.is_terminal else Console(width=LOG_WIDTH)).print(table)
+        table.add_row(Text(visible(name)), *("-" if value is None else Text(json.dumps(value)) for value in pair))
+    print_table(table)

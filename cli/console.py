@@ -1,0 +1,45 @@
+"""How commands print: nothing from outside is obeyed by the terminal, and no letter that it lacks ends a command."""
+
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+import typer
+
+from atlas_ref.wording import visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GAP = 2
+"""Columns between two columns of a table."""
+
+
+def escape_what_has_no_letter() -> None:
+    r"""Let both outputs spell out what their encoding lacks, `\xe9` in ASCII, where Python would raise an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text that may hold what others wrote: names, paths, reasons, messages of other programs."""
+    typer.echo(visible(text, lines=True), err=err)
+
+
+def bare_table() -> "Table":
+    """Return an empty table without rules, as every command prints its own."""
+    from rich.table import Table
+
+    return Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+
+
+def print_table(table: "Table", least: int = 0) -> None:
+    """Print a table within the terminal, but in no less than `least` columns; elsewhere as wide as it needs."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(highlight=False)
+    whole = console.options.update(max_width=sys.maxsize)
+    console.width = max(console.width, least) if console.is_terminal else Measurement.get(console, whole, table).maximum
+    console.print(table, soft_wrap=False)
