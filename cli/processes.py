@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from atlas_ref.training.distributed import World
     from atlas_ref.training.run_directory import Admission
+    from cli.plan import Place
 
 USAGE_EXIT_CODE = 2
 
@@ -74,18 +75,27 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def decide_place(world: "World", decide: Callable[[], tuple[Path, Path | None]]) -> tuple[Path, Path | None]:
-    """Return the run directory and the checkpoint to go on from that the first process decides on.
+def decide_place(world: "World", find: "Callable[[], Place]") -> "Place":
+    """Return where to train and from what, as the first process finds it.
 
     The others must not look for themselves: what they would find depends on how far the first one is.
     """
+    from atlas_ref.training.checkpoint import find_checkpoint
+    from cli.plan import Place
+
+    if world.size == 1:
+        return find()
     told: str | None = None
+    note: str | None = None
     with world.together():
         if world.main:
-            directory, checkpoint = decide()
-            told = json.dumps([str(directory), None if checkpoint is None else str(checkpoint)])
-    directory_text, checkpoint_text = json.loads(world.first(told) or "")
-    return Path(directory_text), None if checkpoint_text is None else Path(checkpoint_text)
+            found = find()
+            note = found.note
+            paths = (found.directory, found.checkpoint.path if found.checkpoint else None, found.unsaved)
+            told = json.dumps([None if path is None else str(path) for path in paths])
+    directory, checkpoint, unsaved = (path and Path(path) for path in json.loads(world.first(told) or ""))
+    with world.together():
+        return Place(directory, find_checkpoint(checkpoint) if checkpoint else None, unsaved, note)
 
 
 def decide_admission(world: "World", decide: "Callable[[], Admission]") -> "Admission":

@@ -1,36 +1,23 @@
 """`atlas train`: from a preset or a TOML file to a run directory, and on from a checkpoint."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atlas_ref.errors import UserError
 from cli.admission import admit, checked_reason, skip_line
 from cli.interrupt import StopRequest
 from cli.overrides import as_overrides, data_fields
+from cli.plan import DEFAULT_CONFIG, Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
 
 if TYPE_CHECKING:
-    from atlas_ref.config import RunConfig
-    from atlas_ref.training.checkpoint import Checkpoint
     from atlas_ref.training.distributed import World
     from atlas_ref.training.loop import Ready
     from atlas_ref.training.run_directory import Admission
 
 KILLED_EXIT_CODE = 4
-DEFAULT_CONFIG = "tiny"
-MOST_STEPS = 10**9
-
-
-class Plan(NamedTuple):
-    """What to train, where, and from which checkpoint."""
-
-    config: "RunConfig"
-    directory: Path
-    checkpoint: "Checkpoint | None"
 
 
 def train(
@@ -83,89 +70,15 @@ def train(
     }
     changes = [*(overrides or ()), *as_overrides(fields)]
     with one_command() as world:
-        plan = common_plan(world, partial(make_plan, config, changes, max_steps), out, resume)
+        place = decide_place(world, partial(find_place, config, changes, out, resume))
         with world.together():
+            plan = make_plan(place, config, changes, max_steps)
             ready = get_ready(plan, over_unsaved=resume == "auto", world=world)
+        if place.note:
+            typer.echo(place.note)
         admission = decide_admission(world, partial(admit, ready, reason))
         with StopRequest() as stop:
             run(ready, admission, stop)
-
-
-def common_plan(
-    world: "World", make: Callable[[Path | None, str | None], Plan], out: Path | None, resume: str | None
-) -> Plan:
-    """Return the plan of all processes: the first one decides where to train and from which checkpoint."""
-    if world.size == 1:
-        return make(out, resume)
-
-    def decide() -> tuple[Path, Path | None]:
-        plan = make(out, resume)
-        return plan.directory, plan.checkpoint.path if plan.checkpoint else None
-
-    directory, checkpoint = decide_place(world, decide)
-    with world.together():
-        return make(directory, None if checkpoint is None else str(checkpoint))
-
-
-def make_plan(
-    config: str | None, overrides: list[str], max_steps: int | None, out: Path | None, resume: str | None
-) -> Plan:
-    """Return what the options ask for; raise UserError when it does not exist."""
-    from atlas_ref.training.checkpoint import find_checkpoint
-    from atlas_ref.training.run_directory import RunDirectory
-
-    if resume is not None and resume != "auto":
-        checkpoint = find_checkpoint(Path(resume))
-        directory = out or checkpoint.run_directory
-        if directory is None:
-            raise UserError(f"{checkpoint.path}: is not inside a run directory; name one to go on in with --out.")
-        return Plan(resumed_config(checkpoint, config, overrides, max_steps), directory, checkpoint)
-    loaded = fresh_config(config or DEFAULT_CONFIG, overrides, max_steps)
-    used, free = default_directories(f"{Path(config or DEFAULT_CONFIG).stem}-{loaded.train.seed}")
-    if resume is None:
-        return Plan(loaded, out or free, None)
-    directory = out or used or free
-    newest = RunDirectory(directory).newest_checkpoint()
-    if newest is None:
-        typer.echo(f"{directory} holds no checkpoint: starting from the beginning")
-        return Plan(loaded, directory, None)
-    return Plan(resumed_config(newest, config, overrides, max_steps), directory, newest)
-
-
-def fresh_config(name: str, overrides: list[str], max_steps: int | None) -> "RunConfig":
-    """Return the config of a new run; a run shorter than its warm-up is all warm-up, which is said."""
-    from atlas_ref.config import load_config
-
-    if max_steps is None:
-        return load_config(name, overrides)
-    warmup = load_config(name, [*overrides, f"train.max_steps={MOST_STEPS}"]).optim.warmup_steps
-    steps = [f"train.max_steps={max_steps}"]
-    if warmup > max_steps:
-        typer.echo(f"optim.warmup_steps is lowered from {warmup} to {max_steps}, the number of steps")
-        steps.append(f"optim.warmup_steps={max_steps}")
-    return load_config(name, [*overrides, *steps])
-
-
-def resumed_config(
-    checkpoint: "Checkpoint", config: str | None, overrides: list[str], max_steps: int | None
-) -> "RunConfig":
-    """Return the config that was asked for, which is that of the checkpoint where nothing else was said."""
-    from atlas_ref.config import load_config, parse_config
-
-    if max_steps is not None:
-        overrides = [*overrides, f"train.max_steps={max_steps}"]
-    if config is not None:
-        return load_config(config, overrides)
-    return parse_config(checkpoint.config.model_dump(), str(checkpoint.path), overrides)
-
-
-def default_directories(name: str) -> tuple[Path | None, Path]:
-    """Return the newest of runs/NAME, runs/NAME-2, ... that exists, and the first that is free."""
-    used, free, number = None, Path("runs", name), 1
-    while free.exists():
-        number += 1
-        used, free = free, Path("runs", f"{name}-{number}")
-    return used, free
 
 
 def get_ready(plan: Plan, *, over_unsaved: bool, world: "World") -> "Ready":

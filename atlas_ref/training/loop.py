@@ -31,9 +31,10 @@ from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
 from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
-from atlas_ref.training.run_directory import Admission, RunDirectory, check_new, check_resumed, prepare
+from atlas_ref.training.run_directory import Admission, RunDirectory
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.sinks import broadcast, check_sinks
+from atlas_ref.training.starting import check_start, prepare, prove_writable
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 from atlas_ref.training.summary import summarise
 
@@ -60,10 +61,7 @@ class Ready(NamedTuple):
 
     def check_directory(self) -> None:
         """Raise UserError unless the run may start in its directory as that is now."""
-        if self.checkpoint is None:
-            check_new(self.directory, over_unsaved=self.over_unsaved)
-        else:
-            check_resumed(self.directory, self.checkpoint, self.config)
+        check_start(self.directory, self.checkpoint, self.config, over_unsaved=self.over_unsaved)
 
 
 def get_ready(
@@ -76,15 +74,15 @@ def get_ready(
 ) -> Ready:
     """Return a run that may start, afresh or from `checkpoint`; raise UserError for what the user must mend first.
 
-    `over_unsaved` lets a fresh start replace a run that ended before its first checkpoint.
+    `over_unsaved` lets a run that ended before its first checkpoint begin again in its directory.
     """
     world.check(config)
     refuse_if_held(directory.lock)
-    if checkpoint is None:
-        check_new(directory, over_unsaved=over_unsaved)
-    else:
-        check_resumed(directory, checkpoint, config)
+    check_start(directory, checkpoint, config, over_unsaved=over_unsaved)
+    if checkpoint is not None:
         check_size(checkpoint)
+    if world.main:
+        prove_writable(directory)
     check_sinks(config.train)
     torch.set_num_threads(config.train.threads)
     device = world.device(select_device(config.train.device))
@@ -116,7 +114,7 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
                 held.enter_context(hold(directory.lock, reporter.say))
                 # Another run may have begun, or ended, here since it was first looked at: preflight takes minutes.
                 ready.check_directory()
-                prepare(directory, checkpoint, config, admission)
+                prepare(directory, checkpoint, config, admission, reporter.say)
         shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
         reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
         if run.step == config.train.max_steps:

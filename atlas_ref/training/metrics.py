@@ -5,7 +5,7 @@ All values are functions of config and step except the keys in TIMING. A value t
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -64,7 +64,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def keep_metrics(source: Path, target: Path, step: int) -> None:
-    """Write to `target` the lines of `source` up to `step`: what came after it is about to be made again."""
-    kept = [record for record in read_metrics(source) if record["step"] <= step]
-    write_atomically(target, "".join(json.dumps(record) + "\n" for record in kept))
+def rewrite_metrics(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a log by these lines, in one step."""
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))

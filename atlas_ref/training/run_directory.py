@@ -1,8 +1,8 @@
-"""The directory of one run: where its files are, how it begins, and what may change when it goes on.
+"""The directory of one run: where its files are, what each start leaves there, and what may change when it goes on.
 
     DIR/config.toml      the complete config
     DIR/metrics.jsonl    one line a logged step
-    DIR/env.json         the machine and the versions of each start, and why preflight was skipped
+    DIR/env.json         each start: machine, versions, the checkpoint it went on from, why preflight was skipped
     DIR/preflight.json   the certificate of the gates that let it start, unless they were skipped
     DIR/summary.json     how the run ended
     DIR/kill.json        why a kill switch stopped it, until it goes on
@@ -26,12 +26,11 @@ import numpy
 import torch
 
 import atlas_ref
-from atlas_ref.config import RunConfig, load_config, to_toml
+from atlas_ref.config import RunConfig
 from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.errors import UserError
-from atlas_ref.training.checkpoint import Checkpoint, newest_checkpoint, saved_steps
-from atlas_ref.training.files import read_json, write_atomically, write_json
-from atlas_ref.training.metrics import keep_metrics
+from atlas_ref.training.checkpoint import Checkpoint, newest_checkpoint
+from atlas_ref.training.files import read_json
 
 CHANGEABLE = (
     "train.max_steps",
@@ -131,71 +130,15 @@ class RunDirectory:
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
+    def starts(self) -> list[dict[str, Any]]:
+        """Return the starts in env.json, none where there is no such file; raise UserError when it is no list of ours.
 
-def check_new(directory: RunDirectory, *, over_unsaved: bool) -> None:
-    """Raise UserError unless a new run may begin in the directory, which must not exist or hold a certificate at most.
-
-    With `over_unsaved` it may also hold a run that ended before its first checkpoint, whose log will be dropped.
-    """
-    path = directory.path
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise UserError(f"{nearest}: is a file; the run directory must be new or empty.")
-    if not path.exists() or all(entry in (directory.preflight, directory.lock) for entry in path.iterdir()):
-        return
-    if unknown := directory.unknown_files():
-        raise UserError(f"{path}: holds {unknown[0]}, which no run wrote; the run directory must be new or empty.")
-    if not over_unsaved or saved_steps(directory.checkpoints):
-        raise UserError(f"{path}: already holds a run; give --resume auto to go on with it, or another --out.")
-
-
-def check_resumed(directory: RunDirectory, checkpoint: Checkpoint, config: RunConfig) -> None:
-    """Raise UserError unless `config` may go on from `checkpoint` in the directory: its own, or a new one to branch to.
-
-    The config may differ in the CHANGEABLE fields only, and no later step of the directory may be lost.
-    """
-    refuse_changes(checkpoint.path, checkpoint.config, config)
-    if checkpoint.step > config.train.max_steps:
-        raise UserError(f"{checkpoint.path}: is past train.max_steps, which is {config.train.max_steps}.")
-    if not belongs_to(checkpoint, directory):
-        check_new(directory, over_unsaved=False)
-        return
-    if directory.config.exists():
-        refuse_changes(directory.config, load_config(str(directory.config)), config)
-    newer = [path for step, path in saved_steps(directory.checkpoints).items() if step > checkpoint.step]
-    if newer:
-        raise UserError(
-            f"{directory.path}: holds checkpoints after {checkpoint.path.name}, up to {newer[-1].name}; "
-            "resume from that one, or branch off into another --out."
-        )
-
-
-def belongs_to(checkpoint: Checkpoint, directory: RunDirectory) -> bool:
-    """Return whether a checkpoint is one of the run in the directory."""
-    source = checkpoint.run_directory
-    return source is not None and source.resolve() == directory.path.resolve()
-
-
-def prepare(directory: RunDirectory, checkpoint: Checkpoint | None, config: RunConfig, admission: Admission) -> None:
-    """Write what a run has before its next step: the log up to the checkpoint, config, certificate and environment.
-
-    What has to be read is read first, so that nothing is changed when it is damaged.
-    """
-    known = checkpoint is not None and directory.environment.exists()
-    earlier = read_json(directory.environment) if known else []
-    if not isinstance(earlier, list):
-        raise UserError(f"{directory.environment}: must hold a list, one entry for each start of the run.")
-    if checkpoint is None or checkpoint.run_directory is None:
-        write_atomically(directory.metrics, "")
-    else:
-        keep_metrics(RunDirectory(checkpoint.run_directory).metrics, directory.metrics, checkpoint.step)
-    write_atomically(directory.config, to_toml(config))
-    if admission.certificate is not None:
-        write_atomically(directory.preflight, admission.certificate)
-    # It tells how an earlier start ended; from here on it would tell of this one.
-    directory.kill.unlink(missing_ok=True)
-    start = environment(checkpoint.step if checkpoint else 0)
-    write_json(directory.environment, [*earlier, {**start, "preflight_skipped": admission.skipped}])
+        Each is what `environment` returned, and more.
+        """
+        found = read_json(self.environment) if self.environment.exists() else []
+        if not isinstance(found, list) or not all(_is_start(entry) for entry in found):
+            raise UserError(f"{self.environment}: must hold a list, one entry for each start of the run.")
+        return found
 
 
 def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
@@ -210,10 +153,11 @@ def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
         )
 
 
-def environment(step: int) -> dict[str, Any]:
+def environment(checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Return what a difference between two runs could be traced to: versions, machine and command of this start."""
     return {
-        "first_step": step + 1,
+        "first_step": checkpoint.step + 1 if checkpoint else 1,
+        "checkpoint": str(checkpoint.path.absolute()) if checkpoint else None,
         "atlas_spec": atlas_ref.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -223,6 +167,13 @@ def environment(step: int) -> dict[str, Any]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": sys.argv,
     }
+
+
+def _is_start(entry: Any) -> bool:
+    """Return whether an entry of env.json says which step came first, and names a checkpoint or none."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("first_step"), int):
+        return False
+    return isinstance(entry.get("checkpoint"), str | None)
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

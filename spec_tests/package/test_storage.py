@@ -175,7 +175,8 @@ def test_a_file_system_that_is_full_or_read_only_keeps_what_was_saved(small: Pat
     (full,) = (tmp_path / "full").read_text().splitlines()
     assert full.startswith(f"Error: {disk}/run/checkpoints/.partial-step-00000003/")
     assert "No space left on device" in full
-    assert (tmp_path / "read-only").read_text() == f"Error: {disk}/run/.lock: Read-only file system\n"
+    read_only = f"Error: {disk}/run: cannot be written (Read-only file system); give another --out.\n"
+    assert (tmp_path / "read-only").read_text() == read_only
     kept = tmp_path / "kept"
     assert list(saved_steps(kept / "checkpoints")) == [1, 2]
     go_on(CONFIG, kept)
