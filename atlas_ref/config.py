@@ -63,14 +63,14 @@ __all__ = [
 
 
 class OptimConfig(Section):
-    """The outer optimiser and its schedule: linear warm-up, then a cosine."""
+    """The outer optimiser and its schedule (`training.schedule` has the equations)."""
 
     name: Literal["adamw", "muon"]
     """muon: hidden matrices by Muon, everything else by AdamW"""
     learning_rate: float = Field(gt=0.0, le=10.0)
     """peak learning rate of AdamW"""
     min_learning_rate: float = Field(ge=0.0, le=10.0)
-    """AdamW's learning rate at the last step"""
+    """AdamW's learning rate that cosine and wsd come down to"""
     muon_learning_rate: float = Field(gt=0.0, le=10.0)
     """peak learning rate of Muon; its schedule has the same shape"""
     muon_momentum: float = Field(ge=0.0, lt=1.0)
@@ -85,6 +85,10 @@ class OptimConfig(Section):
     """decoupled decay of matrices"""
     warmup_steps: int = Field(ge=0, le=10**9)
     """steps of linear warm-up"""
+    schedule: Literal["cosine", "constant", "wsd"]
+    """after the warm-up; constant, and wsd until it comes down, do not depend on max_steps"""
+    decay_steps: int = Field(ge=1, le=10**9)
+    """last steps of the run, in which wsd comes down"""
     max_norm: float = Field(gt=0.0, le=1e6)
     """gradients are clipped to this norm"""
     polarisation_start: float = Field(ge=0.0, le=1e3)

@@ -100,7 +100,7 @@ def plan_probe(config: RunConfig, seed: int, budget: Budget) -> Probe:
     recall = RecallConfig(pairs=PAIRS, keys=SYMBOLS, values=SYMBOLS, gap=gap, queries=PAIRS)
     data = {"source": "recall", "sequence_length": 4 * PAIRS + gap, "recall": recall}
     rate, steps = min(0.01, RATE / model.d_model), budget.probe_steps
-    optim = {"learning_rate": rate, "min_learning_rate": 0.1 * rate, "warmup_steps": steps // 10}
+    optim = {"learning_rate": rate, "min_learning_rate": 0.1 * rate, "warmup_steps": steps // 10, "schedule": "cosine"}
     train = {"seed": seed, "batch_size": budget.batch_size, "micro_batches": 1, "max_steps": steps}
     changed = {
         "model": model,

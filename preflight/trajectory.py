@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.atlas import AtlasModel
-from atlas_ref.training.optimiser import OuterOptimiser, hidden_matrices, learning_rate, optimiser_of
+from atlas_ref.training.optimiser import OuterOptimiser, hidden_matrices, optimiser_of
+from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import train_step
 
 

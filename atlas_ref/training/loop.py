@@ -33,6 +33,7 @@ from atlas_ref.training.retention import VALIDATION, improves, read_validations,
 from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory
 from atlas_ref.training.saving import killed, save
+from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.sinks import broadcast, check_sinks
 from atlas_ref.training.starting import check_start, prepare, prove_writable
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
@@ -117,6 +118,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
                 prepare(directory, checkpoint, config, admission, reporter.say)
         shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
         reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
+        if checkpoint is not None and (line := change_of_plan(run.step, checkpoint.config, config)):
+            reporter.say(line)
         if run.step == config.train.max_steps:
             reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
         interrupted = advance_with_log(run, ready, admission, reporter, stop)

@@ -1,4 +1,4 @@
-"""Outer optimisers: which parameter goes to which, the learning rate of a step, and their state as named tensors.
+"""Outer optimisers: which parameter goes to which, and their state as named tensors.
 
 Hidden matrices (the weights of the linear layers inside the blocks) may go to Muon; embeddings, the head, gate heads,
 convolutions, initial memories and every vector go to AdamW (decisions.md 23). Both come from `torch.optim`.
@@ -7,7 +7,6 @@ Deliberately different from `Optimizer.state_dict`: the state is keyed by parame
 tensors, so that it can be stored without pickle and a checkpoint of another model is recognised.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
@@ -15,25 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from atlas_ref.config import OptimConfig, RunConfig
+from atlas_ref.config import OptimConfig
 from atlas_ref.errors import UserError
 
 GAIN = "log_gain"
 """The name of a learned gain in its module; it has an axis for heads, and is no matrix for that."""
 STATE_KEYS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum_buffer",)}
-
-
-def learning_rate(step: int, config: RunConfig) -> float:
-    """Return the learning rate of update `step` (0-based): a linear warm-up, then half a cosine.
-
-    lr(s) = lr (s+1)/w for s < w, then lr_min + (lr - lr_min)(1 + cos(pi (s-w)/(N-w)))/2, with w = `warmup_steps` and
-    N = `max_steps`; constant at lr_min from step N on.
-    """
-    peak, lowest, warmup = config.optim.learning_rate, config.optim.min_learning_rate, config.optim.warmup_steps
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, config.train.max_steps - warmup))
-    return lowest + 0.5 * (peak - lowest) * (1.0 + math.cos(math.pi * progress))
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:

@@ -31,9 +31,10 @@ from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint import Checkpoint, newest_checkpoint
 from atlas_ref.training.files import read_json
+from atlas_ref.training.schedule import MOVING
 
 CHANGEABLE = (
-    "train.max_steps",
+    *MOVING,
     "train.log_interval",
     "train.eval_interval",
     "train.save_interval",
@@ -146,10 +147,10 @@ def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
     old, new = dict(leaves(saved.model_dump())), dict(leaves(wanted.model_dump()))
     changed = [name for name in old if old[name] != new[name] and name not in CHANGEABLE]
     if changed:
-        name = changed[0]
+        name, free = changed[0], [name for name in CHANGEABLE if not name.startswith("kill_switches.")]
         raise UserError(
             f"{origin}: a resumed run cannot change {name} from {old[name]!r} to {new[name]!r}; "
-            f"it may change {', '.join(name for name in CHANGEABLE if name.startswith('train.'))} and kill_switches."
+            f"it may change {', '.join(free)} and kill_switches."
         )
 
 

@@ -14,15 +14,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from atlas_ref.blocks.polarisation import polarisation_weight
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.memory.state import join_rows
 from atlas_ref.models.atlas import ModelOutput, ModelState
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.merging import merge_telemetry
-from atlas_ref.training.optimiser import OuterOptimiser, learning_rate
+from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.parallel import bare, drop_zero_gradients, own_part, whole, without_sync
+from atlas_ref.training.schedule import learning_rate, polarisation
 
 
 class NonFiniteError(RuntimeError):
@@ -144,12 +144,6 @@ def _accumulate(
         telemetry=merge_telemetry([output.telemetry for output in outputs]),
         indecision=_mean([output.indecision for output in outputs], world),
     )
-
-
-def polarisation(step: int, config: RunConfig) -> float:
-    """Return the weight of the gates' indecision in update `step` (0-based)."""
-    optim = config.optim
-    return polarisation_weight(step, config.train.max_steps, optim.polarisation_start, optim.polarisation_end)
 
 
 def _without_history(output: ModelOutput) -> ModelOutput:

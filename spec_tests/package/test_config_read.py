@@ -29,7 +29,7 @@ DEMANDS = ["data.recall.gap"]
 """Fields that ask something of other fields: refusing a configuration is their whole effect (`test_config`)."""
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 VARIANTS = {
-    "muon, convex gate": ("optim.name='muon'", "model.gate.kind='convex'"),
+    "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
     "a floor that comes down, polarisation": (
         "model.gate.floor_start=0.3",
         "model.gate.floor_decay_steps=2",

@@ -8,6 +8,8 @@ import pytest
 
 from atlas_ref.config import RunConfig
 from atlas_ref.config_errors import dotted_names
+from spec_tests.package.command import Atlas
+from spec_tests.package.runs import MICRO, UNEXAMINED, micro_config, saved_bytes, start
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "training.md"
@@ -50,3 +52,21 @@ def test_the_code_of_a_document_runs(document: str) -> None:
     assert blocks
     for block in blocks:
         exec(compile(block, document, "exec"), {"__name__": "example"})
+
+
+def test_the_run_that_the_readme_makes_longer_is_bit_for_bit_the_long_one(atlas: Atlas, tmp_path: Path) -> None:
+    """Kills: an example of a longer run beside "the same" whose learning rate depends on its end.
+
+    The two commands as printed, with a small model and a hundredth of the steps."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    small = [part for item in MICRO for part in ("--set", item)]
+    commands = re.findall(r"^    atlas (train .*--out runs/open)\b", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command, more in zip(commands, (["--config", "tiny", *small], []), strict=True):
+        words = command.replace("00 ", " ").replace("runs/open", str(tmp_path / "open")).split()
+        ended = atlas(*words, *more, *UNEXAMINED)
+        assert ended.code == 0, ended.err
+
+    (schedule,) = re.findall(r"optim\.schedule=\w+", commands[0])
+    start(micro_config("train.max_steps=6", schedule), tmp_path / "whole")
+    assert saved_bytes(tmp_path / "open") == saved_bytes(tmp_path / "whole")

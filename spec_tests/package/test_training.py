@@ -18,30 +18,14 @@ from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from atlas_ref.training.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.metrics import TIMING
-from atlas_ref.training.optimiser import build_optimiser, learning_rate
+from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.run import new_run
 from atlas_ref.training.run_directory import RunDirectory
+from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import NonFiniteError, token_losses, train_step
 from spec_tests.package.runs import RECALL, metric_lines, micro_config, saved_bytes, start, stop_before, without_timing
 
 CPU = torch.device("cpu")
-
-
-def test_the_learning_rate_warms_up_linearly_and_falls_as_half_a_cosine() -> None:
-    """Kills: a warm-up that starts at zero; a cosine over max_steps instead of the steps that are left; no floor."""
-    config = micro_config(
-        "optim.learning_rate=0.8",
-        "optim.min_learning_rate=0.2",
-        "optim.warmup_steps=4",
-        "train.max_steps=12",
-    )
-    rates = [learning_rate(step, config) for step in range(15)]
-
-    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert rates[4] == pytest.approx(0.8)
-    assert rates[8] == pytest.approx(0.5)
-    assert rates[10] == pytest.approx(0.2 + 0.3 * (1 - math.sqrt(0.5)))
-    assert rates[12:] == pytest.approx([0.2, 0.2, 0.2])
 
 
 def test_the_loss_is_the_mean_over_counted_targets_only() -> None:
