@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import counted
+from cli.console import say
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
@@ -32,7 +34,7 @@ def admit(ready: "Ready", reason: str | None) -> "Admission":
     stored = ready.checkpoint.preflight_skipped if ready.checkpoint else None
     if reasons := [text for text in dict.fromkeys((stored, reason)) if text]:
         admission = Admission(None, "; ".join(reasons))
-        typer.echo(skip_line("; ".join(reasons)))
+        say(skip_line("; ".join(reasons)))
         return admission
     return Admission(_certificate(ready).to_json(), None)
 
@@ -56,9 +58,9 @@ def _certificate(ready: "Ready") -> "Certificate":
                 certificate = check_certificate(path, binding, GATES, changeable)
             except CertificateError as error:
                 raise refused(str(error)) from error
-            typer.echo(f"preflight passed: {path}")
+            say(f"preflight passed: {path}")
             return certificate
-    typer.echo(f"no certificate for this configuration: running preflight ({', '.join(GATES)})")
+    typer.echo(f"no certificate for this configuration: running preflight, {counted(len(GATES), 'gate')}")
     return _fresh_certificate(ready.config, binding, default_budget(ready.config))
 
 
@@ -115,12 +117,12 @@ def keep(certificate: "Certificate") -> None:
     try:
         save_certificate(certificate, path)
     except OSError as error:
-        typer.echo(f"the certificate is not kept in {path}: {error.strerror}", err=True)
+        say(f"the certificate is not kept in {path}: {error.strerror}", err=True)
 
 
 def refused(message: str) -> typer.Exit:
     """Say why a run may not start, and return the exit to raise."""
-    typer.echo(f"Error: {message}", err=True)
+    say(f"Error: {message}", err=True)
     return typer.Exit(REFUSED_EXIT_CODE)
 
 

@@ -39,12 +39,17 @@ def preflight(
         Path | None,
         typer.Option(metavar="CHECKPOINT", help="A trained model of this config, for the gate seed-competition."),
     ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Show every check of every gate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the certificate.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it there too, such as DIR/preflight.json of a run.")
     ] = None,
 ) -> None:
-    """Examine a configuration before it trains; exit 0 when every gate passes and 3 when one does not."""
+    """Run the gates that a configuration must pass to be trained.
+
+    A line a gate says what it found; every check of a gate that does not pass is shown. Exit 0 when every gate passes
+    and 3 when one does not.
+    """
     import torch
 
     from atlas_ref.config import load_config
@@ -60,7 +65,9 @@ def preflight(
     if as_json:
         typer.echo(certificate.to_json(), nl=False)
     else:
-        print_results(certificate.gates)
+        print_results(certificate.gates, details=details)
+        if not details:
+            typer.echo("atlas preflight --details shows every check")
     if out is not None:
         save_certificate(certificate, out)
     conclude(certificate, as_json)

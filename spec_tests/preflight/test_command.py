@@ -4,20 +4,17 @@ The gates here are fakes that cost nothing; that the real ones can fail is teste
 fault that was put into the program by hand and that it caught.
 """
 
-import io
 import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 import atlas_ref
 from atlas_ref.config import RunConfig, load_config, to_toml
 from atlas_ref.training.checkpoint import Checkpoint, find_checkpoint, saved_steps
 from atlas_ref.training.step import NonFiniteError
-from cli import gate_report
 from preflight.budget import default_budget
 from preflight.certificate import Certificate, bind, cache_file, check_certificate, issue, save_certificate
 from preflight.gates import Gate
@@ -86,8 +83,8 @@ def test_preflight_runs_every_gate_and_keeps_the_certificate(
     for path in (out, *in_cache(cache)):
         check_certificate(path, bind(config, "cpu", "healthy"), NAMES)
     lines = ended.out.splitlines()
-    assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [["PASS", name] for name in NAMES]
-    assert "    PASS  margin  statistic 0.5  threshold 0.25  interval [0.375, inf]  the margin is PASS" in lines
+    assert [line.split()[:2] for line in lines[:-1]] == [["PASS", name] for name in NAMES]
+    assert lines[-1] == "atlas preflight --details shows every check"
     assert "\x1b" not in ended.out
 
 
@@ -101,8 +98,9 @@ def test_preflight_exits_3_when_a_gate_does_not_pass_and_says_which_and_why(
 
     assert ended.code == 3
     assert ended.err == f"Error: preflight: the gate first-gate is {verdict}.\n"
-    assert f"{verdict}  first-gate  0.2 s  the margin is {verdict}" in ended.out
-    assert "PASS  second-gate" in ended.out
+    found = {line.split()[1]: line.split()[0] for line in ended.out.splitlines()[:2]}
+    assert found == {"first-gate": verdict, "second-gate": "PASS"}
+    assert f"the margin is {verdict}" in ended.out
     assert in_cache(cache) == []
 
 
@@ -242,7 +240,7 @@ def test_train_runs_preflight_once_and_the_next_run_of_the_same_config_starts_at
     first = atlas("train", "--config", micro, "--out", tmp_path / "a")
     assert first.code == 0, first.err
     assert [call[0] for call in gates.calls] == list(NAMES)
-    assert "PASS  first-gate" in first.out
+    assert re.search("PASS +first-gate", first.out)
     assert first.out.index("running preflight") < first.out.index("step 1/2")
     second = atlas("train", "--config", micro, "--out", tmp_path / "b")
     assert second.code == 0, second.err
@@ -264,7 +262,7 @@ def test_train_exits_3_when_a_gate_does_not_pass_and_leaves_nothing_behind(
     ended = atlas("train", "--config", micro, "--out", tmp_path / "run")
     assert ended.code == 3
     assert ended.err.startswith(f"Error: preflight: the gate second-gate is {verdict}. Nothing was trained")
-    assert f"{verdict}  second-gate" in ended.out
+    assert re.search(f"{verdict} +second-gate", ended.out)
     assert not (tmp_path / "run").exists()
     assert in_cache(cache) == []
 
@@ -436,26 +434,3 @@ def test_a_run_that_was_started_without_certificate_keeps_its_reason_for_the_lib
     """Kills: a reason that only the command line stores."""
     start(short_config(), tmp_path / "run")
     assert UNEXAMINED[1] == SKIPPED == find_checkpoint(tmp_path / "run").preflight_skipped
-
-
-@pytest.mark.parametrize("width", [80, 140])
-def test_a_terminal_of_any_width_gets_every_number_and_sentence_and_no_colour_is_honoured(
-    width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kills: a column left out; sentences cut off where the terminal is narrow; colours in spite of NO_COLOR."""
-    drawn = {}
-    for no_colour in (False, True):
-        monkeypatch.setenv("NO_COLOR", "1") if no_colour else monkeypatch.delenv("NO_COLOR", raising=False)
-        screen = io.StringIO()
-        console = Console(file=screen, force_terminal=True, width=width, color_system="standard")
-        gate_report.print_results([result_of("first-gate", Verdict.FAIL)], console)
-        drawn[no_colour] = screen.getvalue()
-    assert "\x1b[31m" in drawn[False]
-    assert "\x1b[3" not in drawn[True]
-    text = re.sub(r"\x1b\[[\d;]*m", "", drawn[True])
-    assert max(map(len, text.splitlines())) <= width
-    words = " ".join(text.split())
-    for word in ("first-gate", "0.2", "the margin is PASS", "the margin is FAIL", "[0, 0.125]", "[0.375, inf]"):
-        assert word in words
-    assert words.count("0.25") == words.count("0.5") == 2
-    assert ("gate verdict statistic threshold interval seconds why" in words) == (width == 140)
