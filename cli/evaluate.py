@@ -20,7 +20,10 @@ def evaluate(
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print loss (nats a token), perplexity and accuracy on validation batches, from a fresh memory."""
+    """Print loss, perplexity and accuracy of a saved model.
+
+    The loss is in nats a token, on validation batches, from a fresh memory.
+    """
     fields = {"train.device": device, "train.eval_batches": batches, **data_fields(data)}
     opened = open_model(run, as_overrides(fields))
     from atlas_ref.training.evaluate import evaluate as evaluate_model

@@ -19,7 +19,10 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
 ) -> None:
-    """Print the prompt and what the model makes of it, token by token, with its memory carried."""
+    """Print text that a saved model makes.
+
+    The prompt comes first, then what the model makes of it, token by token, with its memory carried.
+    """
     opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [])
     from atlas_ref.data.tokenizer import StreamDecoder, tokenizer_from_json
     from atlas_ref.training.checkpoint import META

@@ -23,7 +23,11 @@ def plot(
         ),
     ] = None,
 ) -> None:
-    """Draw losses, gates and memory of runs: the mean over layers, and their range where there are several."""
+    """Draw the curves of runs as a picture.
+
+    Losses, learning rate, gradient norm, gates and memory: the mean over layers, and their range where there are
+    several.
+    """
     from cli.run_records import read_run
 
     if find_spec("matplotlib") is None:

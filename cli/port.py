@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from spec_tests.process.check import Finding
 
-HELP = "Serve the reference to another program, check a program against the protocol, run one case."
+HELP = "Serve the reference, check a program, run one case."
 REFERENCE = "spec_tests.ports.reference:ReferencePort"
 COMMAND = "cmd:"
 
@@ -31,7 +31,10 @@ def serve(
     context: typer.Context,
     port: Annotated[str, typer.Option(metavar="PKG.MODULE:FACTORY", help="The Python port to serve.")] = REFERENCE,
 ) -> None:
-    """Answer the process protocol on standard input and output; after `run`, one case from files."""
+    """Answer the protocol on standard input and output.
+
+    After `run`, answer one case from files.
+    """
     from spec_tests.process.server import main
 
     raise typer.Exit(main([port, *context.args]))
@@ -41,7 +44,10 @@ def serve(
 def check(
     port: Annotated[str, typer.Argument(metavar="cmd:PROGRAM|PKG.MODULE:FACTORY", help="What to examine.")],
 ) -> None:
-    """Play canned messages to a program and say what to mend; exit 0 where all is well, else 1."""
+    """Say what to mend in a program that speaks the protocol.
+
+    It is played canned messages; exit 0 where all is well, else 1.
+    """
     from spec_tests.process import check as examination
     from spec_tests.process.client import ProcessPort
 
@@ -61,7 +67,10 @@ def run(
     port: Name = REFERENCE,
     taps: Annotated[str, typer.Option(metavar="A,B", help="Intermediate values to show too.")] = "",
 ) -> None:
-    """Run one case from files; exit 0, 3 where it is unsupported, 1 where the port fails."""
+    """Run one case from files.
+
+    Exit 0, 3 where it is unsupported, 1 where the port fails.
+    """
     from spec_tests.port import Numerics
     from spec_tests.ports.load import load_port
     from spec_tests.process.server import run_once
@@ -72,7 +81,10 @@ def run(
 
 @app.command("schema")
 def schema() -> None:
-    """Print the protocol's messages as JSON Schema, with the table of operations: arrays, axes, configuration."""
+    """Print the messages of the protocol as JSON Schema.
+
+    The table of operations is part of it: arrays, axes, configuration.
+    """
     import json
 
     from spec_tests.process.protocol import schema as whole

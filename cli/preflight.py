@@ -45,7 +45,7 @@ def preflight(
         Path | None, typer.Option(metavar="FILE", help="Write it there too, such as DIR/preflight.json of a run.")
     ] = None,
 ) -> None:
-    """Run the gates that a configuration must pass to be trained.
+    """Run the gates that a configuration must pass to train.
 
     A line a gate says what it found; every check of a gate that does not pass is shown. Exit 0 when every gate passes
     and 3 when one does not.

@@ -23,7 +23,10 @@ def runs(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every run below a directory; damaged ones are listed with their fault."""
+    """List runs: how they ended and how well.
+
+    Every run below a directory is listed, a damaged one with its fault.
+    """
     from cli.run_records import differences, find_runs, read_run
 
     if diff is not None:

@@ -29,7 +29,9 @@ def selfproof(
     report: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything found there.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the result of each part.")] = False,
 ) -> None:
-    """Show that the suite notices every seeded fault, fails every saboteur and passes every correct port.
+    """Show that the suite catches every fault, and only faults.
+
+    It must notice every seeded fault, fail every saboteur and pass every correct port.
 
     Exit code 1 when something that is wrong passes, or something right fails.
     """

@@ -15,7 +15,10 @@ def trace(
     ] = False,
     jobs: Annotated[str, typer.Option(metavar="N", help="Processes that ask at once with --write, or auto.")] = "auto",
 ) -> None:
-    """Print which tests, stored vectors and seeded faults stand behind each sentence; exit with 1 on a gap."""
+    """Print the tests, vectors and faults behind each sentence.
+
+    Exit with 1 where a sentence, a test or a fault stands alone.
+    """
     from rich.console import Console
 
     from spec_tests.report.launch import check_jobs

@@ -52,8 +52,9 @@ def train(
         typer.Option(metavar="REASON", help="Train without a certificate; every report of the run shows the reason."),
     ] = None,
 ) -> None:
-    """Train a model whose gates passed, or run them first (exit code 3 when one does not pass).
+    """Train a model, once its gates have passed.
 
+    Gates run first where no certificate says that they passed; exit code 3 when one does not.
     Ctrl-C and SIGTERM save a checkpoint and leave with exit code 130 and 143. With torchrun, several processes train
     one model.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="List and export the stored cases, check answers to them, fill them anew.",
+    help="List, export, check and fill the stored cases.",
     rich_markup_mode=None,
 )
 
@@ -50,7 +50,10 @@ def export_cases(
     level: Level = None,
     op: Operation = None,
 ) -> None:
-    """Write the questions without the answers, for a port without an adapter; README.txt there says how to answer."""
+    """Write the questions without the answers.
+
+    They are for a port without an adapter; README.txt there says how to answer.
+    """
     from spec_tests.vectors.export import export
 
     count = export(_selected(level, op), folder)
@@ -62,7 +65,10 @@ def check_answers(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Exported cases with answers beside them.")],
     numerics: Annotated[Profile | None, typer.Option(help="Only this precision.")] = None,
 ) -> None:
-    """Judge answers in files: exit 0 where all are right, 1 where one is not, 3 where some are missing."""
+    """Judge answers in files.
+
+    Exit 0 where all are right, 1 where one is not, 3 where some are missing.
+    """
     from spec_tests.port import Numerics
     from spec_tests.vectors.export import check_answers as check
 
@@ -80,7 +86,10 @@ def check_answers(
 def fill_cases(
     check: Annotated[bool, typer.Option("--check", help="Recompute and compare only; exit 1 on a difference.")] = False,
 ) -> None:
-    """Compute the stored cases from their sources and both oracles (minutes), or compare them (--check)."""
+    """Compute the stored cases anew, or compare them.
+
+    They come from their sources and both oracles, which takes minutes.
+    """
     import torch
 
     from spec_tests.vectors.check import problems, spec_changed
