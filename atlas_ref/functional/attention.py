@@ -8,7 +8,8 @@ Notation
     age        how many tokens ago a key was; it is of the query's document iff age <= position of the query
     S          queries in one block, min(W, time): a block sees S + W - 1 keys, so work and memory are linear in time
 
-Positional rotation, if any, is the caller's: cached keys are kept as they were given.
+Positional rotation, if any, is the caller's: cached keys are kept as they were given. What a query does not see counts
+for nothing even where it is infinite or NaN (`sight`).
 """
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from atlas_ref.errors import UserError
+from atlas_ref.functional.sight import sees_bad, spoil, take_out_bad
 
 Cached = Float[Tensor, "batch window_minus_1 heads dim"]
 Sequence = Float[Tensor, "batch time heads dim"]
@@ -74,11 +76,19 @@ def sliding_window_attention(
     count = -(-time // size)
     fill, span = count * size - time, size + window - 1
     # The filled queries see only their own zero key, so that no row of the mask is empty.
-    position = pad(position, (0, fill)).reshape(batch * count, size)
+    sight = _visible(pad(position, (0, fill)).reshape(batch * count, size), window, persistent_keys.shape[0])
+    queries, bad_query = take_out_bad(queries)
+    all_keys, bad_key = take_out_bad(all_keys)
+    all_values, bad_value = take_out_bad(all_values)
+    bad = (bad_key | bad_value).unsqueeze(-1).to(keys.dtype)
+    never = bad.new_zeros(persistent_keys.shape[0], heads, 1)
+    bad_in_block = _blocks(pad(bad, (0, 0, 0, 0, 0, fill)), size, span, count, never).squeeze(-1) > 0
     output = scaled_dot_product_attention(
         pad(queries, (0, 0, 0, 0, 0, fill)).reshape(batch * count, size, heads, dim).transpose(1, 2),
         _blocks(pad(all_keys, (0, 0, 0, 0, 0, fill)), size, span, count, persistent_keys),
         _blocks(pad(all_values, (0, 0, 0, 0, 0, fill)), size, span, count, persistent_values),
-        attn_mask=_visible(position, window, persistent_keys.shape[0]),
+        attn_mask=sight,
     )
-    return output.transpose(1, 2).reshape(batch, count * size, heads, dim)[:, :time], *new_caches
+    output = spoil(output, sees_bad(sight, bad_in_block, output.dtype).unsqueeze(-1))
+    output = output.transpose(1, 2).reshape(batch, count * size, heads, dim)[:, :time]
+    return spoil(output, bad_query.unsqueeze(-1)), *new_caches

@@ -7,13 +7,16 @@ Notation
     w         weight, channels x kernel; w[:, K-1] multiplies the present token, as in torch.nn.Conv1d
     tail      the last K-1 inputs of the previous call, oldest first; zeros at the very start
 
-Documents never mix: a token's filter reaches back no further than its `position`, its index within its document.
+Documents never mix: a token's filter reaches back no further than its `position`, its index within its document, and
+what lies before counts for nothing even where it is infinite or NaN (`sight`).
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import conv2d
+
+from atlas_ref.functional.sight import spoil
 
 
 def short_convolution(
@@ -34,13 +37,22 @@ def short_convolution(
     new_tail = padded[:, time:].clone()
     if time == 0:
         return x, new_tail
+    bad = ~torch.isfinite(padded)
+    padded = torch.where(bad, 0.0, padded)
     # A depthwise convolution over rows of height one; channels last is the layout of x and by far the fastest here.
     rows = padded.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
     y = conv2d(rows, weight[:, None, None, :], groups=weight.shape[0]).squeeze(2).transpose(1, 2)
     row, token = (position < kernel - 1).nonzero(as_tuple=True)
     if row.numel():
         y = y.index_put((row, token), _first_tokens(padded, weight, position[row, token], row, token))
-    return y.to(x.dtype), new_tail
+    return spoil(y, _sees_bad_input(bad, position, kernel)).to(x.dtype), new_tail
+
+
+def _sees_bad_input(bad: Tensor, position: Tensor, kernel: int) -> Tensor:
+    """Return which outputs have an input in their filter, and in their document, that is not finite."""
+    time = position.shape[1]
+    hits = [bad[:, kernel - 1 - j : kernel - 1 - j + time] & (position >= j).unsqueeze(-1) for j in range(kernel)]
+    return torch.stack(hits).any(0)
 
 
 def _first_tokens(padded: Tensor, weight: Tensor, position: Tensor, row: Tensor, token: Tensor) -> Tensor:
@@ -48,6 +60,5 @@ def _first_tokens(padded: Tensor, weight: Tensor, position: Tensor, row: Tensor,
     kernel = weight.shape[1]
     age = torch.arange(kernel - 1, -1, -1, device=weight.device)
     seen = padded[row.unsqueeze(-1), token.unsqueeze(-1) + kernel - 1 - age]
-    # Selected, not multiplied by zero: whatever another document left there, infinities included, must not count.
     seen = torch.where((age <= position.unsqueeze(-1)).unsqueeze(-1), seen, 0.0)
     return (seen * weight.T).sum(1)

@@ -4,13 +4,15 @@ TNT (arXiv 2511.07343) Eq. 7, with the sum running since the start of the docume
 paper).
 
 Notation
-    u_j       k_j/||k_j||, the direction of a key; zero for a zero key Pi_t      sum_{j<=t} u_j u_j^T over the tokens j
-    of t's document; symmetric, positive semidefinite, trace = number of keys carry     Pi at the end of the previous
-    call, of the document that was then open block     64 tokens computed together; Pi is formed only at block ends, so
-    memory is linear in time
+    u_j       k_j/||k_j||, the direction of a key; zero for a zero key
+    Pi_t      sum_{j<=t} u_j u_j^T over the tokens j of t's document; symmetric, positive semidefinite,
+              trace = number of keys
+    carry     Pi at the end of the previous call, of the document that was then open
+    block     64 tokens computed together; Pi is formed only at block ends, so memory is linear in time
 
 The block size is a schedule and never changes the result. Nothing renormalises Pi here: the projected query grows with
-the number of keys along it. `frobenius_tanh` is the bounded form of one source system.
+the number of keys along it. `frobenius_tanh` is the bounded form of one source system. Keys of another document count
+for nothing even where they are infinite or NaN (`sight`).
 """
 
 from typing import Final, NamedTuple
@@ -22,16 +24,22 @@ from torch.nn.functional import pad
 
 from atlas_ref.functional.gain import effective_gain
 from atlas_ref.functional.normalize import at_least_float32, unit_vector
+from atlas_ref.functional.sight import sees_bad, spoil, take_out_bad
 
 BLOCK: Final = 64
 NORM_EPS: Final = 1e-7
 
 
 class _Blocks(NamedTuple):
-    """A call cut into blocks: keys are directions, `same[.., t, j]` says that j <= t lies in t's document."""
+    """A call cut into blocks: keys are directions, `same[.., t, j]` says that j <= t lies in t's document.
+
+    Vectors that are not finite are zero here, and marked.
+    """
 
     queries: Float[Tensor, "batch count heads size dim"]
     keys: Float[Tensor, "batch count heads size dim"]
+    bad_queries: Bool[Tensor, "batch count heads size"]
+    bad_keys: Bool[Tensor, "batch count heads size"]
     same: Bool[Tensor, "batch count 1 size size"]
     older: Bool[Tensor, "batch count 1 size 1"]
     """The document of this token began before its block, so the carry counts."""
@@ -52,13 +60,18 @@ def _cut(queries: Tensor, keys: Tensor, position: Int[Tensor, "batch time"]) -> 
         blocks: Tensor = pad(x, (0, 0, 0, 0, 0, fill)).reshape(len(x), -1, size, *x.shape[2:])
         return blocks.transpose(2, 3)
 
-    return _Blocks(cut(queries), cut(keys), same.unsqueeze(2), older.unsqueeze(2).unsqueeze(-1))
+    queries, bad_queries = take_out_bad(cut(queries))
+    keys, bad_keys = take_out_bad(cut(keys))
+    return _Blocks(
+        queries, unit_vector(keys), bad_queries, bad_keys, same.unsqueeze(2), older.unsqueeze(2).unsqueeze(-1)
+    )
 
 
 def _carries(blocks: _Blocks, carry: Float[Tensor, "batch heads dim dim"]) -> list[Tensor]:
     """Return Pi at the start of every block and at the end of the last one."""
-    of_last = blocks.same[:, :, :, -1].unsqueeze(-1).to(carry.dtype)
-    sums = blocks.keys.mT @ (blocks.keys * of_last)
+    of_last = blocks.same[:, :, :, -1]
+    sums = blocks.keys.mT @ (blocks.keys * of_last.unsqueeze(-1).to(carry.dtype))
+    sums = spoil(sums, (of_last & blocks.bad_keys).any(-1)[..., None, None])
     kept = blocks.older[:, :, :, -1:]
     carries = [carry]
     for block in range(sums.shape[1]):
@@ -101,17 +114,24 @@ def qk_project(
     carry = carry.to(dtype)
     if time == 0:
         return queries, carry, carry.new_zeros(batch, 0, heads)
-    blocks = _cut(queries.to(dtype), unit_vector(keys.to(dtype)), position)
+    blocks = _cut(queries.to(dtype), keys.to(dtype), position)
     *starts, end = _carries(blocks, carry)
-    start = torch.stack(starts, dim=1)
+    start, bad_start = _usable(torch.stack(starts, dim=1))
     same = blocks.same.to(dtype)
     projected = torch.where(blocks.older, blocks.queries @ start.mT, 0.0)
     projected = projected + (blocks.queries @ blocks.keys.mT * same) @ blocks.keys
     squared = _squared_norms(blocks, start, blocks.keys @ blocks.keys.mT * same)
     # One under the root where Pi is zero: the root of zero has no finite gradient.
     norm = torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0)
-    projected = projected.transpose(2, 3).flatten(1, 2)[:, :time]
-    return projected.to(queries.dtype), end, norm.transpose(2, 3).flatten(1, 2)[:, :time]
+    spoilt = sees_bad(blocks.same, blocks.bad_keys, dtype) | (blocks.older.squeeze(-1) & bad_start.unsqueeze(-1))
+    projected = spoil(projected, (spoilt | blocks.bad_queries).unsqueeze(-1)).transpose(2, 3).flatten(1, 2)[:, :time]
+    return projected.to(queries.dtype), end, spoil(norm, spoilt).transpose(2, 3).flatten(1, 2)[:, :time]
+
+
+def _usable(start: Float[Tensor, "batch count heads dim dim"]) -> tuple[Tensor, Bool[Tensor, "batch count heads"]]:
+    """Return Pi at the start of each block with zeros for those that are not finite, and which those were."""
+    flat, bad = take_out_bad(start.flatten(-2))
+    return flat.view_as(start), bad
 
 
 def frobenius_tanh(

@@ -11,7 +11,7 @@ runs over the tokens that exist. `truncate` is the named alternative in which it
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,9 +28,15 @@ def visible_window(
 
     `position` is the 0-based index of a token in its document; the chunk phase is position mod `chunk`.
     """
+    return torch.where(in_sight(weights.shape[-1], position, chunk, boundary).unsqueeze(2), weights, 0.0)
+
+
+def in_sight(
+    window: int, position: Int[Tensor, "*tokens"], chunk: int, boundary: WindowBoundary
+) -> Bool[Tensor, "*tokens window"]:
+    """Return which ages a token sees: those inside its document (`carry`) or its chunk (`truncate`)."""
     oldest = position if boundary == "carry" else position % chunk
-    age = torch.arange(weights.shape[-1], device=weights.device)
-    return torch.where(age <= oldest[:, :, None, None], weights, 0.0)
+    return torch.arange(window, device=position.device) <= oldest.unsqueeze(-1)
 
 
 def window_band(weights: Float[Tensor, "*batch time window"]) -> Float[Tensor, "*batch time span"]:

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from atlas_ref.functional.window import WindowBoundary, in_sight
+
 Rows = bool | Tensor  # True / False for all rows alike, or a mask [batch]
 
 
@@ -72,6 +74,8 @@ class SegmentPlan:
     front:  slots before the first token of the first segment (rows in step), or
     source: token index of each slot, `time` where the slot is padding, with `target` its inverse (rows out of step).
 
+    starts: the first token of each segment, `time` where a row has no token in it.
+
     crossings: for each segment `crossings_before` of its first token in each row, None where no row begins a shard;
     borders: the tokens of the call at which some row does. `shard` is 0 where there are no shards.
     """
@@ -83,6 +87,7 @@ class SegmentPlan:
     source: Int[Tensor, "batch slots"] | None
     target: Int[Tensor, "batch time"] | None
     position: Int[Tensor, "batch time"]
+    starts: Int[Tensor, "batch segments"]
     opens: tuple[Rows, ...]
     resets: tuple[Rows, ...]
     shard: int
@@ -118,6 +123,29 @@ class SegmentPlan:
         slots = starts + torch.arange(past + self.width, device=x.device)
         x = F.pad(x, (*(0, 0) * len(rest), 0, past + self.width))
         return _take(x, slots.flatten(1)).reshape(batch, self.count, past + self.width, *rest).transpose(0, 1)
+
+    def in_sight(self, past: int, chunk: int, boundary: WindowBoundary) -> Bool[Tensor, "segments batch slots"]:
+        """Return which slots of `split_window` hold something that the tokens of the segment may see.
+
+        A segment lies in one chunk of one document, so what its first token does not see none of its tokens sees; and
+        a short segment is followed by slots of the next.
+        """
+        batch = len(self.position)
+        first = F.pad(self.position, (0, 1)).gather(1, self.starts).T
+        if self.source is not None:
+            own = (self.source < self.time).view(batch, self.count, self.width).transpose(0, 1)
+            return torch.cat([self._before(past, first, chunk, boundary), own], -1)
+        sight = F.pad(self._before(past, first, chunk, boundary), (0, self.width), value=True)
+        if self.front:
+            # The first segment alone has empty slots in front, before its past.
+            nearest = self._before(past + self.front, first[0], chunk, boundary)
+            sight[0] = F.pad(nearest, (0, self.width - self.front), value=True)
+        return sight
+
+    @staticmethod
+    def _before(slots: int, first: Tensor, chunk: int, boundary: WindowBoundary) -> Tensor:
+        """Return which of the `slots` places before a token at position `first` it sees, oldest first."""
+        return in_sight(slots + 1, first, chunk, boundary).flip(-1)[..., :-1]
 
     def join(self, x: Tensor) -> Tensor:
         """Return [segments, batch, width, ...] as [batch, time, ...]: the inverse of `split`."""
@@ -160,7 +188,7 @@ def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int, shar
     else:
         count, width, front = -(-(phase + time) // chunk), chunk, phase
     resets: Rows = first if bool(first.any()) else False
-    starts = (torch.arange(count) * width - front).clamp(min=0).expand(batch, count)
+    starts = (torch.arange(count, device=positions.device) * width - front).clamp(min=0).expand(batch, count)
     crossings, borders = _shard_starts(starts, positions, shard)
     return SegmentPlan(
         time=time,
@@ -170,6 +198,7 @@ def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int, shar
         source=None,
         target=None,
         position=positions,
+        starts=starts,
         opens=tuple(n > 0 or phase == 0 for n in range(count)),
         resets=tuple(resets if n == 0 else False for n in range(count)),
         shard=shard,
@@ -194,6 +223,7 @@ def _ragged_plan(rows: list[list[_Segment]], positions: Tensor, shard: int) -> S
             target[b, segment.start : segment.stop] = n * width + torch.arange(len(tokens))
             starts[b, n], opens[n, b], resets[n, b] = segment.start, segment.opens, segment.resets
     device = positions.device
+    starts = starts.to(device)
     crossings, borders = _shard_starts(starts, positions, shard)
     return SegmentPlan(
         time=time,
@@ -203,6 +233,7 @@ def _ragged_plan(rows: list[list[_Segment]], positions: Tensor, shard: int) -> S
         source=source.flatten(1).to(device),
         target=target.to(device),
         position=positions,
+        starts=starts,
         opens=tuple(opens.to(device)),
         resets=tuple(resets.to(device)),
         shard=shard,
@@ -220,7 +251,6 @@ def _shard_starts(
     """
     if shard == 0:
         return (None,) * starts.shape[1], ()
-    starts = starts.to(positions.device)
     crossings = crossings_before(F.pad(positions, (0, 1)).gather(1, starts), shard)
     crossed = crossings >= 0
     begun = crossed.any(0).tolist()

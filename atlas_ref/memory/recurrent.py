@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from atlas_ref.functional.ttl import waiting_losses
-from atlas_ref.functional.window import recent
+from atlas_ref.functional.window import in_sight, recent
 from atlas_ref.memory.architecture import Weights, curvature, predict_with
 from atlas_ref.memory.plan import crossings_before, token_positions
 from atlas_ref.memory.rules import Gates, MemoryRule, update, write_coefficients
@@ -82,7 +82,10 @@ def memory_recurrent(
         anchor = tuple(torch.where(opens, new, old) for new, old in zip(weights, anchor, strict=True))
         if rule.read == "pre":
             reads.append(_read(rule, weights, queries[:, t]))
-        gradient = _gathered_gradient(rule, anchor, past_keys, past_values, windows, t)
+        seen = in_sight(past + 1, position[:, t], rule.chunk, rule.boundary).flip(-1)[:, :, None, None]
+        # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
+        near_keys, near_values = (torch.where(seen, x[:, t : t + past + 1], 0.0) for x in (past_keys, past_values))
+        gradient = _gathered_gradient(rule, anchor, near_keys, near_values, windows[:, t:], position[:, t])
         retention, decay = coefficients.retention[:, t], coefficients.momentum[:, t]
         intake, release = coefficients.intake[:, t], coefficients.release[:, t]
         momentum = tuple(_gate(decay) * s + _gate(intake) * g for s, g in zip(momentum, gradient, strict=True))
@@ -90,26 +93,27 @@ def memory_recurrent(
         weights = tuple(_gate(retention) * m + _gate(release) * u for m, u in zip(weights, updates, strict=True))
         if rule.read == "post":
             reads.append(_read(rule, weights, queries[:, t]))
-    seen = position[:, -1] + 1
-    window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
-    waiting = tuple(waiting_losses(windows, seen, rule.update_every) for _ in state.waiting)
-    after = MemoryState(weights, momentum, anchor, window_keys, window_values, seen, waiting)
+    count = position[:, -1] + 1
+    window_keys, window_values = recent(past_keys, count, past), recent(past_values, count, past)
+    waiting = tuple(waiting_losses(windows, count, rule.update_every) for _ in state.waiting)
+    after = MemoryState(weights, momentum, anchor, window_keys, window_values, count, waiting)
     return MemoryOutput(torch.stack(reads, 1), after)
 
 
 def _gathered_gradient(
-    rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, windows: Tensor, t: int
+    rule: MemoryRule, anchor: Weights, keys: Tensor, values: Tensor, windows: Tensor, position: Tensor
 ) -> Weights:
-    """Return the sum of the window gradients of token t and the N-1 before it, each with its own weights.
+    """Return the sum of the window gradients of a token and the N-1 before it, each with its own weights.
 
-    `windows` begins N-1 tokens before the call, keys and values c-1 before that: the window of windows[:, s] is s ...
-    s + c-1 there.
+    keys, values: the last c+N-1 pairs, oldest first; windows[:, s] belongs to the token whose window is s ... s + c-1
+    there, and is nothing where that token lies before the document of `position`.
     """
     length, every = windows.shape[-1], rule.update_every
-    parts = [
-        window_gradient(rule, anchor, keys[:, s : s + length], values[:, s : s + length], windows[:, s])
-        for s in range(t, t + every)
-    ]
+    parts = []
+    for s in range(every):
+        inside = (position >= every - 1 - s)[:, None, None]
+        weights = torch.where(inside, windows[:, s], 0.0)
+        parts.append(window_gradient(rule, anchor, keys[:, s : s + length], values[:, s : s + length], weights))
     return parts[0] if every == 1 else tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))
 
 

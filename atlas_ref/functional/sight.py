@@ -1,0 +1,33 @@
+"""What is out of sight counts for nothing, whatever it holds: selected away, never multiplied by zero (decision 32).
+
+A parallel form hides what a token must not see behind a zero of its mask, and computes a block as one matrix product.
+But 0 * inf and 0 * NaN are NaN, forward and backward: one value of another document that is not finite reaches every
+token of the block, and every gradient of it. So what is not finite is taken out before the product, and the outputs
+that do see it are NaN afterwards, as the sum that they stand for would be:
+
+    y_t = sum_j P[t, j] x_j    becomes    NaN  if some bad x_j is in sight of t,    else  sum over the finite x_j
+
+Where everything is finite nothing changes, to the last bit.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def take_out_bad(x: Float[Tensor, "*shape dim"]) -> tuple[Float[Tensor, "*shape dim"], Bool[Tensor, "*shape"]]:
+    """Return x with zeros for the vectors (last axis) that are not finite, and which vectors those were."""
+    bad = ~torch.isfinite(x).all(dim=-1)
+    return torch.where(bad.unsqueeze(-1), 0.0, x), bad
+
+
+def sees_bad(
+    sight: Bool[Tensor, "*#batch queries keys"], bad: Bool[Tensor, "*#batch keys"], dtype: torch.dtype
+) -> Bool[Tensor, "*#batch queries"]:
+    """Return which queries have a bad vector in sight; `dtype` is that of the product that counts them."""
+    return (sight.to(dtype) @ bad.to(dtype).unsqueeze(-1)).squeeze(-1) > 0
+
+
+def spoil(x: Float[Tensor, "*#shape"], where: Bool[Tensor, "*#shape"]) -> Float[Tensor, "*#shape"]:
+    """Return x with NaN, which has no gradient, where something bad was in sight."""
+    return torch.where(where, torch.nan, x)
