@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.config import RunConfig
+from atlas_ref.data.identity import NO_DATA
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from atlas_ref.training.checkpoint import MODEL, OPTIMISER, STATE, open_checkpoint, save_checkpoint
 from atlas_ref.training.kill_switches import SwitchState
@@ -70,7 +71,7 @@ def through_checkpoint(config: RunConfig, model: AtlasModel, state: ModelState) 
     """Return a state that was saved in a checkpoint and read again."""
     with tempfile.TemporaryDirectory() as folder:
         tensors: dict[str, dict[str, Tensor]] = {MODEL: {}, OPTIMISER: {}, STATE: state.to_tensors()}
-        saved = save_checkpoint(Path(folder), 0, config, None, "", None, SwitchState(), tensors)
+        saved = save_checkpoint(Path(folder), 0, config, None, NO_DATA, None, SwitchState(), tensors)
         rows = len(state.layers[0].memory.memory.position)
         return model.initial_state(rows).from_tensors(open_checkpoint(saved).tensors(STATE))
 

@@ -1,10 +1,13 @@
 """What a source of data gives: a batch is a function of the seed and the step, so a run can go on from any step."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from atlas_ref.data.identity import DataIdentity
 from atlas_ref.data.tokenizer import Tokenizer
 
 IGNORED = -100
@@ -32,9 +35,20 @@ class BatchSource(Protocol):
     """Number of different validation batches."""
     tokenizer: Tokenizer | None
     """The tokenizer of text; None for a task that is not text."""
+    identity: DataIdentity
+    """What a run that goes on must read again."""
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step; row b at step n + 1 continues row b at step n."""
 
     def validation(self, index: int) -> Batch:
         """A validation batch, the same for every seed; rows continue from index to index, and start fresh at 0."""
+
+
+def sample_digest(batches: Iterable[Batch]) -> str:
+    """The checksum of some batches."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        for tensor in batch:
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -4,25 +4,37 @@ Nothing is skipped in silence: a file that is empty, binary, unreadable or not U
 line of JSONL that holds no text.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from atlas_ref.data.build_shakespeare import PAGE_BREAK
+from atlas_ref.data.identity import FileIdentity, visible
 from atlas_ref.errors import UserError
 
 SUFFIXES = (".jsonl", ".md", ".txt")
 """Endings of the files that are read from a folder."""
 
 
-def shipped_texts() -> list[str]:
+class Corpus(NamedTuple):
+    """Documents in the order of their files, and what messages call them."""
+
+    name: str
+    documents: list[str]
+    files: list[FileIdentity]
+
+
+def shipped_corpus() -> Corpus:
     """The plays that come with the package; each is a document."""
-    text = (resources.files("atlas_ref") / "data" / "shakespeare.txt").read_text(encoding="utf-8")
-    return text.split(PAGE_BREAK)
+    content = (resources.files("atlas_ref") / "data" / "shakespeare.txt").read_bytes()
+    file = _identity("shakespeare.txt", "text", content)
+    return Corpus("the shipped text", content.decode().split(PAGE_BREAK), [file])
 
 
-def read_texts(path: str) -> list[str]:
+def read_corpus(path: str) -> Corpus:
     """The documents at a path.
 
     A folder gives its .txt, .md and .jsonl files, those of its folders too, in the order of their names. A .jsonl file
@@ -31,8 +43,13 @@ def read_texts(path: str) -> list[str]:
     """
     root = Path(path)
     try:
-        files = _files_below(root) if root.is_dir() else [root]
-        return [text for file in files for text in _documents(file)]
+        corpus = Corpus(path, [], [])
+        for file in _files_below(root) if root.is_dir() else [root]:
+            content = _content(file)
+            name = file.name if file == root else file.relative_to(root).as_posix()
+            corpus.files.append(_identity(name, "jsonl" if file.suffix == ".jsonl" else "text", content))
+            corpus.documents.extend(_documents(file, content))
+        return corpus
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
 
@@ -44,12 +61,20 @@ def _files_below(folder: Path) -> list[Path]:
     return files
 
 
-def _documents(file: Path) -> list[str]:
-    """The documents of one file."""
+def _identity(name: str, kind: str, content: bytes) -> FileIdentity:
+    return FileIdentity(name=visible(name), kind=kind, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _content(file: Path) -> bytes:
     # A pipe or a device could be endless, so only a plain file is opened; a missing one fails in read_bytes.
     if file.exists() and not file.is_file():
         raise UserError(f"{file}: is neither a plain file nor a folder.")
-    text = _decoded(file, file.read_bytes())
+    return file.read_bytes()
+
+
+def _documents(file: Path, content: bytes) -> list[str]:
+    """The documents of one file."""
+    text = _decoded(file, content)
     return list(_lines_of_json(file, text)) if file.suffix == ".jsonl" else [text]
 
 

@@ -21,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.config import DataConfig, TrainConfig
-from atlas_ref.data.batch import IGNORED, Batch
+from atlas_ref.data.batch import IGNORED, Batch, sample_digest
+from atlas_ref.data.identity import identify
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.data.vocabulary import RECALL_FILLERS
 
@@ -40,6 +41,9 @@ class RecallTask:
         self._rows = train.batch_size
         self._seed = train.seed
         self._resets = data.reset_memory_per_sequence
+        task = {**data.recall.model_dump(), "sequence_length": data.sequence_length}
+        sample = sample_digest((self.batch(0), self.validation(0)))
+        self.identity = identify((), text_key="", task=task, tokenizer=None, sample=sample)
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""

@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from atlas_ref.config import DataConfig, RunConfig
-from atlas_ref.data.batch import IGNORED, Batch, BatchSource
-from atlas_ref.data.corpus import read_texts, shipped_texts
+from atlas_ref.data.batch import IGNORED, Batch, BatchSource, sample_digest
+from atlas_ref.data.corpus import Corpus, read_corpus, shipped_corpus
+from atlas_ref.data.identity import identify
 from atlas_ref.data.recall import RecallTask
 from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
 from atlas_ref.errors import UserError
@@ -44,19 +45,18 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     """
     if config.data.source == "recall":
         return RecallTask(config.data, config.train)
-    name = config.data.path if config.data.source == "path" else "the shipped text"
-    texts = read_texts(config.data.path) if config.data.source == "path" else shipped_texts()
-    training, validation = split_texts(texts, config.data.validation_fraction)
+    corpus = read_corpus(config.data.path) if config.data.source == "path" else shipped_corpus()
+    training, validation = split_texts(corpus.documents, config.data.validation_fraction)
     if tokenizer is None:
         tokenizer = _make_tokenizer(config.data, training)
     if tokenizer.vocab_size != config.model.vocab_size:
         raise UserError(
-            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
+            f"{corpus.name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
             f"{config.model.vocab_size}; for bpe on little text, lower data.bpe_vocab_size and model.vocab_size to it."
         )
     grid = _grid(config)
     rings = Ring.of(training, tokenizer, grid), Ring.of(validation, tokenizer, grid)
-    return TextStreams(*rings, tokenizer, config, name)
+    return TextStreams(*rings, tokenizer, config, corpus)
 
 
 def split_texts(texts: Sequence[str], validation_fraction: float) -> tuple[list[str], list[str]]:
@@ -92,14 +92,16 @@ class Ring(NamedTuple):
 class TextStreams:
     """The training ring and the validation ring of a text (BatchSource)."""
 
-    def __init__(self, training: Ring, validation: Ring, tokenizer: Tokenizer, config: RunConfig, name: str) -> None:
+    def __init__(
+        self, training: Ring, validation: Ring, tokenizer: Tokenizer, config: RunConfig, corpus: Corpus
+    ) -> None:
         self.vocab_size = tokenizer.vocab_size
         self.tokenizer: Tokenizer | None = tokenizer
         self._separator = tokenizer.separator
         self._length = config.data.sequence_length
         self._context, self._documents = config.data.context_batches, config.data.reset_memory_per_sequence
         self._training, self._validation = training, validation
-        _check_length(name, training, validation, config)
+        _check_length(corpus.name, training, validation, config)
         grid, rows = _grid(config), config.train.batch_size
         size = len(training.tokens) // grid
         shift = int(np.random.Generator(np.random.Philox(key=config.train.seed)).integers(size))
@@ -109,6 +111,8 @@ class TextStreams:
         size = len(validation.tokens) // grid
         self._validation_offsets = _even_offsets(size, rows) * grid
         self.validation_batches = size // rows * grid // self._length
+        sample = sample_digest((self.batch(0), self.validation(0)))
+        self.identity = identify(corpus.files, text_key="", task={}, tokenizer=tokenizer.to_json(), sample=sample)
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""

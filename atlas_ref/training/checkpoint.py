@@ -3,8 +3,9 @@
     checkpoints/step-00000100/model.safetensors       parameters and buffers
                               optimiser.safetensors   moments and step counters, by parameter name
                               state.safetensors       the memory state of the B streams
-                              meta.json               step, config, tokenizer, what the kill switches remember, why
-                                                      preflight was skipped, size and SHA-256 of each file above
+                              meta.json               step, config, tokenizer, which data, what the kill switches
+                                                      remember, why preflight was skipped, size and SHA-256 of
+                                                      each file above
     checkpoints/latest                                the name of the newest one
     checkpoints/best                                  the name of the best one (`retention`)
 
@@ -28,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from atlas_ref.config import RunConfig, config_hash
+from atlas_ref.data.identity import DataIdentity
 from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, file_record, read_meta
 from atlas_ref.training.distributed import ALONE, World
@@ -52,7 +54,7 @@ class Checkpoint:
     step: int
     config: RunConfig
     tokenizer: str | None
-    data_digest: str
+    data: DataIdentity
     preflight_skipped: str | None
     switches: SwitchState
     files: dict[str, FileRecord]
@@ -121,7 +123,7 @@ def save_checkpoint(
     step: int,
     config: RunConfig,
     tokenizer: str | None,
-    data_digest: str,
+    data: DataIdentity,
     preflight_skipped: str | None,
     switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
@@ -142,7 +144,7 @@ def save_checkpoint(
             config=config.model_dump(),
             config_hash=config_hash(config),
             tokenizer=tokenizer,
-            data_digest=data_digest,
+            data=data,
             preflight_skipped=preflight_skipped,
             kill_switches=SwitchRecord(**asdict(switches)),
             files=write_shards(temporary, tensors, world) if world.size > 1 else _write_files(temporary, tensors),
@@ -172,7 +174,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         step=meta.step,
         config=config,
         tokenizer=meta.tokenizer,
-        data_digest=meta.data_digest,
+        data=meta.data,
         preflight_skipped=meta.preflight_skipped,
         switches=meta.kill_switches.state(),
         files=meta.files,

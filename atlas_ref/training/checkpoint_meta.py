@@ -13,12 +13,12 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atlas_ref.config import RunConfig, config_hash, parse_config
+from atlas_ref.data.identity import SHA256, DataIdentity
 from atlas_ref.errors import UserError
 from atlas_ref.training.files import read_json, sha256
 from atlas_ref.training.kill_switches import SwitchState
 
 FORMAT: Final = "atlas-checkpoint-1"
-SHA256 = r"^[0-9a-f]{64}$"
 
 
 class FileRecord(BaseModel):
@@ -59,7 +59,7 @@ class Meta(BaseModel):
     config: dict[str, Any]
     config_hash: str = Field(pattern=SHA256)
     tokenizer: str | None
-    data_digest: str
+    data: DataIdentity
     preflight_skipped: str | None
     kill_switches: SwitchRecord
     files: dict[str, FileRecord]

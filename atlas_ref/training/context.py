@@ -30,7 +30,6 @@ class Context:
 
     config: RunConfig
     source: BatchSource
-    digest: str
     device: torch.device
     world: World
     directory: RunDirectory

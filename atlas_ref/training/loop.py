@@ -17,7 +17,6 @@ import torch
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
-from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint import Checkpoint
 from atlas_ref.training.context import Context, Speed
 from atlas_ref.training.distributed import ALONE, World
@@ -30,7 +29,7 @@ from atlas_ref.training.metrics import MetricsLog
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
-from atlas_ref.training.run import Run, check_size, data_digest, new_run, open_data, restore, select_device
+from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
@@ -55,10 +54,14 @@ class Ready(NamedTuple):
     directory: RunDirectory
     checkpoint: Checkpoint | None
     source: BatchSource
-    digest: str
     device: torch.device
     world: World
     over_unsaved: bool
+
+    @property
+    def digest(self) -> str:
+        """The checksum of all that training and validation read."""
+        return self.source.identity.digest
 
     def check_directory(self) -> None:
         """Raise UserError unless the run may start in its directory as that is now."""
@@ -88,10 +91,9 @@ def get_ready(
     torch.set_num_threads(config.train.threads)
     device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
-    digest = data_digest(source)
-    if checkpoint is not None and checkpoint.data_digest != digest:
-        raise UserError(f"{checkpoint.path}: the data are not those that this run was trained on.")
-    return Ready(config, directory, checkpoint, source, digest, device, world, over_unsaved)
+    if checkpoint is not None:
+        refuse_other_data(source, checkpoint)
+    return Ready(config, directory, checkpoint, source, device, world, over_unsaved)
 
 
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
@@ -145,7 +147,6 @@ def advance_with_log(
         context = Context(
             config=config,
             source=ready.source,
-            digest=ready.digest,
             device=ready.device,
             world=world,
             directory=directory,

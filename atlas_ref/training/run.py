@@ -1,6 +1,5 @@
 """What changes from step to step, and how it is made: fresh from a config, or from a checkpoint."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,20 +133,22 @@ def open_data(config: RunConfig, checkpoint: Checkpoint | None) -> BatchSource:
     return open_source(config, tokenizer_from_json(checkpoint.tokenizer, str(checkpoint.path / META)))
 
 
+def refuse_other_data(source: BatchSource, checkpoint: Checkpoint) -> None:
+    """Raise UserError, saying which file, when the data are not those that the run of a checkpoint was trained on."""
+    change = checkpoint.data.difference(source.identity)
+    if change is not None:
+        raise UserError(
+            f"{checkpoint.path}: the data are not those that this run was trained on ({change}); "
+            "bring them back, or start another run on these."
+        )
+
+
 def select_device(name: str) -> torch.device:
     """Return the device that a config names; `auto` is CUDA where there is one."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UserError('train.device is "cuda", but no CUDA device is available; it must be "cpu" or "auto" here.')
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def data_digest(source: BatchSource) -> str:
-    """Return a checksum of the first batch, by which a resumed run knows that it reads the same data."""
-    digest = hashlib.sha256()
-    for tensor in source.batch(0):
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

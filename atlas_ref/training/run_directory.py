@@ -34,6 +34,7 @@ from atlas_ref.training.files import read_json
 from atlas_ref.training.schedule import MOVING
 
 CHANGEABLE = (
+    "data.path",
     *MOVING,
     "train.log_interval",
     "train.eval_interval",
@@ -48,7 +49,10 @@ CHANGEABLE = (
     "train.wandb",
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),
 )
-"""The fields that a resumed run may change; any other change would make it a different run."""
+"""The fields that a resumed run may change; any other change would make it a different run.
+
+The data may have moved to another path: what they are is compared by their contents (`data.identity`).
+"""
 
 
 class Admission(NamedTuple):

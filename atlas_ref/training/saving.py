@@ -52,7 +52,7 @@ def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Te
         step=run.step,
         config=context.config,
         tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
-        data_digest=context.digest,
+        data=context.source.identity,
         preflight_skipped=context.admission.skipped,
         switches=run.switches,
         tensors=tensors,

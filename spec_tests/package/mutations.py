@@ -292,7 +292,7 @@ WRONG: tuple[Any, ...] = (None, True, 1.5, -1, HUGE, "x", "", [], [[]], {}, {"a"
 
 def sealed_descriptions() -> Iterator[Mutation]:
     """Yield descriptions with a field of a wrong type, without a field, or with one too many, all sealed."""
-    fields = ("format", "step", "config", "config_hash", "tokenizer", "data_digest", "kill_switches", "files")
+    fields = ("format", "step", "config", "config_hash", "tokenizer", "data", "kill_switches", "files")
     for field in fields:
         for value in WRONG:
             yield described(f"{field} = {value!r:.20}", partial(set_inside, (field,), value))
@@ -313,6 +313,18 @@ def sealed_descriptions() -> Iterator[Mutation]:
     for key, value in (("bytes", "1"), ("bytes", -1), ("bytes", 1.5), ("sha256", 3), ("sha256", "x"), ("path", "/x")):
         yield described(f"files.model.{key} = {value!r}", partial(set_inside, ("files", MODEL, key), value))
     yield described("files without one", lambda meta: meta["files"].pop(STATE))
+    yield from sealed_data()
+
+
+def sealed_data() -> Iterator[Mutation]:
+    """Yield descriptions whose data are no data that could have been read, all sealed."""
+    for field in ("files", "count", "contents", "text_key", "task", "tokenizer", "sample"):
+        yield described(f"no data.{field}", partial(drop_inside, "data", field))
+        for value in (True, 1.5, -1, "x" * 300, [None], {"a": "x"}, {str(n): n for n in range(40)}):
+            yield described(f"data.{field} = {value!r:.20}", partial(set_inside, ("data", field), value))
+    yield described("data of another file", lambda meta: meta["data"]["files"][0].update({"bytes": 1}))
+    yield described("data called by an escape", lambda meta: meta["data"]["files"][0].update({"name": "\x1b[2K"}))
+    yield described("data of a file more", lambda meta: meta["data"].update({"count": 2}))
 
 
 def sealed_configs() -> Iterator[Mutation]:

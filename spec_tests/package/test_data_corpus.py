@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.data.build_shakespeare import plain_text
-from atlas_ref.data.corpus import read_texts, shipped_texts
+from atlas_ref.data.corpus import read_corpus, shipped_corpus
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
 from spec_tests.package.data_inputs import text_config
 
 
 def test_the_shipped_text_is_three_plays_without_mark_up() -> None:
-    texts = shipped_texts()
+    texts = shipped_corpus().documents
 
     assert [text.split("\n", 1)[0] for text in texts] == ["HAMLET", "MACBETH", "A MIDSUMMER NIGHT'S DREAM"]
     assert 300_000 < sum(len(text.encode()) for text in texts) < 400_000
@@ -38,21 +38,21 @@ def test_a_folder_gives_its_text_files_in_the_order_of_their_names(tmp_path: Pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('{"text": "json"}\n\n{"question": "q", "answer": "a"}\n' if "c." in name else name)
 
-    assert read_texts(str(tmp_path)) == ["a/z.txt", "a.txt", "b.md", "json", "q\na"]
+    assert read_corpus(str(tmp_path)).documents == ["a/z.txt", "a.txt", "b.md", "json", "q\na"]
 
 
 def test_a_file_is_read_byte_for_byte_but_for_its_mark(tmp_path: Path) -> None:
     path = tmp_path / "windows.txt"
     path.write_bytes("\ufeffeins\r\nzwei\u2028".encode())
 
-    assert read_texts(str(path)) == ["eins\r\nzwei\u2028"]
+    assert read_corpus(str(path)).documents == ["eins\r\nzwei\u2028"]
 
 
 def test_lines_of_json_end_at_newlines_only(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"text": "a\u2028b"}\r\n{"text": "c"}', newline="")
 
-    assert read_texts(str(path)) == ["a\u2028b", "c"]
+    assert read_corpus(str(path)).documents == ["a\u2028b", "c"]
 
 
 def _folder(path: Path) -> None:

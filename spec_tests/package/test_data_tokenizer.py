@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas_ref.data.corpus import shipped_texts
+from atlas_ref.data.corpus import shipped_corpus
 from atlas_ref.data.streams import open_source
 from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, StreamDecoder, Tokenizer, decode, tokenizer_from_json
 from atlas_ref.errors import UserError
@@ -18,7 +18,7 @@ SENTENCES = ["It was the best of times, it was the worst of times; ", "naïve ca
 
 @pytest.fixture(scope="module")
 def bpe() -> BPETokenizer:
-    return BPETokenizer.train([text[:20_000] for text in shipped_texts()], 400)
+    return BPETokenizer.train([text[:20_000] for text in shipped_corpus().documents], 400)
 
 
 @given(st.text(max_size=60))
@@ -38,7 +38,7 @@ def test_byte_pairs_give_every_text_back_and_no_text_is_the_separator(bpe: BPETo
 
 
 def test_byte_pairs_shorten_the_text_and_have_the_size_asked_for(bpe: BPETokenizer) -> None:
-    text = shipped_texts()[0]
+    text = shipped_corpus().documents[0]
 
     assert bpe.vocab_size == bpe.separator + 1 == 400
     assert len(bpe.encode(text)) < 0.7 * len(text)
@@ -48,7 +48,7 @@ def test_byte_pairs_shorten_the_text_and_have_the_size_asked_for(bpe: BPETokeniz
 def test_a_saved_tokenizer_comes_back_the_same(kind: str, bpe: BPETokenizer) -> None:
     tokenizer: Tokenizer = bpe if kind == "bpe" else ByteTokenizer()
     loaded = tokenizer_from_json(tokenizer.to_json(), "tokenizer.json")
-    text = "".join(SENTENCES) + shipped_texts()[1][:3000]
+    text = "".join(SENTENCES) + shipped_corpus().documents[1][:3000]
 
     assert (loaded.vocab_size, loaded.separator) == (tokenizer.vocab_size, tokenizer.separator)
     assert loaded.encode(text) == tokenizer.encode(text)
@@ -56,7 +56,7 @@ def test_a_saved_tokenizer_comes_back_the_same(kind: str, bpe: BPETokenizer) -> 
 
 
 def test_the_same_text_trains_the_same_byte_pairs(bpe: BPETokenizer) -> None:
-    assert BPETokenizer.train([text[:20_000] for text in shipped_texts()], 400).to_json() == bpe.to_json()
+    assert BPETokenizer.train([text[:20_000] for text in shipped_corpus().documents], 400).to_json() == bpe.to_json()
 
 
 @pytest.mark.parametrize("saved", ["", "{", "[1]", '{"kind": "words"}', '{"kind": "bpe", "model": {}}', "[" * 100_000])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from atlas_ref.config import RunConfig, load_config
+from atlas_ref.data.identity import NO_DATA
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
 from atlas_ref.training.checkpoint import MODEL, OPTIMISER, STATE, Checkpoint, open_checkpoint, save_checkpoint
@@ -92,7 +93,7 @@ def test_the_better_of_two_random_arms_is_the_one_that_is_judged() -> None:
 def saved(config: RunConfig, model: AtlasModel, folder: Path) -> Checkpoint:
     state = model.initial_state(config.train.batch_size)
     tensors = {MODEL: dict(model.state_dict()), OPTIMISER: {}, STATE: state.to_tensors()}
-    return open_checkpoint(save_checkpoint(folder, 1, config, None, "", None, SwitchState(), tensors))
+    return open_checkpoint(save_checkpoint(folder, 1, config, None, NO_DATA, None, SwitchState(), tensors))
 
 
 def test_a_donor_that_has_learnt_the_task_wins_and_one_that_has_not_does_not(tmp_path: Path) -> None:
