@@ -171,6 +171,13 @@ class DataConfig(Section):
             return self.recall.vocab_size
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
 
+    @property
+    def vocabulary(self) -> str:
+        """What that vocabulary is, for a message."""
+        if self.source == "recall":
+            return "the keys, values and fillers of data.recall"
+        return 'data.bpe_vocab_size of data.tokenizer = "bpe"' if self.tokenizer == "bpe" else "bytes and a separator"
+
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a path that is of no use or missing, and a recall row that does not fit."""
         if self.source == "path" and not self.path:
@@ -251,8 +258,8 @@ class RunConfig(Section):
             )
         if self.model.vocab_size != self.data.vocab_size:
             yield (
-                f"model.vocab_size is {self.model.vocab_size}; it must be {self.data.vocab_size}, "
-                "the vocabulary that the data section makes"
+                f"model.vocab_size is {self.model.vocab_size}; it must be {self.data.vocab_size} "
+                f"({self.data.vocabulary}): add --set model.vocab_size={self.data.vocab_size}"
             )
         distance = self.data.recall.filler(self.data.sequence_length) + 1
         if self.data.source == "recall" and distance <= self.model.reach:

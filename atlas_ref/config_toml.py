@@ -15,7 +15,7 @@ from atlas_ref.errors import UserError
 def read_toml(file: Traversable, name: str) -> dict[str, Any]:
     """The nested table in a TOML file; `name` is what the user called it. Raises UserError that names the file."""
     try:
-        return tomllib.loads(file.read_bytes().decode())
+        return tomllib.loads(file.read_bytes().decode().removeprefix("\ufeff"))
     except OSError as error:
         raise UserError(f"{name}: cannot be read as a configuration file ({error.strerror}).") from None
     except UnicodeDecodeError as error:

@@ -93,7 +93,12 @@ def test_the_identity_covers_files_task_tokenizer_and_what_the_reader_makes_of_t
     file = FileIdentity(name="a.txt", kind="text", bytes=1, sha256="0" * 64)
     parts: dict[str, Any] = {"text_key": "text", "task": {"pairs": 1}, "tokenizer": "{}", "sample": "1" * 64}
     base = identify([file], **parts)
-    changes = [{"text_key": "body"}, {"task": {"pairs": 2}}, {"tokenizer": "[]"}, {"sample": "2" * 64}]
+    changes: list[dict[str, Any]] = [
+        {"text_key": "body"},
+        {"task": {"pairs": 2}},
+        {"tokenizer": "[]"},
+        {"sample": "2" * 64},
+    ]
     others = [identify([file], **(parts | change)) for change in changes]
     others += [
         identify([file.model_copy(update={key: value})], **parts) for key, value in (("kind", "x"), ("bytes", 2))
