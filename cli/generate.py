@@ -1,4 +1,4 @@
-"""`atlas generate`: text from a saved model, printed as it is made."""
+"""`atlas generate`: texts from a saved model, printed as they are made."""
 
 import json
 from pathlib import Path
@@ -8,32 +8,55 @@ import typer
 
 from atlas_ref.errors import UserError
 from cli.checkpoints import Device, open_model
+from cli.prompt import prompt_text
+
+DEFAULT_PROMPT = "\n"
+LARGEST_SEED = 2**64 - 1
 
 
 def generate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint.")],
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens to make.")] = 200,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Text to go on from; - reads it from standard input.", show_default="a line break"),
+    ] = None,
+    prompt_file: Annotated[Path | None, typer.Option(metavar="PATH", help="Read the prompt from a file.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a sample.")] = 200,
+    samples: Annotated[int, typer.Option(min=1, help="Texts to make, each from the same prompt.")] = 1,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw from that many of the likeliest tokens.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the fewest likeliest tokens with this share, after --top-k.")
+    ] = 1.0,
+    past_end: Annotated[bool, typer.Option("--past-end", help="Go on where the model ends the document.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the draws.")] = 0,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
 ) -> None:
     """Print text that a saved model makes.
 
-    The prompt comes first, then what the model makes of it, token by token, with its memory carried.
+    The prompt comes first, then what the model makes of it, token by token, with its memory carried. A sample depends
+    on the seed and its own number, not on how many samples there are.
     """
-    opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [])
+    text = prompt_text(prompt, prompt_file)
     from atlas_ref.data.tokenizer import StreamDecoder, tokenizer_from_json
     from atlas_ref.training.checkpoint import META
     from atlas_ref.training.generate import generate as generate_tokens
+    from atlas_ref.training.generate import read_prompt
+    from atlas_ref.training.sampling import Sampling, stream
 
+    sampling = Sampling(temperature, top_k, top_p)
+    opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [])
     if opened.checkpoint.tokenizer is None:
         raise UserError(f"{opened.checkpoint.path}: was trained on {opened.config.data.source}, which is not text.")
     tokenizer = tokenizer_from_json(opened.checkpoint.tokenizer, str(opened.checkpoint.path / META))
-    decoder = StreamDecoder(tokenizer)
-    typer.echo(prompt, nl=False)
-    step = opened.checkpoint.step
-    for made in generate_tokens(opened.model, tokenizer.encode(prompt), tokens, temperature, top_k, seed, step):
-        typer.echo(decoder.push(made.token), nl=False)
-    typer.echo(decoder.finish())
+    text = DEFAULT_PROMPT if text is None else text
+    start = read_prompt(opened.model, tokenizer.encode(text), opened.checkpoint.step)
+    for number in range(samples):
+        if samples > 1:
+            typer.echo(f"--- sample {number + 1} of {samples}")
+        typer.echo(text, nl=False)
+        decoder = StreamDecoder(tokenizer)
+        end = None if past_end else tokenizer.separator
+        for made in generate_tokens(start, tokens, sampling, stream(seed, number), end):
+            typer.echo(decoder.push(made.token), nl=False)
+        typer.echo(decoder.finish())

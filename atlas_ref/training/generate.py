@@ -1,19 +1,29 @@
 """Generation: one token at a time, with the memory state carried, so the cost of a token does not grow with the text.
 
-Feeding tokens one by one gives the logits of a single forward pass over all of them: the state holds everything that a
-later token may depend on.
+    start = read_prompt(model, prompt)                    the prompt is read once ...
+    for i in range(samples):
+        generate(start, count, sampling, stream(seed, i))     ... and each sample goes on from there
+
+Feeding tokens one by one, or a prompt in parts, gives the logits of a single forward pass over all of them: the state
+holds everything that a later token may depend on. The model is only read: no gradient, no state of its own, and no
+random number but those of the stream.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
-from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.atlas import AtlasModel, ModelState
 from atlas_ref.models.session import Session
+from atlas_ref.training.sampling import Sampling, draw
+
+PROMPT_PART = 1024
+"""Tokens of a prompt that are read in one call: the logits of all of a long one would fill the memory."""
 
 
 class Generated(NamedTuple):
@@ -23,33 +33,44 @@ class Generated(NamedTuple):
     logits: Float[Tensor, " vocab"]
 
 
-def generate(
-    model: AtlasModel,
-    prompt: Sequence[int],
-    count: int,
-    temperature: float,
-    top_k: int | None,
-    seed: int,
-    outer_step: int | None = None,
-) -> Iterator[Generated]:
-    """Yield `count` tokens that continue `prompt`, each drawn from softmax(logits / temperature).
+class Start(NamedTuple):
+    """Where samples begin: a model that has read a prompt, its state there and the logits of the next token."""
 
-    Temperature 0 takes the likeliest token; `top_k` keeps only that many of the likeliest before drawing. Equal seeds
-    give equal tokens. `outer_step` is the step of a checkpoint whose schedules had not ended (`AtlasModel.forward`).
-    Raises UserError for an empty prompt, a negative temperature or a `top_k` below 1.
+    model: AtlasModel
+    state: ModelState
+    logits: Float[Tensor, " vocab"]
+    outer_step: int | None
+
+
+def read_prompt(model: AtlasModel, prompt: Sequence[int], outer_step: int | None = None) -> Start:
+    """Return where samples that continue `prompt` begin; raise UserError for an empty prompt.
+
+    `outer_step` is the step of a checkpoint whose schedules had not ended (`AtlasModel.forward`).
     """
     if not prompt:
         raise UserError("the prompt is empty; it must hold at least one token.")
-    if not temperature >= 0.0:
-        raise UserError(f"the temperature is {temperature}; it must be 0 or more.")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top-k is {top_k}; it must be at least 1.")
     session = Session(model, batch=1, outer_step=outer_step)
-    generator = torch.Generator().manual_seed(seed)
-    logits = advance(session, prompt)
+    for first in range(0, len(prompt), PROMPT_PART):
+        logits = advance(session, prompt[first : first + PROMPT_PART])
+    return Start(model, session.get_memory_state(), logits, outer_step)
+
+
+def generate(
+    start: Start, count: int, sampling: Sampling, random: np.random.Generator, end: int | None = None
+) -> Iterator[Generated]:
+    """Yield up to `count` tokens, each drawn from `sampling.probabilities` by the numbers of `random`.
+
+    `end` is the token after which nothing follows, yielded as the last one; None goes on to `count`. The same start and
+    the same numbers give the same tokens, whatever was generated from the start before.
+    """
+    session = Session(start.model, batch=1, outer_step=start.outer_step)
+    session.set_memory_state(start.state)
+    logits = start.logits
     for index in range(count):
-        token = draw(logits, temperature, top_k, generator)
+        token = draw(logits, sampling, random)
         yield Generated(token, logits)
+        if token == end:
+            return
         if index + 1 < count:
             logits = advance(session, [token])
 
@@ -59,14 +80,3 @@ def advance(session: Session, tokens: Sequence[int]) -> Float[Tensor, " vocab"]:
     device = next(session.model.parameters()).device
     with torch.inference_mode():
         return session(torch.tensor([tokens], device=device))[0, -1].cpu()
-
-
-def draw(logits: Float[Tensor, " vocab"], temperature: float, top_k: int | None, generator: torch.Generator) -> int:
-    """Return a token index drawn by the rule of `generate`."""
-    if temperature == 0.0:
-        return int(logits.argmax().item())
-    # The draw is on the CPU in float64: the same seed then gives the same text on every device.
-    scaled = logits.double() / temperature
-    if top_k is not None and top_k < len(scaled):
-        scaled = scaled.masked_fill(scaled < scaled.topk(top_k).values[-1], -torch.inf)
-    return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator).item())

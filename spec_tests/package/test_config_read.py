@@ -19,7 +19,8 @@ from atlas_ref.config import RunConfig, Section, TrainConfig, load_config
 from atlas_ref.data.streams import open_source
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.evaluate import evaluate
-from atlas_ref.training.generate import generate
+from atlas_ref.training.generate import generate, read_prompt
+from atlas_ref.training.sampling import Sampling, stream
 from spec_tests.package.runs import MICRO, RECALL, go_on, micro_config, start
 
 OWN_MODULES = ("atlas_ref.config", "pydantic", __name__)
@@ -99,7 +100,7 @@ def use(config: RunConfig, path: Path) -> None:
     go_on(config, path)
     model = AtlasModel(config.model, config.train.seed)
     evaluate(model, open_source(config), 1, config.train.precision)
-    list(generate(model, [1, 2], 2, 1.0, None, seed=0))
+    list(generate(read_prompt(model, [1, 2]), 2, Sampling(), stream(0)))
 
 
 def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
