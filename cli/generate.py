@@ -1,12 +1,14 @@
 """`atlas generate`: texts from a saved model, printed as they are made."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
 from cli.checkpoints import Device, open_model
 from cli.prompt import prompt_text
 
@@ -23,7 +25,7 @@ def generate(
     prompt_file: Annotated[Path | None, typer.Option(metavar="PATH", help="Read the prompt from a file.")] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a sample.")] = 200,
     samples: Annotated[int, typer.Option(min=1, help="Texts to make, each from the same prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw from that many of the likeliest tokens.")] = None,
     top_p: Annotated[
         float, typer.Option(help="Draw from the fewest likeliest tokens with this share, after --top-k.")
@@ -54,9 +56,19 @@ def generate(
     for number in range(samples):
         if samples > 1:
             typer.echo(f"--- sample {number + 1} of {samples}")
-        typer.echo(text, nl=False)
+        put(text)
         decoder = StreamDecoder(tokenizer)
         end = None if past_end else tokenizer.separator
         for made in generate_tokens(start, tokens, sampling, stream(seed, number), end):
-            typer.echo(decoder.push(made.token), nl=False)
-        typer.echo(decoder.finish())
+            put(decoder.push(made.token))
+        put(decoder.finish() + "\n")
+
+
+def put(text: str) -> None:
+    """Print a piece of a text: as it is into a file or a pipe, and to a terminal so that it obeys nothing."""
+    typer.echo(visible(text, lines=True) if is_terminal() else text, nl=False)
+
+
+def is_terminal() -> bool:
+    """Return whether a person reads standard output."""
+    return sys.stdout.isatty()

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a defect of this program; 2 wrong usage, config, data or file; 3 no preflight certificate, as a
 gate does not pass or the one that is there does not hold; 4 training stopped being finite;
-130 interrupted by Ctrl-C and 143 terminated by SIGTERM, after a checkpoint of the step reached.
+130 interrupted by Ctrl-C and 143 terminated by SIGTERM, after a checkpoint of the step reached; 141 nobody reads the
+output any more.
 """
 
 import sys
@@ -12,9 +13,26 @@ import typer
 
 import atlas_ref
 from atlas_ref.errors import UserError
-from cli import config, conform, evaluate, generate, plot, port, preflight, runs, selfproof, trace, train, vectors
+from cli import (
+    config,
+    conform,
+    doctor,
+    evaluate,
+    generate,
+    plot,
+    port,
+    preflight,
+    runs,
+    selfproof,
+    trace,
+    train,
+    vectors,
+)
 from cli.console import escape_what_has_no_letter, say
 from cli.processes import end_at_once
+
+BROKEN_PIPE_EXIT_CODE = 141
+"""What a shell reports of a program that SIGPIPE ended."""
 
 app = typer.Typer(
     name="atlas",
@@ -31,6 +49,7 @@ app.command("generate")(generate.generate)
 app.command("plot")(plot.plot)
 app.command("runs")(runs.runs)
 app.add_typer(config.app, name="config")
+app.command("doctor")(doctor.doctor)
 app.command("conform")(conform.conform)
 app.add_typer(port.app, name="port")
 app.add_typer(vectors.app, name="vectors")
@@ -63,6 +82,11 @@ def main() -> None:
 def _run() -> None:
     try:
         app()
+    except SystemExit as end:
+        # What typer makes of an output that was closed, `atlas generate | head`, is the code of a defect.
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(BROKEN_PIPE_EXIT_CODE)
+        raise
     except UserError as error:
         _fail(str(error))
     except OSError as error:

@@ -6,6 +6,7 @@ Every test names the fault that was put into the program by hand and that it cau
 import math
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,18 @@ def test_a_draw_is_the_first_token_whose_cumulative_probability_exceeds_the_numb
         counts[found] += 1
     # Three standard deviations of a share of 2,000 draws are at most 0.034.
     np.testing.assert_allclose(counts / 2000, weights / weights.sum(), atol=0.034)
+
+
+class Least(np.random.Generator):
+    """Random numbers that are all the least one there is."""
+
+    def random(self, *arguments: Any, **named: Any) -> Any:
+        return 0.0
+
+
+def test_a_token_of_probability_zero_is_not_drawn_by_the_least_number_either() -> None:
+    """Kills: >= for >, which takes the first token of the vocabulary once in 2^53 draws."""
+    assert draw(torch.tensor([-1.0, 0.0, 3.0, 1.0]), Sampling(top_k=2), Least(np.random.Philox())) == 2
 
 
 def test_every_seed_sample_and_step_has_a_stream_of_its_own() -> None:
