@@ -66,7 +66,8 @@ def generate(
 
 def put(text: str) -> None:
     """Print a piece of a text: as it is into a file or a pipe, and to a terminal so that it obeys nothing."""
-    typer.echo(visible(text, lines=True) if is_terminal() else text, nl=False)
+    sys.stdout.write(visible(text, lines=True) if is_terminal() else text)
+    sys.stdout.flush()
 
 
 def is_terminal() -> bool:
