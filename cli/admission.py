@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.readable import unreadable
 from atlas_ref.wording import counted
 from cli.console import say
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from preflight.subject import Budget
 
 REFUSED_EXIT_CODE = 3
+MOST_REASON = 1000
+"""Characters of a reason, which every report shows in one line."""
 
 
 def admit(ready: "Ready", reason: str | None) -> "Admission":
@@ -31,11 +34,11 @@ def admit(ready: "Ready", reason: str | None) -> "Admission":
     """
     from atlas_ref.training.run_directory import Admission
 
-    stored = ready.checkpoint.preflight_skipped if ready.checkpoint else None
-    if reasons := [text for text in dict.fromkeys((stored, reason)) if text]:
-        admission = Admission(None, "; ".join(reasons))
-        say(skip_line("; ".join(reasons)))
-        return admission
+    stored = (ready.checkpoint.preflight_skipped if ready.checkpoint else None) or ""
+    # A reason that is given at each start is kept once.
+    if reasons := "; ".join(dict.fromkeys(text for text in (*stored.split("; "), reason) if text)):
+        say(skip_line(reasons))
+        return Admission(None, reasons)
     return Admission(_certificate(ready).to_json(), None)
 
 
@@ -127,10 +130,14 @@ def refused(message: str) -> typer.Exit:
 
 
 def checked_reason(reason: str | None) -> str | None:
-    """Return a reason on one line, or None where none was given; raise UserError for an empty one."""
+    """Return a reason on one line, or None where none was given; raise UserError for one that nobody can read."""
     if reason is None:
         return None
     words = " ".join(reason.split())
-    if not words:
-        raise UserError("--skip-preflight needs a reason, which is stored in the run and shown in every report of it.")
+    problem = "it is too long" if len(words) > MOST_REASON else unreadable(words)
+    if problem is not None:
+        raise UserError(
+            "--skip-preflight needs a reason, which is stored in the run and shown in every report of it: "
+            f"at most {MOST_REASON:,} characters of text that can be read, but {problem}."
+        )
     return words

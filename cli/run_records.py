@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from atlas_ref.errors import UserError
-from atlas_ref.training.files import read_json
+from atlas_ref.reading import read_json
 from atlas_ref.training.metrics import read_metrics
 
 CONFIG, METRICS, SUMMARY, KILL = "config.toml", "metrics.jsonl", "summary.json", "kill.json"

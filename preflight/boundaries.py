@@ -71,7 +71,7 @@ def through_checkpoint(config: RunConfig, model: AtlasModel, state: ModelState) 
     """Return a state that was saved in a checkpoint and read again."""
     with tempfile.TemporaryDirectory() as folder:
         tensors: dict[str, dict[str, Tensor]] = {MODEL: {}, OPTIMISER: {}, STATE: state.to_tensors()}
-        saved = save_checkpoint(Path(folder), 0, config, None, NO_DATA, None, SwitchState(), tensors)
+        saved = save_checkpoint(Path(folder), 0, config, None, NO_DATA, None, 0, SwitchState(), tensors)
         rows = len(state.layers[0].memory.memory.position)
         return model.initial_state(rows).from_tensors(open_checkpoint(saved).tensors(STATE))
 

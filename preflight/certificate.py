@@ -24,7 +24,8 @@ from pydantic import JsonValue, ValidationError
 import atlas_ref
 from atlas_ref.config import RunConfig
 from atlas_ref.errors import UserError
-from atlas_ref.training.files import read_json, write_atomically
+from atlas_ref.reading import read_json
+from atlas_ref.training.files import write_atomically
 from atlas_ref.training.run_directory import leaves
 from preflight.result import GateResult, Record, Verdict
 from preflight.subject import Budget
@@ -113,7 +114,7 @@ def issue(binding: Binding, seed: int, budget: Budget, gates: Collection[GateRes
 def save_certificate(certificate: Certificate, path: Path) -> None:
     """Write a certificate in one step, and the directory it belongs in where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, certificate.to_json())
+    write_atomically(path, certificate.to_json(), read_json)
 
 
 def cache_file(binding: Binding) -> Path:

@@ -4,8 +4,8 @@
                               optimiser.safetensors   moments and step counters, by parameter name
                               state.safetensors       the memory state of the B streams
                               meta.json               step, config, tokenizer, which data, what the kill switches
-                                                      remember, why preflight was skipped, size and SHA-256 of
-                                                      each file above
+                                                      remember, why preflight was skipped, how many lines the log
+                                                      had, size and SHA-256 of each file above
     checkpoints/latest                                the name of the newest one
     checkpoints/best                                  the name of the best one (`retention`)
 
@@ -56,6 +56,7 @@ class Checkpoint:
     tokenizer: str | None
     data: DataIdentity
     preflight_skipped: str | None
+    log_lines: int
     switches: SwitchState
     files: dict[str, FileRecord]
 
@@ -125,6 +126,7 @@ def save_checkpoint(
     tokenizer: str | None,
     data: DataIdentity,
     preflight_skipped: str | None,
+    log_lines: int,
     switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
     world: World = ALONE,
@@ -138,7 +140,8 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        meta = Meta(
+        # Not validated here: it is read back below, and judged as it will be when it is needed.
+        meta = Meta.model_construct(
             format=FORMAT,
             step=step,
             config=config.model_dump(),
@@ -146,11 +149,13 @@ def save_checkpoint(
             tokenizer=tokenizer,
             data=data,
             preflight_skipped=preflight_skipped,
+            log_lines=log_lines,
             kill_switches=SwitchRecord(**asdict(switches)),
             files=write_shards(temporary, tensors, world) if world.size > 1 else _write_files(temporary, tensors),
         )
         write_json(temporary / META, meta.sealed())
         sync(temporary)
+        open_checkpoint(temporary)
         os.replace(temporary, final)
     finally:
         # After a failure it would only take the space that may be missing; after success it is not there.
@@ -176,6 +181,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         tokenizer=meta.tokenizer,
         data=meta.data,
         preflight_skipped=meta.preflight_skipped,
+        log_lines=meta.log_lines,
         switches=meta.kill_switches.state(),
         files=meta.files,
     )
@@ -254,11 +260,15 @@ def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -
 
 def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     """Write one safetensors file, sync it, and return its size and checksum."""
+    # Safetensors writes a temporary file that nobody else may read; it should have the mode of any other file.
+    file.touch()
+    mode = file.stat().st_mode
     try:
         # Safetensors refuses views that share memory, and the fresh state of several rows is one expanded matrix.
         save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file)
     except SafetensorError as error:
         # Also when the disk is full: what the operating system said is in its text.
         raise UserError(f"{file}: cannot be written ({error}).") from error
+    file.chmod(mode)
     sync(file)
     return file_record(file)

@@ -8,15 +8,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from atlas_ref.config import RunConfig, config_hash, parse_config
 from atlas_ref.data.identity import SHA256, DataIdentity
 from atlas_ref.errors import UserError
-from atlas_ref.training.files import read_json, sha256
-from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.readable import unreadable
+from atlas_ref.reading import read_json
+from atlas_ref.training.files import sha256
+from atlas_ref.training.kill_switches import HISTORY, SwitchState
 
 FORMAT: Final = "atlas-checkpoint-1"
 
@@ -26,7 +28,7 @@ class FileRecord(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, lt=2**63)
     sha256: str = Field(pattern=SHA256)
 
 
@@ -41,12 +43,18 @@ class SwitchRecord(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
     since: dict[str, int]
-    history: dict[str, tuple[float, ...]]
+    history: dict[str, Annotated[tuple[float, ...], Field(max_length=HISTORY)]]
     losses: tuple[float, ...]
 
     def state(self) -> SwitchState:
         """Return it as the switches use it."""
         return SwitchState(self.since, self.history, self.losses)
+
+
+def _readable(text: str) -> str:
+    if problem := unreadable(text):
+        raise ValueError(problem)
+    return text
 
 
 class Meta(BaseModel):
@@ -60,9 +68,19 @@ class Meta(BaseModel):
     config_hash: str = Field(pattern=SHA256)
     tokenizer: str | None
     data: DataIdentity
-    preflight_skipped: str | None
+    preflight_skipped: Annotated[str, AfterValidator(_readable)] | None
+    log_lines: int = Field(ge=0)
     kill_switches: SwitchRecord
     files: dict[str, FileRecord]
+
+    @model_validator(mode="after")
+    def _nothing_is_of_a_later_step(self) -> "Meta":
+        if self.log_lines > self.step:
+            raise ValueError(f"log_lines is {self.log_lines}, with at most one line a step and {self.step} steps")
+        for switch, began in self.kill_switches.since.items():
+            if not 1 <= began <= self.step:
+                raise ValueError(f"the streak of {switch} began at step {began} of {self.step}")
+        return self
 
     def sealed(self) -> dict[str, Any]:
         """Return the JSON object to write: the fields, and the checksum over them."""

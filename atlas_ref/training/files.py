@@ -2,17 +2,14 @@
 
 import hashlib
 import json
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from atlas_ref.errors import UserError
-
-MOST_BYTES = 2**28
-"""The largest JSON file that is read: a tokenizer of a million merges is a tenth of it."""
+from atlas_ref.reading import read_json
 
 
 @contextmanager
@@ -36,15 +33,21 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the text of `path` in one step: write a temporary sibling, sync it, rename it over the old file."""
+def write_atomically(path: Path, text: str, read: Callable[[Path], object] | None = None) -> None:
+    """Replace the text of `path` in one step: write a temporary sibling, sync it, rename it over the old file.
+
+    What `read` refuses in the temporary file with a UserError is not renamed, so that nothing replaces a file that
+    could not be read where it is needed.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with naming(temporary):
             temporary.write_text(text, encoding="utf-8")
         sync(temporary)
+        if read is not None:
+            read(temporary)
         os.replace(temporary, path)
-    except OSError:
+    except (OSError, UserError):
         # Half a file would only take the space that may be missing.
         temporary.unlink(missing_ok=True)
         raise
@@ -52,45 +55,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON; NaN and infinity are not JSON and are refused."""
-    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Replace `path` by `value` as indented JSON, which is read back first; NaN and infinity are not JSON."""
+    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n", read_json)
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """Return the JSON value in `path`; raise UserError, naming the file, when there is none.
-
-    Refused too are what JSON does not say clearly (NaN, infinities, numbers that overflow, a key twice in an object),
-    nesting too deep to read, and anything that is not a regular file, which could be endless.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: does not exist.")
-    if not path.is_file() or path.stat().st_size > MOST_BYTES:
-        raise UserError(f"{path}: is not a regular file of at most {MOST_BYTES:,} bytes.")
-    try:
-        return json.loads(
-            path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object
-        )
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}).") from None
-    except RecursionError:
-        raise UserError(f"{path}: is not JSON of this program (nested too deeply).") from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:20]} is not finite")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("an object holds a key twice")
-    return value

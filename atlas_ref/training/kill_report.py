@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from atlas_ref.reading import read_json
 from atlas_ref.training.checkpoint import saved_steps
 from atlas_ref.training.files import write_atomically
 from atlas_ref.training.kill_switches import Kill
@@ -49,7 +50,7 @@ def report_kill(
         last_checkpoint=_relative(last, directory),
         layers=tuple(dict(table) for table in layers),
     )
-    write_atomically(directory.kill, report.model_dump_json(indent=2) + "\n")
+    write_atomically(directory.kill, report.model_dump_json(indent=2) + "\n", read_json)
     more = f", and {len(kills) - 1} more" if len(kills) > 1 else ""
     return KilledError(
         f"{kills[0].sentence()}{more}. Likely cause: {kills[0].cause}. {_way_on(last_good, last)} "

@@ -30,7 +30,7 @@ from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
-from atlas_ref.training.run_directory import Admission, RunDirectory
+from atlas_ref.training.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.sinks import broadcast, check_sinks
@@ -81,6 +81,7 @@ def get_ready(
     `over_unsaved` lets a run that ended before its first checkpoint begin again in its directory.
     """
     world.check(config)
+    check_place(directory.path)
     refuse_if_held(directory.lock)
     check_start(directory, checkpoint, config, over_unsaved=over_unsaved)
     if checkpoint is not None:

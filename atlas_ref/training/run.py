@@ -19,6 +19,7 @@ from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
 from atlas_ref.training.parallel import across, own_part, wrap
+from atlas_ref.training.ranges import check_finite, check_optimiser, check_state
 from atlas_ref.training.sharded_checkpoint import cut_like
 
 
@@ -91,10 +92,12 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
         if checkpoint.step > 0 and not tensors:
             raise UserError("holds nothing of what the optimiser remembers.")
         run.optimiser.from_tensors(tensors)
+        check_optimiser(tensors, checkpoint.step)
     like = across(run.state.to_tensors(), run.world, run.device)
     with _blamed_on(checkpoint, STATE, like) as tensors:
         # A process reads its rows of each tensor; one that does not fit in `like` was read whole, and is refused.
         run.state = run.state.from_tensors({name: own_part(tensor) for name, tensor in tensors.items()})
+        check_state(tensors, checkpoint.step, checkpoint.config)
     run.step = run.saved = checkpoint.step
     run.switches = checkpoint.switches
 
@@ -121,6 +124,7 @@ def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
                     f"tensor '{name}' is {found.dtype} {list(found.shape)}, "
                     f"expected {target.dtype} {list(target.shape)}."
                 )
+        check_finite(tensors)
         with torch.no_grad():
             for name, target in expected.items():
                 target.copy_(tensors[name])

@@ -17,6 +17,7 @@ Other hidden `.*.partial` entries are files that were being written when a proce
 import os
 import platform
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ import atlas_ref
 from atlas_ref.config import RunConfig
 from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.errors import UserError
+from atlas_ref.reading import read_json
 from atlas_ref.training.checkpoint import Checkpoint, newest_checkpoint
-from atlas_ref.training.files import read_json
 from atlas_ref.training.schedule import MOVING
 
 CHANGEABLE = (
@@ -146,6 +147,14 @@ class RunDirectory:
         return found
 
 
+def check_place(path: Path) -> None:
+    """Raise UserError for a path with bytes that are not UTF-8, which the files below it cannot be opened with, or with
+    control characters, which every message about it would send to a terminal.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(path)):
+        raise UserError(f"{str(path)!r}: the path of a run must be UTF-8 without control characters.")
+
+
 def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
     """Raise UserError when `wanted` differs from the config saved in `origin` in a field that a run must keep."""
     old, new = dict(leaves(saved.model_dump())), dict(leaves(wanted.model_dump()))
@@ -170,7 +179,8 @@ def environment(checkpoint: Checkpoint | None) -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": sys.argv,
+        # What is no UTF-8 in an argument has no place in a file that is.
+        "command": [argument.encode(errors="backslashreplace").decode() for argument in sys.argv],
     }
 
 

@@ -54,6 +54,7 @@ def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Te
         tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
         data=context.source.identity,
         preflight_skipped=context.admission.skipped,
+        log_lines=context.log.lines,
         switches=run.switches,
         tensors=tensors,
         world=world,

@@ -28,7 +28,8 @@ from urllib.parse import urlparse
 
 from atlas_ref.config import RunConfig, TrainConfig
 from atlas_ref.errors import UserError
-from atlas_ref.training.files import read_json, write_atomically
+from atlas_ref.reading import read_json
+from atlas_ref.training.files import write_atomically
 from atlas_ref.training.metrics import read_metrics
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.run_directory import RunDirectory

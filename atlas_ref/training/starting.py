@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from atlas_ref.config import RunConfig, load_config, to_toml
 from atlas_ref.errors import UserError
+from atlas_ref.reading import opened, read_json
 from atlas_ref.training.checkpoint import Checkpoint, saved_steps
-from atlas_ref.training.files import read_json, write_atomically, write_json
+from atlas_ref.training.files import write_atomically, write_json
 from atlas_ref.training.kill_report import KillReport
-from atlas_ref.training.metrics import read_metrics, rewrite_metrics
+from atlas_ref.training.metrics import last_step, read_kept, rewrite_metrics
 from atlas_ref.training.run_directory import Admission, RunDirectory, environment, refuse_changes
 
 NEW_OR_EMPTY = "the run directory must be new or empty"
@@ -163,24 +164,16 @@ def prepare(
     earlier, killed = directory.starts(), _earlier_kill(directory)
     step = checkpoint.step if checkpoint else 0
     source = RunDirectory(checkpoint.run_directory) if checkpoint and checkpoint.run_directory else directory
-    records = read_metrics(source.metrics)
-    kept = [record for record in records if record["step"] <= step]
+    kept = read_kept(source.metrics, step, checkpoint.log_lines if checkpoint else 0)
     write_json(directory.environment, [*earlier, {**environment(checkpoint), "preflight_skipped": admission.skipped}])
-    write_atomically(directory.config, to_toml(config))
-    rewrite_metrics(directory.metrics, kept)
+    write_atomically(directory.config, to_toml(config), lambda written: load_config(str(written)))
+    rewrite_metrics(directory.metrics, kept.records)
     if admission.certificate is not None:
-        write_atomically(directory.preflight, admission.certificate)
+        write_atomically(directory.preflight, admission.certificate, read_json)
     # It tells how an earlier start ended; from here on it would tell of this one.
     directory.kill.unlink(missing_ok=True)
-    if dropped := len(records) - len(kept):
-        say(f"{dropped} lines of {source.metrics} are left out: their steps, after step {step}, are made again")
-    if step and not kept:
-        say(
-            f"{source.metrics} holds nothing up to step {step}: the log goes on without what came before, "
-            "and no earlier validation is known"
-        )
-    if killed:
-        say(killed)
+    for note in (*kept.notes, *([killed] if killed else ())):
+        say(note)
 
 
 def _own_config(directory: RunDirectory) -> RunConfig:
@@ -196,17 +189,16 @@ def _refuse_foreign_log(directory: RunDirectory) -> None:
     """Raise UserError when metrics.jsonl is no log; a first line that a crash cut short, or left as zeros, is one."""
     if not directory.metrics.exists():
         return
-    if directory.metrics.is_file():
-        with directory.metrics.open("rb") as stream:
-            begin = stream.read(len(LOG_BEGINS))
-        if begin.startswith(b"\0") or LOG_BEGINS.startswith(begin):
-            return
+    with opened(directory.metrics) as stream:
+        begin = stream.read(len(LOG_BEGINS))
+    if begin.startswith(b"\0") or LOG_BEGINS.startswith(begin):
+        return
     raise UserError(f"{directory.metrics}: is no log of a run; {NEW_OR_EMPTY}.")
 
 
 def _refuse_lost_checkpoints(directory: RunDirectory, first_step: int, config: RunConfig | None) -> None:
     """Raise UserError when the run came so far that it had saved: its checkpoints were taken away, the log stays."""
-    last = max((record["step"] for record in read_metrics(directory.metrics)), default=0)
+    last = last_step(directory.metrics)
     interval = config.train.save_interval if config else last
     if directory.summary.exists() or last > ((first_step - 1) // max(interval, 1) + 1) * interval:
         raise UserError(

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from atlas_ref.errors import UserError
+from atlas_ref.reading import read_json
 from atlas_ref.training.checkpoint import TENSOR_FILES, find_checkpoint
-from atlas_ref.training.files import read_json
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.loop import get_ready
 from atlas_ref.training.run import load_model, new_run, restore

@@ -87,7 +87,7 @@ def test_a_run_without_checkpoint_begins_again_with_its_own_config(atlas: Atlas,
     assert load_config(str(unsaved / "config.toml")) == CONFIG
     assert_same(unsaved, whole)
     assert f"{unsaved} holds no checkpoint: starting from the beginning\n" in out
-    assert f"1 lines of {unsaved}/metrics.jsonl are left out" in out
+    assert f"1 line of {unsaved}/metrics.jsonl is left out" in out
     assert f"{unsaved}/kill.json is dropped: an earlier start was stopped at step 1 by non_finite\n" in out
     starts = json.loads((unsaved / "env.json").read_text())
     assert [(entry["first_step"], entry["checkpoint"]) for entry in starts] == [(1, None), (1, None)]
@@ -205,10 +205,12 @@ def test_a_run_whose_checkpoints_were_taken_away_keeps_its_log(atlas: Atlas, who
 def test_a_log_that_is_gone_is_said(atlas: Atlas, whole: Path, tmp_path: Path) -> None:
     """Kills: a run that goes on with an empty history as if nothing had happened."""
     path = Path(shutil.copytree(whole, tmp_path / "copy"))
-    assert "metrics.jsonl holds nothing" not in go_on_in(atlas, path)
+    assert "metrics.jsonl holds" not in go_on_in(atlas, path)
     (path / "metrics.jsonl").unlink()
     out = go_on_in(atlas, path, "--max-steps", "5")
-    assert out.count(f"{path}/metrics.jsonl holds nothing up to step 4: the log goes on without what came before") == 1
+    assert (
+        out.count(f"{path}/metrics.jsonl holds 0 of its 4 lines up to step 4: the log goes on without the others") == 1
+    )
     assert [line["step"] for line in metric_lines(path)] == [5]
 
 

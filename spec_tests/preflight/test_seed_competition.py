@@ -93,7 +93,7 @@ def test_the_better_of_two_random_arms_is_the_one_that_is_judged() -> None:
 def saved(config: RunConfig, model: AtlasModel, folder: Path) -> Checkpoint:
     state = model.initial_state(config.train.batch_size)
     tensors = {MODEL: dict(model.state_dict()), OPTIMISER: {}, STATE: state.to_tensors()}
-    return open_checkpoint(save_checkpoint(folder, 1, config, None, NO_DATA, None, SwitchState(), tensors))
+    return open_checkpoint(save_checkpoint(folder, 1, config, None, NO_DATA, None, 0, SwitchState(), tensors))
 
 
 def test_a_donor_that_has_learnt_the_task_wins_and_one_that_has_not_does_not(tmp_path: Path) -> None:
