@@ -27,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Have a port that is judged run in a process of its own."""
+    return plugin.pytest_cmdline_main(config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Load the port once, before any test: a name that leads nowhere is one usage error, not one error a test."""
     if option(config, "--explore"):

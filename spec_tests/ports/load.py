@@ -1,9 +1,12 @@
 """From the name of a port to the port: `package.module:Factory` in this process, `cmd:./program` in another."""
 
+from functools import partial
 from importlib import import_module
 from typing import Final
 
 from atlas_ref.errors import UserError
+from spec_tests.contain import contained
+from spec_tests.outcome import PortError
 from spec_tests.port import Port
 
 REFERENCE: Final = "spec_tests.ports.reference:ReferencePort"
@@ -16,10 +19,16 @@ def load_port(name: str) -> Port:
         from spec_tests.process.client import ProcessPort
 
         return ProcessPort(name.removeprefix(COMMAND))
+    try:
+        return contained("it", partial(_made, name), passing=(UserError,))
+    except PortError as error:
+        raise UserError(f"--port {name}: it does not start: {error}.") from error
+
+
+def _made(name: str) -> Port:
     module, _, factory = name.partition(":")
     try:
         port: Port = getattr(import_module(module), factory)()
     except (ImportError, AttributeError, ValueError) as error:
-        expected = "expected package.module:Factory or cmd:PROGRAM"
-        raise UserError(f"--port {name}: {error}; {expected}.") from error
+        raise UserError(f"--port {name}: {error}; expected package.module:Factory or {COMMAND}PROGRAM.") from error
     return port

@@ -172,7 +172,7 @@ class Noisy:
 @contextmanager
 def interrupt(after: float) -> Iterator[None]:
     """Press Ctrl-C after some seconds, unless the block ends before."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    before = signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, after)
     try:
         yield

@@ -55,6 +55,7 @@ class Run:
     expected: Expectations
     problems: tuple[str, ...] = ()
     understated: tuple[str, ...] = ()
+    given_up: str = ""
 
 
 def assemble(run: Run) -> Report:
@@ -86,6 +87,7 @@ def assemble(run: Run) -> Report:
         problems=problems,
         stale=stale,
         understated=run.understated,
+        given_up=run.given_up,
         results=tuple(sorted(results, key=lambda result: result.place)),
     )
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from spec_tests.contain import LONGEST, message_of
 from spec_tests.operations import OPERATIONS
 from spec_tests.outcome import DivergenceError, Outcome, classify
 from spec_tests.port import Numerics, Op
@@ -22,8 +23,6 @@ from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
 
 UNTAPPED: Final = "untapped"
 """The pytest property under which a vector names a tap that the port does not show, one a tap."""
-LONGEST: Final = 4000
-"""Characters of a reason that are kept."""
 
 
 def readable(text: str) -> str:
@@ -120,7 +119,7 @@ def _fate(error: BaseException | None, when: str, port: ScopedPort) -> tuple[Out
         return (Outcome.PASS, "") if port.asked else (Outcome.UNSUPPORTED, "the port was asked nothing")
     if isinstance(error, pytest.skip.Exception):
         return (Outcome.UNSUPPORTED if when == "call" else Outcome.NOT_RUN), str(error)
-    return classify(error), str(error) or type(error).__name__
+    return classify(error), message_of(error) or type(error).__name__
 
 
 def _level(mark: CaseMark | None, port: ScopedPort, entry: Entry | None) -> int:

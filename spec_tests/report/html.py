@@ -92,6 +92,7 @@ def complaints(report: Report) -> Html:
     understated = [f"answers {name}, which it declares absent" for name in report.understated]
     groups = (
         ("The suite is not whole", report.problems),
+        ("The run was given up", (report.given_up,) if report.given_up else ()),
         ("The list of expected failures is out of date", report.stale),
         ("The declaration understates the port", understated),
     )

@@ -1,19 +1,27 @@
 """A conformance run as a process of its own: only the tests that ask a port, whatever directory it starts in."""
 
-import subprocess
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from atlas_ref.errors import UserError
+from spec_tests.ports.load import COMMAND
+from spec_tests.report.guard import VARIABLE, guarded
 from spec_tests.report.manifest import SUITE
+from spec_tests.report.options import names_port, option
 from spec_tests.report.selection import chapter_files
 
 SETTINGS: Final = Path(__file__).with_name("conform.ini")
 """pytest's settings, so that those of the directory it starts in do not count."""
 QUIET: Final = ("-q", "--no-header", "--tb=no", "-r", "", "--disable-warnings")
+
+UNJUDGED: Final = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "collectonly", "usepdb")
+"""Options of pytest with which no port is asked, or by a person who looks on."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,25 @@ class Launch:
         start = [sys.executable, "-m", "pytest", *cases, *where, *QUIET, "-n", workers]
         return [*start, f"--port={self.port}", *self.options]
 
-    def run(self) -> int:
-        """Run the suite and return its exit code."""
-        return subprocess.run(self.command(), check=False).returncode
+    def run(self, *, quiet: bool = False) -> int:
+        """Run the suite and return its exit code, 4 where it ends before its report does."""
+        return guarded(self.command(), quiet=quiet)
+
+
+def run_again(config: pytest.Config) -> int | None:
+    """Run pytest's command line in a process of its own and return its exit code, None where that is not needed.
+
+    It is needed where a port of the suite's process is judged, which could end pytest with the code of a pass. Not seen
+    to is a pytest that another program started with plugins of its own, and one that stops in a debugger.
+    """
+    given = names_port(config) and not str(option(config, "--port")).startswith(COMMAND)
+    watched = VARIABLE in os.environ or hasattr(config, "workerinput")
+    if not given or watched or config.invocation_params.plugins or any(config.getoption(name) for name in UNJUDGED):
+        return None
+    # `python -m pytest` finds modules of the working directory, `pytest` does not: as this process was started.
+    safe = [] if {"", os.getcwd()}.intersection(sys.path) else ["-P"]
+    command = [sys.executable, *safe, "-m", "pytest", *config.invocation_params.args]
+    return guarded(command, folder=config.invocation_params.dir)
 
 
 def check_jobs(jobs: str) -> str:

@@ -199,6 +199,15 @@ class DeclarationRecord(Frozen):
         }
         return cls(**fields)
 
+    def declaration(self) -> Declaration:
+        """Return the declaration that this is the record of, in values of this suite's own."""
+        sets = {
+            "operations": frozenset(self.operations),
+            "capabilities": frozenset(self.capabilities),
+            "only": {key: frozenset(values) for key, values in self.only.items()},
+        }
+        return Declaration(**{**dict(self), **sets})
+
 
 class Machine(Frozen):
     """Where the suite ran; the port may compute elsewhere."""
@@ -231,4 +240,5 @@ class Report(Frozen):
     problems: tuple[str, ...] = Field(description="what is wrong with the suite itself")
     stale: tuple[str, ...] = Field(description="what the file of expected failures has wrong")
     understated: tuple[str, ...] = Field(description="what the port answers though it declares it absent")
+    given_up: str = Field(description="why the run ended before every case was asked; empty where it did not")
     results: tuple[Result, ...]

@@ -86,7 +86,7 @@ class Options:
             directory.mkdir(parents=True, exist_ok=True)
         return cls(
             port=get("--port"),
-            given=PORT in os.environ or get("--port") != REFERENCE or _names_port(config),
+            given=names_port(config),
             scope=scope,
             directory=directory,
             xfail=xfail,
@@ -100,5 +100,7 @@ class Options:
         return self.given or self.directory is not None
 
 
-def _names_port(config: pytest.Config) -> bool:
-    return any(argument.partition("=")[0] == "--port" for argument in config.invocation_params.args)
+def names_port(config: pytest.Config) -> bool:
+    """Return whether a port was named, by an option or by the environment."""
+    by_option = any(argument.partition("=")[0] == "--port" for argument in config.invocation_params.args)
+    return by_option or PORT in os.environ or option(config, "--port") != REFERENCE

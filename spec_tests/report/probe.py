@@ -4,24 +4,23 @@ from collections.abc import Iterator
 
 from spec_tests.driver import ask, prepare
 from spec_tests.outcome import FormError, PortError, UndeclaredError
-from spec_tests.port import Op, Port
+from spec_tests.port import Declaration, Op, Port
 from spec_tests.report.scope import Scope
 from spec_tests.vectors.case import Case, load_cases
 
 
-def understated(port: Port, scope: Scope) -> Iterator[str]:
+def understated(port: Port, declared: Declaration, scope: Scope) -> Iterator[str]:
     """Yield each operation in scope that the port answers in form though it does not declare it; each is asked once."""
-    declared = port.declare().operations
     for op in Op:
-        if op not in declared and scope.holds(op):
+        if op not in declared.operations and scope.holds(op):
             cases = load_cases(op=op)
-            if cases and answers(port, cases[0]):
+            if cases and answers(port, declared, cases[0]):
                 yield op
 
 
-def answers(port: Port, case: Case) -> bool:
+def answers(port: Port, declared: Declaration, case: Case) -> bool:
     """Return whether the port answers a case in the form of the table, in the first precision it declares."""
-    shared = [numerics for numerics in port.declare().numerics if numerics in case.numerics]
+    shared = [numerics for numerics in declared.numerics if numerics in case.numerics]
     if not shared:
         return False
     try:

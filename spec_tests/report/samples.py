@@ -112,6 +112,7 @@ def report(
     whole: bool = True,
     problems: tuple[str, ...] = (),
     understated: tuple[str, ...] = (),
+    given_up: str = "",
 ) -> Report:
     """Return the report of a run with these results, by default of a manifest that has exactly them."""
     run = Run(
@@ -127,6 +128,7 @@ def report(
         expected=expected or {},
         problems=problems,
         understated=understated,
+        given_up=given_up,
     )
     return assemble(run)
 

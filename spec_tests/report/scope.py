@@ -10,7 +10,7 @@ from typing import Final
 from atlas_ref.errors import UserError
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Declaration, Numerics, Op, Port, Scalar
-from spec_tests.report.model import LEVELS, Asked, LastCall
+from spec_tests.report.model import LEVELS, Asked, DeclarationRecord, LastCall
 
 TOP: Final = max(LEVELS)
 GRADIENT_LEVEL: Final = 5
@@ -67,7 +67,8 @@ class ScopedPort:
 
     def __init__(self, port: Port, scope: Scope) -> None:
         self.port = port
-        self.declared = port.declare()
+        # A copy in plain values: a port's own class could declare one thing now and another later.
+        self.declared = DeclarationRecord.of(port.declare()).declaration()
         self._declaration = scope.restrict(self.declared)
         self.forget()
 

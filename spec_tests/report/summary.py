@@ -46,6 +46,8 @@ def complaints(report: Report) -> Iterator[str]:
     """Yield what is wrong beside the cases themselves, in markup."""
     yield from _some([f"[red]suite:[/] {escape(line)}" for line in report.problems])
     yield from _some([f"[red]xfail:[/] {escape(line)}" for line in report.stale])
+    if report.given_up:
+        yield f"[red]given up:[/] {escape(report.given_up)}"
     for name in report.understated:
         yield f"[yellow]understated:[/] the port answers {escape(name)}, which it declares absent"
     untapped = sum(bool(result.untapped) for result in report.results)
