@@ -84,13 +84,11 @@ def memory_chunked(
     past_keys, past_values = keys, values
     if past:
         past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
-    near_keys, near_values = plan.split_window(past_keys, past), plan.split_window(past_values, past)
-    if past:
-        # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
-        sight = plan.in_sight(past, rule.chunk, rule.boundary)[..., None, None]
-        near_keys, near_values = torch.where(sight, near_keys, 0.0), torch.where(sight, near_values, 0.0)
+    sight = plan.in_sight(past, rule.chunk, rule.boundary)
     segments = _Segments(
-        near_keys.transpose(2, 3), near_values.transpose(2, 3), plan.split(queries, 0.0).transpose(2, 3)
+        plan.split_window(past_keys, past, sight).transpose(2, 3),
+        plan.split_window(past_values, past, sight).transpose(2, 3),
+        plan.split(queries, 0.0).transpose(2, 3),
     )
     write = write_coefficients(rule, gates, plan.position, writes)
     seen, waiting = plan.seen(state.position), state.waiting

@@ -110,19 +110,25 @@ class SegmentPlan:
             x = _take(torch.cat([x, x.new_full((batch, 1, *rest), pad)], dim=1), self.source)
         return x.reshape(batch, self.count, self.width, *rest).transpose(0, 1)
 
-    def split_window(self, x: Tensor, past: int) -> Tensor:
-        """Return [batch, past + time, ...] as [segments, batch, past + width, ...]: each segment behind its past."""
+    def split_window(self, x: Tensor, past: int, sight: Bool[Tensor, "segments batch slots"]) -> Tensor:
+        """Return [batch, past + time, ...] as [segments, batch, past + width, ...]: each segment behind its past.
+
+        What is not in `sight` is zero: selected, not multiplied by a weight of zero, so it counts for nothing whatever
+        it holds.
+        """
         batch, rest = x.shape[0], x.shape[2:]
         if past == 0:
             return self.split(x, 0.0)
         if self.source is None:
             back = self.count * self.width - self.front - self.time
             x = F.pad(x, (*(0, 0) * len(rest), self.front, back))
-            return x.unfold(1, past + self.width, self.width).movedim(-1, 2).transpose(0, 1)
-        starts = self.source.view(batch, self.count, self.width)[..., :1]
-        slots = starts + torch.arange(past + self.width, device=x.device)
-        x = F.pad(x, (*(0, 0) * len(rest), 0, past + self.width))
-        return _take(x, slots.flatten(1)).reshape(batch, self.count, past + self.width, *rest).transpose(0, 1)
+            near = x.unfold(1, past + self.width, self.width).movedim(-1, 2)
+        else:
+            starts = self.source.view(batch, self.count, self.width)[..., :1]
+            slots = starts + torch.arange(past + self.width, device=x.device)
+            x = F.pad(x, (*(0, 0) * len(rest), 0, past + self.width))
+            near = _take(x, slots.flatten(1)).reshape(batch, self.count, past + self.width, *rest)
+        return torch.where(sight.view(*sight.shape, *(1,) * len(rest)), near.transpose(0, 1), 0.0)
 
     def in_sight(self, past: int, chunk: int, boundary: WindowBoundary) -> Bool[Tensor, "segments batch slots"]:
         """Return which slots of `split_window` hold something that the tokens of the segment may see.
