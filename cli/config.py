@@ -27,7 +27,7 @@ def list_presets() -> None:
     from rich.table import Table
 
     from atlas_ref.config import load_config, preset_names
-    from atlas_ref.training.run import count_parameters
+    from atlas_ref.models.tensors import count_parameters
 
     table = Table("preset", "parameters", "layers", "width", "heads", "memory", "steps", box=None, pad_edge=False)
     for name in preset_names():

@@ -18,6 +18,7 @@ from cli import (
     conform,
     doctor,
     evaluate,
+    export,
     generate,
     plot,
     port,
@@ -46,6 +47,7 @@ app.command("preflight")(preflight.preflight)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("generate")(generate.generate)
+app.command("export")(export.export)
 app.command("plot")(plot.plot)
 app.command("runs")(runs.runs)
 app.add_typer(config.app, name="config")

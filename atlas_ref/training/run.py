@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
-from atlas_ref.config_model import ModelConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.data.streams import open_source
 from atlas_ref.data.tokenizer import tokenizer_from_json
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.models.tensors import count_parameters
 from atlas_ref.training.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.kill_switches import SwitchState
@@ -68,12 +68,6 @@ def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Ru
         world=world,
         device=device,
     )
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """Return the number of parameters of a model, without giving them memory."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in AtlasModel(config, seed=0).parameters())
 
 
 def check_size(checkpoint: Checkpoint) -> None:

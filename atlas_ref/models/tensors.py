@@ -1,0 +1,125 @@
+"""Every tensor that a model has: its name, its shape and what it holds, from the configuration alone.
+
+Nothing is built and torch is not needed, so that a size is known at once; the tests compare the table with the
+parameters of models of every kind.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
+from atlas_ref.config_model import MemoryConfig, ModelConfig
+
+LAYER = "layers.{}."
+
+
+class TensorInfo(NamedTuple):
+    """The name of a tensor, its shape, the words for its axes, and what it holds."""
+
+    name: str
+    shape: tuple[int, ...]
+    axes: str
+    meaning: str
+
+
+def tensors(config: ModelConfig) -> tuple[TensorInfo, ...]:
+    """Return every tensor of a model of `config`, layer after layer."""
+    d = config.d_model
+    embedding = (config.vocab_size, d)
+    return (
+        TensorInfo(
+            "embedding.weight", embedding, "token, model", "row of each token; as the head, logits = norm(x) E^T"
+        ),
+        *(
+            info._replace(name=LAYER.format(number) + info.name)
+            for number in range(config.n_layers)
+            for info in layer_tensors(config)
+        ),
+        TensorInfo("norm.weight", (d,), "model", "scale of the RMS norm before the head"),
+    )
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Return the number of parameters of a model, without building it."""
+    each = sum(prod(info.shape) for info in layer_tensors(config))
+    return (config.vocab_size + 1) * config.d_model + config.n_layers * each
+
+
+def layer_tensors(config: ModelConfig) -> tuple[TensorInfo, ...]:
+    """Return the tensors of one layer; the names lack `layers.N.`."""
+    return (*_block(config), *_memory(config), *_feed_forward(config))
+
+
+def _block(config: ModelConfig) -> Iterator[TensorInfo]:
+    """Yield what the MAG block has besides its memory."""
+    d, width = config.d_model, config.n_heads * config.memory.value_dim
+    persistent = config.attention.persistent_tokens
+    yield TensorInfo("mag.norm.weight", (d,), "model", "scale of the RMS norm of what attention and memory read")
+    yield TensorInfo("mag.attention.persistent", (persistent, d), "token, model", "persistent tokens, before W_qkv")
+    yield TensorInfo(
+        "mag.attention.projection.weight", (3 * d, d), "q k v, model", "W_qkv of attention; each of q, k, v by heads"
+    )
+    yield TensorInfo("mag.attention_norm.weight", (d,), "model", "scale of the RMS norm of what attention returns")
+    yield TensorInfo("mag.memory_norm.weight", (width,), "value", "scale of the RMS norm of what the memory returns")
+    if config.gate.kind == "convex":
+        yield TensorInfo(
+            "mag.gate.weight", (width, d), "value, model", "gate of attention against memory: sigmoid(W h + b)"
+        )
+        yield TensorInfo("mag.gate.bias", (width,), "value", "b of that gate")
+    yield TensorInfo("mag.output.weight", (d, width), "model, value", "W_o: from the join to the residual stream")
+
+
+def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
+    """Yield what the memory branch has."""
+    memory, heads, d = config.memory, config.n_heads, config.d_model
+    channels = heads * (2 * memory.key_dim + memory.value_dim)
+    gates = heads * (3 + memory.omega_window)
+    yield TensorInfo(
+        "mag.memory.projection.weight", (channels, d), "q k v, model", "W_qkv of the memory; each of q, k, v by heads"
+    )
+    yield TensorInfo(
+        "mag.memory.convolution",
+        (channels, memory.conv_kernel),
+        "q k v, age",
+        "causal filter of each channel; the last column multiplies the present token",
+    )
+    yield TensorInfo(
+        "mag.memory.feature_coefficients", (memory.features.degree,), "degree", "softplus gives a_i of the kernel"
+    )
+    if memory.qk_projection.kind == "frobenius_tanh":
+        yield TensorInfo("mag.memory.log_gain", (heads, memory.key_dim), "head, key", "log of the gain of queries")
+    if memory.shards.length:
+        yield TensorInfo("mag.memory.alpha_logit", (1,), "one", "sigmoid gives the share that crosses a shard border")
+    yield TensorInfo(
+        "mag.memory.gates.projection.weight",
+        (gates, d),
+        "gate, model",
+        "of retention, momentum decay, step size, then each age of the window: a row for each head",
+    )
+    yield TensorInfo("mag.memory.gates.projection.bias", (gates,), "gate", "biases of those gates, before the sigmoid")
+    for number, shape in enumerate(_initial(memory)):
+        meaning = (
+            "M_0, the memory before the first token" if number == 0 else "second matrix of M_0, next to the features"
+        )
+        yield TensorInfo(f"mag.memory.initial.{number}", (heads, *shape), "head, out, in", meaning)
+
+
+def _initial(memory: MemoryConfig) -> tuple[tuple[int, int], ...]:
+    """Return (out, in) of each matrix of one head's memory."""
+    features = memory.features.width(memory.key_dim)
+    if memory.architecture == "matrix":
+        return ((memory.value_dim, features),)
+    hidden = memory.expansion * memory.value_dim
+    return ((memory.value_dim, hidden), (hidden, features))
+
+
+def _feed_forward(config: ModelConfig) -> Iterator[TensorInfo]:
+    """Yield what the feed-forward has, where there is one."""
+    if config.feed_forward == "none":
+        return
+    d, hidden = config.d_model, config.feed_forward_dim
+    yield TensorInfo("feed_forward.norm.weight", (d,), "model", "scale of the RMS norm before the feed-forward")
+    yield TensorInfo(
+        "feed_forward.up.weight", (2 * hidden, d), "gate up, model", "W_gate, then W_up: silu(W_gate h) * W_up h"
+    )
+    yield TensorInfo("feed_forward.output.weight", (d, hidden), "model, hidden", "W_down of the feed-forward")

@@ -1,0 +1,147 @@
+"""A trained model as files for other programs: weights, what they are, and how text becomes tokens.
+
+DIR/model.safetensors    every parameter in float32; metadata: format, version, step and hash of the configuration
+DIR/config.json          the model's configuration, and which checkpoint it was
+DIR/names.md             a table of every tensor: name, shape, meaning
+DIR/tokenizer.json       of byte-pair encodings, as the package `tokenizers` reads it
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+import atlas_ref
+from atlas_ref.config import config_hash
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.errors import UserError
+from atlas_ref.models.tensors import TensorInfo, layer_tensors, tensors
+from atlas_ref.training.checkpoint import META, MODEL, Checkpoint
+from atlas_ref.training.files import sync, write_atomically, write_json
+from atlas_ref.training.run import load_model
+
+FORMAT = "atlas-export-1"
+CONFIG, NAMES, TOKENIZER = "config.json", "names.md", "tokenizer.json"
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    parameters: int
+    bytes: int
+
+
+def check_unused(target: Path) -> None:
+    """Raise UserError unless an export may be made at `target`: nothing is there, or an empty directory."""
+    if target.is_symlink() or target.exists():
+        if not target.is_dir():
+            raise UserError(f"{target}: is a file; the directory of an export must be new or empty.")
+        if any(target.iterdir()):
+            raise UserError(f"{target}: is not empty; the directory of an export must be new or empty.")
+
+
+def export(checkpoint: Checkpoint, target: Path) -> Exported:
+    """Write the model of a checkpoint to `target`, all of it or nothing (module docstring).
+
+    Raises UserError for a directory that is in use, and for a checkpoint that is damaged.
+    """
+    check_unused(target)
+    weights = dict(load_model(checkpoint, torch.device("cpu")).state_dict())
+    with _in_one_piece(target) as folder:
+        file = folder / MODEL
+        try:
+            save_file(weights, file, metadata=_metadata(checkpoint))
+        except SafetensorError as error:
+            raise UserError(f"{file}: cannot be written ({error}).") from error
+        sync(file)
+        size = file.stat().st_size
+        text = _tokenizer(checkpoint)
+        if text is not None and text["kind"] == "bpe":
+            write_json(folder / TOKENIZER, text.pop("model"))
+            text["file"] = TOKENIZER
+        write_json(folder / CONFIG, {**_description(checkpoint), "tokenizer": text})
+        # Safetensors makes files that nobody else may read, whatever the umask says.
+        shutil.copymode(folder / CONFIG, file)
+        write_atomically(folder / NAMES, names_table(checkpoint.config.model))
+    return Exported(sum(tensor.numel() for tensor in weights.values()), size)
+
+
+def names_table(config: ModelConfig) -> str:
+    """Return names.md: every tensor with its shape and meaning; the layers are alike, so one stands for all."""
+    layer = [info._replace(name=f"layers.N.{info.name}") for info in layer_tensors(config)]
+    ends = [info for info in tensors(config) if not info.name.startswith("layers.")]
+    rows = "".join(_row(info) for info in (ends[0], *layer, ends[1]))
+    return (
+        f"# Tensors of `{MODEL}`\n\nN is 0 to {config.n_layers - 1}. Vectors are columns: a matrix W of shape [out, in] "
+        "is used as W x.\nWhere an axis holds several things, they stand in the order of its words, and of each thing all "
+        f"that belongs to head 0 comes first; there are {config.n_heads} heads.\n\n"
+        f"| tensor | shape | axes | meaning |\n|---|---|---|---|\n{rows}"
+    )
+
+
+def _row(info: TensorInfo) -> str:
+    shape = " x ".join(str(size) for size in info.shape)
+    return f"| `{info.name}` | {shape} | {info.axes} | {info.meaning} |\n"
+
+
+def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the metadata of the safetensors file; `format` is what the libraries that read one look for."""
+    return {
+        "format": "pt",
+        "producer": f"atlas-spec {atlas_ref.__version__}",
+        "step": str(checkpoint.step),
+        "config_hash": config_hash(checkpoint.config),
+    }
+
+
+def _description(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return config.json without its tokenizer."""
+    model = checkpoint.config.model
+    return {
+        "format": FORMAT,
+        "model_type": "atlas",
+        "atlas_spec": atlas_ref.__version__,
+        "step": checkpoint.step,
+        "config_hash": config_hash(checkpoint.config),
+        "parameters": sum(prod(info.shape) for info in tensors(model)),
+        "trained_on": checkpoint.config.data.source,
+        "sequence_length": checkpoint.config.data.sequence_length,
+        "preflight_skipped": checkpoint.preflight_skipped,
+        "model": model.model_dump(mode="json"),
+    }
+
+
+def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """Return the kind of the tokenizer, the token that ends a document and, for bpe, the encoding; None for no text."""
+    if checkpoint.tokenizer is None:
+        return None
+    found = json.loads(checkpoint.tokenizer)
+    if not isinstance(found, dict) or "kind" not in found:
+        raise UserError(f"{checkpoint.path / META}: holds no tokenizer.")
+    return {**found, "separator": checkpoint.config.model.vocab_size - 1}
+
+
+@contextmanager
+def _in_one_piece(target: Path) -> Iterator[Path]:
+    """Provide a new directory beside `target` that gets its name at the end, or is removed after a failure."""
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    folder = target.absolute().parent / f".{target.absolute().name}.{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        yield folder
+        sync(folder)
+        # Takes the place of an empty directory, and fails where something has come into it meanwhile.
+        os.replace(folder, target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    sync(target.absolute().parent)
