@@ -81,9 +81,9 @@ def names_table(config: ModelConfig) -> str:
     ends = [info for info in tensors(config) if not info.name.startswith("layers.")]
     rows = "".join(_row(info) for info in (ends[0], *layer, ends[1]))
     return (
-        f"# Tensors of `{MODEL}`\n\nN is 0 to {config.n_layers - 1}. Vectors are columns: a matrix W of shape [out, in] "
-        "is used as W x.\nWhere an axis holds several things, they stand in the order of its words, and of each thing all "
-        f"that belongs to head 0 comes first; there are {config.n_heads} heads.\n\n"
+        f"# Tensors of `{MODEL}`\n\nN is 0 to {config.n_layers - 1}. Vectors are columns: a matrix W of shape "
+        "[out, in] is used as W x.\nWhere an axis holds several things, they stand in the order of its words, and of "
+        f"each thing all that belongs to head 0 comes first; there are {config.n_heads} heads.\n\n"
         f"| tensor | shape | axes | meaning |\n|---|---|---|---|\n{rows}"
     )
 
