@@ -44,6 +44,10 @@ class KillSwitchesConfig(Section):
     """nats above the median that a spike has at least, for losses that hardly vary"""
     loss_spike_patience: int = Field(ge=1, le=10**9)
     """steps that a spike may last"""
+    divergence_margin: float = Field(gt=0.0, le=1e30)
+    """nats above a uniform guess, ln(vocab_size), and above the first loss, from which a loss is divergence"""
+    divergence_patience: int = Field(ge=1, le=10**9)
+    """steps that a loss may be there; the last step of a run may not"""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for an empty range of mixing rates."""

@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from atlas_ref.config import load_config
-from atlas_ref.config_switches import KillSwitchesConfig
-from atlas_ref.training.kill_switches import Limit, SwitchState, check, layer_limits, total_limits
+from atlas_ref.config import RunConfig, load_config
+from atlas_ref.training.kill_switches import Limit, SwitchState, begun, check, layer_limits, total_limits
 from atlas_ref.training.metrics import read_metrics
 from benchmarks.report import machine, write_results
 from benchmarks.training_runs import TrainingRun, launch
@@ -84,20 +83,20 @@ def tables_of(line: Mapping[str, Any]) -> tuple[dict[str, float], list[dict[str,
     return totals, [layers[layer] for layer in sorted(layers)]
 
 
-def nearest(metrics: Iterable[Mapping[str, Any]], config: KillSwitchesConfig) -> dict[str, Nearest]:
+def nearest(metrics: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str, Nearest]:
     """Return how near each switch came, by letting the switches themselves read the log again."""
     found: dict[str, Nearest] = {}
     state = SwitchState()
     for line in metrics:
         totals, layers = tables_of(line)
-        limits = [(limit, totals) for limit in total_limits(config, state.losses)]
-        limits += [(limit, table) for table in layers for limit in layer_limits(config)]
+        limits = [(limit, totals) for limit in total_limits(config, begun(state, totals["loss"]))]
+        limits += [(limit, table) for table in layers for limit in layer_limits(config.kill_switches)]
         state, _ = check(state, line["step"], totals, layers, config)
         for limit, table in limits:
             if limit.switch == "non_finite" or limit.metric not in table:
                 continue
-            begun = [at for key, at in state.since.items() if key.startswith(f"{limit.switch}/")]
-            streak = max((line["step"] - at + 1 for at in begun), default=0)
+            starts = [at for key, at in state.since.items() if key.startswith(f"{limit.switch}/")]
+            streak = max((line["step"] - at + 1 for at in starts), default=0)
             found.setdefault(limit.switch, Nearest(limit)).add(limit, table[limit.metric], streak)
     return found
 
@@ -149,8 +148,8 @@ def main() -> None:
         ended = list(pool.map(lambda seed: make(runs[seed], seed, options.threads), runs))
     for each in ended:
         print(f"{options.config}, seed {each.seed}: {len(each.metrics)} steps, exit code {each.code} {each.words}")
-    switches = load_config(options.config, overrides).kill_switches
-    found = together([nearest(each.metrics, switches) for each in ended])
+    config = load_config(options.config, overrides)
+    found = together([nearest(each.metrics, config) for each in ended])
     print(markdown(found))
     rows = {name: {"value": each.value, "limit": each.at, "streak": each.streak} for name, each in found.items()}
     name = f"healthy_runs_{options.config}".replace("/", "_")

@@ -86,7 +86,7 @@ def watched_step(run: Run, config: RunConfig, source: BatchSource) -> None:
     result = plain_step(run, config, source)
     layers = measure_layers(result.output, config.model)
     totals = {"loss": result.loss, "grad_norm": result.grad_norm}
-    run.switches, _ = check(run.switches, run.step, totals, layers, config.kill_switches)
+    run.switches, _ = check(run.switches, run.step, totals, layers, config)
 
 
 def unwatched_step(run: Run, config: RunConfig, source: BatchSource) -> None:

@@ -1,9 +1,9 @@
 """The command `atlas`: every module here imports torch inside its command only, so that help is immediate.
 
 Exit codes: 0 done; 1 a defect of this program; 2 wrong usage, config, data or file; 3 no preflight certificate, as a
-gate does not pass or the one that is there does not hold; 4 training stopped being finite;
-130 interrupted by Ctrl-C and 143 terminated by SIGTERM, after a checkpoint of the step reached; 141 nobody reads the
-output any more.
+gate does not pass or the one that is there does not hold; 4 training is not sound: a kill switch stopped it, or it
+ended worse than it began; 130 interrupted by Ctrl-C and 143 terminated by SIGTERM, after a checkpoint of the step
+reached; 141 nobody reads the output any more.
 """
 
 import sys

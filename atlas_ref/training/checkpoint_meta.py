@@ -45,10 +45,11 @@ class SwitchRecord(BaseModel):
     since: dict[str, int]
     history: dict[str, Annotated[tuple[float, ...], Field(max_length=HISTORY)]]
     losses: tuple[float, ...]
+    first_loss: float | None
 
     def state(self) -> SwitchState:
         """Return it as the switches use it."""
-        return SwitchState(self.since, self.history, self.losses)
+        return SwitchState(self.since, self.history, self.losses, self.first_loss)
 
 
 def _readable(text: str) -> str:

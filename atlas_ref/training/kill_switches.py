@@ -15,9 +15,12 @@ a patience is in steps however often `check` is called, and a resumed run fires 
 | gate_collapse | memory_share         | the gate of a block stays closed to its memory                         |
 | newton_schulz | newton_schulz_error  | the iteration leaves the neighbourhood of orthogonal matrices          |
 | loss_spike    | loss                 | the loss stays above median + max(k * 1.4826 * MAD, margin) of the reference |
+| divergence    | loss                 | the loss stays above max(ln V, first loss) + margin, V the vocabulary  |
 | non_finite    | state, norms, loss, gradients, tensors to be saved | anything is NaN or infinite; at once     |
 
-The reference of the loss is its last `loss_spike_window` values that were no spike: a spike does not raise its own bar.
+The reference of the loss is its last `loss_spike_window` values that were in range: a spike does not raise its own bar.
+`divergence` needs no reference: ln V is the loss of a uniform guess. A run may not end outside either, whatever its
+patience: `unsound_end` fires when the last loss is above ln V + margin, or above the first loss + margin.
 
 Deliberately different from the source systems, where one counter shared by all layers was reset by any healthy layer,
 so that five dead layers of six never fired; where it counted checks, made every 100 steps; and where it was not saved.
@@ -27,11 +30,12 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from atlas_ref.config import RunConfig
 from atlas_ref.config_switches import KillSwitchesConfig
 
 HISTORY = 32
@@ -50,6 +54,8 @@ CAUSES = {
     "newton_schulz": "the iteration started from a matrix that was not normalised, with coefficients that do not "
     "converge, or in too low a precision",
     "loss_spike": "a step that was too large for the loss surface (learning rate, clipping) or a stretch of bad data",
+    "divergence": "steps that are too large from the start (learning rate, a warm-up that is missing or too short, the "
+    "spread of the initial weights): the model is worse than one that has learned nothing and guesses uniformly",
     "non_finite": "an overflow or a division by zero, often after a step that was too large; the history shows whether "
     "it was reached gradually",
 }
@@ -106,12 +112,14 @@ class Kill(BaseModel):
 class SwitchState:
     """What the switches remember: plain data, saved in checkpoints.
 
-    `since` and `history` are keyed by switch, metric and layer; `losses` is the reference of the loss, oldest first.
+    `since` and `history` are keyed by switch, metric and layer; `losses` is the reference of the loss, oldest first,
+    and `first_loss` that of the first step of the run.
     """
 
     since: Mapping[str, int] = field(default_factory=dict)
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     losses: tuple[float, ...] = ()
+    first_loss: float | None = None
 
 
 def layer_limits(config: KillSwitchesConfig) -> tuple[Limit, ...]:
@@ -134,11 +142,25 @@ def layer_limits(config: KillSwitchesConfig) -> tuple[Limit, ...]:
     )
 
 
-def total_limits(config: KillSwitchesConfig, losses: Sequence[float]) -> tuple[Limit, ...]:
-    """Return the limits of the whole model; `losses` is the reference."""
-    highest = spike_bound(config, losses)
-    spike = Limit("loss_spike", "loss", -math.inf, highest, config.loss_spike_patience)
-    return (spike, _finite("loss"), _finite("grad_norm"))
+def begun(state: SwitchState, loss: float) -> SwitchState:
+    """Return a state that knows the first loss of its run, which is `loss` if there was none before it."""
+    return replace(state, first_loss=loss) if state.first_loss is None else state
+
+
+def total_limits(config: RunConfig, state: SwitchState) -> tuple[Limit, ...]:
+    """Return the limits of the whole model at the step after those that `state` has seen."""
+    switches = config.kill_switches
+    highest = spike_bound(switches, state.losses)
+    spike = Limit("loss_spike", "loss", -math.inf, highest, switches.loss_spike_patience)
+    bound = max(_starts(config, state)) + switches.divergence_margin
+    divergence = Limit("divergence", "loss", -math.inf, bound, switches.divergence_patience)
+    return (spike, divergence, _finite("loss"), _finite("grad_norm"))
+
+
+def _starts(config: RunConfig, state: SwitchState) -> tuple[float, ...]:
+    """Return the losses that training begins from: ln V, and the first one where there was a step."""
+    guess = math.log(config.model.vocab_size)
+    return (guess,) if state.first_loss is None else (guess, state.first_loss)
 
 
 def spike_bound(config: KillSwitchesConfig, losses: Sequence[float]) -> float:
@@ -155,13 +177,15 @@ def check(
     step: int,
     totals: Mapping[str, float],
     layers: Sequence[Mapping[str, float]],
-    config: KillSwitchesConfig,
+    config: RunConfig,
 ) -> tuple[SwitchState, tuple[Kill, ...]]:
     """Return the state after `step` (1-based) and the switches that fire; pure, so that the same values fire again.
 
     `totals` holds at least `loss`; `layers` holds the metrics of each layer (`monitor`).
     """
-    whole, each = total_limits(config, state.losses), layer_limits(config)
+    loss = totals["loss"]
+    state = begun(state, loss)
+    whole, each = total_limits(config, state), layer_limits(config.kill_switches)
     readings: list[tuple[Limit, int | None, float]] = [
         (limit, None, totals[limit.metric]) for limit in whole if limit.metric in totals
     ]
@@ -182,7 +206,25 @@ def check(
         since[key] = state.since.get(key, step)
         if step - since[key] + 1 >= limit.patience:
             kills.append(_kill(limit, layer, step, since[key], value, history[key]))
-    return SwitchState(since, history, _reference(state.losses, totals["loss"], whole[0], config)), tuple(kills)
+    # A loss that is in range of everything joins the reference.
+    usual = all(limit.holds(loss) for limit in whole if limit.metric == "loss")
+    losses = (*state.losses, loss)[-config.kill_switches.loss_spike_window :] if usual else state.losses
+    return SwitchState(since, history, losses, state.first_loss), tuple(kills)
+
+
+def unsound_end(state: SwitchState, step: int, config: RunConfig) -> Kill | None:
+    """Return the kill for a run whose last step, `step`, left it worse than it began or than a guess; None for others.
+
+    Asked of a state alone, so that a run that has nothing left to train is judged by its last step too.
+    """
+    key = _key("divergence", "loss", None)
+    seen = state.history.get(key, ())
+    limit = Limit(
+        "divergence", "loss", -math.inf, min(_starts(config, state)) + config.kill_switches.divergence_margin, 1
+    )
+    if not seen or limit.holds(seen[-1]):
+        return None
+    return _kill(limit, None, step, state.since.get(key, step), seen[-1], seen)
 
 
 def non_finite(state: SwitchState, step: int, metric: str, subject: str, value: float | None) -> Kill:
@@ -224,8 +266,3 @@ def _kill(limit: Limit, layer: int | None, step: int, since: int, value: float, 
         history=history,
         cause=CAUSES[switch],
     )
-
-
-def _reference(losses: tuple[float, ...], loss: float, spike: Limit, config: KillSwitchesConfig) -> tuple[float, ...]:
-    """Return the reference after a step: a loss that begins or continues a spike is left out."""
-    return (*losses, loss)[-config.loss_spike_window :] if spike.holds(loss) else losses

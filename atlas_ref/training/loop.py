@@ -22,7 +22,7 @@ from atlas_ref.training.context import Context, Speed
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
-from atlas_ref.training.kill_switches import check, non_finite
+from atlas_ref.training.kill_switches import check, non_finite, unsound_end
 from atlas_ref.training.lock import hold, refuse_if_held
 from atlas_ref.training.merging import merge_measurements
 from atlas_ref.training.metrics import MetricsLog
@@ -102,7 +102,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
 
     `stop` is asked before each step; when it says yes the step reached is saved and the outcome is `interrupted`.
     Nothing is written before the tensors of the checkpoint have proved usable too. Raises UserError for what the user
-    can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step.
+    can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step; also,
+    after a checkpoint of the last one, when the run ends worse than it began.
     """
     started = time.monotonic()
     config, directory, checkpoint, world = ready.config, ready.directory, ready.checkpoint, ready.world
@@ -175,6 +176,8 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         better = settings.keep_best and improves(context.validations, run.step)
         if better or context.is_due(run.step, settings.save_interval):
             save(run, context)
+    if kill := unsound_end(run.switches, run.step, context.config):
+        raise killed(context, run.step, [kill], [])
     return False
 
 
@@ -199,7 +202,7 @@ def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements,
     """Measure every layer after the step reached, and ask the kill switches."""
     layers = merge(measure_layers(result.output, context.config.model), context.world)
     totals = {"loss": result.loss, "grad_norm": result.grad_norm}
-    run.switches, kills = check(run.switches, run.step, totals, layers, context.config.kill_switches)
+    run.switches, kills = check(run.switches, run.step, totals, layers, context.config)
     if kills:
         raise killed(context, run.step, kills, layers)
     return layers

@@ -49,13 +49,13 @@ ILL = [
 AT_ONCE = [("state_finite", 0.0), ("memory_norm", math.nan), ("momentum_norm", math.inf)]
 
 
-def switches(**fields: float) -> KillSwitchesConfig:
-    """Return the switches of `tiny` with other values."""
-    return load_config("tiny", [f"kill_switches.{name}={value}" for name, value in fields.items()]).kill_switches
+def switches(**fields: float) -> RunConfig:
+    """Return the config of `tiny` with other values of its switches."""
+    return load_config("tiny", [f"kill_switches.{name}={value}" for name, value in fields.items()])
 
 
 def fired(
-    values: Mapping[int, Mapping[str, float]], layers: int, layer: int, config: KillSwitchesConfig
+    values: Mapping[int, Mapping[str, float]], layers: int, layer: int, config: RunConfig
 ) -> list[tuple[int, Kill]]:
     """Return what fires when `layer` measures `values` at the given steps and the others are healthy."""
     state, found = SwitchState(), []
@@ -66,7 +66,7 @@ def fired(
     return found
 
 
-def patient(patience: int) -> KillSwitchesConfig:
+def patient(patience: int) -> RunConfig:
     """Return switches that all have one patience."""
     return switches(**{name: patience for name in KillSwitchesConfig.model_fields if name.endswith("patience")})
 
@@ -145,24 +145,26 @@ def test_the_bound_of_a_spike_is_median_and_deviation_of_the_losses_that_were_no
     losses = [9.0, 3.0, 3.4, 2.9, 3.1, 3.3, 2.8, 3.2]
     state = SwitchState()
     for step, loss in enumerate(losses, start=1):
-        assert spike_bound(config, state.losses) == (math.inf if step < 8 else pytest.approx(3.1 + 3 * 1.4826 * 0.2))
+        assert spike_bound(config.kill_switches, state.losses) == (
+            math.inf if step < 8 else pytest.approx(3.1 + 3 * 1.4826 * 0.2)
+        )
         state, _ = check(state, step, {"loss": loss}, [], config)
     assert state.losses == tuple(losses[1:])
-    bound = spike_bound(config, state.losses)
+    bound = spike_bound(config.kill_switches, state.losses)
     assert bound == pytest.approx(3.1 + 3 * 1.4826 * statistics.median(abs(x - 3.1) for x in losses[1:]))
 
     for step, loss in ((9, bound + 0.01), (10, 50.0), (11, bound + 0.01)):
         state, kills = check(state, step, {"loss": loss}, [], config)
-        assert spike_bound(config, state.losses) == bound
+        assert spike_bound(config.kill_switches, state.losses) == bound
     assert [(kill.switch, kill.layer, kill.since, kill.step) for kill in kills] == [("loss_spike", None, 9, 11)]
     assert kills[0].high == bound
     flat = switches(loss_spike_window=3, loss_spike_margin=0.25)
-    assert spike_bound(flat, (1.0, 1.0, 1.0)) == 1.25
+    assert spike_bound(flat.kill_switches, (1.0, 1.0, 1.0)) == 1.25
 
 
 def test_the_state_survives_json_in_the_middle_of_any_streak() -> None:
     """Kills: a streak, a history or a loss that is not saved; floats that lose digits."""
-    config = replace_window(patient(5), 4)
+    config = switches(gate_patience=5, loss_spike_window=4)
 
     def values(step: int) -> tuple[dict[str, float], list[dict[str, float]]]:
         ill = {"memory_share": 0.01 + step / 3000} if step >= 6 else {}
@@ -181,11 +183,6 @@ def test_the_state_survives_json_in_the_middle_of_any_streak() -> None:
         read = TypeAdapter(SwitchState).validate_python(json.loads(json.dumps(asdict(halfway))))
         assert read == halfway
         assert advance(read, stop + 1, 10) == whole
-
-
-def replace_window(config: KillSwitchesConfig, window: int) -> KillSwitchesConfig:
-    """Return the switches with another reference of the loss."""
-    return config.model_copy(update={"loss_spike_window": window})
 
 
 def test_a_history_keeps_the_last_values_only() -> None:
@@ -307,7 +304,10 @@ FAULTS = {
     "a closed gate behind a floor": Fault(shut, "gate_collapse", "memory_share", SOURCE),
     "Newton-Schulz without normalisation": Fault(swollen, "newton_schulz", "newton_schulz_error", SCHULZ),
     "an extreme mixing rate": Fault(mixed, "alpha", "m3_alpha", SHARDS),
-    "a loss that stays high": Fault(confused, "loss_spike", "loss", ()),
+    "a loss that stays high": Fault(confused, "loss_spike", "loss", ("kill_switches.divergence_margin=1e6",)),
+    "a loss that is high before there is a reference": Fault(
+        confused, "divergence", "loss", ("kill_switches.loss_spike_window=1000",)
+    ),
 }
 
 
