@@ -20,9 +20,9 @@ import torch
 from rich.table import Table
 
 from benchmarks.report import machine, print_table, write_results
+from spec_tests.chapters.memory_chunked.grid import AXES, EQUAL, call, describe, errors
+from spec_tests.chapters.memory_step.calls import amplification
 from spec_tests.inputs import generator
-from spec_tests.memory_cases import amplification
-from spec_tests.memory_grid import AXES, EQUAL, call, describe, errors
 from spec_tests.port import Port
 from spec_tests.ports.load import REFERENCE, load_port
 

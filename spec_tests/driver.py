@@ -13,8 +13,8 @@ import pytest
 
 from spec_tests.absence import absence
 from spec_tests.contain import contained, kind_of, message_of
+from spec_tests.contract.schema import TensorSchema
 from spec_tests.operations import OPERATIONS
-from spec_tests.operations.schema import TensorSchema
 from spec_tests.outcome import FormError, PortError, UndeclaredError
 from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError
 

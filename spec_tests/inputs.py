@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
@@ -63,3 +64,18 @@ def central_difference(function: Callable[[Array], float], x: Array, step: float
         down[place] -= step
         gradient[place] = (function(up) - function(down)) / (2 * step)
     return gradient
+
+
+def normal(seed: int, *shape: int) -> Array:
+    """Return standard normal numbers."""
+    return generator(seed).standard_normal(shape)
+
+
+def scaled(seed: int, scales: tuple[float, ...], *shape: int) -> Array:
+    """Return one array of this shape a scale."""
+    factors = np.array(scales).reshape(-1, *(1 for _ in shape))
+    return np.asarray(normal(seed, len(scales), *shape) * factors)
+
+
+# Rows out of phase: one in the middle of a document, one that begins, one with a document of one token.
+PHASES: Final = np.array([[5, 6, 7, 8, 9, 10, 11, 12, 13], [0, 1, 2, 3, 0, 1, 2, 3, 4], [1, 2, 0, 0, 1, 2, 3, 4, 5]])

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.contract.schema import TensorSchema
 from spec_tests.driver import Result, assert_close, precisions, round_to_bf16, run, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.operations import OPERATIONS
-from spec_tests.operations.schema import TensorSchema
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 
 Inputs = Mapping[str, Array]

@@ -15,13 +15,13 @@ import pytest
 from safetensors.numpy import save
 
 from atlas_ref.errors import UserError
+from spec_tests.chapters.memory_step.calls import case, every_rule, rule, token
 from spec_tests.driver import Result, ask, prepare, run, widen
 from spec_tests.inputs import generator, positions
-from spec_tests.memory_cases import case, every_rule, rule, token
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.compiled import CompiledPort, NoCompilerError, build
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.tiny import tiny_config, tiny_inputs
 

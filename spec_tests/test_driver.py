@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from atlas_ref.errors import UserError
+from spec_tests.chapters.memory_step.calls import forms
 from spec_tests.driver import Result, round_to_bf16, run, run_with_gradients
 from spec_tests.inputs import generator, positions, splits
-from spec_tests.memory_cases import forms
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.load import load_port

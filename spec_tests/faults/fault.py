@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.chapters import test_modules
 from spec_tests.driver import round_to_bf16
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar
@@ -14,7 +15,6 @@ from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]
 Wrap = Callable[[Run], Run]
-
 EVERY_PROFILE: Final = tuple(Numerics)
 
 
@@ -24,8 +24,10 @@ class Fault:
 
     `requirement` is the sentence of docs/spec it breaks and `killed_by` the test that must notice, as
     `module:function`. `wrap` turns a sound `run` into the faulty one. `numerics` are the profiles in which the test
-    must notice: all, unless `argument` says why the fault cannot be seen in the others. `origin` is the defect or
-    misreading that it models (for most faults it stands in `origins.py`).
+    must notice: all, unless `argument` says why the fault cannot be seen in the others. `origin` is what it models:
+    *source*, what a source system or a public implementation really does or did; *misreading*, a convention that the
+    papers leave open, print in several ways or misprint; *porting*, what goes wrong when a sound model is
+    written again.
     """
 
     id: str
@@ -33,15 +35,15 @@ class Fault:
     op: Op
     killed_by: str
     wrap: Wrap
+    origin: str
     numerics: tuple[Numerics, ...] = EVERY_PROFILE
-    origin: str = ""
     argument: str = ""
 
 
 def claimed_test(fault: Fault) -> Callable[..., None]:
     """Return the test that claims to notice a fault."""
     module, _, name = fault.killed_by.partition(":")
-    test: Callable[..., None] = getattr(import_module(f"spec_tests.{module}"), name)
+    test: Callable[..., None] = getattr(import_module(test_modules()[module]), name)
     return test
 
 
@@ -131,3 +133,18 @@ def in_form(op: str, values: Arrays, numerics: Numerics) -> Arrays:
         cast = np.array(value, dtype=np.int64 if role == "index" else numerics.dtype, order="C")
         formed[name] = round_to_bf16(cast) if role == "activation" and numerics is Numerics.BF16_IO else cast
     return formed
+
+
+def forgotten(*names: str) -> Wrap:
+    """Build a fault that hands on zeros where this state should go."""
+    return with_outputs(lambda _, __, outputs: {name: 0.0 * outputs[name] for name in names})
+
+
+def averaged(*names: str) -> Wrap:
+    """Build a fault that averages this state over the rows before it is used."""
+    return with_inputs(lambda _, inputs: {name: 0.0 * inputs[name] + inputs[name].mean(0) for name in names})
+
+
+def zeroed(*names: str) -> Wrap:
+    """Build a fault that forgets part of the state between calls."""
+    return with_inputs(lambda _, x: {name: 0 * x[name] for name in names})

@@ -65,7 +65,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
 
 HEAD: Final = f"""# Seeded faults
 
-Written by `python -m spec_tests.faults.table`; `spec_tests/test_faults.py` fails when it is not up to date.
+Written by `python -m spec_tests.faults.table`; `spec_tests/faults/test_faults.py` fails when it is not up to date.
 
 Each fault is a whole port that is sound but for one operation. The test named beside it must fail under it, in `f64`,
 `f32` and `bf16_io`, by what it computes and not by the form of its answer.

@@ -14,7 +14,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.rules import Gates
-from spec_tests.memory_cases import ARCHITECTURES, RULES, rule
+from spec_tests.chapters.memory_step.calls import ARCHITECTURES, RULES, rule
 from spec_tests.package.ttl_loop import (
     CHUNK,
     Schedule,

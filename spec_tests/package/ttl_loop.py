@@ -1,7 +1,7 @@
 """Memories that are written every N tokens, from some token on, and restarted at shard borders: a numpy loop and cases.
 
-`Loop` is the loop of `spec_tests.oracle.memory` with what the schedule changes, written down literally: losses wait in
-a list until they are written, and a border is looked for at every token. Nothing comes from `atlas_ref`.
+`Loop` is that of the chapter `memory_step` with what the schedule changes, written down literally: losses wait in a
+list until they are written, and a border is looked for at every token. Nothing comes from `atlas_ref`.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import MemoryState
+from spec_tests.chapters.memory_step.calls import HEADS, ORTHOGONALISED, case, fresh, rule
+from spec_tests.chapters.memory_step.loop import Cell, Config, Inputs, Matrices, Oracle, Token
 from spec_tests.inputs import generator
-from spec_tests.memory_cases import HEADS, ORTHOGONALISED, case, fresh, rule
-from spec_tests.oracle.memory import Cell, Config, Inputs, Matrices, Oracle, Token
 from spec_tests.port import Array
 from spec_tests.ports.reference_memory import memory_rule, unpack
 

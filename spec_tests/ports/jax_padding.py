@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.operations.schema import Operation
+from spec_tests.contract.schema import Operation
 from spec_tests.port import Array
 
 _LADDERS: Final[Mapping[str, tuple[int, ...]]] = {"batch": (4, 8), "time": (16, 64), "window": (4, 8)}

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spec_tests.contract.schema import Operation
 from spec_tests.operations import OPERATIONS
-from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.jax_around import AROUND
 from spec_tests.ports.jax_arrays import Function, Implementation, Tensors

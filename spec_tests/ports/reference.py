@@ -20,8 +20,8 @@ from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.functional.normalize import l2_normalize
 from atlas_ref.functional.polynomial import polynomial_features
 from atlas_ref.functional.qk_projection import frobenius_tanh, qk_project
+from spec_tests.contract.schema import Operation
 from spec_tests.operations import OPERATIONS
-from spec_tests.operations.schema import Operation
 from spec_tests.port import (
     BLOCK_GRADIENTS,
     GRADIENTS,

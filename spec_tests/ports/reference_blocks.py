@@ -17,7 +17,7 @@ from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.state import MemoryState
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from spec_tests.operations.blocks import LAYERS
+from spec_tests.chapters.blocks.operation import LAYERS
 from spec_tests.port import Op
 from spec_tests.ports.reference_memory import MEMORIES, TOKENS, Config, Function, Tensors, pack, unpack
 

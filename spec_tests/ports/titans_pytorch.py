@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from spec_tests.contract.schema import Operation
 from spec_tests.operations import OPERATIONS
-from spec_tests.operations.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 
 with catch_warnings():

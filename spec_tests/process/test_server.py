@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spec_tests import test_memory_step, test_newton_schulz, test_normalize
+from spec_tests.chapters.memory_step import test_memory_step
+from spec_tests.chapters.newton_schulz import test_newton_schulz
+from spec_tests.chapters.normalize import test_normalize
 from spec_tests.driver import ask, prepare
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Declaration, Numerics, Op, Port, Scalar, UnsupportedError

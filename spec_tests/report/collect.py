@@ -7,6 +7,7 @@ that takes the fixture `port` is a property; its requirements are those of `pyte
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -20,6 +21,7 @@ from spec_tests.report.manifest import SUITE, Entry
 from spec_tests.report.model import Asked, FirstDivergence, Result
 from spec_tests.report.options import option
 from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
+from spec_tests.report.selection import chapter_files
 
 UNTAPPED: Final = "untapped"
 """The pytest property under which a vector names a tap that the port does not show, one a tap."""
@@ -49,7 +51,7 @@ def case_mark(item: pytest.Item) -> CaseMark | None:
 
 def is_case(item: pytest.Item) -> bool:
     """Return whether an item is a conformance case: a test of a chapter or of the vectors that takes a port."""
-    return isinstance(item, pytest.Function) and item.path.parent == SUITE and "port" in item.fixturenames
+    return isinstance(item, pytest.Function) and item.path in chapter_files() and "port" in item.fixturenames
 
 
 def case_id(item: pytest.Item) -> str:
@@ -82,7 +84,7 @@ def result_of(item: pytest.Item, call: pytest.CallInfo[None], port: ScopedPort, 
         reason=readable(reason),
         divergence=FirstDivergence.of(error.divergence) if isinstance(error, DivergenceError) else None,
         untapped=tuple(str(value) for name, value in item.user_properties if name == UNTAPPED),
-        rerun=rerun(str(option(item.config, "--port")), item.path.stem, item.name),
+        rerun=rerun(str(option(item.config, "--port")), item.nodeid),
         seconds=round(call.duration, 4),
     )
 
@@ -92,10 +94,12 @@ def spec_ids(item: pytest.Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for mark in item.iter_markers("spec") for name in mark.args))
 
 
-def rerun(port: str, module: str, test: str) -> str:
-    """Return the command that asks one case alone, wherever the suite is installed."""
+def rerun(port: str, node: str) -> str:
+    """Return the command that asks one case alone, wherever the suite is installed; `node` is pytest's name of it."""
+    file, _, test = node.partition("::")
+    module = ".".join(Path(file[file.index(SUITE.name) :]).with_suffix("").parts)
     plugin = ["-p", "spec_tests.report.plugin"]
-    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", f"spec_tests.{module}::{test}", "--port", port])
+    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", f"{module}::{test}", "--port", port])
 
 
 def crashed(name: str, node: str, port: str, entry: Entry | None, reason: str) -> Result:
@@ -109,7 +113,7 @@ def crashed(name: str, node: str, port: str, entry: Entry | None, reason: str) -
         outcome=Outcome.ERROR,
         asked=pairs(entry, list(Numerics)) if entry else (),
         reason=readable(reason),
-        rerun=rerun(port, "test_vectors" if vector else name.partition(":")[0], node.partition("::")[2]),
+        rerun=rerun(port, node),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spec_tests.chapters import test_files
 from spec_tests.report.manifest import SUITE
 
 
@@ -20,8 +21,8 @@ def takes_port(node: ast.stmt) -> bool:
 
 @cache
 def chapter_files() -> tuple[Path, ...]:
-    """Return the files with tests that ask a port: chapters and stored vectors."""
-    files = sorted(SUITE.glob("test_*.py"))
+    """Return the files with tests that ask a port: those of the chapters, and that of the stored vectors."""
+    files = (*test_files(), SUITE / "vectors" / "test_vectors.py")
     return tuple(path for path in files if any(takes_port(node) for node in ast.parse(path.read_text()).body))
 
 

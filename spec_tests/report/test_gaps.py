@@ -9,7 +9,9 @@ from spec_tests.port import Op
 from spec_tests.report.sentences import Sentence, parse
 from spec_tests.report.trace import NamedTest, Trace, problems
 
-FAULT = Fault(id="sign", requirement="NS-1", op=Op.NEWTON_SCHULZ, killed_by="test_a:test_b", wrap=lambda run: run)
+FAULT = Fault(
+    id="sign", requirement="NS-1", op=Op.NEWTON_SCHULZ, killed_by="test_a:test_b", wrap=lambda run: run, origin="a test"
+)
 SENTENCE = Sentence("NS-1", "X MUST be Y.", "newton-schulz")
 TEST = NamedTest("test_a:test_b", frozenset({"NS-1"}), asks=True)
 SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,))

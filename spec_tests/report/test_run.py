@@ -14,7 +14,7 @@ from spec_tests.report.model import Report
 from spec_tests.report.scope import Scope
 
 SAMPLES: Final = "spec_tests.report.samples"
-CHAPTER: Final = str(SUITE / "test_normalize.py")
+CHAPTER: Final = str(SUITE / "chapters" / "normalize" / "test_normalize.py")
 
 
 def run(directory: Path, port: str, *options: str, cases: tuple[str, ...] = (CHAPTER,)) -> tuple[int, Report]:

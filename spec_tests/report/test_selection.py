@@ -39,7 +39,7 @@ def config_of(pytester: pytest.Pytester, *arguments: str) -> pytest.Config:
         ([str(SUITE), f"--ignore={CHAPTER}"], False),
         ([*CHAPTERS[1:], f"{CHAPTER}::test_one"], False),
         (["--pyargs", "spec_tests"], True),
-        (["--pyargs", "spec_tests.test_vectors"], False),
+        (["--pyargs", "spec_tests.vectors.test_vectors"], False),
     ],
 )
 def test_only_a_command_line_that_leaves_nothing_out_selects_everything(

@@ -4,20 +4,17 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from rich.box import HORIZONTALS
 from rich.table import Table
 
 from atlas_ref.errors import UserError
+from spec_tests.chapters import test_files
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault
-from spec_tests.report.manifest import SUITE, read_manifest
+from spec_tests.report.manifest import read_manifest
 from spec_tests.report.selection import takes_port
 from spec_tests.report.sentences import Sentence, read_sentences
-
-VECTOR_MODULE: Final = "test_vectors"
-"""The tests of this module are the stored vectors, whose sentences stand in the vectors."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,10 @@ def read_trace() -> Trace:
 
 
 def read_tests() -> Iterator[NamedTest]:
-    """Yield every test beside this package that asks a port or names sentences, but for that of the vectors."""
-    for path in sorted(SUITE.glob("test_*.py")):
+    """Yield every test of a chapter that asks a port or names sentences."""
+    for path in test_files():
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and path.stem != VECTOR_MODULE:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 test = NamedTest(f"{path.stem}:{node.name}", named(node), takes_port(node))
                 if test.asks or test.sentences:
                     yield test

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-import spec_tests
+from spec_tests.chapters import test_modules
 from spec_tests.port import Numerics, Port
 
 PREFIX: Final = "test_"
@@ -31,25 +30,20 @@ class PortTest:
 
 def port_tests() -> Iterator[PortTest]:
     """Yield every test that takes a port and nothing that only pytest can give."""
-    for module in pkgutil.iter_modules(spec_tests.__path__):
-        if module.name.startswith(PREFIX):
-            yield from tests_of(f"spec_tests.{module.name}", fixtures={"port"})
+    for _, module in sorted(test_modules().items()):
+        yield from tests_of(module, fixtures={"port"})
 
 
 def tests_of(module: str, fixtures: set[str]) -> Iterator[PortTest]:
     """Yield the tests of a module that take exactly these fixtures, one for each set of parameters."""
-    try:
-        functions = list(vars(importlib.import_module(module)).items())
-    except pytest.skip.Exception:
-        return  # A module about a port that is not here.
-    for name, function in functions:
+    for name, function in list(vars(importlib.import_module(module)).items()):
         if not name.startswith(PREFIX) or not inspect.isfunction(function):
             continue
         marks: list[pytest.Mark] = getattr(function, "pytestmark", [])
         requirements = tuple(str(one) for mark in marks if mark.name == "spec" for one in mark.args)
         for label, values in _parameters(marks):
             if set(inspect.signature(function).parameters) - set(values) == fixtures:
-                title = f"{module.removeprefix('spec_tests.')}:{name}{label}"
+                title = f"{module.rpartition('.')[2]}:{name}{label}"
                 yield PortTest(title, requirements, _bound(function, values, fixtures))
 
 

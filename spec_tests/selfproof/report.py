@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 from atlas_ref.errors import UserError
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.port import Numerics
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.selfproof.matrix import Row, row_of
 from spec_tests.selfproof.mutants import Check, Verdict, every_mutant, measured

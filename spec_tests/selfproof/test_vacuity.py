@@ -6,7 +6,7 @@ import pytest
 from spec_tests.driver import run
 from spec_tests.inputs import generator
 from spec_tests.port import Numerics, Op, Port
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.selfproof.port_tests import port_tests
 from spec_tests.selfproof.vacuity import EXEMPT, SABOTEURS, UNSUPPORTED, SabotagedPort, vacuous
 

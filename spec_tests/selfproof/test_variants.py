@@ -4,7 +4,7 @@ from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import FaultyPort
 from spec_tests.outcome import Outcome
 from spec_tests.port import Numerics, Op, Port
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.selfproof.port_tests import PortTest
 from spec_tests.selfproof.variants import failures, variants
 from spec_tests.vectors.case import load_cases

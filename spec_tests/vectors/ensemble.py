@@ -18,7 +18,7 @@ import numpy as np
 
 from spec_tests.oracle.sums import ORDERS, Order
 from spec_tests.port import Array, Numerics, Op
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.vectors.compare import (
     EPSILON,
     GRADIENT,

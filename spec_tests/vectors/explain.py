@@ -42,7 +42,7 @@ def explain(
 
 def rerun(case: Case, numerics: Numerics) -> str:
     """Return the command that asks this case alone; PORT stands for the name that the port was loaded by."""
-    suite = "python -m pytest -p spec_tests.report.plugin --pyargs spec_tests.test_vectors"
+    suite = "python -m pytest -p spec_tests.report.plugin --pyargs spec_tests.vectors.test_vectors"
     return f"{suite} --port PORT -k {case.id}-{numerics}"
 
 

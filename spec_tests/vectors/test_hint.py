@@ -7,7 +7,7 @@ from spec_tests.faults.fault import Fault, FaultyPort
 from spec_tests.inputs import generator
 from spec_tests.outcome import DivergenceError
 from spec_tests.port import Numerics, Op
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.hint import candidates, nearest_fault
 from spec_tests.vectors.judge import check, judge

@@ -10,7 +10,7 @@ from spec_tests.inputs import generator
 from spec_tests.operations import OPERATIONS
 from spec_tests.outcome import DivergenceError, FormError
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
-from spec_tests.ports.numpy_loops import NumpyPort
+from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.compare import by_step, distances, errors, steps_axis

@@ -1,0 +1,1 @@
+"""Attention over a sliding window with persistent tokens (docs/spec/attention.md)."""

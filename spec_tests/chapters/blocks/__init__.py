@@ -1,0 +1,1 @@
+"""The MAG block: attention and memory side by side, joined by a gate (docs/spec/blocks.md)."""

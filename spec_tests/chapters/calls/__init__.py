@@ -1,0 +1,1 @@
+"""What holds for every call of every operation (docs/spec/calls.md)."""

@@ -1,0 +1,1 @@
+"""The short convolution over time (docs/spec/convolution.md)."""

@@ -1,0 +1,1 @@
+"""A gain that is learned through its logarithm (docs/spec/gain.md)."""

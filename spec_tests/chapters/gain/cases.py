@@ -1,0 +1,42 @@
+"""Stored cases of the learned gain."""
+
+from typing import Final
+
+import numpy as np
+
+from spec_tests.inputs import normal
+from spec_tests.port import Array, Op, Scalar
+from spec_tests.vectors.source import Family
+
+_GAIN: Final = Family("GAIN", Op.OPTIMIZER_STEP)
+ADAMW: Final[dict[str, Scalar]] = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.95, "eps": 1e-8}
+START: Final = np.log(np.array([5.0, 1.0, 0.3, 2.0]))
+
+
+def _noise(seed: int, steps: int) -> Array:
+    return 1.0 + 0.5 * normal(seed, steps, len(START))
+
+
+STORED: Final = (
+    _GAIN.case(
+        1,
+        "GAIN-1",
+        "forty steps of noisy gradients with weight decay",
+        {**ADAMW, "learning_rate": 1e-3, "weight_decay": 0.01},
+        {"log_gain": START, "gradient": _noise(800, 40)},
+    ),
+    _GAIN.case(
+        2,
+        "GAIN-2",
+        "small steps on gains of very different size, which bfloat16 rounds away",
+        {**ADAMW, "learning_rate": 1e-4, "weight_decay": 0.0},
+        {"log_gain": START, "gradient": _noise(801, 5)},
+    ),
+    _GAIN.case(
+        3,
+        "GAIN-1",
+        "gradients of the order of eps, where it matters that eps is outside the root",
+        {**ADAMW, "learning_rate": 1e-3, "weight_decay": 0.1, "eps": 1e-3},
+        {"log_gain": START + 0.5, "gradient": 1e-3 * _noise(802, 12)},
+    ),
+)

@@ -1,0 +1,1 @@
+"""The running mean over a document (docs/spec/ltm.md)."""

@@ -1,0 +1,103 @@
+"""Faults of the gate."""
+
+from typing import Final
+
+import numpy as np
+
+from spec_tests.chapters.mag_gate.oracle import gate
+from spec_tests.driver import round_to_bf16
+from spec_tests.faults.fault import Arrays, Config, Fault, gradients_lost, with_config, with_outputs
+from spec_tests.port import Array, Op
+
+MAG: Final = Op.MAG_GATE
+
+
+def _clamped(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """The gate is max(g, floor): no gradient below the floor."""
+    share, _ = gate(str(config["kind"]), x["attention"], x["memory"], x["logits"], 0.0)
+    floor = float(config["floor"])
+    changed: dict[str, Array] = {"gate": np.maximum(share, floor)}
+    if "grad.logits" in outputs:
+        changed["grad.logits"] = np.where(share > floor, outputs["grad.logits"], 0.0)
+    return changed
+
+
+def _memory_by_attention(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """The gate squashes the memory, not the attention."""
+    return {"joined": x["attention"] / (1.0 + np.exp(-x["memory"]))}
+
+
+def _shares_swapped(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    if config["kind"] == "source":
+        return {}
+    return {"joined": x["attention"] + x["memory"] - outputs["joined"]}
+
+
+def _gate_in_bf16(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    return {"gate": round_to_bf16(outputs["gate"])}
+
+
+def _neighbour(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    return {"joined": outputs["joined"] + 0.2 * np.roll(x["memory"], -1, axis=1)}
+
+
+HARD_FLOOR = "source: a hard floor under a gate has no gradient"
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    Fault(
+        "mag-memory-squashed",
+        "MAG-1",
+        MAG,
+        "test_mag_gate:test_source_scales_the_memory_by_the_squashed_attention",
+        with_outputs(_memory_by_attention),
+        "source: the memory is never used, so that every test of leaks passes",
+    ),
+    Fault(
+        "mag-shares-swapped",
+        "MAG-2",
+        MAG,
+        "test_mag_gate:test_convex_gives_attention_the_share_of_the_gate",
+        with_outputs(_shares_swapped),
+        "misreading: which side of the gate",
+    ),
+    Fault(
+        "mag-floor-ignored",
+        "MAG-2",
+        MAG,
+        "test_mag_gate:test_convex_gives_attention_the_share_of_the_gate",
+        with_config(lambda _: {"floor": 0.0}),
+        HARD_FLOOR,
+    ),
+    Fault(
+        "mag-floor-clamped",
+        "MAG-3",
+        MAG,
+        "test_mag_gate:test_a_gate_near_its_floor_still_has_a_gradient",
+        with_outputs(_clamped),
+        HARD_FLOOR,
+    ),
+    Fault(
+        "mag-gate-in-bf16",
+        "MAG-4",
+        MAG,
+        "test_mag_gate:test_the_gate_keeps_single_precision",
+        with_outputs(_gate_in_bf16),
+        "source: accumulators in bfloat16 stall",
+    ),
+    Fault(
+        "mag-logits-frozen",
+        "MAG-5",
+        MAG,
+        "test_mag_gate:test_the_gradients_are_those_of_the_formula",
+        gradients_lost("logits"),
+        "porting: a derivative that is missing, cut short or leaks",
+    ),
+    Fault(
+        "mag-next-token",
+        "MAG-6",
+        MAG,
+        "test_mag_gate:test_tokens_and_rows_stand_alone",
+        with_outputs(_neighbour),
+        "porting: a sight that is wrong by one document or token",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Steps of the memory that are normalised by mass (docs/spec/rules.md)."""

@@ -1,0 +1,1 @@
+"""The memory over a sequence: documents, state, reads (docs/spec/memory.md)."""

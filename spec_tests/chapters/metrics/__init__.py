@@ -1,0 +1,1 @@
+"""Metrics of circularity (docs/spec/metrics.md)."""

@@ -1,0 +1,1 @@
+"""Newton-Schulz: a matrix made nearly orthogonal (docs/spec/newton-schulz.md)."""

@@ -1,0 +1,232 @@
+"""Faults of Newton-Schulz."""
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from spec_tests.chapters.newton_schulz.wrong_iterations import (
+    cycling,
+    frobenius,
+    iterate,
+    iterated,
+    left_product,
+    norm_of_batch,
+    norm_of_each,
+    right_product,
+    square_product,
+    started,
+    uncushioned,
+)
+from spec_tests.driver import round_to_bf16
+from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_config, with_outputs
+from spec_tests.inputs import central_difference
+from spec_tests.port import Array, Op
+
+
+def _columns_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    matrix = inputs["matrix"].astype(np.float64)
+    if matrix.shape[-2] <= matrix.shape[-1]:
+        return {}
+    return {"orthogonal": matrix / (np.sqrt((matrix**2).sum(-2, keepdims=True)) + 1e-7)}
+
+
+def _tiny_unchanged(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    matrix = inputs["matrix"].astype(np.float64)
+    return {"orthogonal": np.where(norm_of_each(matrix) < 1e-7, matrix, outputs["orthogonal"])}
+
+
+def _scaled_back(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    return {"orthogonal": outputs["orthogonal"] * np.minimum(norm_of_each(inputs["matrix"].astype(np.float64)), 1e18)}
+
+
+def _nan_at_zero(name: str, output: str) -> Wrap:
+    def change(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+        return {output: outputs[output] if inputs[name].any() else np.full_like(outputs[output], np.nan)}
+
+    return with_outputs(change)
+
+
+def _straight_through(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    return {"grad.matrix": inputs["cotangent.orthogonal"]} if "grad.matrix" in outputs else {}
+
+
+def _ns(name: str) -> str:
+    return f"test_newton_schulz:test_{name}"
+
+
+NS_LITERAL = _ns("the_result_is_the_literal_iteration")
+NS_VECTORS = _ns("singular_vectors_are_kept_and_singular_values_follow_the_scalar_iteration")
+NS_SCALE = _ns("the_scale_of_the_input_does_not_matter")
+NS: Final = Op.NEWTON_SCHULZ
+NS_TALL = "test_newton_schulz:test_a_tall_matrix_gives_the_transpose_of_the_wide_result"
+NS_POLAR = "test_newton_schulz:test_the_cubic_and_polar_express_sets_converge_to_the_polar_factor"
+NS_ZERO = "test_newton_schulz:test_zero_gives_zero_and_a_finite_gradient"
+NS_GRADIENT = "test_newton_schulz:test_the_gradient_runs_through_every_step_and_the_norm"
+
+
+def _rows_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    matrix = inputs["matrix"].astype(np.float64)
+    if matrix.shape[-2] >= matrix.shape[-1]:
+        return {}
+    return {"orthogonal": matrix / (np.sqrt((matrix**2).sum(-1, keepdims=True)) + 1e-7)}
+
+
+def _polar(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Compute the exact polar factor, to which the quintic set never converges."""
+    left, _sigma, right = np.linalg.svd(inputs["matrix"].astype(np.float64), full_matrices=False)
+    return {"orthogonal": left @ right}
+
+
+def _norm_detached(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Differentiate as if the norm were a constant."""
+    if "grad.matrix" not in outputs or not inputs["matrix"].any():
+        return {}
+    matrix, cotangent = (inputs[name].astype(np.float64) for name in ("matrix", "cotangent.orthogonal"))
+    length = frobenius(matrix) + 1e-7
+
+    def loss(value: Array) -> float:
+        return float((iterate(value / length, str(config["coefficients"]), int(config["steps"])) * cotangent).sum())
+
+    return {"grad.matrix": central_difference(loss, matrix)}
+
+
+def _nan_gradient_at_zero(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    if "grad.matrix" not in outputs:
+        return {}
+    return {"grad.matrix": np.where(frobenius(inputs["matrix"]) > 0, outputs["grad.matrix"], np.nan)}
+
+
+WRONG_SIDE = "source: Newton-Schulz multiplies from the wrong side, X (X X^T)"
+NS_DETAILS = "misreading: coefficients, steps, eps and transpose of Newton-Schulz"
+BY_ROW_OR_COLUMN = "source: large matrices normalised by column or row, and called orthogonal"
+QUINTIC_CONVERGES = "source: the claim that the quintic set converges to one"
+DIVISION_BY_ZERO = "porting: a division by zero, or its derivative"
+DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    Fault("ns-wrong-side", "NS-1", Op.NEWTON_SCHULZ, NS_LITERAL, iterated(right_product, norm_of_each), WRONG_SIDE),
+    Fault(
+        "ns-without-transpose", "NS-1", Op.NEWTON_SCHULZ, NS_LITERAL, iterated(square_product, norm_of_each), NS_DETAILS
+    ),
+    Fault(
+        "ns-one-step-less",
+        "NS-1",
+        Op.NEWTON_SCHULZ,
+        NS_LITERAL,
+        with_config(lambda config: {"steps": max(int(config["steps"]) - 1, 0)}),
+        NS_DETAILS,
+    ),
+    Fault(
+        "ns-columns-normalised-when-tall",
+        "NS-2",
+        Op.NEWTON_SCHULZ,
+        _ns("a_tall_matrix_gives_the_transpose_of_the_wide_result"),
+        with_outputs(_columns_normalised),
+        BY_ROW_OR_COLUMN,
+    ),
+    Fault(
+        "ns-wrong-side-turns-vectors",
+        "NS-3",
+        Op.NEWTON_SCHULZ,
+        NS_VECTORS,
+        iterated(right_product, norm_of_each),
+        WRONG_SIDE,
+    ),
+    Fault(
+        "ns-cubic-for-quintic",
+        "NS-4",
+        Op.NEWTON_SCHULZ,
+        _ns("the_quintic_set_ends_in_its_band_and_not_at_one"),
+        with_config(lambda _: {"coefficients": "cubic"}),
+        QUINTIC_CONVERGES,
+    ),
+    Fault(
+        "ns-quintic-for-every-set",
+        "NS-5",
+        Op.NEWTON_SCHULZ,
+        _ns("the_cubic_and_polar_express_sets_converge_to_the_polar_factor"),
+        with_config(lambda _: {"coefficients": "quintic"}),
+        NS_DETAILS,
+    ),
+    Fault(
+        "ns-nan-at-zero",
+        "NS-6",
+        Op.NEWTON_SCHULZ,
+        _ns("zero_gives_zero_and_a_finite_gradient"),
+        _nan_at_zero("matrix", "orthogonal"),
+        DIVISION_BY_ZERO,
+    ),
+    Fault(
+        "ns-tiny-input-unchanged",
+        "NS-7",
+        Op.NEWTON_SCHULZ,
+        NS_SCALE,
+        with_outputs(_tiny_unchanged),
+        "source: a matrix of norm below 1e-7 is returned as it is",
+    ),
+    Fault(
+        "ns-norm-multiplied-back",
+        "NS-7",
+        Op.NEWTON_SCHULZ,
+        NS_SCALE,
+        with_outputs(_scaled_back),
+        "source: the length of the matrix comes back after Newton-Schulz",
+    ),
+    Fault(
+        "ns-not-normalised",
+        "NS-7",
+        Op.NEWTON_SCHULZ,
+        NS_SCALE,
+        iterated(left_product, np.ones_like),
+        "source: Newton-Schulz without normalising first: any singular value above sqrt(3) diverges",
+    ),
+    Fault(
+        "ns-straight-through-gradient",
+        "NS-8",
+        Op.NEWTON_SCHULZ,
+        _ns("the_gradient_runs_through_every_step_and_the_norm"),
+        with_outputs(_straight_through),
+        DERIVATIVE,
+    ),
+    Fault(
+        "ns-norm-over-the-batch",
+        "NS-9",
+        Op.NEWTON_SCHULZ,
+        _ns("each_matrix_of_a_batch_stands_alone"),
+        iterated(left_product, norm_of_batch),
+        "misreading: Newton-Schulz over what is one matrix only together",
+    ),
+    Fault(
+        "ns-at-most-three-steps",
+        "NS-1",
+        NS,
+        NS_LITERAL,
+        with_config(lambda c: {"steps": min(3, int(c["steps"]))}),
+        "source: steps of Newton-Schulz that shrink with the age of the state",
+    ),
+    Fault("ns-spectral-start", "NS-1", NS, NS_LITERAL, with_outputs(partial(started, spectral=True)), NS_DETAILS),
+    Fault("ns-set-begins-again", "NS-1", NS, NS_LITERAL, with_outputs(cycling), NS_DETAILS),
+    Fault("ns-without-cushion", "NS-1", NS, NS_LITERAL, with_outputs(uncushioned), NS_DETAILS),
+    Fault("ns-exact-polar-factor", "NS-1", NS, NS_LITERAL, with_outputs(_polar), QUINTIC_CONVERGES),
+    Fault(
+        "ns-result-in-bfloat16",
+        "NS-1",
+        NS,
+        NS_LITERAL,
+        with_outputs(lambda _, __, y: {"orthogonal": round_to_bf16(y["orthogonal"])}),
+        "source: accumulators in bfloat16 stall",
+    ),
+    Fault("ns-rows-normalised-when-wide", "NS-2", NS, NS_TALL, with_outputs(_rows_normalised), BY_ROW_OR_COLUMN),
+    Fault(
+        "ns-cubic-for-polar-express",
+        "NS-5",
+        NS,
+        NS_POLAR,
+        with_config(lambda config: {"coefficients": "cubic"} if config["coefficients"] == "polar_express" else {}),
+        NS_DETAILS,
+    ),
+    Fault("ns-gradient-nan-at-zero", "NS-6", NS, NS_ZERO, with_outputs(_nan_gradient_at_zero), DIVISION_BY_ZERO),
+    Fault("ns-offset-of-1e-5", "NS-7", NS, NS_SCALE, with_outputs(partial(started, offset=1e-5)), NS_DETAILS),
+    Fault("ns-norm-detached", "NS-8", NS, NS_GRADIENT, with_outputs(_norm_detached), DERIVATIVE),
+)

@@ -1,0 +1,1 @@
+"""Vectors divided by their regularised length (docs/spec/normalisation.md)."""

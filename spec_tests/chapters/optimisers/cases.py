@@ -1,0 +1,84 @@
+"""Stored cases of the outer optimisers."""
+
+from typing import Final
+
+import numpy as np
+
+from spec_tests.inputs import normal
+from spec_tests.port import Array, Op, Scalar
+from spec_tests.vectors.source import Family
+
+_MUON: Final = Family("MUON", Op.MUON_STEP)
+_GROKFAST: Final = Family("GFAST", Op.GROKFAST)
+_PERP: Final = Family("PERP", Op.PERP_GRAD)
+_CLIP: Final = Family("CLIP", Op.QK_CLIP)
+
+
+def _muon(name: str, steps: int, decay: float) -> dict[str, Scalar]:
+    rates: dict[str, Scalar] = {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": decay}
+    return {**rates, "coefficients": name, "newton_schulz_steps": steps}
+
+
+def _update(seed: int, rows: int, columns: int) -> dict[str, Array]:
+    names = ("weight", "buffer", "gradient")
+    return {name: normal(seed + i, rows, columns) for i, name in enumerate(names)}
+
+
+def _plain(seed: int, rows: int, columns: int) -> dict[str, Array]:
+    return {"weight": normal(seed, rows, columns), "gradient": normal(seed + 1, rows, columns)}
+
+
+def _attending(seed: int) -> dict[str, Array]:
+    """Return two heads, the first with large logits."""
+    large = np.array([3.0, 0.5])[:, None]
+    return {
+        "queries": large * normal(seed, 2, 4, 2, 4),
+        "keys": normal(seed + 1, 2, 4, 2, 4),
+        "query_weight": normal(seed + 2, 2, 4, 3),
+        "key_weight": normal(seed + 3, 2, 4, 3),
+    }
+
+
+STORED: Final = (
+    _MUON.case(
+        1,
+        "OPT-1",
+        "momentum, then Newton-Schulz, then the scale of a tall matrix; weight decay",
+        _muon("quintic", 5, 0.1),
+        _update(830, 5, 3),
+    ),
+    _MUON.case(
+        2,
+        "OPT-1 OPT-2",
+        "an empty buffer and a small gradient, wide: its size does not matter",
+        _muon("polar_express", 4, 0.0),
+        {**_update(834, 3, 4), "buffer": np.zeros((3, 4)), "gradient": 1e-3 * normal(837, 3, 4)},
+    ),
+    _GROKFAST.case(
+        1,
+        "OPT-3 OPT-4",
+        "noise about a constant: the average starts at the first gradient",
+        {"alpha": 0.9, "strength": 2.0},
+        {"gradients": 1.0 + normal(840, 8, 3)},
+    ),
+    _PERP.case(
+        1, "OPT-5", "orthogonal to the weight as a whole, not row by row", {"rescale": False}, _plain(842, 3, 4)
+    ),
+    _PERP.case(2, "OPT-5 OPT-6", "rescaled to the length of the gradient", {"rescale": True}, _plain(844, 4, 3)),
+    _PERP.case(
+        3,
+        "OPT-5",
+        "a zero weight leaves the gradient alone",
+        {"rescale": True},
+        {"weight": np.zeros((2, 3)), "gradient": normal(846, 2, 3)},
+        beside=True,
+    ),
+    _CLIP.case(
+        1,
+        "OPT-7 OPT-8",
+        "one head above the threshold, one below; logits of pairs in causal order only",
+        {"threshold": 2.0},
+        _attending(850),
+    ),
+    _CLIP.case(2, "OPT-7 OPT-8", "both heads above the threshold", {"threshold": 0.25}, _attending(856)),
+)

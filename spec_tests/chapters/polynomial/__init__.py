@@ -1,0 +1,1 @@
+"""Polynomial features of keys and queries (docs/spec/features.md)."""

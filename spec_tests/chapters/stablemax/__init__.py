@@ -1,0 +1,1 @@
+"""StableMax: probabilities without an exponential (docs/spec/stablemax.md)."""

@@ -1,0 +1,44 @@
+"""Stored cases of StableMax."""
+
+from typing import Final
+
+import numpy as np
+
+from spec_tests.inputs import normal
+from spec_tests.port import Op
+from spec_tests.vectors.source import Family
+
+_STAB: Final = Family("STAB", Op.STABLEMAX)
+
+STORED: Final = (
+    _STAB.case(1, "STAB-1 STAB-5", "logits of both signs, rows by themselves", {}, {"x": 3.0 * normal(900, 4, 6)}),
+    _STAB.case(
+        2,
+        "STAB-2",
+        "a logit of -1e6 beside others: no floor under a probability",
+        {},
+        {"x": np.array([[0.0, -1e6, 1.0], [-1e6, -2e6, -3e6]])},
+    ),
+    _STAB.case(
+        3,
+        "STAB-3",
+        "logits of 1e30 and -1e30: no exponential, no overflow of a sum",
+        {},
+        {"x": np.array([[1e30, -1e30, 1.0, 1e30], [-1e30, -1e30, -2.0, 0.5]])},
+    ),
+    _STAB.case(
+        4,
+        "STAB-4",
+        "gradients in both branches, and at 0 and 1 exactly",
+        {},
+        {"x": np.array([[0.0, 1.0, -1.0, 2.5], [-0.5, -3.0, 0.0, 0.25]])},
+        {"probabilities": normal(901, 2, 4)},
+    ),
+    _STAB.case(
+        5,
+        "STAB-2",
+        "a thousand logits, half of them small: every probability is far below what a floor would leave it",
+        {},
+        {"x": np.where(np.arange(1024) % 2, -9.0, 0.25 * np.abs(normal(902, 1, 1024)))},
+    ),
+)
