@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_ref.errors import UserError
+from spec_tests.chapters import test_files
 from spec_tests.outcome import Outcome
 from spec_tests.ports.load import REFERENCE
 from spec_tests.report.collect import levels_asked
 from spec_tests.report.launch import Launch
-from spec_tests.report.manifest import MANIFEST, SUITE, Manifest, property_entries, read_manifest, write_manifest
+from spec_tests.report.manifest import MANIFEST, Manifest, property_entries, read_manifest, write_manifest
 from spec_tests.report.model import Report, Result
 from spec_tests.report.scope import TOP
 from spec_tests.report.write import write_schema
@@ -53,7 +54,8 @@ def _ask(cases: Sequence[Result], level: int, jobs: str) -> tuple[Result, ...]:
 
 def _node(result: Result) -> str:
     module, _, name = result.id.partition(":")
-    return f"{SUITE / module}.py::{name}"
+    file = next(path for path in test_files() if path.stem == module)
+    return f"{file}::{name}"
 
 
 def _settled(results: Sequence[Result], jobs: str) -> list[Result]:

@@ -16,7 +16,7 @@ import pytest
 
 from spec_tests.ports.compiled import NoCompilerError, compiler
 
-GUIDE = Path(__file__).parents[1] / "docs" / "porting.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "porting.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMPILER = "c++"
 SECONDS = 300
