@@ -32,7 +32,7 @@ def furniture(piece: str) -> Iterator[ModuleType]:
             yield import_module(name)
 
 
-def test_modules() -> dict[str, str]:
+def modules_of_tests() -> dict[str, str]:
     """Return the files of tests of all chapters: the name of each, which is unique, and its full name."""
     found: dict[str, str] = {}
     for word in words():
@@ -43,7 +43,7 @@ def test_modules() -> dict[str, str]:
     return found
 
 
-def test_files() -> list[Path]:
+def files_of_tests() -> list[Path]:
     """Return the paths of the files of tests of all chapters, in order of their names."""
-    specs = [find_spec(name) for _, name in sorted(test_modules().items())]
+    specs = [find_spec(name) for _, name in sorted(modules_of_tests().items())]
     return [Path(spec.origin) for spec in specs if spec and spec.origin]

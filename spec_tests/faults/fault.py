@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.chapters import test_modules
+from spec_tests.chapters import modules_of_tests
 from spec_tests.driver import round_to_bf16
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar
@@ -43,7 +43,7 @@ class Fault:
 def claimed_test(fault: Fault) -> Callable[..., None]:
     """Return the test that claims to notice a fault."""
     module, _, name = fault.killed_by.partition(":")
-    test: Callable[..., None] = getattr(import_module(test_modules()[module]), name)
+    test: Callable[..., None] = getattr(import_module(modules_of_tests()[module]), name)
     return test
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_ref.errors import UserError
-from spec_tests.chapters import test_files
+from spec_tests.chapters import files_of_tests
 from spec_tests.outcome import Outcome
 from spec_tests.ports.load import REFERENCE
 from spec_tests.report.collect import levels_asked
@@ -54,7 +54,7 @@ def _ask(cases: Sequence[Result], level: int, jobs: str) -> tuple[Result, ...]:
 
 def _node(result: Result) -> str:
     module, _, name = result.id.partition(":")
-    file = next(path for path in test_files() if path.stem == module)
+    file = next(path for path in files_of_tests() if path.stem == module)
     return f"{file}::{name}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.chapters import test_files
+from spec_tests.chapters import files_of_tests
 from spec_tests.report.manifest import SUITE
 
 
@@ -22,7 +22,7 @@ def takes_port(node: ast.stmt) -> bool:
 @cache
 def chapter_files() -> tuple[Path, ...]:
     """Return the files with tests that ask a port: those of the chapters, and that of the stored vectors."""
-    files = (*test_files(), SUITE / "vectors" / "test_vectors.py")
+    files = (*files_of_tests(), SUITE / "vectors" / "test_vectors.py")
     return tuple(path for path in files if any(takes_port(node) for node in ast.parse(path.read_text()).body))
 
 

@@ -9,7 +9,7 @@ from rich.box import HORIZONTALS
 from rich.table import Table
 
 from atlas_ref.errors import UserError
-from spec_tests.chapters import test_files
+from spec_tests.chapters import files_of_tests
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault
 from spec_tests.report.manifest import read_manifest
@@ -47,7 +47,7 @@ def read_trace() -> Trace:
 
 def read_tests() -> Iterator[NamedTest]:
     """Yield every test of a chapter that asks a port or names sentences."""
-    for path in test_files():
+    for path in files_of_tests():
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 test = NamedTest(f"{path.stem}:{node.name}", named(node), takes_port(node))

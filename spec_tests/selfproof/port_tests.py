@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from spec_tests.chapters import test_modules
+from spec_tests.chapters import modules_of_tests
 from spec_tests.port import Numerics, Port
 
 PREFIX: Final = "test_"
@@ -30,7 +30,7 @@ class PortTest:
 
 def port_tests() -> Iterator[PortTest]:
     """Yield every test that takes a port and nothing that only pytest can give."""
-    for _, module in sorted(test_modules().items()):
+    for _, module in sorted(modules_of_tests().items()):
         yield from tests_of(module, fixtures={"port"})
 
 
