@@ -27,7 +27,7 @@ from spec_tests.package.ttl_loop import (
     scheduled_case,
     worst_error,
 )
-from spec_tests.ports.reference_memory import memory_rule, pack
+from spec_tests.ports.reference.memory import memory_rule, pack
 
 SCHEDULES = {
     "shards": Schedule(shard=2 * CHUNK),

@@ -21,7 +21,7 @@ from spec_tests.chapters.memory_step.calls import HEADS, ORTHOGONALISED, case, f
 from spec_tests.chapters.memory_step.loop import Cell, Config, Inputs, Matrices, Oracle, Token
 from spec_tests.inputs import generator
 from spec_tests.port import Array
-from spec_tests.ports.reference_memory import memory_rule, unpack
+from spec_tests.ports.reference.memory import memory_rule, unpack
 
 CHUNK = 4
 

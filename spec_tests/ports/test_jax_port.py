@@ -15,7 +15,7 @@ from spec_tests.driver import assert_same, round_to_bf16, run, run_with_gradient
 from spec_tests.inputs import generator
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Numerics, Op
-from spec_tests.ports.reference import ReferencePort
+from spec_tests.ports.reference.port import ReferencePort
 
 pytest.importorskip("jax", reason="jax is the `jax` extra")
 PORT = pytest.importorskip("spec_tests.ports.jax_port").JaxPort()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.ports.compiled import NoCompilerError, compiler
+from spec_tests.ports.cpp import NoCompilerError, compiler
 
 GUIDE = Path(__file__).parents[2] / "docs" / "porting.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -13,7 +13,7 @@ from spec_tests.chapters.memory_step.calls import ARCHITECTURES, assert_loop, ca
 from spec_tests.chapters.newton_schulz.oracle import iteration
 from spec_tests.driver import Result, assert_close, run, run_with_gradients
 from spec_tests.port import Array, Numerics, Op, Scalar
-from spec_tests.ports.reference import ReferencePort
+from spec_tests.ports.reference.port import ReferencePort
 
 module = pytest.importorskip("spec_tests.ports.titans_pytorch", reason="titans-pytorch is the `bench` extra")
 PORT = module.TitansPytorchPort()

@@ -15,7 +15,7 @@ from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
 from spec_tests.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.ports.reference_memory import MEMORIES
+from spec_tests.ports.reference.port import ReferencePort
 from spec_tests.properties import representable
 
 GRAD = Op.MEMORY_GRAD
@@ -202,5 +202,5 @@ def test_the_reference_passes_gradcheck_through_five_writes(name: str, architect
 def outputs_of(
     form: Op, config: Config, tensors: dict[str, Tensor], leaves: list[str], *values: Tensor
 ) -> tuple[Tensor, ...]:
-    outputs = MEMORIES[form](config, tensors | dict(zip(leaves, values, strict=True)))
+    outputs = ReferencePort.functions[form](config, tensors | dict(zip(leaves, values, strict=True)))
     return tuple(value for name, value in outputs.items() if value.is_floating_point() and value.numel())

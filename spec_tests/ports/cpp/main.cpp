@@ -2,18 +2,19 @@
 
 #include "act.hpp"
 #include "attention.hpp"
-#include "circularity.hpp"
 #include "convolution.hpp"
 #include "ltm.hpp"
 #include "m3.hpp"
 #include "mag_gate.hpp"
 #include "memory_chunked.hpp"
 #include "memory_scan.hpp"
+#include "memory_step.hpp"
+#include "metrics.hpp"
 #include "newton_schulz.hpp"
 #include "normalize.hpp"
 #include "polynomial.hpp"
 #include "program.hpp"
-#include "projection.hpp"
+#include "qk_projection.hpp"
 #include "stablemax.hpp"
 
 int main(int count, char** arguments) {

@@ -62,11 +62,6 @@ Trace<Real> scan(const Model<Real>& model, const Rule& rule, const std::vector<T
 }
 
 template <typename Real>
-void run_memory_step(Call<Real>& call) {
-    MemoryCall<Real>(call, false).run(scan<Real>, {"gradient"});
-}
-
-template <typename Real>
 void run_memory_scan(Call<Real>& call) {
     MemoryCall<Real>(call, true).run(scan<Real>, {"gradient", "momentum_trace", "weights_trace"});
 }

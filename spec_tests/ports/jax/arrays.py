@@ -2,7 +2,7 @@
 
 A function of an operation takes a hashable plan, a tree of traced options and named inputs, and returns named outputs.
 Options are traced rather than built in where they can be, because every other plan or shape is another compilation.
-Inputs are padded (`jax_padding`); the lengths of what is there come with the plan.
+Inputs are padded (`padding.py`); the lengths of what is there come with the plan.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -32,11 +32,13 @@ _POLAR_EXPRESS: Final = (
     (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
 )
+
 _TABLES: Final = {
     "quintic": ((3.4445, -4.7750, 2.0315),),
     "cubic": ((1.5, -0.5, 0.0),),
     "polar_express": (*((a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in _POLAR_EXPRESS), (1.875, -1.25, 0.375)),
 }
+
 NORM_EPS: Final = 1e-7
 
 
@@ -78,3 +80,19 @@ def orthogonalise(matrix: Array, table: Array, offset: Array | float) -> Array:
         return abc[0] * x + (abc[1] * gram + abc[2] * gram @ gram) @ x, None
 
     return lax.scan(step, matrix / (norm + offset), table.astype(matrix.dtype))[0]
+
+
+def lags(past: Array, new: Array) -> Array:
+    """Return, for each new entry, itself and the entries before it by age: [time, len(past) + 1, ...]."""
+    everything = jnp.concatenate([past, new])
+    newest = len(past) + np.arange(len(new))
+    return everything[newest[:, None] - np.arange(len(past) + 1)]
+
+
+def newest(past: Array, new: Array, count: Array) -> Array:
+    """Return the last len(past) entries after `count` new ones."""
+    return lax.dynamic_slice_in_dim(jnp.concatenate([past, new]), count, len(past))
+
+
+def by_length(_: Config, __: NumpyInputs, lengths: Lengths) -> tuple[Hashable, Any]:
+    return None, lengths["time"]

@@ -24,8 +24,8 @@ from jax import Array, lax
 
 from spec_tests.port import Array as NumpyArray
 from spec_tests.port import Op
-from spec_tests.ports.jax_arrays import Config, Implementation, Lengths, NumpyInputs, Tensors, orthogonalise
-from spec_tests.ports.jax_memory import (
+from spec_tests.ports.jax.arrays import Config, Implementation, Lengths, NumpyInputs, Tensors, orthogonalise
+from spec_tests.ports.jax.memory import (
     Form,
     Matrices,
     Options,
@@ -43,7 +43,7 @@ from spec_tests.ports.jax_memory import (
     predict,
     write_factors,
 )
-from spec_tests.ports.jax_padding import rung
+from spec_tests.ports.jax.padding import rung
 
 LONGEST: Final = 32
 
@@ -228,6 +228,4 @@ def chunked_plan(config: Config, inputs: NumpyInputs, lengths: Lengths) -> tuple
     return form, (options, lay_out(config, inputs, lengths["time"]))
 
 
-_PARALLEL: Final = Implementation(memory_chunked, chunked_plan)
-# The parallel form is the one to train with, so its gradients are those of `memory_grad`.
-CHUNKED: Final[Mapping[Op, Implementation]] = {Op.MEMORY_CHUNKED: _PARALLEL, Op.MEMORY_GRAD: _PARALLEL}
+IMPLEMENTATIONS: Final[Mapping[Op, Implementation]] = {Op.MEMORY_CHUNKED: Implementation(memory_chunked, chunked_plan)}

@@ -1,6 +1,6 @@
-"""The port in C++ (`cpp/`): built once where a compiler is there, then asked as a program like any other.
+"""The port in C++: built once where a compiler is there, then asked as a program like any other.
 
-    pytest spec_tests --port spec_tests.ports.compiled:CompiledPort
+    pytest spec_tests --port spec_tests.ports.cpp:CompiledPort
 
 The program's name holds a hash of the sources and of how they are compiled, so a stale one is never run; it is built
 under a temporary name, so a half-written one is not either.
@@ -21,7 +21,7 @@ from typing import Final
 from atlas_ref.errors import UserError
 from spec_tests.process.client import ProcessPort
 
-SOURCES: Final = Path(__file__).parent / "cpp"
+SOURCES: Final = Path(__file__).parent
 FLAGS: Final = ("-std=c++17", "-O1")
 """Cases are small: with -O2 the compiler takes longer than all of them."""
 COMPILERS: Final = ("g++", "clang++")
@@ -60,7 +60,7 @@ def cache() -> Path:
 
 
 class CompiledPort(ProcessPort):
-    """The program of `cpp/`, behind the process protocol."""
+    """The program of this folder, behind the process protocol."""
 
     def __init__(self) -> None:
         super().__init__(shlex.quote(str(build(cache()))))

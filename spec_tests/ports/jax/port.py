@@ -2,7 +2,7 @@
 
 One `vmap` over rows and one over heads of a function of one of them; `lax.scan` over tokens or chunks. Arrays are
 padded to few shapes, so that few programs are compiled. The 64-bit mode and the precision of matrix products are set
-around each call and nowhere else. Importing this module without jax raises ImportError.
+around each call and nowhere else. Importing this package without jax raises ImportError.
 """
 
 from collections.abc import Hashable, Mapping
@@ -16,13 +16,9 @@ import numpy as np
 from spec_tests.contract.schema import Operation
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
-from spec_tests.ports.jax_around import AROUND
-from spec_tests.ports.jax_arrays import Function, Implementation, Tensors
-from spec_tests.ports.jax_chunked import CHUNKED
-from spec_tests.ports.jax_memory import MEMORIES
-from spec_tests.ports.jax_optimisers import OPTIMISERS
-from spec_tests.ports.jax_padding import axes_of, cut, lengths_of, pad
-from spec_tests.ports.jax_primitives import PRIMITIVES
+from spec_tests.ports.assembled import assembled
+from spec_tests.ports.jax.arrays import Function, Implementation, Tensors
+from spec_tests.ports.jax.padding import axes_of, cut, lengths_of, pad
 
 # A program runs a few times on small arrays: three quarters of the time to compile it go into making it fast.
 _jit: Final = partial(
@@ -56,7 +52,7 @@ COTANGENT: Final = "cotangent."
 class JaxPort:
     """The jax implementation behind the port contract."""
 
-    implementations: Mapping[Op, Implementation] = {**PRIMITIVES, **AROUND, **MEMORIES, **CHUNKED, **OPTIMISERS}
+    implementations: Mapping[Op, Implementation] = assembled(__package__, "IMPLEMENTATIONS")
 
     def declare(self) -> Declaration:
         """Declare every operation implemented here, at every precision, with gradients."""

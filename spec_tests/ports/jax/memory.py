@@ -4,7 +4,7 @@ A function of one row and one head, then `vmap` over heads and rows. The plan is
 rule orthogonalises; everything else of a configuration is traced, so rules share their programs.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from functools import partial
 from math import pi, prod, sqrt
 from typing import Any, Final, NamedTuple
@@ -14,11 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from spec_tests.port import Op
-from spec_tests.ports.jax_arrays import (
+from spec_tests.ports.jax.arrays import (
     NORM_EPS,
     Config,
-    Implementation,
     Lengths,
     NumpyInputs,
     Tensors,
@@ -223,7 +221,7 @@ def _turn(form: Form, options: Options, initial: Matrices, state: State, seen: T
     return State(written, after, anchor, keys[1:], values[1:], position + 1), shown
 
 
-def _recurrence(form: Form, options: Options, tokens: Tokens, initial: Matrices, state: State, _: Any) -> Any:
+def recurrence(form: Form, options: Options, tokens: Tokens, initial: Matrices, state: State, _: Any) -> Any:
     """Take the tokens of one row and head in turn (MEM-2); padding leaves the state alone."""
 
     def token(before: State, seen: tuple[Tokens, Array]) -> tuple[State, Tensors]:
@@ -252,22 +250,3 @@ def over_rows_and_heads(form: Form, function: Row, x: Tensors, layout: Any = ())
     heads = jax.vmap(head, in_axes=(by_head, 0, state_by_head, None), out_axes=(1, state_by_head))
     shown, last = jax.vmap(heads, in_axes=(0, None, 0, 0))(tokens, x["initial"], states, layout)
     return shown | last
-
-
-def _memory_scan(form: Hashable, options: Options, x: Tensors) -> Tensors:
-    assert isinstance(form, Form)
-    return over_rows_and_heads(form, partial(_recurrence, form, options), x)
-
-
-def _memory_step(form: Hashable, options: Options, x: Tensors) -> Tensors:
-    sequence = {name: value[:, None] if name in Tokens._fields else value for name, value in x.items()}
-    outputs = _memory_scan(form, options, sequence)
-    gone = ("momentum_trace", "weights_trace")
-    cut = {name: outputs[name][:, 0] for name in ("reads", "gradient")}
-    return {name: value for name, value in (outputs | cut).items() if name not in gone}
-
-
-MEMORIES: Final[Mapping[Op, Implementation]] = {
-    Op.MEMORY_STEP: Implementation(_memory_step, plan),
-    Op.MEMORY_SCAN: Implementation(_memory_scan, plan),
-}

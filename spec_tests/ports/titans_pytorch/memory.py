@@ -1,47 +1,14 @@
-"""`titans-pytorch` (PyPI, the `bench` extra) as a port: its own Newton-Schulz and its own `NeuralMemory`, unchanged.
-
-`NeuralMemory` projects one sequence to keys, values, queries and gates. Here the sequence carries them and the
-projections, which are attributes of the module, pick them out; losses, gradients, scans and reads are the package's.
-
-What is said in its terms
-    retention alpha      1 - decay; decay and momentum are sigmoids in the package, so they enter as logits
-    step size eta        the weight of a token's loss, as is; the window's only weight multiplies it
-    chunk b              `batch_size` = b (the interval at which weights are taken over) with `chunk_size` = 1
-    loss                 `store_memory_loss_fn` = loss_scale ||M(k) - v||^2 in place of its default, the mean
-    a document           a new state; each row is run by itself, because rows differ in phase
-    keys, values         padded with zeros to one width, which the package demands of its memories
-
-Not in the package, so answered as unsupported: a window of more than one token, the rules `omega`, `delta` and `atlas`,
-`mass`, reads before the write, coefficient sets that change from step to step. docs/porting-titans-pytorch.md tells
-what the suite finds.
-"""
+"""The package's `NeuralMemory` under the specification's names: projections replaced, state packed and unpacked."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from importlib.metadata import version
-from typing import Any, Final
-from warnings import catch_warnings, filterwarnings
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from spec_tests.contract.schema import Operation
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
-
-with catch_warnings():
-    # Its dependency assoc-scan uses torch.jit.script.
-    filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
-    from titans_pytorch import MemoryMLP, NeuralMemory, NeuralMemState
-    from titans_pytorch.neural_memory import newtonschulz5
-
-Tensors = dict[str, Tensor]
-Config = Mapping[str, Any]
-Weights = dict[str, Tensor]
-
-COEFFICIENTS: Final = {"quintic": (3.4445, -4.7750, 2.0315), "cubic": (1.5, -0.5, 0.0)}
-"""The sets that are one triple for all steps, which is what `newtonschulz5` takes."""
+from spec_tests.ports.titans_pytorch.package import MemoryMLP, NeuralMemory, NeuralMemState
+from spec_tests.ports.titans_pytorch.tensors import Config, Tensors, Weights, demand
 
 
 class Pick(nn.Module):
@@ -67,29 +34,16 @@ class Residual(nn.Module):
         return x + inner
 
 
-def _newton_schulz(config: Config, x: Tensors) -> Tensors:
-    if config["coefficients"] not in COEFFICIENTS:
-        raise UnsupportedError("one triple of coefficients for all steps", capability=str(config["coefficients"]))
-    # With three axes or fewer it returns its input.
-    matrix = x["matrix"].unsqueeze(0)
-    return {"orthogonal": newtonschulz5(matrix, config["steps"], coefs=COEFFICIENTS[config["coefficients"]])[0]}
-
-
-def _demand(holds: bool, reason: str, capability: str) -> None:
-    if not holds:
-        raise UnsupportedError(reason, capability=capability)
-
-
 def _demand_supported(config: Config, window: int) -> None:
     """Raise UnsupportedError for what the package does not have."""
     rule = config["rule"]
-    _demand(rule in ("titans", "atlas_appendix"), f"there is no rule '{rule}'", f"rule {rule}")
-    _demand(window == 1, "a write looks at one token", "window")
-    _demand(config["read"] == "post", "reads come after the write", "read pre")
-    _demand(config["step_scale"] == "literal", "steps are not normalised by mass", "step_scale mass")
+    demand(rule in ("titans", "atlas_appendix"), f"there is no rule '{rule}'", f"rule {rule}")
+    demand(window == 1, "a write looks at one token", "window")
+    demand(config["read"] == "post", "reads come after the write", "read pre")
+    demand(config["step_scale"] == "literal", "steps are not normalised by mass", "step_scale mass")
     if rule == "atlas_appendix":
         five = (config["coefficients"], config["newton_schulz_steps"]) == ("quintic", 5)
-        _demand(five, "surprises pass through five quintic steps", "coefficients")
+        demand(five, "surprises pass through five quintic steps", "coefficients")
 
 
 def neural_memory(config: Config, width: int, hidden: int) -> NeuralMemory:
@@ -206,7 +160,7 @@ class Row:
         return {name: self.packing.packed(weights) for name, weights in zip(_CARRIED, carried, strict=True)}
 
 
-def _memory(config: Config, x: Tensors, *, one_by_one: bool) -> Tensors:
+def remember(config: Config, x: Tensors, *, one_by_one: bool) -> Tensors:
     _demand_supported(config, x["window_weights"].shape[-1])
     batch, time, _, features = x["keys"].shape
     values = x["values"].shape[-1]
@@ -226,75 +180,4 @@ def _memory(config: Config, x: Tensors, *, one_by_one: bool) -> Tensors:
     return unchanged | {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _memory_step(config: Config, x: Tensors) -> Tensors:
-    tokens = {name: x[name].unsqueeze(1) for name in _TOKENS}
-    outputs = _memory(config, x | tokens, one_by_one=True)
-    return outputs | {"reads": outputs["reads"].squeeze(1)}
-
-
 _CARRIED: Final = ("weights", "momentum", "anchor")
-_TOKENS: Final = ("keys", "values", "queries", "retention", "momentum_decay", "step_size", "window_weights", "reset")
-_PARALLEL: Final = partial(_memory, one_by_one=False)
-FUNCTIONS: Final[Mapping[Op, Callable[[Config, Tensors], Tensors]]] = {
-    Op.NEWTON_SCHULZ: _newton_schulz,
-    Op.MEMORY_STEP: _memory_step,
-    Op.MEMORY_SCAN: partial(_memory, one_by_one=True),
-    Op.MEMORY_CHUNKED: _PARALLEL,
-    Op.MEMORY_GRAD: _PARALLEL,
-}
-
-
-class TitansPytorchPort:
-    """The package behind the port contract: in float64 and float32, with gradients by autograd."""
-
-    def declare(self) -> Declaration:
-        """Declare what the package has code for."""
-        return Declaration(
-            name="titans-pytorch",
-            version=version("titans-pytorch"),
-            language="python (torch)",
-            spec_version=SPEC_VERSION,
-            operations=frozenset(FUNCTIONS),
-            capabilities=frozenset({GRADIENTS}),
-            numerics=(Numerics.F64, Numerics.F32),
-            matmul_precision="full",
-            # `atlas_appendix` is there with five quintic steps alone, which no key says by itself.
-            only={
-                "rule": frozenset({"titans"}),
-                "read": frozenset({"post"}),
-                "step_scale": frozenset({"literal"}),
-                "coefficients": frozenset(COEFFICIENTS),
-            },
-            longest={"window": 1},
-        )
-
-    def run(
-        self,
-        op: str,
-        config: Mapping[str, Scalar],
-        inputs: Mapping[str, Array],
-        *,
-        numerics: Numerics,
-        taps: frozenset[str],
-    ) -> Mapping[str, Array]:
-        """Run one operation; with cotangents among the inputs, return the derivatives too."""
-        del numerics, taps  # Arrays come in the type of the profile; the package shows no intermediate values.
-        if op not in FUNCTIONS:
-            raise UnsupportedError(f"titans-pytorch has no operation '{op}'", capability=op)
-        row = OPERATIONS[Op(op)]
-        tensors = {tensor.name: torch.tensor(inputs[tensor.name]) for tensor in row.inputs}
-        cotangents = {tensor.name: inputs.get(f"cotangent.{tensor.name}") for tensor in row.outputs}
-        asked = {name: torch.tensor(value) for name, value in cotangents.items() if value is not None}
-        function = partial(FUNCTIONS[row.op], config)
-        outputs = _with_gradients(row, function, tensors, asked) if asked else function(tensors)
-        return {name: value.detach().numpy() for name, value in outputs.items()}
-
-
-def _with_gradients(
-    row: Operation, function: Callable[[Tensors], Tensors], inputs: Tensors, cotangents: Tensors
-) -> Tensors:
-    leaves = {tensor.name: inputs[tensor.name].requires_grad_() for tensor in row.inputs if tensor.role != "index"}
-    outputs = function(inputs)
-    loss = torch.stack([(outputs[name] * cotangent).sum() for name, cotangent in cotangents.items()]).sum()
-    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return outputs | {f"grad.{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}

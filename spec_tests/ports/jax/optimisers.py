@@ -1,4 +1,4 @@
-"""Level 6 in jax: AdamW on a learned gain, Muon, Grokfast, perp-grad, QK-clip."""
+"""Muon, Grokfast, perp-grad and QK-clip in jax, written from docs/spec."""
 
 from collections.abc import Hashable, Mapping
 from math import sqrt
@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from spec_tests.port import Op
-from spec_tests.ports.jax_arrays import (
+from spec_tests.ports.jax.arrays import (
     NORM_EPS,
     Config,
     Implementation,
@@ -20,24 +20,6 @@ from spec_tests.ports.jax_arrays import (
     orthogonalise,
     root,
 )
-
-
-def _optimizer_step(_: Hashable, options: Mapping[str, Array], x: Tensors) -> Tensors:
-    """Return exp(log_gain) after each step of AdamW (arXiv 1711.05101, Algorithm 2)."""
-    rate, beta1, beta2 = (options[name] for name in ("learning_rate", "beta1", "beta2"))
-
-    def step(carry: Any, gradient: Array) -> tuple[Any, Array]:
-        value, mean, square, rest1, rest2 = carry
-        mean = beta1 * mean + (1.0 - beta1) * gradient
-        square = beta2 * square + (1.0 - beta2) * gradient**2
-        rest1, rest2 = rest1 * beta1, rest2 * beta2
-        direction = mean / (1.0 - rest1) / (root(square / (1.0 - rest2)) + options["eps"])
-        value = value * (1.0 - rate * options["weight_decay"]) - rate * direction
-        return (value, mean, square, rest1, rest2), jnp.exp(value)
-
-    start, one = x["log_gain"], jnp.ones((), x["log_gain"].dtype)
-    carry = (start, jnp.zeros_like(start), jnp.zeros_like(start), one, one)
-    return {"gain": lax.scan(step, carry, x["gradient"])[1]}
 
 
 def _muon_step(_: Hashable, options: tuple[Mapping[str, Array], Array], x: Tensors) -> Tensors:
@@ -94,10 +76,7 @@ def _clip_plan(config: Config, _: NumpyInputs, lengths: Lengths) -> tuple[Hashab
     return None, (config["threshold"], lengths["batch"], lengths["time"])
 
 
-OPTIMISERS: Final[Mapping[Op, Implementation]] = {
-    Op.OPTIMIZER_STEP: Implementation(
-        _optimizer_step, lambda config, *_: (None, {k: v for k, v in config.items() if k != "optimizer"})
-    ),
+IMPLEMENTATIONS: Final[Mapping[Op, Implementation]] = {
     Op.MUON_STEP: Implementation(_muon_step, _muon_plan),
     Op.GROKFAST: Implementation(_grokfast, lambda config, *_: (None, dict(config))),
     Op.PERP_GRAD: Implementation(_perp_grad, lambda config, *_: (config["rescale"], ())),

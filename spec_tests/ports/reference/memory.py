@@ -1,24 +1,19 @@
-"""The memory operations of the reference port: packed arrays in, one form of the memory, packed arrays out."""
+"""What the memory operations of the reference port share: packed arrays in, a form of the memory, packed arrays out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent, window_gradient
 from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
 from atlas_ref.memory.state import MemoryState
-from spec_tests.port import Op
+from spec_tests.ports.reference.tensors import Config, Tensors
 
-Tensors = dict[str, Tensor]
-Config = Mapping[str, Any]
-Function = Callable[[Config, Tensors], Tensors]
 Form = Callable[..., MemoryOutput]
-
 STATE: Final = ("weights", "momentum", "anchor", "window_keys", "window_values", "position")
 TOKENS: Final = ("keys", "values", "queries", "retention", "momentum_decay", "step_size", "window_weights", "reset")
 
@@ -42,7 +37,7 @@ def pack(matrices: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([matrix.flatten(-2) for matrix in matrices], dim=-1)
 
 
-def _memory(form: Form, config: Config, x: Tensors) -> Tensors:
+def memory(form: Form, config: Config, x: Tensors) -> Tensors:
     rule = memory_rule(config)
     keys, values, queries = (at_least_float32(x[name]) for name in ("keys", "values", "queries"))
     matrices = partial(unpack, rule.architecture, features=keys.shape[-1], values=values.shape[-1])
@@ -74,18 +69,13 @@ def _memory(form: Form, config: Config, x: Tensors) -> Tensors:
     }
 
 
-def _memory_step(config: Config, x: Tensors) -> Tensors:
-    outputs = _memory(memory_recurrent, config, x | {name: x[name].unsqueeze(1) for name in TOKENS})
-    return outputs | {"reads": outputs["reads"].squeeze(1)}
-
-
-def _traces(config: Config, x: Tensors) -> Tensors:
+def traces(config: Config, x: Tensors) -> Tensors:
     """Return the gradient each write takes in and what it leaves, by calls of one token each."""
     shown: dict[str, list[Tensor]] = {"gradient": [], "momentum_trace": [], "weights_trace": []}
     state = {name: x[name] for name in STATE}
     for t in range(x["keys"].shape[1]):
         token = {name: x[name][:, t : t + 1] for name in TOKENS}
-        outputs = _memory(memory_recurrent, config, x | state | token)
+        outputs = memory(memory_recurrent, config, x | state | token)
         shown["gradient"].append(_gradient(config, state | token, outputs["anchor"], outputs["position"] - 1))
         shown["momentum_trace"].append(outputs["momentum"])
         shown["weights_trace"].append(outputs["weights"])
@@ -102,19 +92,3 @@ def _gradient(config: Config, x: Tensors, anchor: Tensor, position: Tensor) -> T
     weights = write_coefficients(rule, gates, position.unsqueeze(1)).window[:, 0]
     matrices = unpack(rule.architecture, anchor, keys.shape[-1], values.shape[-1])
     return pack(window_gradient(rule, matrices, keys, values, weights))
-
-
-def _step_traces(config: Config, x: Tensors) -> Tensors:
-    traces = _traces(config, x | {name: x[name].unsqueeze(1) for name in TOKENS})
-    return {"gradient": traces["gradient"].squeeze(1)}
-
-
-TAPS: Final[Mapping[Op, Function]] = {Op.MEMORY_STEP: _step_traces, Op.MEMORY_SCAN: _traces}
-"""What happens inside, for those who ask: computed beside the operation, never in its stead."""
-
-MEMORIES: Final[Mapping[Op, Function]] = {
-    Op.MEMORY_STEP: _memory_step,
-    Op.MEMORY_SCAN: partial(_memory, memory_recurrent),
-    Op.MEMORY_CHUNKED: partial(_memory, memory_chunked),
-    Op.MEMORY_GRAD: partial(_memory, memory_chunked),
-}
