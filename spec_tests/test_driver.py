@@ -14,7 +14,7 @@ from spec_tests.inputs import generator, positions, splits
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.load import load_port
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 
 Answer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 

@@ -20,7 +20,7 @@ from spec_tests.oracle import complex_step
 from spec_tests.oracle.sums import ORDERS, Order, Sums
 from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.ports.numpy import NumpyPort
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 
 AGREED: Final = 1e-12
 """Largest difference between the two, relative to the largest entry of an array."""

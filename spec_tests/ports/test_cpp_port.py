@@ -22,7 +22,7 @@ from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.cpp import CompiledPort, NoCompilerError, build
 from spec_tests.ports.numpy import NumpyPort
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.tiny import tiny_config, tiny_inputs
 
 MEMORIES = (Op.MEMORY_STEP, Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)

@@ -3,6 +3,7 @@
 Skipped, with the reason, where the `bench` extra is not installed.
 """
 
+from importlib import import_module
 from itertools import product
 
 import numpy as np
@@ -13,10 +14,10 @@ from spec_tests.chapters.memory_step.calls import ARCHITECTURES, assert_loop, ca
 from spec_tests.chapters.newton_schulz.oracle import iteration
 from spec_tests.driver import Result, assert_close, run, run_with_gradients
 from spec_tests.port import Array, Numerics, Op, Scalar
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 
-module = pytest.importorskip("spec_tests.ports.titans_pytorch", reason="titans-pytorch is the `bench` extra")
-PORT = module.TitansPytorchPort()
+pytest.importorskip("titans_pytorch", reason="titans-pytorch is the `bench` extra")
+PORT = import_module("spec_tests.ports.titans_pytorch").TitansPytorchPort()
 FORMS = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
 
 

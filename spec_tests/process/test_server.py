@@ -19,7 +19,7 @@ from spec_tests.chapters.normalize import test_normalize
 from spec_tests.driver import ask, prepare
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Declaration, Numerics, Op, Port, Scalar, UnsupportedError
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.client import ProcessPort
 from spec_tests.process.example import ExamplePort
 from spec_tests.process.files import read_arrays, write_arrays

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.report.probe import understated
 from spec_tests.report.samples import EagerPort, NothingPort
 from spec_tests.report.scope import Scope

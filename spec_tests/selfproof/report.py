@@ -11,7 +11,7 @@ from atlas_ref.errors import UserError
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.port import Numerics
 from spec_tests.ports.numpy import NumpyPort
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.selfproof.matrix import Row, row_of
 from spec_tests.selfproof.mutants import Check, Verdict, every_mutant, measured
 from spec_tests.selfproof.mutants import run as run_mutants

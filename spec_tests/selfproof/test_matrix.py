@@ -5,7 +5,7 @@ from dataclasses import replace
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.port import Numerics, Op, Run
 from spec_tests.ports.numpy import NumpyPort
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.selfproof.matrix import claimed_test_fails, first_difference, row_of
 from spec_tests.vectors.case import load_cases
 

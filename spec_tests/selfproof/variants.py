@@ -17,7 +17,7 @@ from spec_tests.vectors.case import Case, absent
 from spec_tests.vectors.judge import check
 
 OTHERS: Final[Mapping[str, str]] = {
-    "jax": "spec_tests.ports.jax_port:JaxPort",
+    "jax": "spec_tests.ports.jax:JaxPort",
     "compiled": "spec_tests.ports.cpp:CompiledPort",
 }
 """Ports that need something that may be absent: a package, a compiler."""

@@ -130,7 +130,7 @@ def _faulty_answers(key: _Key) -> tuple[tuple[str, Answer], ...]:
 
     A change of the inputs may not fit every question, for instance one without an axis of time: it is left out then.
     """
-    from spec_tests.ports.reference.port import ReferencePort
+    from spec_tests.ports.reference import ReferencePort
 
     case, found = key.case, []
     question = Question(case.op, case.config, case.inputs, case.cotangents)

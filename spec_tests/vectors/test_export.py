@@ -11,7 +11,7 @@ from atlas_ref.errors import UserError
 from cli.main import app
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Numerics, Op
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.export import check_answers, export
 

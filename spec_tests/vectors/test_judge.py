@@ -11,7 +11,7 @@ from spec_tests.operations import OPERATIONS
 from spec_tests.outcome import DivergenceError, FormError
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.ports.numpy import NumpyPort
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.compare import by_step, distances, errors, steps_axis
 from spec_tests.vectors.judge import check, judge, judge_answer

@@ -16,7 +16,7 @@ from atlas_ref.errors import UserError
 from spec_tests.chapters.memory_step.loop import Config
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.ports.numpy import NumpyPort
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.compare import TRACED, distances, errors, names
 from spec_tests.vectors.question import Question, replay
 

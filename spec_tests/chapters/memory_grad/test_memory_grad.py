@@ -15,7 +15,7 @@ from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
 from spec_tests.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.ports.reference.port import ReferencePort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.properties import representable
 
 GRAD = Op.MEMORY_GRAD
