@@ -13,7 +13,7 @@ from spec_tests.report.manifest import SUITE
 from spec_tests.report.model import Report
 
 HOSTILE = "spec_tests.report.hostile"
-CHAPTER = str(SUITE / "test_normalize.py")
+CHAPTER = str(SUITE / "chapters" / "normalize" / "test_normalize.py")
 
 GIVES = """
 import json, os, sys
@@ -82,7 +82,7 @@ def judged(directory: Path, port: str, *options: str, jobs: str = "1") -> tuple[
 
 
 ENDS = {
-    "ExitsInRun": "exit code 0 during spec_tests/test_normalize.py::",
+    "ExitsInRun": "exit code 0 during spec_tests/chapters/normalize/test_normalize.py::",
     "exits_in_factory": "exit code 0 while the port was loaded",
 }
 
