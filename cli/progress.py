@@ -6,6 +6,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+from atlas_ref.wording import visible
+
+NARROW = 72
+"""Columns below which the bar goes without speed, so that step, loss and time left stay whole beside it."""
 
 
 class PlainReporter:
@@ -25,8 +31,8 @@ class PlainReporter:
         self.say(f"step {step}/{self._max_steps}  {describe(values)}  {self._time_left(step)} left")
 
     def say(self, text: str) -> None:
-        """Print a text as it is, unwrapped."""
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        """Print a text unwrapped; it may hold what others wrote, such as a path, a message or what the model made."""
+        self._console.print(visible(text, lines=True), soft_wrap=True, markup=False, emoji=False, highlight=False)
 
     def _time_left(self, step: int) -> str:
         seconds = (time.monotonic() - self._began) / (step - self._first_step) * (self._max_steps - step)
@@ -47,21 +53,23 @@ class BarReporter(PlainReporter):
 
     def __init__(self, console: Console, first_step: int, max_steps: int) -> None:
         super().__init__(console, first_step, max_steps)
+        self._wide = console.width >= NARROW
+        # Only the bar itself may shrink: a column that wraps would lose its digits first.
         self._bar = Progress(
             TextColumn("step"),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
-            TextColumn("{task.fields[speed]:,.0f} tokens/s"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            *([TextColumn("left")] if self._wide else []),
             console=console,
         )
-        self._task = self._bar.add_task("train", total=max_steps, completed=first_step, loss=float("nan"), speed=0.0)
+        self._task = self._bar.add_task("train", total=max_steps, completed=first_step, state="starting")
 
     def on_step(self, step: int, loss: float, tokens_per_second: float) -> None:
         """Move the bar."""
-        self._bar.update(self._task, completed=step, loss=loss, speed=tokens_per_second)
+        speed = f"  {tokens_per_second:,.0f} tokens/s" if self._wide else ""
+        self._bar.update(self._task, completed=step, state=f"loss {loss:.3f}{speed}")
 
     def on_metrics(self, step: int, values: dict[str, float]) -> None:
         """Print a validation; the bar shows the rest."""
