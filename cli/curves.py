@@ -1,7 +1,8 @@
 """The picture of a run's log: one panel a metric, one colour a run, the range over layers as a band.
 
 A metric is `loss`; a name such as `omega_loss`, which stands for all layers (`memory/omega_loss`, with the range of
-`memory/layer_N/omega_loss` as a band); or a key of the log, such as `train/grad_norm`.
+`memory/layer_N/omega_loss` as a band); or a key of the log, such as `train/tokens_per_second`.
+Names of runs and metrics are drawn as they are: a dollar in them begins no formula.
 """
 
 import math
@@ -14,9 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, LogFormatter, MaxNLocator
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
 from cli.run_records import RunRecord
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -26,6 +28,8 @@ DASHES: tuple[Stroke, ...] = ("-", "--", ":", "-.")
 """Further runs go through the colours again, with another stroke."""
 LABELS = {
     "loss": ("Loss", "nats per token"),
+    "train/lr": ("Learning rate", "rate of the step"),
+    "train/grad_norm": ("Gradient before clipping", "Euclidean norm"),
     "gate_mean": ("Gate, mean over tokens", "gate (0 to 1)"),
     "gate_std": ("Gate, standard deviation", "gate (0 to 1)"),
     "memory_share": ("Share of the memory in the join", "share (0 to 1)"),
@@ -51,7 +55,23 @@ class Curve(NamedTuple):
     largest: list[float]
 
 
-def draw(records: Sequence[RunRecord], metrics: Sequence[str]) -> Figure:
+class View(NamedTuple):
+    """How curves are drawn: over steps or over the tokens trained on, and the loss on which axis and how smooth."""
+
+    over_tokens: bool = False
+    log_loss: bool = False
+    smooth: int = 1
+    """Lines of the log of whose training losses the mean is drawn, over a faint line of them all; 1: no mean."""
+
+    def along(self, record: RunRecord, steps: Sequence[int]) -> list[int]:
+        """Return where steps of a run stand on the x axis."""
+        return [step * record.tokens_a_step for step in steps] if self.over_tokens else list(steps)
+
+
+PLAIN = View()
+
+
+def draw(records: Sequence[RunRecord], metrics: Sequence[str], view: View = PLAIN) -> Figure:
     """Draw `metrics` of the runs, by default all of LABELS that any of them has; raise UserError for an unknown one."""
     wanted = list(dict.fromkeys(metrics or [name for name in LABELS if any(_has(r, name) for r in records)]))
     for name in wanted:
@@ -62,7 +82,7 @@ def draw(records: Sequence[RunRecord], metrics: Sequence[str]) -> Figure:
     rows = math.ceil((len(wanted) + (wanted[0] == "loss" and len(wanted) > 1)) / 2)
     figure = Figure(figsize=(10.0, 1.0 + 2.6 * rows + 0.22 * len(records)), layout="constrained")
     for axes, name in zip(_panels(figure, rows, wanted), wanted, strict=True):
-        _panel(axes, name, records)
+        _panel(axes, name, records, view)
     _legend(figure, records, banded=any(len(_layer_keys(record, name)) > 1 for record in records for name in wanted))
     return figure
 
@@ -75,7 +95,9 @@ def _legend(figure: Figure, records: Sequence[RunRecord], *, banded: bool) -> No
     if banded:
         handles.append(Patch(color="0.5", alpha=0.3, linewidth=0))
         labels.append("band: range over layers; line: all layers together")
-    figure.legend(handles, labels, loc="outside upper left", frameon=False, fontsize=9)
+    legend = figure.legend(handles, labels, loc="outside upper left", frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def legend_labels(records: Sequence[RunRecord]) -> list[str]:
@@ -87,7 +109,8 @@ def legend_labels(records: Sequence[RunRecord]) -> list[str]:
             notes.append(f"preflight {_shortened(record.preflight)}")
         if record.kill:
             notes.append(f"killed by {record.killed_by} at step {record.kill['step']} (dotted line)")
-        labels.append(f"{record.path.resolve().name}: {', '.join(notes)}" if notes else record.path.resolve().name)
+        name = record.path.resolve().name
+        labels.append(visible(f"{name}: {', '.join(notes)}" if notes else name))
     return labels
 
 
@@ -120,38 +143,63 @@ def _panels(figure: Figure, rows: int, wanted: Sequence[str]) -> list[Axes]:
     return [figure.add_subplot(grid[cell]) for cell in cells[: len(wanted)]]
 
 
-def _panel(axes: Axes, name: str, records: Sequence[RunRecord]) -> None:
+def _panel(axes: Axes, name: str, records: Sequence[RunRecord], view: View) -> None:
     """Draw one metric of every run."""
     drawn: list[float] = []
     for number, record in enumerate(records):
         colour, dash = style(number)
         if name == "loss":
-            drawn += _losses(axes, record, colour, dash)
+            drawn += _losses(axes, record, view, colour, dash)
         else:
-            drawn += _over_layers(axes, curve(record, name), colour, dash)
+            found = curve(record, name)
+            drawn += _over_layers(axes, found._replace(steps=view.along(record, found.steps)), colour, dash)
         if record.kill:
-            axes.axvline(record.kill["step"], color=colour, linestyle=":", linewidth=1.5)
-    title, unit = LABELS.get(name, (name, ""))
-    axes.set_title(title, fontsize=10)
+            axes.axvline(*view.along(record, [record.kill["step"]]), color=colour, linestyle=":", linewidth=1.5)
+    title, unit = LABELS.get(name, (visible(name), ""))
+    axes.set_title(title, fontsize=10, parse_math=False)
     axes.set_ylabel(unit, fontsize=9)
-    axes.set_xlabel("optimiser step", fontsize=9)
+    axes.set_xlabel("tokens trained on" if view.over_tokens else "optimiser step", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if view.over_tokens:
+        axes.xaxis.set_major_formatter(EngFormatter())
     axes.grid(alpha=0.25)
     finite = [value for value in drawn if math.isfinite(value)]
-    if finite and min(finite) > 0 and max(finite) > LOG_FROM * min(finite):
-        axes.set_yscale("log")
+    wide = bool(finite) and min(finite) > 0 and max(finite) > LOG_FROM * min(finite)
+    if wide or (name == "loss" and view.log_loss):
+        _use_log(axes)
 
 
-def _losses(axes: Axes, record: RunRecord, colour: str, dash: Stroke) -> list[float]:
+def _use_log(axes: Axes) -> None:
+    """Make the y axis logarithmic, with numbers such as 3 and not 3 x 10^0."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter())
+    axes.tick_params(axis="y", which="both", labelsize=8)
+
+
+def _losses(axes: Axes, record: RunRecord, view: View, colour: str, dash: Stroke) -> list[float]:
     """Draw training loss as a thin line and validation loss as a thick one with its points."""
-    train, validation = record.series("train/loss"), record.series("val/loss")
-    axes.plot(*_columns(train), color=colour, linestyle=dash, linewidth=0.9, alpha=0.55)
-    axes.plot(*_columns(validation), color=colour, linestyle=dash, linewidth=1.8, marker="o", markersize=3.5)
+    (steps, train), (measured, validation) = (_columns(record.series(key)) for key in ("train/loss", "val/loss"))
+    at, measured_at = view.along(record, steps), view.along(record, measured)
+    if view.smooth > 1:
+        axes.plot(at, train, color=colour, linewidth=0.6, alpha=0.2)
+    axes.plot(at, smoothed(train, view.smooth), color=colour, linestyle=dash, linewidth=0.9, alpha=0.55)
+    axes.plot(measured_at, validation, color=colour, linestyle=dash, linewidth=1.8, marker="o", markersize=3.5)
     thin, thick = Line2D([], [], color="0.3", linewidth=0.9), Line2D([], [], color="0.3", linewidth=1.8, marker="o")
     thick.set_markersize(3.5)
-    axes.legend([thin, thick], ["training", "validation"], frameon=False, fontsize=8, loc="upper right")
-    return [value for _, value in train + validation]
+    of = f", mean of {view.smooth} lines" if view.smooth > 1 else ""
+    axes.legend([thin, thick], [f"training{of}", "validation"], frameon=False, fontsize=8, loc="upper right")
+    return train + validation
+
+
+def smoothed(values: Sequence[float], count: int) -> list[float]:
+    """Return for each value the mean of the last `count`, of fewer at the beginning; NaN stays, and counts nowhere."""
+    means = []
+    for end, value in enumerate(values, 1):
+        finite = [each for each in values[max(0, end - count) : end] if not math.isnan(each)]
+        means.append(value if math.isnan(value) else math.fsum(finite) / len(finite))
+    return means
 
 
 def _over_layers(axes: Axes, found: Curve, colour: str, dash: Stroke) -> list[float]:

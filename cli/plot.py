@@ -2,13 +2,16 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from atlas_ref.errors import UserError
+from cli.console import say
 
 DPI = 130
+MOST_LINES = 10_000
+"""Lines that a mean may be taken of; each is added up anew."""
 
 
 def plot(
@@ -22,6 +25,11 @@ def plot(
             metavar="NAME", help="loss, a memory metric such as omega_loss, or a key of the log; may be repeated."
         ),
     ] = None,
+    x: Annotated[Literal["step", "tokens"], typer.Option("--x", help="What lies on the x axis.")] = "step",
+    log: Annotated[bool, typer.Option("--log", help="Put the loss on a logarithmic axis.")] = False,
+    smooth: Annotated[
+        int, typer.Option(min=1, max=MOST_LINES, metavar="N", help="Draw the mean of N lines of the training loss.")
+    ] = 1,
 ) -> None:
     """Draw the curves of runs as a picture.
 
@@ -33,11 +41,11 @@ def plot(
     if find_spec("matplotlib") is None:
         raise UserError("atlas plot needs matplotlib; install it with: pip install 'atlas-spec[plot]'")
     records = [read_run(path) for path in runs]
-    from cli.curves import draw
+    from cli.curves import View, draw
 
     target = out or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
     if target.suffix.lower() != ".png":
         raise UserError(f"--out is {target}; it must end in .png.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw(records, metric or []).savefig(target, dpi=DPI)
-    typer.echo(f"wrote {target}")
+    draw(records, metric or [], View(x == "tokens", log, smooth)).savefig(target, dpi=DPI)
+    say(f"wrote {target}")

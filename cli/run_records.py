@@ -20,6 +20,8 @@ from atlas_ref.training.metrics import read_metrics
 
 CONFIG, METRICS, SUMMARY, KILL = "config.toml", "metrics.jsonl", "summary.json", "kill.json"
 ENVIRONMENT, CERTIFICATE, CHECKPOINTS, LOCK = "env.json", "preflight.json", "checkpoints", ".lock"
+TOKENS = (("train", "batch_size"), ("data", "sequence_length"))
+"""The two numbers of a config whose product is the tokens of a step."""
 MOST_HEADER = 100_000_000
 """Bytes that the header of a safetensors file may have, by its format; a damaged length may say anything."""
 
@@ -39,6 +41,14 @@ class RunRecord:
     def step(self) -> int:
         """The last step in the log."""
         return max((int(line["step"]) for line in self.lines), default=0)
+
+    @property
+    def tokens_a_step(self) -> int:
+        """The tokens that all processes together read in a step; it is the same from the first step to the last."""
+        rows, length = (self.config.get(part, {}).get(name) for part, name in TOKENS)
+        if not isinstance(rows, int) or not isinstance(length, int):
+            raise UserError(f"{self.path / CONFIG}: does not say how many tokens a step has.")
+        return rows * length
 
     @property
     def preflight(self) -> str:
