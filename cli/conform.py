@@ -33,9 +33,10 @@ def conform(
     4 the suite is not whole; 5 the list of expected failures is out of date.
     """
     from spec_tests.report.launch import Launch, check_jobs
-    from spec_tests.report.options import chosen_port
+    from spec_tests.report.options import check_places, chosen_port
     from spec_tests.report.scope import parse_level, parse_numerics
 
+    check_places(report, xfail, update_xfail)
     options = [f"--level=L{parse_level(level)}", f"--numerics={','.join(parse_numerics(numerics))}"]
     options += [f"--report={report}"] if report else []
     options += [f"--xfail={xfail}"] if xfail else []

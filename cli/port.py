@@ -73,10 +73,9 @@ def run(
     """
     from spec_tests.port import Numerics
     from spec_tests.ports.load import load_port
-    from spec_tests.process.server import run_once
+    from spec_tests.process.server import parse_taps, run_once
 
-    wanted = frozenset(filter(None, taps.split(",")))
-    raise typer.Exit(run_once(load_port(port), op, Numerics(numerics), config, given, answer, wanted))
+    raise typer.Exit(run_once(load_port(port), op, Numerics(numerics), config, given, answer, parse_taps(op, taps)))
 
 
 @app.command("schema")

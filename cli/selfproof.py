@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cli.console import say
+
 
 class PartName(StrEnum):
     """The parts of the proof."""
@@ -33,18 +35,25 @@ def selfproof(
 
     It must notice every seeded fault, fail every saboteur and pass every correct port.
 
-    Exit code 1 when something that is wrong passes, or something right fails.
+    Exit code 1 when something that is wrong passes, something right fails, or nothing was tried.
     """
     import torch
 
+    from spec_tests.report.places import check_file
     from spec_tests.selfproof.report import PARTS, prove
+    from spec_tests.selfproof.subjects import matching
 
     torch.set_num_threads(1)
-    found = prove(tuple(part or PARTS), only, typer.echo if not quiet else lambda _: None)
+    if report is not None:
+        check_file("--json", report)
+    parts = tuple(part or PARTS)
+    if only is not None:
+        parts = matching(parts, only, all_of_them=bool(part))
+    found = prove(parts, only, say if not quiet else lambda _: None)
     if report is not None:
         report.write_text(json.dumps({name: asdict(result) for name, result in found.items()}, indent=1))
     for name, result in found.items():
-        typer.echo(f"{name}: {result.tried} tried, {len(result.wrong)} wrong")
+        say(f"{name}: {result.tried} tried, {len(result.wrong)} wrong")
         for line in (*result.notes, *result.wrong):
-            typer.echo(f"  {line}")
+            say(f"  {line}")
     raise typer.Exit(1 if any(result.wrong for result in found.values()) else 0)

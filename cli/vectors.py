@@ -78,6 +78,8 @@ def check_answers(
         wrong += found.problem is not None and not found.missing
         passed += found.problem is None
         typer.echo(f"{found.case.id} {found.numerics}: {found.problem or 'pass'}")
+    if passed + wrong + missing == 0:
+        raise UserError(f"{folder}: no case here is asked in {numerics}; leave --numerics out to judge what there is.")
     typer.echo(f"passed {passed}, wrong {wrong}, missing {missing} of {passed + wrong + missing}")
     raise typer.Exit(DIVERGED if wrong else INCOMPLETE if missing else 0)
 

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
+from spec_tests.contain import contained
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
 from spec_tests.ports.load import load_port
@@ -67,7 +69,8 @@ def run_once(
     """
     values, arrays = read_config(config), read_given(given)
     try:
-        write_arrays(answer, checked_run(port, op, values, arrays, numerics, taps))
+        run = partial(checked_run, port, op, values, arrays, numerics, taps)
+        write_arrays(answer, contained("the port", run, passing=(Exception,)))
     except UnsupportedError as error:
         print(f"unsupported: {error}", file=sys.stderr)
         return UNSUPPORTED
@@ -92,6 +95,16 @@ def checked_run(
     """Run a case that the table knows and the port declares; UnsupportedError for any other."""
     _refuse(port.declare(), op, config, numerics)
     return port.run(op, config, inputs, numerics=numerics, taps=taps)
+
+
+def parse_taps(op: str, text: str) -> frozenset[str]:
+    """Return the taps of a list separated by commas; UserError for one that a known operation does not have."""
+    taps = frozenset(filter(None, text.split(",")))
+    known = {tap.name for tap in OPERATIONS[Op(op)].taps} if op in OPERATIONS else taps
+    if unknown := sorted(taps - known):
+        names = ", ".join(sorted(known)) or "none"
+        raise UserError(f"--taps {text}: {op} has no tap '{unknown[0]}'; it has {names}.")
+    return taps
 
 
 def read_config(path: Path) -> dict[str, Scalar]:
@@ -169,8 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.command is None:
                 serve(port, sys.stdin.buffer, stdout)
                 return OK
-            taps = frozenset(filter(None, options.taps.split(",")))
-            numerics = Numerics(options.numerics)
+            numerics, taps = Numerics(options.numerics), parse_taps(options.op, options.taps)
             return run_once(port, options.op, numerics, options.config, options.given, options.answer, taps)
     except (UserError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)

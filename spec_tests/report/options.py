@@ -11,6 +11,7 @@ import pytest
 from atlas_ref.errors import UserError
 from spec_tests.port import Numerics
 from spec_tests.ports.load import REFERENCE
+from spec_tests.report.places import check_directory, check_file
 from spec_tests.report.scope import TOP, Scope, parse_level, parse_numerics
 from spec_tests.report.selection import selects_everything
 from spec_tests.report.xfail import Expectations, read_expected
@@ -58,6 +59,18 @@ def option(config: pytest.Config, name: str) -> Any:
     return config.getoption(name, defaults()[name])
 
 
+def check_places(directory: Path | None, xfail: Path | None, update: bool) -> None:
+    """Raise UserError where a report or a list of expected failures cannot be read or written, before anything runs."""
+    if update and xfail is None:
+        raise UserError("--update-xfail: also name the file with --xfail FILE.")
+    if directory is not None:
+        check_directory("--report", directory)
+    if xfail is not None and update:
+        check_file("--xfail", xfail)
+    if xfail is not None and (xfail.exists() or not update):
+        read_expected(xfail)
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of a run, read once; `given`: a port was named, so that what asks no port is left out."""
@@ -76,14 +89,11 @@ class Options:
         get = partial(option, config)
         update = bool(get("--update-xfail"))
         xfail = Path(get("--xfail")) if get("--xfail") else None
-        if update and xfail is None:
-            raise UserError("--update-xfail: also name the file with --xfail FILE.")
         scope = Scope(parse_level(get("--level")), parse_numerics(get("--numerics")))
         if update and (get("--explore") or not (scope.whole and selects_everything(config))):
             raise UserError("--update-xfail: only a run of every case can rewrite the list; drop the selection.")
         directory = Path(get("--report")) if get("--report") else None
-        if directory:
-            directory.mkdir(parents=True, exist_ok=True)
+        check_places(directory, xfail, update)
         return cls(
             port=get("--port"),
             given=names_port(config),

@@ -10,19 +10,20 @@ from spec_tests.report.junit import render_junit
 from spec_tests.report.model import Report
 from spec_tests.report.sentences import read_sentences
 
+FILES: Final = ("report.json", "junit.xml", "report.html", "badge.svg")
 SCHEMA: Final = Path(__file__).with_name("schema.json")
 
 
 def write_report(report: Report, directory: Path) -> None:
     """Write report.json, junit.xml, report.html and badge.svg; OSError where the directory cannot be written."""
     directory.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "report.json": report.model_dump_json(indent=1) + "\n",
-        "junit.xml": render_junit(report),
-        "report.html": render_html(report, read_sentences()),
-        "badge.svg": render_badge(report),
-    }
-    for name, text in texts.items():
+    texts = (
+        report.model_dump_json(indent=1) + "\n",
+        render_junit(report),
+        render_html(report, read_sentences()),
+        render_badge(report),
+    )
+    for name, text in zip(FILES, texts, strict=True):
         # A lone surrogate, which a port may put into a message, has no UTF-8.
         (directory / name).write_text(text, encoding="utf-8", errors="replace")
 

@@ -54,14 +54,19 @@ class Verdict:
         return self.killed_by is None and self.reason is None
 
 
-def every_mutant(modules: Container[str] | None = None) -> Iterator[Mutant]:
-    """Yield the mutants of every module of the reference that the suite is about, or of those named."""
+def every_module() -> Iterator[str]:
+    """Yield the name of every module of the reference that the suite is about."""
     for package in PACKAGES:
         path = importlib.import_module(package).__path__
-        for module in pkgutil.iter_modules(path, f"{package}."):
-            if modules is None or module.name in modules:
-                for function in functions_of(importlib.import_module(module.name)):
-                    yield from mutants_of(function)
+        yield from (module.name for module in pkgutil.iter_modules(path, f"{package}."))
+
+
+def every_mutant(modules: Container[str] | None = None) -> Iterator[Mutant]:
+    """Yield the mutants of every module of the reference that the suite is about, or of those named."""
+    for name in every_module():
+        if modules is None or name in modules:
+            for function in functions_of(importlib.import_module(name)):
+                yield from mutants_of(function)
 
 
 def measured(name: str, call: Callable[[], None]) -> Check | None:

@@ -39,14 +39,21 @@ class Part:
 
 
 def prove(parts: tuple[str, ...], only: str | None, say: Say) -> dict[str, Part]:
-    """Run the parts named; `only` restricts faults to ids and mutants to modules that begin with it."""
+    """Run the parts named; `only` restricts them to what begins with it (`subjects.matching` says where that is).
+
+    A part that tries nothing is wrong: it would be as green as one that is whole.
+    """
     # One failing example suffices: none is made smaller.
     settings.register_profile(
         "selfproof", settings(), phases=(Phase.explicit, Phase.generate), derandomize=True, deadline=None
     )
     settings.load_profile("selfproof")
     runs = {"faults": _faults, "vacuity": _vacuity, "mutants": _mutants, "variants": _variants}
-    return {name: runs[name](only, say) for name in parts}
+    found = {name: runs[name](only, say) for name in parts}
+    for part in found.values():
+        if part.tried == 0:
+            part.wrong.append("nothing was tried")
+    return found
 
 
 def _faults(only: str | None, say: Say) -> Part:
