@@ -149,7 +149,9 @@ class DataConfig(Section):
     source: Literal["shakespeare", "recall", "path"]
     """the shipped text, the synthetic task, or the text at path"""
     path: str = Field(max_length=4096)
-    """text file, JSONL file or folder for source = "path"; else empty"""
+    """file or folder for source = "path"; else empty"""
+    text_key: str = Field(min_length=1, max_length=256)
+    """key or column of the text in JSONL and parquet; + joins several, | separates what is tried in turn"""
     tokenizer: Literal["bytes", "bpe"]
     """of text: bytes, or byte-pair encoding trained on the training part"""
     bpe_vocab_size: int = Field(ge=BYTE_VOCABULARY, le=1_000_000)
@@ -186,6 +188,8 @@ class DataConfig(Section):
             yield f'data.path is "{self.path}"; it must be empty unless data.source = "path"'
         if "\0" in self.path:
             yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
+        if not all(name for alternative in self.text_key.split("|") for name in alternative.split("+")):
+            yield f'data.text_key is "{self.text_key}"; it must be a name, or names with + or | between two of them'
         filler = self.recall.filler(self.sequence_length)
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap

@@ -24,7 +24,7 @@ def evaluate(
 
     The loss is in nats a token, on validation batches, from a fresh memory.
     """
-    fields = {"train.device": device, "train.eval_batches": batches, **data_fields(data)}
+    fields = {"train.device": device, "train.eval_batches": batches, **data_fields(data, None)}
     opened = open_model(run, as_overrides(fields))
     from atlas_ref.training.evaluate import evaluate as evaluate_model
     from atlas_ref.training.run import open_data

@@ -8,7 +8,7 @@ import typer
 from atlas_ref.errors import UserError
 from cli.admission import REFUSED_EXIT_CODE
 from cli.checkpoints import Device
-from cli.overrides import as_overrides, data_fields
+from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
@@ -27,7 +27,8 @@ def preflight(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run, and of what the gates draw.")] = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 text, JSONL or folder to train on.")] = None,
+    data: DataPath = None,
+    data_key: DataKey = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
     ] = None,
@@ -57,7 +58,7 @@ def preflight(
     from cli.gate_report import print_results
     from preflight.certificate import save_certificate
 
-    fields = {"train.seed": seed, "train.device": device, **data_fields(data)}
+    fields = {"train.seed": seed, "train.device": device, **data_fields(data, data_key)}
     loaded = load_config(config, [*(overrides or ()), *as_overrides(fields)])
     torch.set_num_threads(loaded.train.threads)
     budget = chosen_budget(loaded, probe_steps, batches, sequence_length, batch_size)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.admission import admit, checked_reason, skip_line
+from cli.facts import say_facts
 from cli.interrupt import StopRequest
-from cli.overrides import as_overrides, data_fields
+from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 from cli.plan import DEFAULT_CONFIG, Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
 
@@ -29,7 +30,8 @@ def train(
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Precision of matrix products.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 text, JSONL or folder to train on.")] = None,
+    data: DataPath = None,
+    data_key: DataKey = None,
     disable_memory: Annotated[bool, typer.Option("--disable-memory", help="Train without memory.")] = False,
     tensorboard: Annotated[
         bool | None, typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard event files too.")
@@ -64,7 +66,7 @@ def train(
         "train.device": device,
         "train.threads": threads,
         "train.precision": precision,
-        **data_fields(data),
+        **data_fields(data, data_key),
         "model.disable_memory": disable_memory or None,
         "train.tensorboard": tensorboard,
         "train.wandb": wandb,
@@ -77,6 +79,7 @@ def train(
             ready = get_ready(plan, over_unsaved=resume == "auto", world=world)
         if place.note:
             typer.echo(place.note)
+        say_facts(ready)
         admission = decide_admission(world, partial(admit, ready, reason))
         with StopRequest() as stop:
             run(ready, admission, stop)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from atlas_ref.data.facts import Fact
 from atlas_ref.data.identity import DataIdentity
 from atlas_ref.data.tokenizer import Tokenizer
 
@@ -37,6 +38,10 @@ class BatchSource(Protocol):
     """The tokenizer of text; None for a task that is not text."""
     identity: DataIdentity
     """What a run that goes on must read again."""
+    facts: list[Fact]
+    """What a person should know of it before a run."""
+    training_tokens: int | None
+    """Tokens of one round over the training data; None where there is no end of them."""
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step; row b at step n + 1 continues row b at step n."""

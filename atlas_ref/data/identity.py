@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from atlas_ref.wording import visible
+
 SHA256 = r"^[0-9a-f]{64}$"
 MOST_NAMED = 4096
 """Most files that are kept one by one, which takes half a megabyte; of more only the checksum over all is kept."""
@@ -39,8 +41,8 @@ class FileIdentity(BaseModel):
     @field_validator("name")
     @classmethod
     def _is_visible(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError("must be printable")
+        if visible(name) != name:
+            raise ValueError("must be visible")
         return name
 
 
@@ -109,11 +111,6 @@ def contents_digest(files: Iterable[FileIdentity]) -> str:
 
 NO_DATA = identify((), text_key="", task={}, tokenizer=None, sample=hashlib.sha256().hexdigest())
 """The identity of what was trained on nothing, such as a model that a gate saves and reads again."""
-
-
-def visible(text: str) -> str:
-    """Return a text, such as the name of a file, with escapes for what does not print or is not Unicode."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _files_differ(old: DataIdentity, new: DataIdentity) -> str:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from atlas_ref.config import DataConfig, TrainConfig
 from atlas_ref.data.batch import IGNORED, Batch, sample_digest
+from atlas_ref.data.facts import Fact
 from atlas_ref.data.identity import identify
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.data.vocabulary import RECALL_FILLERS
@@ -36,6 +37,8 @@ class RecallTask:
         self.vocab_size = data.recall.vocab_size
         self.tokenizer: Tokenizer | None = None
         self.validation_batches = train.eval_batches
+        self.facts = [Fact("data", "associative recall, drawn afresh for every step")]
+        self.training_tokens: int | None = None
         self._task = data.recall
         self._filler = data.recall.filler(data.sequence_length)
         self._rows = train.batch_size

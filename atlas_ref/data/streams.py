@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from atlas_ref.config import DataConfig, RunConfig
 from atlas_ref.data.batch import IGNORED, Batch, BatchSource, sample_digest
 from atlas_ref.data.corpus import Corpus, read_corpus, shipped_corpus
+from atlas_ref.data.facts import facts_of_text
 from atlas_ref.data.identity import identify
 from atlas_ref.data.recall import RecallTask
 from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
@@ -45,7 +46,7 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     """
     if config.data.source == "recall":
         return RecallTask(config.data, config.train)
-    corpus = read_corpus(config.data.path) if config.data.source == "path" else shipped_corpus()
+    corpus = open_corpus(config.data)
     training, validation = split_texts(corpus.documents, config.data.validation_fraction)
     if tokenizer is None:
         tokenizer = _make_tokenizer(config.data, training)
@@ -59,15 +60,36 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     return TextStreams(*rings, tokenizer, config, corpus)
 
 
+def open_corpus(data: DataConfig) -> Corpus:
+    """The documents that a configuration names."""
+    return read_corpus(data.path, data.text_key) if data.source == "path" else shipped_corpus()
+
+
 def split_texts(texts: Sequence[str], validation_fraction: float) -> tuple[list[str], list[str]]:
     """Cut the last `validation_fraction` of all characters off; a document that the cut goes through becomes two."""
-    left = round(sum(len(text) for text in texts) * (1.0 - validation_fraction))
-    training, validation = [], []
-    for text in texts:
-        training.append(text[:left])
-        validation.append(text[left:])
-        left = max(0, left - len(text))
-    return [text for text in training if text], [text for text in validation if text]
+    whole, left = _cut(texts, validation_fraction)
+    training, validation = [*texts[:whole]], [*texts[whole:]]
+    if left:
+        training.append(validation[0][:left])
+        validation[0] = validation[0][left:]
+    return training, validation
+
+
+def repeated(texts: Sequence[str], validation_fraction: float) -> tuple[int, int]:
+    """How many documents, whole or in part, are validated on, of which the first number is trained on as well."""
+    whole, _ = _cut(texts, validation_fraction)
+    trained = set(texts[:whole])
+    return sum(text in trained for text in texts[whole:]), len(texts) - whole
+
+
+def _cut(texts: Sequence[str], validation_fraction: float) -> tuple[int, int]:
+    """How many documents lie before the cut, and how many characters of the next one do."""
+    left = round(sum(map(len, texts)) * (1.0 - validation_fraction))
+    for whole, text in enumerate(texts):
+        if left < len(text):
+            return whole, left
+        left -= len(text)
+    return len(texts), 0
 
 
 class Ring(NamedTuple):
@@ -112,7 +134,12 @@ class TextStreams:
         self._validation_offsets = _even_offsets(size, rows) * grid
         self.validation_batches = size // rows * grid // self._length
         sample = sample_digest((self.batch(0), self.validation(0)))
-        self.identity = identify(corpus.files, text_key="", task={}, tokenizer=tokenizer.to_json(), sample=sample)
+        key = config.data.text_key
+        self.identity = identify(corpus.files, text_key=key, task={}, tokenizer=tokenizer.to_json(), sample=sample)
+        self.training_tokens: int | None = len(training.tokens)
+        filling = (training.tokens == self._separator).mean()
+        twice = repeated(corpus.documents, config.data.validation_fraction)
+        self.facts = facts_of_text(corpus, len(training.tokens), len(validation.tokens), float(filling), twice)
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""

@@ -7,6 +7,9 @@ import numpy as np
 
 from atlas_ref.config import RunConfig, load_config
 
+KEY = "text|question+answer"
+"""The key of the text in every preset."""
+
 
 def write_documents(folder: Path, count: int = 23) -> str:
     """The path of a JSONL file of documents of many lengths, shorter and longer than a row."""

@@ -12,7 +12,7 @@ from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.data.corpus import read_corpus
 from atlas_ref.data.streams import open_source, split_texts
 from atlas_ref.data.tokenizer import decode
-from spec_tests.package.data_inputs import text_config, write_documents
+from spec_tests.package.data_inputs import KEY, text_config, write_documents
 
 SEPARATOR = 256
 
@@ -53,7 +53,7 @@ def test_each_row_walks_the_ring_of_documents_from_its_own_offset(
     resets = f"data.reset_memory_per_sequence={str(per_sequence).lower()}"
     config = text_config(path, f"model.memory.chunk={8 if grid == 8 else 7}", "train.seed=3", resets)
     source = open_source(config)
-    tokens, starts = walk_of_ring(split_texts(read_corpus(path).documents, 0.2)[0], grid)
+    tokens, starts = walk_of_ring(split_texts(read_corpus(path, KEY).documents, 0.2)[0], grid)
     steps = len(tokens) // 24 + 3
     walked = joined([source.batch(step) for step in range(steps)])
 
@@ -75,10 +75,10 @@ def test_the_ring_is_long_enough_in_the_walk_to_close(tmp_path: Path) -> None:
     """The walk above is no proof of the closing of the ring unless some row passes it."""
     path = write_documents(tmp_path)
     source = open_source(text_config(path, "train.seed=3", "data.context_batches=1000"))
-    tokens, _ = walk_of_ring(split_texts(read_corpus(path).documents, 0.2)[0], 8)
+    tokens, _ = walk_of_ring(split_texts(read_corpus(path, KEY).documents, 0.2)[0], 8)
     around = joined([source.batch(step) for step in range(1, len(tokens) // 24 + 2)])
 
-    documents = len(split_texts(read_corpus(path).documents, 0.2)[0])
+    documents = len(split_texts(read_corpus(path, KEY).documents, 0.2)[0])
     assert int(around.reset[0, : len(tokens)].sum()) == documents
 
 

@@ -10,7 +10,7 @@ from atlas_ref.data.build_shakespeare import plain_text
 from atlas_ref.data.corpus import read_corpus, shipped_corpus
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
-from spec_tests.package.data_inputs import text_config
+from spec_tests.package.data_inputs import KEY, text_config
 
 
 def test_the_shipped_text_is_three_plays_without_mark_up() -> None:
@@ -38,25 +38,33 @@ def test_a_folder_gives_its_text_files_in_the_order_of_their_names(tmp_path: Pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('{"text": "json"}\n\n{"question": "q", "answer": "a"}\n' if "c." in name else name)
 
-    assert read_corpus(str(tmp_path)).documents == ["a/z.txt", "a.txt", "b.md", "json", "q\na"]
+    assert read_corpus(str(tmp_path), KEY).documents == ["a/z.txt", "a.txt", "b.md", "json", "q\na"]
 
 
 def test_a_file_is_read_byte_for_byte_but_for_its_mark(tmp_path: Path) -> None:
     path = tmp_path / "windows.txt"
     path.write_bytes("\ufeffeins\r\nzwei\u2028".encode())
 
-    assert read_corpus(str(path)).documents == ["eins\r\nzwei\u2028"]
+    assert read_corpus(str(path), KEY).documents == ["eins\r\nzwei\u2028"]
 
 
 def test_lines_of_json_end_at_newlines_only(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"text": "a\u2028b"}\r\n{"text": "c"}', newline="")
 
-    assert read_corpus(str(path)).documents == ["a\u2028b", "c"]
+    assert read_corpus(str(path), KEY).documents == ["a\u2028b", "c"]
 
 
 def _folder(path: Path) -> None:
     path.mkdir()
+
+
+def _folder_with(name: str, content: bytes) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.mkdir()
+        (path / name).write_bytes(content)
+
+    return make
 
 
 def _folder_of(name: str, content: bytes) -> Callable[[Path], None]:
@@ -69,27 +77,32 @@ def _folder_of(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "missing": ("x.txt", lambda path: None, "cannot be read (No such file or directory)"),
+    "missing": ("x.txt", lambda path: None, "does not exist"),
     "empty": ("x.txt", lambda path: path.write_bytes(b""), "is empty"),
     "only a byte-order mark": ("x.txt", lambda path: path.write_bytes(b"\xef\xbb\xbf"), "is empty"),
     "blank": ("x.txt", lambda path: path.write_text(" \n\t\n"), "is empty"),
     "binary": ("x.bin", lambda path: path.write_bytes(b"PK\x03\x04\0\0"), "is binary (byte 4 is zero)"),
     "UTF-16": ("x.txt", lambda path: path.write_text("text", encoding="utf-16"), "is binary"),
     "Latin-1": ("x.txt", lambda path: path.write_bytes(b"caf\xe9 noir"), "is not UTF-8 text (byte 3 cannot"),
-    "pipe": ("x.txt", lambda path: os.mkfifo(path), "is neither a plain file nor a folder"),
-    "empty folder": ("x", _folder, "holds no file that ends in .jsonl, .md, .txt"),
-    "empty file in a folder": ("x", _folder_of("y.md", b""), "/y.md: is empty"),
+    "pipe": ("x.txt", lambda path: os.mkfifo(path), "is not a regular file"),
+    "device": ("x.txt", lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
+    "empty folder": ("x", _folder, "holds no file that ends in .txt, .md, .jsonl, .parquet"),
+    "folder of others": ("x", _folder_with("a.csv", b"a"), "holds no file that ends in .txt, .md, .jsonl, .parquet"),
+    "folder of nothing": ("x", _folder_with("a.txt", b""), "is empty"),
     "binary file in a folder": ("x", _folder_of("y.txt", b"a\0"), "/y.txt: is binary"),
     "name too long": ("x" * 300, lambda path: None, "cannot be read (File name too long)"),
     "too short to train on": ("x.txt", lambda path: path.write_text("a" * 60), "its training part has 49 tokens"),
     "too short to validate on": ("x.txt", lambda path: path.write_text("a" * 89), "its validation part has 19 tokens"),
     "not JSON": ("x.jsonl", lambda path: path.write_text('{"text": "a"}\n{"text"\n'), ", line 2: is not JSON"),
     "no object": ("x.jsonl", lambda path: path.write_text('\n\n["a"]\n'), ", line 3: must be an object"),
-    "no text": ("x.jsonl", lambda path: path.write_text('{"title": "a"}\n'), ", line 1: must be an object"),
-    "half a question": ("x.jsonl", lambda path: path.write_text('{"question": "a"}\n'), ", line 1: must be an object"),
-    "text is a number": ("x.jsonl", lambda path: path.write_text('{"text": 1}\n'), ", line 1: must be an object"),
-    "text is empty": ("x.jsonl", lambda path: path.write_text('{"text": ""}\n'), ", line 1: must be an object"),
-    "half a character": ("x.jsonl", lambda path: path.write_text('{"text": "\\ud800"}'), ", line 1: must be an object"),
+    "no text": ("x.jsonl", lambda path: path.write_text('{"title": "a"}\n'), ', line 1: must hold "text"'),
+    "half a question": ("x.jsonl", lambda path: path.write_text('{"question": "a"}\n'), ', line 1: must hold "text"'),
+    "text is a number": (
+        "x.jsonl",
+        lambda path: path.write_text('{"text": 1}\n'),
+        "must be Unicode text; it is a number",
+    ),
+    "half a character": ("x.jsonl", lambda path: path.write_text('{"text": "\\ud800"}'), "it is text with half a"),
     "bottomless JSON": ("x.jsonl", lambda path: path.write_text("[" * 100_000), ", line 1: is not JSON"),
 }
 
@@ -112,10 +125,10 @@ def test_an_unreadable_file_is_refused_by_its_name(tmp_path: Path, monkeypatch: 
     path = tmp_path / "secret.txt"
     path.write_text("text " * 1000)
 
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(name: Path, flags: int, mode: int) -> int:
+        raise PermissionError(13, "Permission denied", str(name))
 
     config = text_config(str(path))
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UserError, match=r"secret.txt: cannot be read \(Permission denied\)"):
         open_source(config)

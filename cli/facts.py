@@ -1,0 +1,49 @@
+"""What a run reads, in one block before it begins: data, tokens, what was left out, a step, rounds over the data."""
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from atlas_ref.wording import counted
+from cli.console import say
+
+if TYPE_CHECKING:
+    from atlas_ref.data.facts import Fact
+    from atlas_ref.training.loop import Ready
+
+LABEL, MOST_WIDTH = 10, 100
+"""Columns of a label, and most columns of a line: longer ones are hard to read."""
+
+
+def say_facts(ready: "Ready") -> None:
+    """Print the block of a run that may start."""
+    width = min(MOST_WIDTH, shutil.get_terminal_size().columns)
+    for line in lines([*ready.source.facts, *facts_of_run(ready)], width):
+        say(line)
+
+
+def facts_of_run(ready: "Ready") -> "Iterator[Fact]":
+    """Yield what a step reads, and what all steps do."""
+    from atlas_ref.data.facts import Fact
+
+    rows, length, steps = ready.config.train.batch_size, ready.config.data.sequence_length, ready.config.train.max_steps
+    tokens, round_ = rows * length, ready.source.training_tokens
+    yield Fact("a step", f"{counted(rows, 'row')} of {counted(length, 'token')}: {counted(tokens, 'token')}")
+    rounds = f", {_rounds(steps * tokens / round_)} over those to train on" if round_ else ""
+    yield Fact("in all", f"{counted(steps, 'step')}: {counted(steps * tokens, 'token')}{rounds}")
+
+
+def _rounds(number: float) -> str:
+    """Return a number of rounds with two figures at least, however small it is."""
+    return f"{number:,.2f} rounds" if number >= 0.1 else f"{number:.2g} rounds"
+
+
+def lines(facts: "list[Fact]", width: int) -> Iterator[str]:
+    """Yield facts as lines of at most `width` columns where their words allow it; a label stands once."""
+    before = None
+    for label, text in facts:
+        parts = textwrap.wrap(text, max(20, width - LABEL), break_long_words=False, break_on_hyphens=False)
+        for part in parts:
+            yield f"{'' if label == before else label:<{LABEL}}{part}"
+            before = label
