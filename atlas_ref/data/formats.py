@@ -14,6 +14,7 @@ import gzip
 import importlib.util
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
@@ -29,6 +30,8 @@ MOST_BYTES = 2**32
 """The largest file that is read, packed or not; documents and tokens are kept in memory."""
 LEAST_ROOM, MOST_RATIO = 2**26, 100
 """A packed file may unpack to this many bytes, or to this many times its own size: text shrinks to a tenth or so."""
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON can write and UTF-8 cannot."""
 SHOWN = 6
 """Most keys that a message names."""
 
@@ -149,7 +152,7 @@ def _document(place: str, entry: object, names: list[list[str]]) -> str:
         raise _no_text(place, entry, names)
     parts = [entry[name] for name in found]
     for name, part in zip(found, parts, strict=True):
-        if part is not None and not (isinstance(part, str) and _is_unicode(part)):
+        if part is not None and not (isinstance(part, str) and not HALF.search(part)):
             raise UserError(f'{place}: "{visible(name)}" must be Unicode text; it is {_shown(part)}.')
     texts = [_unless_blank(part or "") for part in parts]
     return "\n".join(texts) if all(texts) else ""
@@ -184,11 +187,6 @@ def _shown(value: object) -> str:
         type(None): "null",
     }
     return kinds.get(type(value), f"of type {type(value).__name__}")
-
-
-def _is_unicode(text: str) -> bool:
-    """False for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _first_line(error: Any) -> str:

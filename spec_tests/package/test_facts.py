@@ -1,0 +1,62 @@
+"""The block before a run: what was read, what was not, and what the steps are, in lines that fit a terminal."""
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow.parquet import write_table
+
+from atlas_ref.data.facts import Fact
+from cli.facts import lines
+from spec_tests.package.command import Atlas
+from spec_tests.package.runs import MICRO, UNEXAMINED
+
+SET = [part for override in MICRO for part in ("--set", override)]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A folder of three documents of 300 characters and an empty one, and files that are left out."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    bodies = ["eins zwei " * 30, "drei vier " * 30, "", "fünf sechs" * 30]
+    write_table(pyarrow.table({"body": bodies, "text": ["wrong"] * 4}), folder / "a.parquet")
+    (folder / "b.jsonl").write_text(json.dumps({"body": "eins zwei " * 30}))
+    (folder / "c.csv").write_text("a,b")
+    (folder / "\x1b[2K.txt.bak").write_text("x")
+    return folder
+
+
+def test_a_run_says_before_it_begins_what_it_reads(
+    atlas: Atlas, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,200 characters 1,080 are trained on, in documents of 300, 300, 330 and 180 bytes, each filled to chunks of 8
+    by its separators: 304 + 304 + 336 + 184 tokens; the other 120 fill 128.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = atlas(
+        "train", "--data", texts, "--data-key", "body", "--max-steps", 1, "--out", tmp_path / "r", *SET, *UNEXAMINED
+    )
+    said = ended.out.split("preflight was skipped")[0]
+    block = " ".join(said.split())
+
+    assert ended.code == 0
+    assert f"{texts}: 2 files (1 jsonl, 1 parquet)" in block
+    assert "4 documents" in block
+    assert "not read \\x1b[2K.txt.bak (ends in .bak) c.csv (ends in .csv)" in block
+    assert "empty 1 document without text, skipped" in block
+    assert "twice 1 of 1 validation documents stand in the training text too" in block
+    assert "tokens 1,128 to train on, 128 to validate on" in block
+    assert "a step 2 rows of 32 tokens: 64 tokens" in block
+    assert "in all 1 step: 64 tokens, 0.057 rounds over those to train on" in block
+    assert all(len(line) <= 80 for line in said.splitlines() if str(tmp_path) not in line)
+
+
+def test_facts_fit_the_width_and_a_label_stands_once() -> None:
+    facts = [Fact("data", "word " * 40), Fact("not read", "a (b)"), Fact("not read", "c (d)")]
+    block = list(lines(facts, 50))
+
+    assert all(len(line) <= 50 for line in block)
+    assert [line[:10] for line in block[-2:]] == ["not read  ", " " * 10]
+    assert " ".join(" ".join(block).split()) == "data " + "word " * 40 + "not read a (b) c (d)"
