@@ -1,7 +1,6 @@
-"""How commands print: nothing from outside is obeyed by the terminal, and no letter that it lacks ends a command."""
+"""How commands print: nothing from outside is obeyed by the terminal."""
 
 import sys
-from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,13 +13,6 @@ if TYPE_CHECKING:
 
 GAP = 2
 """Columns between two columns of a table."""
-
-
-def escape_what_has_no_letter() -> None:
-    r"""Let both outputs spell out what their encoding lacks, `\xe9` in ASCII, where Python would raise an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, *, err: bool = False) -> None:

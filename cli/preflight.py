@@ -63,14 +63,15 @@ def preflight(
     torch.set_num_threads(loaded.train.threads)
     budget = chosen_budget(loaded, probe_steps, batches, sequence_length, batch_size)
     certificate = certify(loaded, select_device(loaded.train.device).type, budget, chosen_gates(gate, seed_from))
+    # Before it is printed: whoever reads the output may have gone.
+    if out is not None:
+        save_certificate(certificate, out)
     if as_json:
         typer.echo(certificate.to_json(), nl=False)
     else:
         print_results(certificate.gates, details=details)
         if not details:
             typer.echo("atlas preflight --details shows every check")
-    if out is not None:
-        save_certificate(certificate, out)
     conclude(certificate, as_json)
 
 

@@ -1,5 +1,6 @@
 """`atlas train`: from a preset or a TOML file to a run directory, and on from a checkpoint."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,13 +13,15 @@ from cli.interrupt import StopRequest
 from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 from cli.plan import DEFAULT_CONFIG, Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
+from cli.streams import output_may_end
 
 if TYPE_CHECKING:
     from atlas_ref.training.distributed import World
-    from atlas_ref.training.loop import Ready
-    from atlas_ref.training.run_directory import Admission
+    from atlas_ref.training.loop import Outcome, Ready
+    from atlas_ref.training.run_directory import Admission, RunDirectory
 
 KILLED_EXIT_CODE = 4
+GOES_ON = "training goes on; its log is metrics.jsonl in the run directory"
 
 
 def train(
@@ -57,8 +60,8 @@ def train(
     """Train a model, once its gates have passed.
 
     Gates run first where no certificate says that they passed; exit code 3 when one does not.
-    Ctrl-C and SIGTERM save a checkpoint and leave with exit code 130 and 143. With torchrun, several processes train
-    one model.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save a checkpoint; the exit code is 128 plus the signal's number. With
+    torchrun, several processes train one model.
     """
     reason = checked_reason(skip_preflight)
     fields = {
@@ -72,7 +75,7 @@ def train(
         "train.wandb": wandb,
     }
     changes = [*(overrides or ()), *as_overrides(fields)]
-    with one_command() as world:
+    with output_may_end(GOES_ON) as lost_output, one_command() as world:
         place = decide_place(world, partial(find_place, config, changes, out, resume))
         with world.together():
             plan = make_plan(place, config, changes, max_steps)
@@ -81,8 +84,15 @@ def train(
             typer.echo(place.note)
         say_facts(ready)
         admission = decide_admission(world, partial(admit, ready, reason))
-        with StopRequest() as stop:
-            run(ready, admission, stop)
+        with StopRequest(partial(newest_step, ready.directory) if world.main else None) as stop:
+            run(ready, admission, stop, lost_output)
+
+
+def newest_step(directory: "RunDirectory") -> int | None:
+    """Return the last step that is saved, None before the first."""
+    from atlas_ref.training.checkpoint import saved_steps
+
+    return max(saved_steps(directory.checkpoints), default=None)
 
 
 def get_ready(plan: Plan, *, over_unsaved: bool, world: "World") -> "Ready":
@@ -95,20 +105,30 @@ def get_ready(plan: Plan, *, over_unsaved: bool, world: "World") -> "Ready":
     )
 
 
-def run(ready: "Ready", admission: "Admission", stop: StopRequest) -> None:
-    """Train and say how it ended."""
+def run(ready: "Ready", admission: "Admission", stop: StopRequest, lost_output: Callable[[], str | None]) -> None:
+    """Train and say how it ended; where that was lost, env.json says so."""
     from atlas_ref.training.kill_report import KilledError
     from atlas_ref.training.loop import train as train_model
     from cli.progress import make_reporter
 
     first_step = ready.checkpoint.step if ready.checkpoint else 0
-    directory = ready.directory.path
+    killed: KilledError | None = None
     try:
         with make_reporter(first_step, ready.config.train.max_steps) as reporter:
             outcome = train_model(ready, admission, reporter, stop)
     except KilledError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(KILLED_EXIT_CODE) from error
+        killed = error
+    if ready.world.main and (why := lost_output()) is not None:
+        ready.directory.note(output_lost=why)
+    if killed is not None:
+        typer.echo(f"Error: {killed}", err=True)
+        raise typer.Exit(KILLED_EXIT_CODE) from killed
+    conclude(ready, admission, outcome, stop)
+
+
+def conclude(ready: "Ready", admission: "Admission", outcome: "Outcome", stop: StopRequest) -> None:
+    """Say how training ended."""
+    directory = ready.directory.path
     if outcome.interrupted:
         typer.echo(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {directory}")
         raise typer.Exit(stop.exit_code)

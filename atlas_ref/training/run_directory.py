@@ -32,6 +32,7 @@ from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.errors import UserError
 from atlas_ref.reading import read_json
 from atlas_ref.training.checkpoint import Checkpoint, newest_checkpoint
+from atlas_ref.training.files import write_json
 from atlas_ref.training.schedule import MOVING
 
 CHANGEABLE = (
@@ -145,6 +146,11 @@ class RunDirectory:
         if not isinstance(found, list) or not all(_is_start(entry) for entry in found):
             raise UserError(f"{self.environment}: must hold a list, one entry for each start of the run.")
         return found
+
+    def note(self, **facts: str) -> None:
+        """Add what happened to the entry of the last start."""
+        *earlier, last = self.starts()
+        write_json(self.environment, [*earlier, {**last, **facts}])
 
 
 def check_place(path: Path) -> None:

@@ -8,7 +8,7 @@ from safetensors.numpy import load, save
 from typer.testing import CliRunner
 
 from atlas_ref.errors import UserError
-from cli.main import app
+from cli.app import app
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Numerics, Op
 from spec_tests.ports.reference import ReferencePort
