@@ -1,44 +1,91 @@
-"""`atlas eval`: the validation loss of a saved model, on its own data or on other text."""
+"""`atlas eval`: the loss of a saved model, on the validation batches of its run or on the whole of any text."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from atlas_ref.errors import UserError
 from cli.admission import skip_line
-from cli.checkpoints import Device, open_model
-from cli.overrides import as_overrides, data_fields
+from cli.checkpoints import Device, Opened, open_model
+from cli.console import say
+from cli.overrides import DataKey, DataPath, as_overrides, data_fields
+
+if TYPE_CHECKING:
+    from atlas_ref.data.batch import ValidationSource
+
+Split = Literal["train", "validation", "all"]
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint.")],
-    data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="UTF-8 text, JSONL or folder; its last part is read.")
+    data: DataPath = None,
+    data_key: DataKey = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Part of the text.", show_default="all of --data, else validation")
     ] = None,
-    batches: Annotated[int | None, typer.Option(min=1, help="Most validation batches to read.")] = None,
+    batches: Annotated[int | None, typer.Option(min=1, help="Most batches to read.")] = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print loss, perplexity and accuracy of a saved model.
+    """Print loss, bits per byte, perplexity and accuracy of a saved model.
 
-    The loss is in nats a token, on validation batches, from a fresh memory.
+    The loss is in nats a token, from a fresh memory: on the validation batches of the run, as in training, or on every
+    token of --data or of the part that --split names.
     """
-    fields = {"train.device": device, "train.eval_batches": batches, **data_fields(data, None)}
-    opened = open_model(run, as_overrides(fields))
+    opened = open_model(run, as_overrides({"train.device": device}))
+    fields = as_overrides(data_fields(data, data_key))
+    part = split or ("all" if fields else "validation")
+    source, most = judged(opened, fields, part)
     from atlas_ref.training.evaluate import evaluate as evaluate_model
-    from atlas_ref.training.run import open_data
 
-    settings = opened.config.train
-    source = open_data(opened.config, opened.checkpoint)
-    found = evaluate_model(opened.model, source, settings.eval_batches, settings.precision, opened.checkpoint.step)
+    step, precision = opened.checkpoint.step, opened.config.train.precision
+    found = evaluate_model(opened.model, source, batches or most, precision, step)
+    difference = opened.checkpoint.data.other_text(source.identity)
+    skipped = opened.checkpoint.preflight_skipped
     if as_json:
-        skipped = {"preflight_skipped": opened.checkpoint.preflight_skipped}
-        typer.echo(json.dumps({"step": opened.checkpoint.step, **found, **skipped}))
+        text = {
+            "split": part,
+            "data": str(data) if data else None,
+            "same_text": difference is None,
+            "difference": difference,
+        }
+        typer.echo(json.dumps({"step": step, **found, **text, "preflight_skipped": skipped}))
         return
-    typer.echo(
-        f"step {opened.checkpoint.step}: loss {found['loss']:.4f}, perplexity {found['perplexity']:.3f}, "
-        f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens"
+    typer.echo(sentence(step, found))
+    if difference is not None:
+        shared = opened.checkpoint.data.shared(source.identity)
+        say(
+            f"another text than that of the run{'' if data else f' ({difference})'}"
+            + (f"; of its files the run has read {shared:,}" if shared else "")
+        )
+    elif part != "validation":
+        typer.echo("this is the text of the run, which was trained on it")
+    if skipped is not None:
+        say(skip_line(skipped))
+
+
+def judged(opened: Opened, fields: list[str], split: Split) -> "tuple[ValidationSource, int]":
+    """Return what the model is judged on, and the most batches of it: as in training, or the whole of a text."""
+    from atlas_ref.config import parse_config
+    from atlas_ref.training.run import open_data, open_text
+
+    checkpoint = opened.checkpoint
+    if not fields and split == "validation":
+        return open_data(opened.config, checkpoint), opened.config.train.eval_batches
+    if checkpoint.tokenizer is None:
+        raise UserError(f"{checkpoint.path}: was trained on {checkpoint.config.data.source}, which is not text.")
+    config = parse_config(opened.config.model_dump(), str(checkpoint.path), fields)
+    text = open_text(config, checkpoint, split)
+    return text, text.validation_batches
+
+
+def sentence(step: int, found: dict[str, Any]) -> str:
+    """Return the result on one line."""
+    bits = f"{found['bits_per_byte']:.4f} bits per byte, " if "bits_per_byte" in found else ""
+    size = f" of {found['bytes']:,.0f} bytes" if "bytes" in found else ""
+    return (
+        f"step {step}: loss {found['loss']:.4f}, {bits}perplexity {found['perplexity']:.3f}, "
+        f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens{size}"
     )
-    if opened.checkpoint.preflight_skipped is not None:
-        typer.echo(skip_line(opened.checkpoint.preflight_skipped))

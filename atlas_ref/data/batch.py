@@ -27,17 +27,26 @@ class Batch(NamedTuple):
 
 
 @runtime_checkable
-class BatchSource(Protocol):
-    """Batches by number, with no iterator and no hidden state."""
+class ValidationSource(Protocol):
+    """Batches to judge a model on, by number."""
 
-    vocab_size: int
-    """Tokens are 0 to vocab_size - 1."""
     validation_batches: int
     """Number of different validation batches."""
     tokenizer: Tokenizer | None
     """The tokenizer of text; None for a task that is not text."""
     identity: DataIdentity
-    """What a run that goes on must read again."""
+    """Which data these are."""
+
+    def validation(self, index: int) -> Batch:
+        """A validation batch, the same for every seed; rows continue from index to index, and start fresh at 0."""
+
+
+@runtime_checkable
+class BatchSource(ValidationSource, Protocol):
+    """Batches by number, with no iterator and no hidden state; a run that goes on must read the same `identity`."""
+
+    vocab_size: int
+    """Tokens are 0 to vocab_size - 1."""
     facts: list[Fact]
     """What a person should know of it before a run."""
     training_tokens: int | None
@@ -45,9 +54,6 @@ class BatchSource(Protocol):
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step; row b at step n + 1 continues row b at step n."""
-
-    def validation(self, index: int) -> Batch:
-        """A validation batch, the same for every seed; rows continue from index to index, and start fresh at 0."""
 
 
 def sample_digest(batches: Iterable[Batch]) -> str:

@@ -61,7 +61,7 @@ class DataIdentity(BaseModel):
     text_key: str = Field(max_length=256)
     task: dict[str, int] = Field(max_length=32)
     tokenizer: str | None = Field(pattern=SHA256)
-    sample: str = Field(pattern=SHA256)
+    sample: str | None = Field(pattern=SHA256)
 
     @model_validator(mode="after")
     def _agrees_with_its_files(self) -> "DataIdentity":
@@ -77,19 +77,27 @@ class DataIdentity(BaseModel):
 
     def difference(self, other: "DataIdentity") -> str | None:
         """Return in words what is different in `other`, which is read now; None where both read the same."""
+        return self.other_text(other) or self._otherwise(other, ("tokenizer", "sample"))
+
+    def other_text(self, other: "DataIdentity") -> str | None:
+        """Return in words how the text, or the task, of `other` differs, however it is cut and encoded; None if not."""
         if self.contents != other.contents:
             return _files_differ(self, other)
-        return next((OTHERWISE[name] for name in OTHERWISE if getattr(self, name) != getattr(other, name)), None)
+        return self._otherwise(other, ("text_key", "task"))
 
-    def same_text(self, other: "DataIdentity") -> bool:
-        """Return whether both read the same documents, however they are cut and encoded."""
-        return (self.contents, self.text_key, self.task) == (other.contents, other.text_key, other.task)
+    def shared(self, other: "DataIdentity") -> int:
+        """Return how many files of `other` were read here too."""
+        known = {file.sha256 for file in self.files}
+        return sum(file.sha256 in known for file in other.files)
+
+    def _otherwise(self, other: "DataIdentity", fields: tuple[str, ...]) -> str | None:
+        return next((OTHERWISE[name] for name in fields if getattr(self, name) != getattr(other, name)), None)
 
 
 def identify(
-    files: Sequence[FileIdentity], *, text_key: str, task: dict[str, int], tokenizer: str | None, sample: str
+    files: Sequence[FileIdentity], *, text_key: str, task: dict[str, int], tokenizer: str | None, sample: str | None
 ) -> DataIdentity:
-    """Return the identity of data; `tokenizer` is its JSON, `sample` the checksum of the first batches."""
+    """Return the identity of data; `tokenizer` is its JSON, `sample` the checksum of the first batches, if any."""
     return DataIdentity(
         files=tuple(files) if len(files) <= MOST_NAMED else (),
         count=len(files),
@@ -109,7 +117,7 @@ def contents_digest(files: Iterable[FileIdentity]) -> str:
     return digest.hexdigest()
 
 
-NO_DATA = identify((), text_key="", task={}, tokenizer=None, sample=hashlib.sha256().hexdigest())
+NO_DATA = identify((), text_key="", task={}, tokenizer=None, sample=None)
 """The identity of what was trained on nothing, such as a model that a gate saves and reads again."""
 
 

@@ -55,7 +55,7 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
             f"{corpus.name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
             f"{config.model.vocab_size}; for bpe on little text, lower data.bpe_vocab_size and model.vocab_size to it."
         )
-    grid = _grid(config)
+    grid = grid_of(config)
     rings = Ring.of(training, tokenizer, grid), Ring.of(validation, tokenizer, grid)
     return TextStreams(*rings, tokenizer, config, corpus)
 
@@ -124,7 +124,7 @@ class TextStreams:
         self._context, self._documents = config.data.context_batches, config.data.reset_memory_per_sequence
         self._training, self._validation = training, validation
         _check_length(corpus.name, training, validation, config)
-        grid, rows = _grid(config), config.train.batch_size
+        grid, rows = grid_of(config), config.train.batch_size
         size = len(training.tokens) // grid
         shift = int(np.random.Generator(np.random.Philox(key=config.train.seed)).integers(size))
         self._offsets = (shift + _even_offsets(size, rows)) % size * grid
@@ -164,7 +164,7 @@ class TextStreams:
         return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))
 
 
-def _grid(config: RunConfig) -> int:
+def grid_of(config: RunConfig) -> int:
     """Documents and offsets are multiples of this.
 
     A row that is not made of whole chunks gets no grid: with chunks longer than rows, whole rows could be separators.

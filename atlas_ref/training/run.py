@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
-from atlas_ref.data.streams import open_source
-from atlas_ref.data.tokenizer import tokenizer_from_json
+from atlas_ref.data.streams import open_corpus, open_source
+from atlas_ref.data.tokenizer import Tokenizer, tokenizer_from_json
+from atlas_ref.data.whole import Split, WholeText
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
 from atlas_ref.models.tensors import count_parameters
@@ -126,9 +127,22 @@ def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
 
 def open_data(config: RunConfig, checkpoint: Checkpoint | None) -> BatchSource:
     """Return the source that the config names, read with the tokenizer of the checkpoint where there is one."""
-    if checkpoint is None or checkpoint.tokenizer is None:
-        return open_source(config)
-    return open_source(config, tokenizer_from_json(checkpoint.tokenizer, str(checkpoint.path / META)))
+    return open_source(config, None if checkpoint is None else tokenizer_of(checkpoint))
+
+
+def open_text(config: RunConfig, checkpoint: Checkpoint, split: Split) -> WholeText:
+    """Return a part of the text that the config names, to be judged as a whole; raise UserError where there is none."""
+    tokenizer = tokenizer_of(checkpoint)
+    if tokenizer is None:
+        raise UserError(f"{checkpoint.path}: was trained on {checkpoint.config.data.source}, which is not text.")
+    return WholeText(open_corpus(config.data), split, tokenizer, config)
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer | None:
+    """Return the tokenizer of a checkpoint, or None where it was trained on what is no text."""
+    if checkpoint.tokenizer is None:
+        return None
+    return tokenizer_from_json(checkpoint.tokenizer, str(checkpoint.path / META))
 
 
 def refuse_other_data(source: BatchSource, checkpoint: Checkpoint) -> None:
