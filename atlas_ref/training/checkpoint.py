@@ -19,7 +19,6 @@ nothing in training draws a random number.
 
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,13 +34,13 @@ from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchR
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.files import sha256, sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.training.removal import discard, make_partial
 from atlas_ref.training.sharded_checkpoint import are_shards, folder, read_shards, write_shards
 
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
 TENSOR_FILES = (MODEL, OPTIMISER, STATE)
 LATEST, BEST = "latest", "best"
 STEP_NAME = re.compile(r"step-([0-9]{8,})")
-PARTIAL = ".partial-"
 MOST_AXES, MOST_CHARACTERS = 16, 512
 """More than the shape or the name of any tensor of a model has, so that a message that shows one is readable."""
 
@@ -114,11 +113,6 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def partial_path(directory: Path, step: int) -> Path:
-    """Return where the checkpoint of a step is written before it gets its name."""
-    return directory / f"{PARTIAL}{checkpoint_name(step)}"
-
-
 def save_checkpoint(
     directory: Path,
     step: int,
@@ -130,15 +124,15 @@ def save_checkpoint(
     switches: SwitchState,
     tensors: Mapping[str, Mapping[str, Tensor]],
     world: World = ALONE,
+    partial: Path | None = None,
 ) -> Path:
     """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path.
 
-    Of several processes the first one calls it, and the others `write_shards` with `partial_path`.
+    Of several processes the first one calls it, with a `partial` directory that it has made and in which the others
+    `write_shards`.
     """
     final = directory / checkpoint_name(step)
-    temporary = partial_path(directory, step)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    temporary = partial or make_partial(directory, final.name)
     try:
         # Not validated here: it is read back below, and judged as it will be when it is needed.
         meta = Meta.model_construct(
@@ -159,7 +153,7 @@ def save_checkpoint(
         os.replace(temporary, final)
     finally:
         # After a failure it would only take the space that may be missing; after success it is not there.
-        shutil.rmtree(temporary, ignore_errors=True)
+        discard(temporary)
     write_atomically(directory / LATEST, f"{final.name}\n")
     sync(directory.parent)
     return final
@@ -187,14 +181,22 @@ def open_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def saved_steps(directory: Path) -> dict[int, Path]:
-    """Return the complete checkpoints below a `checkpoints` directory by step, oldest first."""
+def named_steps(directory: Path) -> dict[int, Path]:
+    """Return what has the name of a checkpoint below a `checkpoints` directory by step, oldest first."""
     found = {
         int(match.group(1)): path
         for path in (directory.iterdir() if directory.is_dir() else ())
-        if (match := STEP_NAME.fullmatch(path.name)) and path.is_dir()
+        if (match := STEP_NAME.fullmatch(path.name))
     }
     return dict(sorted(found.items()))
+
+
+def saved_steps(directory: Path) -> dict[int, Path]:
+    """Return the complete checkpoints below a `checkpoints` directory by step, oldest first.
+
+    One whose files were damaged counts, so that nobody falls back in silence; an empty directory never was one.
+    """
+    return {step: path for step, path in named_steps(directory).items() if path.is_dir() and any(path.iterdir())}
 
 
 def newest_checkpoint(directory: Path) -> Checkpoint | None:

@@ -9,6 +9,7 @@ from atlas_ref.data.batch import BatchSource
 from atlas_ref.training.distributed import World
 from atlas_ref.training.metrics import MetricsLog
 from atlas_ref.training.reporting import Reporter
+from atlas_ref.training.retention import Retention
 from atlas_ref.training.run_directory import Admission, RunDirectory
 
 
@@ -38,6 +39,7 @@ class Context:
     reporter: Reporter
     speed: Speed
     validations: dict[int, float]
+    retention: Retention
 
     def is_due(self, step: int, interval: int) -> bool:
         """Return whether something that happens every `interval` steps, and after the last, happens after `step`."""

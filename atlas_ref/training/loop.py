@@ -28,7 +28,7 @@ from atlas_ref.training.merging import merge_measurements
 from atlas_ref.training.metrics import MetricsLog
 from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
 from atlas_ref.training.reporting import Reporter
-from atlas_ref.training.retention import VALIDATION, improves, read_validations, settle
+from atlas_ref.training.retention import VALIDATION, Retention, improves, read_validations
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.training.saving import killed, save
@@ -140,9 +140,11 @@ def advance_with_log(
     """Mend what a crash left among the checkpoints, open the log and go on; return whether the run was stopped."""
     config, directory, world = ready.config, ready.directory, ready.world
     validations = read_validations(directory.metrics)
+    retention = Retention(directory.checkpoints, reporter.say)
     with world.together():
         if world.main:
-            settle(directory.checkpoints, validations, run.switches, config.train)
+            retention.begin()
+            retention.settle(validations, run.switches, config.train)
     # The first process alone writes, and feeds the sinks.
     heard = broadcast(config, directory, run.step, reporter) if world.main else nullcontext(reporter)
     with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log, heard as listener:
@@ -157,6 +159,7 @@ def advance_with_log(
             reporter=listener,
             speed=Speed(),
             validations=validations,
+            retention=retention,
         )
         return advance(run, context, stop)
 

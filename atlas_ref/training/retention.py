@@ -11,22 +11,21 @@ the run it left, so there a validation must be better than all of that run too; 
 Everything here is a function of the log, the switches and the directory. So it is done again at each start, which
 mends what a crash left between a checkpoint and its pointers, or between a checkpoint and the removal of another.
 A checkpoint is removed only after a newer one is complete, and it is renamed to a hidden name first: half a directory
-never looks like a checkpoint.
+never looks like a checkpoint. What is removed, and what happens when that fails, is in `removal`.
 """
 
 import math
 import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from atlas_ref.config import TrainConfig
-from atlas_ref.training.checkpoint import BEST, LATEST, PARTIAL, checkpoint_name, saved_steps
-from atlas_ref.training.files import sync, write_atomically
+from atlas_ref.training.checkpoint import BEST, LATEST, META, checkpoint_name, named_steps, open_checkpoint
+from atlas_ref.training.files import write_atomically
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.metrics import read_metrics
+from atlas_ref.training.removal import REMOVED, Removal, contents, refuse_foreign
 
-REMOVED = ".removed-"
 VALIDATION = "val/loss"
 
 
@@ -55,33 +54,63 @@ def kept(saved: Iterable[int], best: int | None, switches: SwitchState, keep_las
     return {*steps[-keep_last:], *(step for step in (best, *good) if step is not None)}
 
 
-def settle(directory: Path, validations: Mapping[int, float], switches: SwitchState, train: TrainConfig) -> None:
-    """Point `latest` and `best` to what they mean and remove what is not kept, in an order that no crash can hurt."""
-    saved = saved_steps(directory)
-    if saved:
-        _point(directory / LATEST, max(saved))
-        best = best_of(saved, validations) if train.keep_best else None
-        _point(directory / BEST, best)
-        for step in saved.keys() - kept(saved, best, switches, train.keep_last):
-            _hide(saved[step])
-    for path in directory.glob(".*") if directory.is_dir() else ():
-        if path.name.startswith((REMOVED, PARTIAL)):
-            shutil.rmtree(path)
+class Retention:
+    """Keeps a `checkpoints` directory in order while a run trains there.
+
+    It knows the run's checkpoints: those that could be opened when it began, and those that were saved since. What
+    appears beside them meanwhile, with whatever name, is none.
+    """
+
+    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._removal = Removal(directory, say)
+        self._saved: dict[int, Path] = {}
+
+    def begin(self) -> None:
+        """Find the checkpoints there are; what has the name of one and cannot be opened is said, and left alone."""
+        for step, path in named_steps(self._directory).items():
+            if self._removal.attempt(open_checkpoint, path):
+                self._saved[step] = path
+
+    def add(self, step: int, path: Path) -> None:
+        """Count a checkpoint that was saved."""
+        self._saved[step] = path
+
+    def settle(self, validations: Mapping[int, float], switches: SwitchState, train: TrainConfig) -> None:
+        """Point `latest` and `best` to what they mean and remove what is not kept, in an order that no crash can hurt.
+
+        What cannot be removed is said, and tried again at the next call.
+        """
+        saved = {step: path for step, path in self._saved.items() if path.is_dir()}
+        if saved:
+            _point(self._directory / LATEST, max(saved))
+            best = best_of(saved, validations) if train.keep_best else None
+            if best is None:
+                self._removal.attempt(_unlink, self._directory / BEST)
+            else:
+                _point(self._directory / BEST, best)
+            for step in saved.keys() - kept(saved, best, switches, train.keep_last):
+                self._removal.attempt(hide, saved[step])
+        self._removal.attempt(lambda _: self._removal.sweep(), self._directory)
 
 
-def _point(pointer: Path, step: int | None) -> None:
-    """Make a pointer file name a step, or remove it; one that is right is left alone."""
-    if step is None:
-        pointer.unlink(missing_ok=True)
-        return
+def hide(path: Path) -> None:
+    """Take its name from a checkpoint, before any of its files goes; raise ForeignError when not all of it is its own.
+
+    What is its own is what its description lists.
+    """
+    files, folders = contents(path)
+    recorded = open_checkpoint(path).files
+    refuse_foreign({*files, *folders} - {META, *recorded, *(name.partition("/")[0] for name in recorded)})
+    os.replace(path, path.with_name(f"{REMOVED}{path.name}"))
+
+
+def _unlink(pointer: Path) -> None:
+    pointer.unlink(missing_ok=True)
+
+
+def _point(pointer: Path, step: int) -> None:
+    """Make a pointer file name a step; one that is right is left alone."""
     text = f"{checkpoint_name(step)}\n"
     if not pointer.is_file() or pointer.read_bytes() != text.encode():
         write_atomically(pointer, text)
-
-
-def _hide(path: Path) -> None:
-    """Take a checkpoint's name away, durably, before any of its files goes."""
-    hidden = path.with_name(f"{REMOVED}{path.name}")
-    shutil.rmtree(hidden, ignore_errors=True)
-    os.replace(path, hidden)
-    sync(path.parent)

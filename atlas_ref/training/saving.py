@@ -1,17 +1,18 @@
 """What a run leaves at a step: a checkpoint, or the report of the kill switch that forbids one."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from atlas_ref.training.checkpoint import partial_path, save_checkpoint
+from atlas_ref.training.checkpoint import checkpoint_name, save_checkpoint
 from atlas_ref.training.context import Context
 from atlas_ref.training.distributed import World
 from atlas_ref.training.kill_report import KilledError, report_kill
 from atlas_ref.training.kill_switches import Kill, non_finite
 from atlas_ref.training.parallel import own_part
-from atlas_ref.training.retention import settle
+from atlas_ref.training.removal import make_partial
 from atlas_ref.training.run import Run
 from atlas_ref.training.sharded_checkpoint import write_shards
 
@@ -35,16 +36,21 @@ def save(run: Run, context: Context) -> None:
     tensors = run.tensors()
     if kill := bad_tensor(run, tensors, context.world):
         raise killed(context, run.step, [kill], [])
+    made: str | None = None
     with context.world.together():
-        write_checkpoint(run, context, tensors)
+        if context.world.main:
+            made = str(make_partial(context.directory.checkpoints, checkpoint_name(run.step)))
+    partial = Path(context.world.first(made) or "")
+    with context.world.together():
+        write_checkpoint(run, context, tensors, partial)
     run.saved = run.step
 
 
-def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]]) -> None:
-    """Write the checkpoint of the step reached: the first process all but the shards of the others."""
+def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]], partial: Path) -> None:
+    """Write the checkpoint of the step reached in `partial`: the first process all but the shards of the others."""
     directory, world = context.directory.checkpoints, context.world
     if not world.main:
-        write_shards(partial_path(directory, run.step), tensors, world)
+        write_shards(partial, tensors, world)
         return
     context.log.sync()
     path = save_checkpoint(
@@ -58,9 +64,11 @@ def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Te
         switches=run.switches,
         tensors=tensors,
         world=world,
+        partial=partial,
     )
     context.reporter.say(f"saved {path}")
-    settle(context.directory.checkpoints, context.validations, run.switches, context.config.train)
+    context.retention.add(run.step, path)
+    context.retention.settle(context.validations, run.switches, context.config.train)
 
 
 def bad_tensor(run: Run, tensors: dict[str, dict[str, Tensor]], world: World) -> Kill | None:

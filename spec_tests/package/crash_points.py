@@ -5,7 +5,6 @@ that the name says. A process that is killed there leaves exactly the files that
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ def announced(visit: Visit) -> Iterator[None]:
         patch.setattr(os, "replace", _around(os.replace, "rename", visit))
         patch.setattr(os, "fsync", _around(os.fsync, "sync", visit))
         patch.setattr(Path, "unlink", _around(Path.unlink, "unlink", visit))
-        patch.setattr(shutil, "rmtree", _removal_in_halves(shutil.rmtree, visit))
+        patch.setattr(Path, "rmdir", _around(Path.rmdir, "removal", visit))
         patch.setattr("atlas_ref.training.loop.train_step", _around(train_step, "step", visit))
         yield
 
@@ -95,15 +94,3 @@ class _HalfStream:
 
     def close(self) -> None:
         self._stream.close()
-
-
-def _removal_in_halves(function: Callable[..., Any], visit: Visit) -> Callable[..., Any]:
-    def remove(path: Path, *arguments: Any, **options: Any) -> None:
-        files = sorted(Path(path).iterdir()) if Path(path).is_dir() else []
-        if files:
-            visit(f"before removal {Path(path).name}")
-            os.remove(files[0])
-            visit(f"half of removal {Path(path).name}")
-        function(path, *arguments, **options)
-
-    return remove

@@ -66,6 +66,16 @@ class Silence:
         del text
 
 
+class Listener(Silence):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
 def micro_config(*overrides: str) -> RunConfig:
     """Return the small config with further overrides."""
     return load_config("tiny", [*MICRO, *overrides])

@@ -21,7 +21,7 @@ from atlas_ref.training.files import write_json
 from atlas_ref.training.loop import get_ready, train
 from atlas_ref.training.run import new_run, restore
 from atlas_ref.training.run_directory import Admission, RunDirectory
-from spec_tests.package.runs import SKIPPED, Silence, metric_lines, micro_config, start, without_timing
+from spec_tests.package.runs import SKIPPED, Listener, Silence, metric_lines, micro_config, start, without_timing
 from spec_tests.package.sealed import seal
 
 SMALL = (
@@ -33,16 +33,6 @@ SMALL = (
     "optim.name='muon'",
 )
 CONFIG = micro_config(*SMALL)
-
-
-class Listener(Silence):
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 @pytest.fixture(scope="module")
