@@ -124,8 +124,8 @@ def test_the_status_tells_killed_from_running_from_extended_runs(tmp_path: Path,
 
 FAULTS = {
     "config.toml": ("x =", "config.toml: is not TOML"),
-    "metrics.jsonl": ('{"step": 1}\nnonsense\n{"step": 3}\n', "metrics.jsonl, line 2: is not JSON"),
-    "metrics.jsonl ": ("\xff\n", "metrics.jsonl, line 1: is not JSON"),
+    "metrics.jsonl": ('{"step": 1}\nnonsense\n{"step": 3}\n', "metrics.jsonl, line 2: must be a JSON object"),
+    "metrics.jsonl ": ("\xff\n", "metrics.jsonl, line 1: must be a JSON object"),
     "summary.json": ("[]", "summary.json: is not a JSON object"),
     "kill.json": ('{"kills": [], "step": 1}', "its files are not those of a run (IndexError"),
     "checkpoints/step-00000001/model.safetensors": ("\xff" * 9, "its files are not those of a run (UnicodeDecodeError"),
