@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import NewType
 
+from atlas_ref.wording import visible
 from spec_tests.outcome import Outcome
 from spec_tests.report.model import Result
 
@@ -13,8 +14,8 @@ Html = NewType("Html", str)
 
 
 def text(value: object) -> Html:
-    """Return anything as text of a page."""
-    return Html(escape(str(value), quote=True))
+    """Return anything as text of a page, its controls spelt out."""
+    return Html(escape(visible(str(value), lines=True), quote=True))
 
 
 def prose(value: str) -> Html:
@@ -29,9 +30,7 @@ def join(parts: Iterable[Html], between: str = "") -> Html:
 
 def element(tag: str, inner: Html, **attributes: str) -> Html:
     """Return an element; a trailing underscore in an attribute's name is dropped, so that `class_` can be said."""
-    written = "".join(
-        f' {name.rstrip("_")}="{escape(value, quote=True)}"' for name, value in attributes.items() if value
-    )
+    written = "".join(f' {name.rstrip("_")}="{text(value)}"' for name, value in attributes.items() if value)
     return Html(f"<{tag}{written}>{inner}</{tag}>")
 
 
@@ -40,7 +39,7 @@ def table(head: Sequence[str], rows: Iterable[Html], class_: str = "") -> Html:
     cells = join(element("th", text(name), scope="col") for name in head)
     body = element("tbody", join(rows))
     inner = Html(element("thead", element("tr", cells)) + body)
-    return element("div", element("table", inner, class_=class_), class_="scroll")
+    return element("div", element("table", inner, class_=class_), class_="scroll", tabindex="0")
 
 
 def cell(inner: Html, class_: str = "") -> Html:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from atlas_ref.wording import counted
 from spec_tests.report.elements import Html, bullets, cell, definitions, element, join, row, table, text
 from spec_tests.report.model import LEVELS, LevelCount, Report, Verdict
 from spec_tests.report.page_cases import all_cases, failures, not_passed
@@ -37,14 +38,14 @@ def render_html(report: Report, sentences: Sequence[Sentence]) -> str:
 def header(report: Report) -> Html:
     """Return what was tested, against what, and the verdict."""
     port = report.declaration
-    asked = f"L0 to L{report.level} in {', '.join(report.numerics)}"
+    asked = f"{'L0 to ' if report.level else ''}L{report.level} in {', '.join(report.numerics)}"
     reached = "none" if report.reached is None else f"L{report.reached} ({LEVELS[report.reached]})"
     facts = {
         "Asked": asked if report.whole else f"{asked}, of which only a selection ran",
         "Whole up to": reached,
         "Port": f"{port.name} {port.version}, {port.language}; declares spec {port.spec_version}",
         "Loaded as": report.port,
-        "Declares": f"{len(port.operations)} operations; precisions {', '.join(port.numerics) or 'none'}; "
+        "Declares": f"{counted(len(port.operations), 'operation')}; precisions {', '.join(port.numerics) or 'none'}; "
         f"capabilities {', '.join(port.capabilities) or 'none'}; matmul precision {port.matmul_precision}",
     }
     limits = [f"{key} {' and '.join(values)} only" for key, values in port.only.items()]
@@ -104,7 +105,7 @@ def footer(report: Report) -> Html:
     machine = report.machine
     facts = {
         "Suite": f"{report.suite_version}, manifest sha256 {report.manifest_sha256}",
-        "Machine": f"{machine.platform}, {machine.processors} processors",
+        "Machine": f"{machine.platform}, {counted(machine.processors, 'processor')}",
         "Python": f"{machine.python}, numpy {machine.numpy}",
         "Run": f"{report.started}, {float(report.seconds):.1f} s",
     }

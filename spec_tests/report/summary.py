@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from atlas_ref.wording import counted, visible
 from spec_tests.report.model import LEVELS, Report, Result, Verdict
 
 MOST: Final = 10
@@ -19,14 +20,19 @@ COLOURS: Final = {Verdict.CONFORMANT: "bold green", Verdict.INCOMPLETE: "bold ye
 
 def print_summary(report: Report, terminal: pytest.TerminalReporter) -> None:
     """Print counts by level, the first failures with the command that reruns each, and the verdict."""
-    console = Console(force_terminal=terminal.hasmarkup, width=max(100, terminal._tw.fullwidth), highlight=False)
     terminal.ensure_newline()
+    terminal.write(written(report, max(100, terminal._tw.fullwidth), coloured=terminal.hasmarkup))
+
+
+def written(report: Report, width: int, *, coloured: bool) -> str:
+    """Return the short form as it is printed."""
+    console = Console(force_terminal=coloured, width=width, highlight=False, emoji=False)
     with console.capture() as capture:
         console.print(counts(report))
         for line in (*complaints(report), *failures(report)):
             console.print(line, soft_wrap=True)
-        console.print(f"[{COLOURS.get(report.verdict, 'bold red')}]{escape(sentence(report))}[/]", soft_wrap=True)
-    terminal.write(capture.get())
+        console.print(f"[{COLOURS.get(report.verdict, 'bold red')}]{shown(sentence(report))}[/]", soft_wrap=True)
+    return capture.get()
 
 
 def counts(report: Report) -> Table:
@@ -44,17 +50,17 @@ def counts(report: Report) -> Table:
 
 def complaints(report: Report) -> Iterator[str]:
     """Yield what is wrong beside the cases themselves, in markup."""
-    yield from _some([f"[red]suite:[/] {escape(line)}" for line in report.problems])
-    yield from _some([f"[red]xfail:[/] {escape(line)}" for line in report.stale])
+    yield from _some([f"[red]suite:[/] {shown(line)}" for line in report.problems])
+    yield from _some([f"[red]xfail:[/] {shown(line)}" for line in report.stale])
     if report.given_up:
-        yield f"[red]given up:[/] {escape(report.given_up)}"
+        yield f"[red]given up:[/] {shown(report.given_up)}"
     for name in report.understated:
-        yield f"[yellow]understated:[/] the port answers {escape(name)}, which it declares absent"
+        yield f"[yellow]understated:[/] the port answers {shown(name)}, which it declares absent"
     untapped = sum(bool(result.untapped) for result in report.results)
     if untapped:
-        yield f"untapped: {untapped} cases in which the port does not show every intermediate value"
+        yield f"untapped: {counted(untapped, 'case')} in which the port does not show every intermediate value"
     if report.not_asked:
-        yield f"not asked: {report.not_asked} cases of other levels or precisions"
+        yield f"not asked: {counted(report.not_asked, 'case')} of other levels or precisions"
 
 
 def failures(report: Report) -> Iterator[str]:
@@ -72,7 +78,7 @@ def _failure(found: list[Result]) -> str:
     name = first.place[1]
     if first.kind == "vector":
         name += f" in {', '.join(result.id.rpartition('/')[2] for result in found)}"
-    return f"[red]{escape(why)}[/] {escape(name)}: {escape(_what(first))}\n  rerun: {escape(first.rerun)}"
+    return f"[red]{shown(why)}[/] {shown(name)}: {shown(_what(first))}\n  rerun: {shown(first.rerun)}"
 
 
 def _what(result: Result) -> str:
@@ -101,3 +107,8 @@ def sentence(report: Report) -> str:
         f"{report.declaration.name} {report.declaration.version}: {report.verdict} with ATLAS spec "
         f"{report.spec_version} at {asked}; passed {passed} of {defined} in the manifest, whole up to {reached}"
     )
+
+
+def shown(text: str) -> str:
+    """Return what a port or a list says, for markup: shown as it is and obeyed by nothing."""
+    return escape(visible(text))
