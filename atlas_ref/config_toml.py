@@ -40,7 +40,7 @@ def apply_overrides(table: Mapping[str, Any], overrides: Sequence[str], origin: 
             section = section.setdefault(part, {})
             if not isinstance(section, dict):
                 raise UserError(f'override "{override}" of {origin}: {".".join(parts[:depth])} is not a table.')
-        section[parts[-1]] = _override_value(text.strip())
+        section[parts[-1]] = override_value(text.strip())
     return changed
 
 
@@ -59,7 +59,8 @@ def toml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _override_value(text: str) -> Any:
+def override_value(text: str) -> Any:
+    """The value of an override: TOML, or a text where it is not TOML."""
     try:
         table = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

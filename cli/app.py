@@ -24,6 +24,7 @@ from cli import (
     vectors,
 )
 from cli.console import say
+from cli.once import Once
 from cli.processes import end_at_once
 
 app = typer.Typer(
@@ -48,6 +49,9 @@ app.add_typer(port.app, name="port")
 app.add_typer(vectors.app, name="vectors")
 app.command("trace")(trace.trace)
 app.command("selfproof")(selfproof.selfproof)
+for _group in (app, config.app, port.app, vectors.app):
+    for _command in _group.registered_commands:
+        _command.cls = Once
 
 
 def _print_version(wanted: bool) -> None:

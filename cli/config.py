@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from cli.overrides import refuse_contradictions
+
 app = typer.Typer(help="Show the presets and complete configs.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -17,6 +19,7 @@ def show(
     """Print a complete config as TOML, after its overrides."""
     from atlas_ref.config import load_config, to_toml
 
+    refuse_contradictions(overrides, {})
     typer.echo(to_toml(load_config(name, overrides or ())), nl=False)
 
 

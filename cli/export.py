@@ -16,11 +16,11 @@ def export(
 
     DIR gets model.safetensors, config.json, names.md (what each tensor is) and, for byte pairs, tokenizer.json.
     """
+    from atlas_ref.places import check_unused
     from atlas_ref.training.checkpoint import find_checkpoint
-    from atlas_ref.training.export import check_unused
     from atlas_ref.training.export import export as export_model
 
-    check_unused(out)
+    check_unused(out, "an export")
     checkpoint = find_checkpoint(run)
     written = export_model(checkpoint, out)
     say(f"{written.parameters:,} parameters of step {checkpoint.step}, {written.bytes:,} bytes, are in {out}")

@@ -1,16 +1,33 @@
 """Options that name fields of the configuration, as overrides that win over `--set`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from atlas_ref.errors import UserError
+
 DataPath = Annotated[Path | None, typer.Option(metavar="PATH", help="A file or folder of text, JSONL or parquet.")]
 DataKey = Annotated[
     str | None, typer.Option(metavar="NAME", help="Key or column of its text, such as body or title+body.")
 ]
+
+
+def refuse_contradictions(overrides: Sequence[str] | None, fields: Mapping[str, object]) -> None:
+    """Raise UserError when a field is given two values, by `--set` twice or by `--set` and an option of its own.
+
+    The last one would win, which a command line that a script has put together does not show.
+    """
+    from atlas_ref.config_toml import override_value
+
+    given = {name: value for name, value in fields.items() if value is not None}
+    for override in overrides or ():
+        name, _, text = override.partition("=")
+        name, value = ".".join(part.strip() for part in name.split(".")), override_value(text.strip())
+        if given.setdefault(name, value) != value:
+            raise UserError(f"{name} is given two values, {given[name]!r} and {value!r}; give it one.")
 
 
 def as_overrides(fields: Mapping[str, object]) -> list[str]:

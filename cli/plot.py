@@ -7,11 +7,21 @@ from typing import Annotated, Literal
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.places import check_file
 from cli.console import say
 
 DPI = 130
+MARK = {"Software": "atlas plot"}
+"""By this a picture is known that may be drawn anew."""
+MOST_HEADER = 1024
 MOST_LINES = 10_000
 """Lines that a mean may be taken of; each is added up anew."""
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is a picture of this command."""
+    with path.open("rb") as stream:
+        return b"tEXtSoftware\0" + MARK["Software"].encode() in stream.read(MOST_HEADER)
 
 
 def plot(
@@ -46,6 +56,7 @@ def plot(
     target = out or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
     if target.suffix.lower() != ".png":
         raise UserError(f"--out is {target}; it must end in .png.")
+    check_file(target, "--out", is_picture)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw(records, metric or [], View(x == "tokens", log, smooth)).savefig(target, dpi=DPI)
+    draw(records, metric or [], View(x == "tokens", log, smooth)).savefig(target, dpi=DPI, metadata=MARK)
     say(f"wrote {target}")

@@ -71,10 +71,12 @@ def run(
 
     Exit 0, 3 where it is unsupported, 1 where the port fails.
     """
+    from atlas_ref.places import check_file
     from spec_tests.port import Numerics
     from spec_tests.ports.load import load_port
     from spec_tests.process.server import parse_taps, run_once
 
+    check_file(answer, "--out", is_tensors)
     raise typer.Exit(run_once(load_port(port), op, Numerics(numerics), config, given, answer, parse_taps(op, taps)))
 
 
@@ -93,6 +95,13 @@ def schema() -> None:
 
 @app.callback()
 def _group() -> None: ...
+
+
+def is_tensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors do: the length of a header, and the header."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        return stream.read(1) == b"{" and length < path.stat().st_size
 
 
 def _command(port: str) -> str:

@@ -8,7 +8,7 @@ import typer
 from atlas_ref.errors import UserError
 from cli.admission import REFUSED_EXIT_CODE
 from cli.checkpoints import Device
-from cli.overrides import DataKey, DataPath, as_overrides, data_fields
+from cli.overrides import DataKey, DataPath, as_overrides, data_fields, refuse_contradictions
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
@@ -54,15 +54,21 @@ def preflight(
     import torch
 
     from atlas_ref.config import load_config
+    from atlas_ref.places import check_file
     from atlas_ref.training.run import select_device
     from cli.gate_report import print_results
-    from preflight.certificate import save_certificate
+    from preflight.certificate import is_certificate, save_certificate
 
     fields = {"train.seed": seed, "train.device": device, **data_fields(data, data_key)}
+    refuse_contradictions(overrides, fields)
     loaded = load_config(config, [*(overrides or ()), *as_overrides(fields)])
+    if out is not None:
+        check_file(out, "--out", is_certificate)
     torch.set_num_threads(loaded.train.threads)
     budget = chosen_budget(loaded, probe_steps, batches, sequence_length, batch_size)
-    certificate = certify(loaded, select_device(loaded.train.device).type, budget, chosen_gates(gate, seed_from))
+    certificate = certify(
+        loaded, select_device(loaded.train.device).type, budget, chosen_gates(gate, seed_from, loaded)
+    )
     # Before it is printed: whoever reads the output may have gone.
     if out is not None:
         save_certificate(certificate, out)
@@ -75,7 +81,7 @@ def preflight(
     conclude(certificate, as_json)
 
 
-def chosen_gates(names: list[str] | None, donor: Path | None) -> "dict[str, Gate]":
+def chosen_gates(names: list[str] | None, donor: Path | None, config: "RunConfig") -> "dict[str, Gate]":
     """Return the gates to run, each once and in their order; raise UserError for a name that is none.
 
     A donor is a checkpoint whose memory the gate seed-competition takes for its seed.
@@ -84,7 +90,7 @@ def chosen_gates(names: list[str] | None, donor: Path | None) -> "dict[str, Gate
 
     from atlas_ref.training.checkpoint import find_checkpoint
     from preflight.gates import GATES
-    from preflight.seed_competition import seed_competition
+    from preflight.seed_competition import check_donor, seed_competition
 
     for name in names or ():
         if name not in GATES:
@@ -93,7 +99,10 @@ def chosen_gates(names: list[str] | None, donor: Path | None) -> "dict[str, Gate
     if donor is not None:
         if SEEDED not in chosen:
             raise UserError(f"--seed-from is for the gate {SEEDED}, which is not to be run.")
-        chosen[SEEDED] = partial(seed_competition, donor=find_checkpoint(donor))
+        checkpoint = find_checkpoint(donor)
+        check_donor(checkpoint, config)
+        checkpoint.verify()
+        chosen[SEEDED] = partial(seed_competition, donor=checkpoint)
     return chosen
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from atlas_ref.errors import UserError
 from cli.console import say
 
 
@@ -18,6 +19,18 @@ class PartName(StrEnum):
     VACUITY = "vacuity"
     MUTANTS = "mutants"
     VARIANTS = "variants"
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is what `--json` writes: an object with a result for each part."""
+    from atlas_ref.reading import read_json
+
+    try:
+        found = read_json(path)
+    except UserError:
+        return False
+    parts = set(PartName)
+    return isinstance(found, dict) and all(name in parts and "tried" in part for name, part in found.items())
 
 
 def selfproof(
@@ -39,13 +52,13 @@ def selfproof(
     """
     import torch
 
-    from spec_tests.report.places import check_file
+    from atlas_ref.places import check_file
     from spec_tests.selfproof.report import PARTS, prove
     from spec_tests.selfproof.subjects import matching
 
     torch.set_num_threads(1)
     if report is not None:
-        check_file("--json", report)
+        check_file(report, "--json", is_report)
     parts = tuple(part or PARTS)
     if only is not None:
         parts = matching(parts, only, all_of_them=bool(part))

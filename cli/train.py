@@ -10,7 +10,7 @@ import typer
 from cli.admission import admit, checked_reason, skip_line
 from cli.facts import say_facts
 from cli.interrupt import StopRequest
-from cli.overrides import DataKey, DataPath, as_overrides, data_fields
+from cli.overrides import DataKey, DataPath, as_overrides, data_fields, refuse_contradictions
 from cli.plan import DEFAULT_CONFIG, Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
 from cli.streams import output_may_end
@@ -74,6 +74,7 @@ def train(
         "train.tensorboard": tensorboard,
         "train.wandb": wandb,
     }
+    refuse_contradictions(overrides, {**fields, "train.max_steps": max_steps})
     changes = [*(overrides or ()), *as_overrides(fields)]
     with output_may_end(GOES_ON) as lost_output, one_command() as world:
         place = decide_place(world, partial(find_place, config, changes, out, resume))

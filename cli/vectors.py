@@ -46,7 +46,7 @@ def list_cases(level: Level = None, op: Operation = None) -> None:
 
 @app.command("export")
 def export_cases(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the questions go.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the questions go, new or empty.")],
     level: Level = None,
     op: Operation = None,
 ) -> None:
@@ -54,8 +54,10 @@ def export_cases(
 
     They are for a port without an adapter; README.txt there says how to answer.
     """
+    from atlas_ref.places import check_unused
     from spec_tests.vectors.export import export
 
+    check_unused(folder, "exported cases")
     count = export(_selected(level, op), folder)
     typer.echo(f"{count} cases written to {folder}; {folder / 'README.txt'} says how to answer them.")
 

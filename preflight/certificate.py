@@ -117,6 +117,15 @@ def save_certificate(certificate: Certificate, path: Path) -> None:
     write_atomically(path, certificate.to_json(), read_json)
 
 
+def is_certificate(path: Path) -> bool:
+    """Return whether a file is a certificate, whatever it holds for."""
+    try:
+        _read(path)
+    except CertificateError:
+        return False
+    return True
+
+
 def cache_file(binding: Binding) -> Path:
     """Return where the user's cache has a certificate with this binding, if anywhere."""
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))

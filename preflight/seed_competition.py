@@ -108,10 +108,15 @@ def _probe_arena(config: RunConfig, subject: Subject, seed: int, budget: Budget)
     )
 
 
-def _donor_arena(config: RunConfig, subject: Subject, donor: Checkpoint, budget: Budget) -> Arena:
-    """Give a model the donor's weights; validation rows are cut in the middle, at a chunk border where there is one."""
+def check_donor(donor: Checkpoint, config: RunConfig) -> None:
+    """Raise UserError for a donor of another model: a state means something only to the weights that wrote it."""
     if donor.config.model != config.model:
         raise UserError(f"{donor.path}: the donor must be of the model that is configured, and its model differs.")
+
+
+def _donor_arena(config: RunConfig, subject: Subject, donor: Checkpoint, budget: Budget) -> Arena:
+    """Give a model the donor's weights; validation rows are cut in the middle, at a chunk border where there is one."""
+    check_donor(donor, config)
     measured = measured_config(config, config.train.seed, budget)
     device = select_device(config.train.device)
     model = subject.model(config.model, config.train.seed)

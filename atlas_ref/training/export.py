@@ -25,6 +25,7 @@ from atlas_ref.config import config_hash
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.errors import UserError
 from atlas_ref.models.tensors import TensorInfo, layer_tensors, tensors
+from atlas_ref.places import check_unused
 from atlas_ref.training.checkpoint import META, MODEL, Checkpoint
 from atlas_ref.training.files import sync, write_atomically, write_json
 from atlas_ref.training.run import load_model
@@ -40,21 +41,12 @@ class Exported(NamedTuple):
     bytes: int
 
 
-def check_unused(target: Path) -> None:
-    """Raise UserError unless an export may be made at `target`: nothing is there, or an empty directory."""
-    if target.is_symlink() or target.exists():
-        if not target.is_dir():
-            raise UserError(f"{target}: is a file; the directory of an export must be new or empty.")
-        if any(target.iterdir()):
-            raise UserError(f"{target}: is not empty; the directory of an export must be new or empty.")
-
-
 def export(checkpoint: Checkpoint, target: Path) -> Exported:
     """Write the model of a checkpoint to `target`, all of it or nothing (module docstring).
 
     Raises UserError for a directory that is in use, and for a checkpoint that is damaged.
     """
-    check_unused(target)
+    check_unused(target, "an export")
     weights = dict(load_model(checkpoint, torch.device("cpu")).state_dict())
     with _in_one_piece(target) as folder:
         file = folder / MODEL

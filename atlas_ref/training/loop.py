@@ -17,6 +17,7 @@ import torch
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
+from atlas_ref.places import prove_writable
 from atlas_ref.training.checkpoint import Checkpoint
 from atlas_ref.training.context import Context, Speed
 from atlas_ref.training.distributed import ALONE, World
@@ -34,7 +35,7 @@ from atlas_ref.training.run_directory import Admission, RunDirectory, check_plac
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.sinks import broadcast, check_sinks
-from atlas_ref.training.starting import check_start, prepare, prove_writable
+from atlas_ref.training.starting import check_start, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 from atlas_ref.training.summary import summarise
 
@@ -87,7 +88,7 @@ def get_ready(
     if checkpoint is not None:
         check_size(checkpoint)
     if world.main:
-        prove_writable(directory)
+        prove_writable(directory.path, "--out")
     check_sinks(config.train)
     torch.set_num_threads(config.train.threads)
     device = world.device(select_device(config.train.device))

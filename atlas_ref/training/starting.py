@@ -5,8 +5,6 @@ config of this version, metrics.jsonl a log. env.json is written before everythi
 at any place can be told from a directory of somebody else, and a branch from a run of its own.
 """
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from pydantic import ValidationError
 
 from atlas_ref.config import RunConfig, load_config, to_toml
 from atlas_ref.errors import UserError
+from atlas_ref.places import nearest_place
 from atlas_ref.reading import opened, read_json
 from atlas_ref.training.checkpoint import Checkpoint, saved_steps
 from atlas_ref.training.files import write_atomically, write_json
@@ -58,7 +57,7 @@ def unsaved_run(directory: RunDirectory) -> Unsaved | None:
 
 def is_free(directory: RunDirectory) -> bool:
     """Return whether a directory does not exist or holds no more than a certificate; raise UserError for a file."""
-    path, nearest = directory.path, nearest_place(directory)
+    path, nearest = directory.path, nearest_place(directory.path)
     if not nearest.is_dir():
         raise UserError(f"{nearest}: is no directory; {NEW_OR_EMPTY}.")
     half_a_start = directory.environment.with_name(f".{directory.environment.name}.partial")
@@ -130,24 +129,6 @@ def belongs_to(checkpoint: Checkpoint, directory: RunDirectory) -> bool:
     """Return whether a checkpoint is one of the run in the directory."""
     source = checkpoint.run_directory
     return source is not None and source.resolve() == directory.path.resolve()
-
-
-def nearest_place(directory: RunDirectory) -> Path:
-    """Return the run directory where it exists, or else the nearest of its parents that does."""
-    return next(place for place in (directory.path, *directory.path.absolute().parents) if os.path.lexists(place))
-
-
-def prove_writable(directory: RunDirectory) -> None:
-    """Raise UserError unless files can be made in the directory, or where it will be made; nothing stays there.
-
-    Asking for permissions is not enough: root has them on a file system that is mounted read-only, and in /proc.
-    """
-    place = nearest_place(directory)
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise UserError(f"{place}: cannot be written ({error.strerror}); give another --out.") from error
 
 
 def prepare(
