@@ -4,20 +4,23 @@ Both average gradients over the processes. The loss of a process is therefore it
 number of processes: the average is then the gradient of the global loss, the same as in one process.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
 from atlas_ref.models.atlas import AtlasModel, Layer, ModelOutput, ModelState
 from atlas_ref.training.distributed import World
+
+if TYPE_CHECKING:
+    # It takes most of a second to import, which a command in one process need not wait for.
+    from torch.distributed.tensor import DTensor
 
 
 class Replica(nn.Module):
@@ -62,6 +65,8 @@ class Shards(nn.Module):
 
     def __init__(self, model: AtlasModel, mesh: DeviceMesh) -> None:
         super().__init__()
+        from torch.distributed.fsdp import fully_shard
+
         self.model = model
         for layer in model.layers:
             if isinstance(layer, Layer):
@@ -139,17 +144,23 @@ def drop_zero_gradients(model: nn.Module, world: World) -> None:
 
 def is_sharded(model: nn.Module) -> bool:
     """Return whether the parameters are held in shards."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(is_shard(parameter) for parameter in model.parameters())
+
+
+def is_shard(tensor: object) -> "TypeGuard[DTensor]":
+    """Return whether something is a tensor of which several processes hold parts."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor put together from its shards; every process must ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_shard(tensor) else tensor
 
 
 def own_part(tensor: Tensor) -> Tensor:
     """Return what this process holds of a tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_shard(tensor) else tensor
 
 
 def fresh_state(model: AtlasModel, rows: int, device: torch.device) -> ModelState:
@@ -169,6 +180,8 @@ def across(tensors: Mapping[str, Tensor], world: World, device: torch.device) ->
     """Return tensors that each process holds the rows of as one tensor each, whose first axis is cut by rank."""
     if world.size == 1:
         return dict(tensors)
+    from torch.distributed.tensor import DTensor, Shard
+
     mesh = world.mesh(device)
     return {
         name: DTensor.from_local(tensor.contiguous(), mesh, [Shard(0)], run_check=False)

@@ -16,22 +16,21 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.training.checkpoint_meta import FileRecord, file_record
 from atlas_ref.training.distributed import CommonError, World
 from atlas_ref.training.files import sync
+from atlas_ref.training.parallel import is_shard
+
+if TYPE_CHECKING:
+    # Imported where shards are read or written: it takes most of a second, and one process has none.
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 SUFFIX = ".safetensors"
 SHARD = re.compile(r"([a-z]+)/shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
@@ -54,6 +53,10 @@ def write_shards(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], w
     Every process must call it, with the same directory, which the first one has made. Raises CommonError in all of
     them when one cannot write.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     with world.together():
         for name in tensors if world.main else ():
             (directory / folder(name)).mkdir()
@@ -80,6 +83,10 @@ def read_shards(directory: Path, names: set[str], like: Mapping[str, Tensor]) ->
     The files must have proved to be those that were saved. Raises UserError when there are others beside them, or when
     they do not make up whole tensors.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     others = sorted({path.name for path in directory.iterdir()} ^ names) if directory.is_dir() else sorted(names)
     if others:
         raise UserError(f"{directory / others[0]}: is missing from its checkpoint, or no part of it.")
@@ -102,15 +109,19 @@ def cut_like(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[
 
 
 def _cut(tensor: Tensor, like: Tensor | None) -> Tensor:
-    if isinstance(tensor, DTensor) or not isinstance(like, DTensor) or tensor.shape != like.shape:
+    if is_shard(tensor) or not is_shard(like) or tensor.shape != like.shape:
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     mesh = like.device_mesh
     # Every process has read the whole tensor, so nothing is sent.
     return distribute_tensor(tensor.to(mesh.device_type), mesh, like.placements, src_data_rank=None)
 
 
-def _whole(name: str, entry: Any) -> TensorStorageMetadata:
+def _whole(name: str, entry: Any) -> "TensorStorageMetadata":
     """Return the description of a stored tensor; raise ValueError unless its shards have as many numbers as it."""
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
     if not isinstance(entry, TensorStorageMetadata):
         raise ValueError(f"{name} is no tensor")
     if sum(math.prod(chunk.sizes) for chunk in entry.chunks) != math.prod(entry.size):
@@ -118,9 +129,9 @@ def _whole(name: str, entry: Any) -> TensorStorageMetadata:
     return entry
 
 
-def _target(entry: TensorStorageMetadata, like: Tensor | None) -> Tensor:
+def _target(entry: "TensorStorageMetadata", like: Tensor | None) -> Tensor:
     """Return where a stored tensor is read to: a tensor that is cut as `like` is if that has its shape, or a whole."""
     dtype = entry.properties.dtype
-    if isinstance(like, DTensor) and like.shape == entry.size and like.dtype == dtype:
+    if is_shard(like) and like.shape == entry.size and like.dtype == dtype:
         return torch.empty_like(like.detach())
     return torch.empty(entry.size, dtype=dtype)
