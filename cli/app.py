@@ -31,7 +31,6 @@ app = typer.Typer(
     name="atlas",
     help="Train, evaluate and sample a language model with test-time memory.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -4,17 +4,18 @@ from typing import Annotated
 
 import typer
 
-from cli.overrides import refuse_contradictions
+from cli.completion import complete_preset
+from cli.overrides import Overrides, refuse_contradictions
 
 app = typer.Typer(help="Show the presets and complete configs.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A preset or a TOML file.")] = "tiny",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
-    ] = None,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="A preset or a TOML file.", autocompletion=complete_preset)
+    ] = "tiny",
+    overrides: Overrides = None,
 ) -> None:
     """Print a complete config as TOML, after its overrides."""
     from atlas_ref.config import load_config, to_toml

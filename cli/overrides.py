@@ -1,4 +1,4 @@
-"""Options that name fields of the configuration, as overrides that win over `--set`."""
+"""Options that name fields of the configuration: `--set`, and those that win over it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from atlas_ref.errors import UserError
+from cli.completion import complete_field
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.", autocompletion=complete_field),
+]
 DataPath = Annotated[Path | None, typer.Option(metavar="PATH", help="A file or folder of text, JSONL or parquet.")]
 DataKey = Annotated[
     str | None, typer.Option(metavar="NAME", help="Key or column of its text, such as body or title+body.")

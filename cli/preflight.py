@@ -8,7 +8,8 @@ import typer
 from atlas_ref.errors import UserError
 from cli.admission import REFUSED_EXIT_CODE
 from cli.checkpoints import Device
-from cli.overrides import DataKey, DataPath, as_overrides, data_fields, refuse_contradictions
+from cli.completion import complete_preset
+from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
@@ -21,7 +22,9 @@ SEEDED = "seed-competition"
 
 
 def preflight(
-    config: Annotated[str, typer.Option(metavar="NAME|PATH", help="A preset or a TOML file.")] = DEFAULT_CONFIG,
+    config: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="A preset or a TOML file.", autocompletion=complete_preset)
+    ] = DEFAULT_CONFIG,
     gate: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A gate to run; may be repeated.", show_default="all")
     ] = None,
@@ -29,9 +32,7 @@ def preflight(
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
     data: DataPath = None,
     data_key: DataKey = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
-    ] = None,
+    overrides: Overrides = None,
     probe_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of each probe.")] = None,
     batches: Annotated[int | None, typer.Option(min=1, help="Measurements behind each interval.")] = None,
     sequence_length: Annotated[int | None, typer.Option(min=1, help="Tokens in a row of a probe.")] = None,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.admission import admit, checked_reason, skip_line
+from cli.completion import complete_preset
 from cli.facts import say_facts
 from cli.interrupt import StopRequest
-from cli.overrides import DataKey, DataPath, as_overrides, data_fields, refuse_contradictions
+from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
 from cli.plan import DEFAULT_CONFIG, Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
 from cli.streams import output_may_end
@@ -26,7 +27,13 @@ GOES_ON = "training goes on; its log is metrics.jsonl in the run directory"
 
 def train(
     config: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="A preset or a TOML file.", show_default=DEFAULT_CONFIG)
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="A preset or a TOML file.",
+            autocompletion=complete_preset,
+            show_default=DEFAULT_CONFIG,
+        ),
     ] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the weights and of the data.")] = None,
@@ -43,9 +50,7 @@ def train(
         bool | None,
         typer.Option("--wandb/--no-wandb", help="Log to W&B too, offline unless WANDB_MODE says more."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run directory.", show_default="runs/CONFIG-SEED")
     ] = None,
