@@ -21,6 +21,7 @@ from atlas_ref.places import prove_writable
 from atlas_ref.training.checkpoint import Checkpoint
 from atlas_ref.training.context import Context, Speed
 from atlas_ref.training.distributed import ALONE, World
+from atlas_ref.training.estimate import FirstSteps
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.files import write_json
 from atlas_ref.training.kill_switches import check, non_finite, unsound_end
@@ -167,11 +168,16 @@ def advance_with_log(
 
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
     """Make steps until the last one or until `stop` says so; return whether it was stopped."""
+    first_steps = FirstSteps()
     while run.step < context.config.train.max_steps:
         if context.world.any(stop()):
             save(run, context)
             return True
+        began = time.monotonic()
         result, layers = update(run, context)
+        left = context.config.train.max_steps - run.step
+        if promise := first_steps.after(time.monotonic() - began, left, context.device):
+            context.reporter.say(promise)
         values = measure(run, context, result, layers)
         if values:
             context.log.write(run.step, values)

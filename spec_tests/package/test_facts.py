@@ -1,13 +1,16 @@
 """The block before a run: what was read, what was not, and what the steps are, in lines that fit a terminal."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow
 import pytest
+import torch
 from pyarrow.parquet import write_table
 
 from atlas_ref.data.facts import Fact
+from atlas_ref.training.estimate import FirstSteps, about
 from cli.facts import lines
 from spec_tests.package.command import Atlas
 from spec_tests.package.runs import MICRO, UNEXAMINED
@@ -36,7 +39,7 @@ def test_a_run_says_before_it_begins_what_it_reads(
     """
     monkeypatch.setenv("COLUMNS", "80")
     ended = atlas(
-        "train", "--data", texts, "--data-key", "body", "--max-steps", 1, "--out", tmp_path / "r", *SET, *UNEXAMINED
+        "train", "--data", texts, "--data-key", "body", "--max-steps", 6, "--out", tmp_path / "r", *SET, *UNEXAMINED
     )
     said = ended.out.split("preflight was skipped")[0]
     block = " ".join(said.split())
@@ -49,8 +52,10 @@ def test_a_run_says_before_it_begins_what_it_reads(
     assert "twice 1 of 1 validation documents stand in the training text too" in block
     assert "tokens 1,128 to train on, 128 to validate on" in block
     assert "a step 2 rows of 32 tokens: 64 tokens" in block
-    assert "in all 1 step: 64 tokens, 0.057 rounds over those to train on" in block
+    assert "in all 6 steps: 384 tokens, 0.34 rounds over those to train on" in block
     assert all(len(line) <= 80 for line in said.splitlines() if str(tmp_path) not in line)
+    promise = r"about \d+ s for the 2 steps left, validation and saving aside; [\d,]+ MiB of memory so far"
+    assert len(re.findall(promise, ended.out)) == 1
 
 
 def test_facts_fit_the_width_and_a_label_stands_once() -> None:
@@ -60,3 +65,21 @@ def test_facts_fit_the_width_and_a_label_stands_once() -> None:
     assert all(len(line) <= 50 for line in block)
     assert [line[:10] for line in block[-2:]] == ["not read  ", " " * 10]
     assert " ".join(" ".join(block).split()) == "data " + "word " * 40 + "not read a (b) c (d)"
+
+
+def test_an_estimate_is_the_usual_step_times_the_steps_left() -> None:
+    """Kills: counting the first step, which is slower, or one that something else held up."""
+    steps, cpu, taken = FirstSteps(), torch.device("cpu"), (60.0, 2.0, 9.0, 1.5, 2.0)
+    said = [steps.after(seconds, 1000 - step, cpu) for step, seconds in enumerate(taken)]
+
+    assert [text is None for text in said] == [True, True, True, False, True]
+    assert said[3] is not None
+    assert said[3].startswith("about 33 min for the 997 steps left, ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (119.0, "119 s"), (120.0, "2.0 min"), (7199.0, "120 min"), (4e4, "11 h"), (864e3, "10 days")],
+)
+def test_a_time_is_told_in_a_unit_of_which_there_are_two_or_more(seconds: float, text: str) -> None:
+    assert about(seconds) == f"about {text}"
