@@ -20,6 +20,7 @@ PACKAGE = "atlas-spec"
 PYTHON = (3, 11)
 EXTRAS = {
     "tokenizers": 'data.tokenizer = "bpe"',
+    "parquet": "data in parquet files",
     "plot": "atlas plot",
     "tensorboard": "atlas train --tensorboard",
     "wandb": "atlas train --wandb",

@@ -29,10 +29,10 @@ def evaluate(
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print loss, bits per byte, perplexity and accuracy of a saved model.
+    """Print the loss and accuracy of a saved model.
 
-    The loss is in nats a token, from a fresh memory: on the validation batches of the run, as in training, or on every
-    token of --data or of the part that --split names.
+    The loss is in nats a token, with bits per byte and perplexity, from a fresh memory: on the validation batches of
+    the run, as in training, or on every token of --data or of the part that --split names.
     """
     opened = open_model(run, as_overrides({"train.device": device}))
     fields = as_overrides(data_fields(data, data_key))
