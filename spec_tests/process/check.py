@@ -5,15 +5,15 @@ the same, on a program started again where that is needed.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from spec_tests.driver import ask, prepare
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import SPEC_VERSION, Array, Numerics, Op, Scalar, UnsupportedError
-from spec_tests.process.client import ProcessPort
+from spec_tests.process.client import Late, ProcessPort
 from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays
 from spec_tests.process.program import Program
 from spec_tests.process.protocol import PROTOCOL
@@ -36,6 +36,7 @@ _REFUSE: Final = 'Answer {"id": ..., "status": "unsupported", "capability": ...,
 _EMPTY: Final = "An axis of an array may have length 0: its shape stands in the header, and it has no data."
 _BYE: Final = 'Answer {"cmd": "bye"} with nothing, and end with exit code 0.'
 _ALONE: Final = f"Answer `{_ONCE}` by the same code, write the file, and end with exit code 0."
+_ONE_LINE: Final = "Answer each message with one line and no second one, then wait for the next, alive and silent."
 _REFUSE_ALONE: Final = f"End `PROGRAM run ...` with exit code {UNSUPPORTED} where the answer would be unsupported."
 
 
@@ -51,11 +52,21 @@ class Finding:
 def check(port: ProcessPort) -> Iterator[Finding]:
     """Play every canned message and yield what was found; a program that does not introduce itself gets one row."""
     examiner = _Examiner(port)
-    introduced = _play("hello", examiner.hello, _HELLO)
-    yield introduced
-    if introduced.problem is None:
+    before = _play("hello", examiner.hello, _HELLO)
+    if before.problem is None:
         for step, play, advice in examiner.steps():
-            yield _play(step, play, advice)
+            first = port.cases + 1
+            found = _play(step, play, advice)
+            late = port.late()
+            yield _late(before, [each for each in late if each.case < first])
+            before = _late(found, [each for each in late if each.case >= first])
+    yield before
+
+
+def _late(found: Finding, late: Sequence[Late]) -> Finding:
+    """Return a finding with what the program did after that step, unless it has a problem of its own."""
+    words = "; ".join(each.words for each in late)
+    return replace(found, problem=words, advice=_ONE_LINE) if words and found.problem is None else found
 
 
 def _play(step: str, play: Callable[[], None], advice: str) -> Finding:
@@ -144,12 +155,13 @@ class _Examiner:
     ) -> tuple[int, Mapping[str, Array]]:
         """Return the exit code of `PROGRAM run`, and the outputs where it is 0."""
         scratch = self._port.scratch()
-        settings, given, answer = (scratch / name for name in ("config.json", "in.safetensors", "out.safetensors"))
+        settings, given, answer = (scratch.path / name for name in ("config.json", "in.safetensors", "out.safetensors"))
         settings.write_text(json.dumps(dict(config)))
         write_arrays(given, inputs)
         answer.unlink(missing_ok=True)
         files = ["--config", str(settings), "--in", str(given), "--out", str(answer)]
-        program = Program([*self._port.arguments, "run", "--op", op, "--numerics", self._numerics[0], *files])
+        arguments = [*self._port.arguments, "run", "--op", op, "--numerics", self._numerics[0], *files]
+        program = Program(arguments, scratch)
         try:
             code = program.wait(self._port.timeout)
         except AssertionError as error:

@@ -2,16 +2,16 @@
 
 The program is started when it is first needed, asked one case at a time, and replaced when it can no longer be trusted:
 after a crash, a silence, or a line that is not of the protocol. Whatever it does costs the case in hand and no other;
-only three losses in a row end the patience.
+only three losses in a row end the patience. What it does after its answer, when nobody asks, is kept for the case that
+was in hand then (`late`): the next one starts on a new program.
 """
 
 import os
 import shlex
 import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ from spec_tests.process.protocol import (
     parse_hello_reply,
     parse_reply,
 )
+from spec_tests.process.scratch import Scratch
 
 TIMEOUT: Final = "ATLAS_PORT_TIMEOUT"
 """The variable with the seconds allowed for a case."""
@@ -42,6 +43,22 @@ TEXT: Final = 2000
 """Most characters of a program's own explanation that a message repeats."""
 
 Answer = TypeVar("Answer")
+
+
+class LateError(PortError):
+    """The program answers an earlier case once more."""
+
+    def __init__(self, case: int, words: str) -> None:
+        super().__init__(words)
+        self.case = case
+
+
+@dataclass(frozen=True)
+class Late:
+    """What a program did after the answer to a case, which is numbered from 1 (0: the introduction)."""
+
+    case: int
+    words: str
 
 
 class ProcessPort:
@@ -56,11 +73,12 @@ class ProcessPort:
         self.arguments = split(command)
         self.timeout = _seconds() if timeout is None else timeout
         self._hello_timeout = hello_timeout
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
         self._program: Program | None = None
         self._declaration: Declaration | None = None
         self._losses: list[str] = []
-        self._cases = 0
+        self._late: list[Late] = []
+        self.cases = 0
 
     def declare(self) -> Declaration:
         """Ask the program what it is, once; PortError where it does not say."""
@@ -79,11 +97,11 @@ class ProcessPort:
         taps: frozenset[str],
     ) -> Mapping[str, Array]:
         """Ask the program to run one operation; PortError or FormError in one sentence, whatever it does."""
-        program = self._ready()
-        self._cases += 1
-        given, answer = (self.scratch() / f"{self._cases}.{end}.safetensors" for end in ("in", "out"))
+        self._ready()
+        self.cases += 1
+        given, answer = (self.scratch().path / f"{self.cases}.{end}.safetensors" for end in ("in", "out"))
         request = RunRequest(
-            id=str(self._cases),
+            id=str(self.cases),
             op=op,
             config=dict(config),
             numerics=numerics,
@@ -95,20 +113,25 @@ class ProcessPort:
         _remove(given, answer)
         try:
             write_arrays(given, inputs)
-            self._ask(program, request)
+            self._ask(request)
             return read_arrays(answer, allowed_bytes(op, config, inputs, taps))
         finally:
             _remove(given, answer)
 
-    def scratch(self) -> Path:
+    def late(self) -> tuple[Late, ...]:
+        """Return, each once, what the program did after an answer and before the next question."""
+        if self._program is not None:
+            self._look(self._program)
+        late = tuple(self._late)
+        self._late.clear()
+        return late
+
+    def scratch(self) -> Scratch:
         """Return the directory of this port's files; it goes when the port does."""
-        if self._scratch is None:
-            memory = Path("/dev/shm")
-            root = memory if os.access(memory, os.W_OK | os.X_OK) else None
-            self._scratch = Path(tempfile.mkdtemp(prefix="atlas-port-", dir=root))
-            # Runs when this object is forgotten and when the interpreter ends, whichever is first.
-            self._sweep = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
-        self._scratch.mkdir(mode=0o700, exist_ok=True)  # A program can remove it too.
+        if self._scratch is not None and not self._scratch.in_place:  # A program can move or remove it too.
+            self._scratch.remove()
+            self._scratch = None
+        self._scratch = self._scratch or Scratch()
         return self._scratch
 
     def bye(self) -> int:
@@ -127,7 +150,7 @@ class ProcessPort:
             self._program.close()
             self._program = None
         if self._scratch is not None:
-            self._sweep()
+            self._scratch.remove()
             self._scratch = None
 
     def __enter__(self) -> "ProcessPort":
@@ -139,7 +162,11 @@ class ProcessPort:
         self.close()
 
     def _ready(self) -> Program:
-        """Return the running program, started where it is not."""
+        """Return the running program, started where it is not, or is not to be trusted any more."""
+        if self._program is not None:
+            self._look(self._program)
+        if self._program is not None and self._scratch is not None and not self._scratch.in_place:
+            self._drop(self._program)
         if self._program is None:
             if len(self._losses) >= PATIENCE:
                 raise PortError(
@@ -151,7 +178,7 @@ class ProcessPort:
 
     def _start(self) -> Program:
         try:
-            program = Program(self.arguments)
+            program = Program(self.arguments, self.scratch())
         except OSError as error:
             self._losses.append(f"it cannot be started: {error.strerror}")
             raise PortError(f"{self.command}: cannot be started: {error.strerror}") from error
@@ -165,17 +192,26 @@ class ProcessPort:
             raise ProtocolError("started again, the program declares something else than before")
         return declared
 
-    def _ask(self, program: Program, request: RunRequest) -> None:
+    def _ask(self, request: RunRequest) -> None:
         """Return when the program says that it has answered; raise what it says otherwise."""
-        read = partial(_reply_to, request.id)
-        reply = self._exchange(program, request.op, request.line(), self.timeout, read)
+        reply = self._timely(request)
         self._losses.clear()
         if isinstance(reply, UnsupportedReply):
             raise UnsupportedError(reply.reason[:TEXT], capability=reply.capability)
         if isinstance(reply, ErrorReply):
-            raise PortError(
-                f"{request.op}: the program answers with an error: {reply.message[:TEXT]}{program.errors()}"
-            )
+            raise PortError(f"{request.op}: the program answers with an error: {reply.message[:TEXT]}{self._errors()}")
+
+    def _timely(self, request: RunRequest) -> OkReply | UnsupportedReply | ErrorReply:
+        """Return the answer to this case; one more to an earlier case is kept for that one, and this is asked anew."""
+        read = partial(_reply_to, request.id)
+        try:
+            return self._exchange(self._ready(), request.op, request.line(), self.timeout, read)
+        except LateError as error:
+            self._late.append(Late(error.case, f"answered twice: {error}"))
+        return self._exchange(self._ready(), request.op, request.line(), self.timeout, read)
+
+    def _errors(self) -> str:
+        return self._program.errors() if self._program else ""
 
     def _exchange(
         self, program: Program, what: str, message: bytes, seconds: float, read: Callable[[bytes], Answer]
@@ -185,6 +221,9 @@ class ProcessPort:
             answer = read(program.ask(message, seconds))
             program.demand_silence()
             return answer
+        except LateError:
+            self._drop(program)
+            raise
         except PortError as error:
             self._losses.append(str(error))
             shown = program.errors()
@@ -194,6 +233,14 @@ class ProcessPort:
             # Interrupted half-way, the program would give this answer to the next question.
             self._drop(program)
             raise
+
+    def _look(self, program: Program) -> None:
+        """Keep for the last case what a program did since its answer, and let go of a program that did anything."""
+        try:
+            program.demand_rest()
+        except PortError as error:
+            self._late.append(Late(self.cases, f"after its answer, when nobody asked: {error}{program.errors()}"))
+            self._drop(program)
 
     def _drop(self, program: Program) -> None:
         program.stop()
@@ -231,6 +278,8 @@ def _seconds() -> float:
 
 def _reply_to(case: str, line: bytes) -> OkReply | UnsupportedReply | ErrorReply:
     reply = parse_reply(line)
+    if reply.id.isdecimal() and 0 < int(reply.id) < int(case):
+        raise LateError(int(reply.id), f"while case {case} was in hand, the program answered case {reply.id} again")
     if reply.id != case:
         raise ProtocolError(f"the program answers case '{reply.id[:40]}', but was asked for case '{case}'")
     return reply

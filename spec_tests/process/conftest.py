@@ -1,13 +1,14 @@
 """Ports of the sound program with something put wrong, closed when the test ends."""
 
 from collections.abc import Iterator
-from os import environ, pathsep
+from os import environ, mkfifo, pathsep
 from pathlib import Path
 
 import pytest
 
 import spec_tests
 from spec_tests.process.client import ProcessPort
+from spec_tests.process.life import Life
 from spec_tests.process.scripts import Opened, program
 
 
@@ -33,3 +34,13 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     yield make
     for port in ports:
         port.close()
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator[Life]:
+    """A named pipe whose other end is open as long as a process of the program lives."""
+    path = tmp_path / "life"
+    mkfifo(path)
+    watched = Life(path)
+    yield watched
+    watched.close()

@@ -1,13 +1,17 @@
 """A program that is asked for one line at a time: started, watched, and ended together with all that it started.
 
 Nothing here waits without a limit or keeps more than a bounded part of what the program prints, so a program that
-hangs, floods or dies costs one question and no more. POSIX only: it uses process groups and poll(2).
+hangs, floods or dies costs one question and no more. POSIX only: it uses process groups and poll(2). Between the two
+stands a keeper, which ends what the program leaves behind.
 """
 
+import errno
 import os
 import select
 import signal
+import socket
 import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Sequence
@@ -16,7 +20,9 @@ from math import ceil
 from typing import IO, Final
 
 from spec_tests.outcome import PortError
+from spec_tests.process import keeper
 from spec_tests.process.protocol import Bye, stray
+from spec_tests.process.scratch import Scratch
 
 CHUNK: Final = 1 << 16
 LINE_CAP: Final = 1 << 20
@@ -27,10 +33,14 @@ ERRORS_SHOWN: Final = 20
 """Most lines of standard error that a message repeats."""
 TICK: Final = 0.05
 """Seconds between two looks at whether a silent program still lives."""
-LAST_BREATH: Final = 0.5
+LAST_BREATH: Final = 2.0
 """Seconds between the end of a program's output and its own."""
 LAST_WAIT: Final = 5.0
 """Seconds that a killed program has to be gone."""
+START: Final = 30.0
+"""Seconds that the start of a process may take."""
+WORDS: Final = 256
+"""More bytes than a keeper ever says."""
 FAREWELL: Final = 2.0
 """Seconds that a program has to end after `bye` when nobody waits for its exit code."""
 
@@ -42,15 +52,22 @@ class BrokenError(PortError):
 class Program:
     """A running program; every error but OSError at the start means that it must be stopped."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+    def __init__(self, arguments: Sequence[str], scratch: Scratch) -> None:
+        self._control, control = socket.socketpair()
+        given = (control.fileno(), scratch.descriptor)
+        with control:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__, *map(str, given), str(scratch.path), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                pass_fds=given,
+            )
+        # Runs when this object is forgotten and when the interpreter ends, whichever is first.
+        self._farewell = weakref.finalize(self, _end, self._process, self._control)
+        self._await_start()
         self._in, self._out, self._err = (stream.fileno() for stream in _pipes(self._process))
         self._poll = select.poll()
         self._listening = {self._out, self._err}
@@ -61,8 +78,19 @@ class Program:
         self._output = bytearray()
         self._errors = bytearray()
         self._asked = False
-        # Runs when this object is forgotten and when the interpreter ends, whichever is first.
-        self._farewell = weakref.finalize(self, _end, self._process)
+
+    def _await_start(self) -> None:
+        """Return when the program runs; OSError where the system does not start it."""
+        try:
+            self._control.settimeout(START)
+            word = self._control.recv(WORDS, socket.MSG_PEEK)
+        except BaseException:
+            self.stop()
+            raise
+        if not word.startswith(keeper.STARTED):
+            self.stop()
+            number = int(word.removeprefix(keeper.FAILED) or errno.ECHILD)
+            raise OSError(number, os.strerror(number))
 
     def ask(self, message: bytes, seconds: float) -> bytes:
         """Send a line and return the next one; BrokenError or ProtocolError in the program's place."""
@@ -79,6 +107,13 @@ class Program:
         """Raise ProtocolError where a line has come that nothing asked for."""
         if self._output:
             raise stray(bytes(self._output))
+
+    def demand_rest(self) -> None:
+        """Raise ProtocolError or BrokenError where a program that is not asked anything has printed or ended since."""
+        self._pump(0.0)
+        self.demand_silence()
+        if self._process.poll() is not None or self._out not in self._listening:
+            raise self._ended()
 
     def wait(self, seconds: float) -> int:
         """Return the exit code of a program that is expected to end; BrokenError if it does not."""
@@ -103,9 +138,9 @@ class Program:
         return "".join(f"\n    {line}" for line in lines)
 
     def stop(self) -> None:
-        """Kill the program and every process of its group, without a word."""
+        """Kill the program and every process that it started, without a word."""
         self._farewell.detach()
-        _kill(self._process)
+        _kill(self._process, self._control)
 
     def close(self) -> None:
         """Say bye, wait a little, and kill what is left."""
@@ -173,22 +208,36 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[b
     return process.stdin, process.stdout, process.stderr
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
     with suppress(OSError):
         os.write(_pipes(process)[0].fileno(), Bye().line())
     with suppress(OSError):
         _pipes(process)[0].close()
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=FAREWELL)
-    _kill(process)
+    _kill(process, control)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    # The group is that of the program alone, which leads a session; it may outlive its leader.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _kill(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    with suppress(OSError):
+        control.send(keeper.STOP)
     # A process that not even SIGKILL ends (it waits in a driver) is left behind rather than waited for.
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=LAST_WAIT)
+    if process.poll() is None:
+        # Something stopped the keeper; the program dies with it.
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=LAST_WAIT)
+    with suppress(OSError):
+        _end_group(control.recv(WORDS))
+    control.close()
     for stream in _pipes(process):
         stream.close()
+
+
+def _end_group(words: bytes) -> None:
+    """Kill the group of a program whose keeper was killed before it could say that nothing is left."""
+    if words.startswith(keeper.STARTED) and not words.endswith(keeper.GONE):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(int(words.split()[1]), signal.SIGKILL)

@@ -4,36 +4,13 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spec_tests.outcome import FormError, PortError
+from spec_tests.process.life import Life
 from spec_tests.process.scripts import BAD, SHORT, Opened, asked, interrupt, misbehaving, program
-
-
-@pytest.fixture
-def life(tmp_path: Path) -> Iterator["Life"]:
-    """A named pipe whose other end is open as long as a process of the program lives."""
-    path = tmp_path / "life"
-    os.mkfifo(path)
-    yield (watched := Life(path))
-    os.close(watched.descriptor)
-
-
-class Life:
-    """The end of every process that opened the pipe, seen without asking for process ids."""
-
-    def __init__(self, path: Path) -> None:
-        self.change = f"LIFE = open({str(path)!r}, 'w')\n"
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-
-    def ends(self) -> bool:
-        """Return whether the last process ends within five seconds."""
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLHUP)
-        return bool(poll.poll(5000))
 
 
 @pytest.mark.parametrize(
@@ -53,14 +30,14 @@ def test_an_interrupt_ends_the_program_and_leaves_no_files(opened: Opened, life:
     with interrupt(after=SHORT), pytest.raises(KeyboardInterrupt):
         asked(port, BAD)
     assert life.ends()
-    assert list(port.scratch().iterdir()) == []
+    assert list(port.scratch().path.iterdir()) == []
     asked(port)
 
 
 def test_closing_ends_the_program_and_removes_its_files(opened: Opened, life: Life) -> None:
     port = opened(life.change)
     asked(port)
-    scratch = port.scratch()
+    scratch = port.scratch().path
     assert scratch.is_dir()
     port.close()
     assert life.ends()
@@ -88,31 +65,50 @@ def test_nothing_that_a_program_leaves_behind_reaches_the_next_case(name: str, o
             asked(port, BAD)
             with pytest.raises(FormError, match="was not written"):
                 asked(port)
-    assert list(port.scratch().iterdir()) == []
+    assert list(port.scratch().path.iterdir()) == []
 
 
 FORGETFUL = """
-import sys
+import os, sys
 from spec_tests.process.client import ProcessPort
+from spec_tests.process.life import Life
 from spec_tests.process.scripts import asked
 port = ProcessPort(sys.argv[1])
 asked(port)
-print(port.scratch(), port.scratch().is_dir(), flush=True)
+path = port.scratch().path
+print(path, path.is_dir(), flush=True)
 if sys.argv[2] == "interrupted":
     raise KeyboardInterrupt
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), 9)
 """
+KEEPER = "with open(STARTS + '.keeper', 'w') as file: file.write(str(os.getppid()))\n"
 
 
-@pytest.mark.parametrize("end", ["interrupted", "normal"])
+@pytest.mark.parametrize("end", ["interrupted", "normal", "killed"])
 def test_the_end_of_the_suite_takes_program_and_files_with_it(end: str, life: Life, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", FORGETFUL, program(tmp_path, life.change), end],
+        [sys.executable, "-c", FORGETFUL, program(tmp_path, KEEPER + life.change), end],
         capture_output=True,
         text=True,
         timeout=60,
     )
     scratch, existed = ended.stdout.split()
     assert existed == "True"
-    assert not Path(scratch).exists()
     assert life.ends()
-    assert (ended.returncode != 0) == (end == "interrupted")
+    assert ends(int((tmp_path / "starts.keeper").read_text()))
+    assert not Path(scratch).exists()
+    assert (ended.returncode != 0) == (end != "normal")
+
+
+def ends(process: int) -> bool:
+    """Return whether a process of anyone's ends within five seconds."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    ended = bool(poll.poll(5000))
+    os.close(descriptor)
+    return ended

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 import pytest
+from pydantic import TypeAdapter
 
 from atlas_ref.errors import UserError
 from spec_tests.contain import contained
 from spec_tests.outcome import PortError
-from spec_tests.ports.load import load_port
+from spec_tests.ports.load import COMMAND, load_port
 from spec_tests.report.assemble import Run, assemble
 from spec_tests.report.collect import case_id, crashed, is_case, result_of
 from spec_tests.report.guard import BROKEN, INTERRUPTED, Witness
+from spec_tests.report.late import Latecomers
 from spec_tests.report.manifest import read_manifest, vector_problems
 from spec_tests.report.model import Report, Result
 from spec_tests.report.options import Options
@@ -32,6 +34,8 @@ from spec_tests.report.xfail import Expectations, read_expected, write_expected
 
 PROPERTY: Final = "atlas"
 COLLECTED: Final = "atlas_collected"
+"""Under these names pytest's reports carry results, and what a process collected."""
+_RESULTS: Final = TypeAdapter(tuple[Result, ...])
 
 USAGE: Final = 2
 DEATHS: Final = 3
@@ -46,6 +50,7 @@ class Conformance:
         self._witness = witness
         self._options = Options.of(config)
         self.port = self._load()
+        self._latecomers = Latecomers(self.port.port, process=self._options.port.startswith(COMMAND))
         self._manifest = read_manifest()
         self._entries = self._manifest.asked(Scope())
         self._asked = self._manifest.asked(self._options.scope)
@@ -88,6 +93,7 @@ class Conformance:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin a new case."""
         self.port.forget()
+        self._latecomers.begin()
         self._stand(f"during {item.nodeid}")
 
     @pytest.hookimpl(tryfirst=True)
@@ -105,8 +111,8 @@ class Conformance:
         """Attach the result of a case to pytest's report of it, and to the first one what this process collected."""
         report = yield
         if is_case(item) and (call.when == "call" or (call.when == "setup" and not report.passed)):
-            result = result_of(item, call, self.port, self._entries.get(case_id(item)))
-            report.user_properties = [*report.user_properties, (PROPERTY, result.model_dump_json())]
+            found = result_of(item, call, self.port, self._entries.get(case_id(item)))
+            report.user_properties = [*report.user_properties, (PROPERTY, _text(self._latecomers.settle(found)))]
         if not self._told:
             # Early: a process that dies says nothing at its end.
             self._told = True
@@ -117,12 +123,13 @@ class Conformance:
         """Keep what comes with a report; a process that died has no result."""
         given = dict(report.user_properties)
         self._collected |= json.loads(str(given.get(COLLECTED, "{}")))
-        found = given.get(PROPERTY)
-        if isinstance(found, str):
-            result = Result.model_validate_json(found)
-            self._results[result.id] = result
+        if PROPERTY in given:
+            self._keep(given[PROPERTY])
         elif report.failed and report.when not in ("setup", "call", "teardown"):
             self._crashes[report.nodeid] = str(report.longrepr)
+
+    def _keep(self, text: object) -> None:
+        self._results |= {result.id: result for result in _RESULTS.validate_json(str(text))}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep that a file of tests could not be read: its cases are missing."""
@@ -135,15 +142,21 @@ class Conformance:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
-        """Count the processes that died."""
+        """Count the processes that died, and take the last word of one that did not."""
         self._deaths += error is not None
+        self._keep(getattr(node, "workeroutput", {}).get(PROPERTY, "[]"))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Judge the run, unless this process only asks for another one."""
-        if not hasattr(self._config, "workerinput"):
+        late = _text(self._latecomers.rest())
+        output = getattr(self._config, "workeroutput", None)
+        if output is None:
+            self._keep(late)
             code = self._code(session, exitstatus)
             self._ends = code, int(session.exitstatus)
+        else:
+            output[PROPERTY] = late
         self._close()
 
     def _code(self, session: pytest.Session, exitstatus: int) -> int:
@@ -246,3 +259,7 @@ class Conformance:
             print_summary(self._report, terminalreporter)
         elif self._nothing:
             terminalreporter.write_line("Error: no case of the suite is among the tests chosen.", red=True)
+
+
+def _text(results: tuple[Result, ...]) -> str:
+    return _RESULTS.dump_json(results).decode()

@@ -19,6 +19,8 @@ from spec_tests.selfproof import report as selfproof
 from spec_tests.selfproof.subjects import matching
 from spec_tests.vectors import export
 
+CHAPTER = str(SUITE / "chapters" / "normalize" / "test_normalize.py")
+
 
 @pytest.fixture
 def atlas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Atlas:
@@ -127,7 +129,7 @@ def test_a_report_takes_the_place_of_an_earlier_one(atlas: Atlas, monkeypatch: p
 
 def test_tests_among_which_there_is_no_case_are_wrong_usage(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-c", str(SETTINGS), f"--confcutdir={SUITE}", "-q"]
-    arguments = [str(SUITE / "test_normalize.py"), "-k", "nope", "--port=spec_tests.report.samples:NothingPort"]
+    arguments = [CHAPTER, "-k", "nope", "--port=spec_tests.report.samples:NothingPort"]
     watched = {**os.environ, VARIABLE: f"token:{tmp_path}"}  # As if by a guard: no second process for this one.
     ended = subprocess.run([*command, *arguments], env=watched, capture_output=True, text=True, check=False)
     assert (ended.returncode, "no case of the suite is among the tests chosen" in ended.stdout) == (2, True)
