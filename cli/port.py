@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atlas_ref.wording import counted
+from cli.console import say
+
 if TYPE_CHECKING:
     from spec_tests.process.check import Finding
 
@@ -119,9 +122,9 @@ def _command(port: str) -> str:
 
 def _print_findings(findings: "list[Finding]") -> None:
     for finding in findings:
-        typer.echo(f"{'FAILED' if finding.problem else 'passed'}  {finding.step}")
+        say(f"{'FAILED' if finding.problem else 'passed'}  {finding.step}")
         if finding.problem:
-            typer.echo(f"        {finding.problem}")
-            typer.echo(f"        To do: {finding.advice}")
+            say(f"        {finding.problem}")
+            say(f"        To do: {finding.advice}")
     passed = sum(finding.problem is None for finding in findings)
-    typer.echo(f"{passed} of {len(findings)} steps passed.")
+    say(f"{passed} of {counted(len(findings), 'step')} passed.")

@@ -9,6 +9,7 @@ from atlas_ref.errors import UserError
 from cli.admission import REFUSED_EXIT_CODE
 from cli.checkpoints import Device
 from cli.completion import complete_preset
+from cli.console import say
 from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def conclude(certificate: "Certificate", quiet: bool) -> None:
 
     run = [result.gate for result in certificate.gates]
     if problems := tuple(shortcomings(certificate.gates, run)):
-        typer.echo(f"Error: preflight: {'; '.join(problems)}.", err=True)
+        say(f"Error: preflight: {'; '.join(problems)}.", err=True)
         raise typer.Exit(REFUSED_EXIT_CODE)
     if run == list(GATES):
         keep(certificate)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.console import say
+
 if TYPE_CHECKING:
     from atlas_ref.training.distributed import World
     from atlas_ref.training.run_directory import Admission
@@ -36,7 +38,7 @@ def one_command() -> "Iterator[World]":
                 yield world
         except CommonError as error:
             if world.main:
-                typer.echo(f"Error: {error}", err=True)
+                say(f"Error: {error}", err=True)
             world.texts(None)
             raise typer.Exit(USAGE_EXIT_CODE) from error
         except typer.Exit:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from cli.console import say
+
 
 def trace(
     write: Annotated[
@@ -17,13 +19,14 @@ def trace(
 ) -> None:
     """Print the tests, vectors and faults behind each sentence.
 
-    Exit with 1 where a sentence, a test or a fault stands alone.
+    A terminal gets a table, a pipe one line for each of them. Exit with 1
+    where a sentence, a test or a fault stands alone.
     """
     from rich.console import Console
 
     from spec_tests.report.launch import check_jobs
     from spec_tests.report.rewrite import rewrite_manifest, rewrite_vectors
-    from spec_tests.report.trace import problems, read_trace, table
+    from spec_tests.report.trace import lines, problems, read_trace, table
 
     if write:
         typer.echo("asking the reference every case; this takes some minutes")
@@ -32,13 +35,15 @@ def trace(
     elif vectors:
         typer.echo(f"manifest: {len(rewrite_vectors().cases)} cases")
     found = read_trace()
-    terminal = Console(highlight=False)
-    # In a file or a pipe nothing is as narrow as a terminal may be.
-    console = terminal if terminal.is_terminal else Console(highlight=False, width=200)
-    console.print(table(found))
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(table(found))
+    else:
+        for line in lines(found):
+            say(line)
     gaps = tuple(problems(found))
-    for line in gaps:
-        console.print(line, soft_wrap=True, markup=False)
+    for gap in gaps:
+        say(gap)
     if gaps:
         raise typer.Exit(1)
-    console.print(f"{len(found.sentences)} sentences, each with a test and a fault")
+    say(f"{len(found.sentences)} sentences, each with a test and a fault")

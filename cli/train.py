@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from atlas_ref.wording import counted
 from cli.admission import admit, checked_reason, skip_line
 from cli.completion import complete_preset
+from cli.console import say
 from cli.facts import say_facts
 from cli.interrupt import StopRequest
 from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
@@ -87,7 +89,7 @@ def train(
             plan = make_plan(place, config, changes, max_steps)
             ready = get_ready(plan, over_unsaved=resume == "auto", world=world)
         if place.note:
-            typer.echo(place.note)
+            say(place.note)
         say_facts(ready)
         admission = decide_admission(world, partial(admit, ready, reason))
         with StopRequest(partial(newest_step, ready.directory) if world.main else None) as stop:
@@ -127,7 +129,7 @@ def run(ready: "Ready", admission: "Admission", stop: StopRequest, lost_output: 
     if ready.world.main and (why := lost_output()) is not None:
         ready.directory.note(output_lost=why)
     if killed is not None:
-        typer.echo(f"Error: {killed}", err=True)
+        say(f"Error: {killed}", err=True)
         raise typer.Exit(KILLED_EXIT_CODE) from killed
     conclude(ready, admission, outcome, stop)
 
@@ -136,12 +138,12 @@ def conclude(ready: "Ready", admission: "Admission", outcome: "Outcome", stop: S
     """Say how training ended."""
     directory = ready.directory.path
     if outcome.interrupted:
-        typer.echo(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {directory}")
+        say(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {directory}")
         raise typer.Exit(stop.exit_code)
     if admission.skipped is not None:
-        typer.echo(skip_line(admission.skipped))
+        say(skip_line(admission.skipped))
     first, last, validation = (outcome.summary[key] for key in ("first_train_loss", "last_train_loss", "val_loss"))
-    typer.echo(
-        f"done: {outcome.step} steps in {outcome.summary['seconds']:.0f} s; training loss {first:.4f} -> {last:.4f}, "
-        f"validation loss {validation:.4f}; see {directory}"
+    say(
+        f"done: {counted(outcome.step, 'step')} in {outcome.summary['seconds']:.0f} s; "
+        f"training loss {first:.4f} -> {last:.4f}, validation loss {validation:.4f}; see {directory}"
     )

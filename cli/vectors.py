@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import counted
+from cli.console import say
 
 if TYPE_CHECKING:
     from spec_tests.vectors.case import Case
@@ -59,7 +61,7 @@ def export_cases(
 
     check_unused(folder, "exported cases")
     count = export(_selected(level, op), folder)
-    typer.echo(f"{count} cases written to {folder}; {folder / 'README.txt'} says how to answer them.")
+    say(f"{counted(count, 'case')} written to {folder}; {folder / 'README.txt'} says how to answer them.")
 
 
 @app.command("check")
@@ -79,7 +81,7 @@ def check_answers(
         missing += found.missing
         wrong += found.problem is not None and not found.missing
         passed += found.problem is None
-        typer.echo(f"{found.case.id} {found.numerics}: {found.problem or 'pass'}")
+        say(f"{found.case.id} {found.numerics}: {found.problem or 'pass'}")
     if passed + wrong + missing == 0:
         raise UserError(f"{folder}: no case here is asked in {numerics}; leave --numerics out to judge what there is.")
     typer.echo(f"passed {passed}, wrong {wrong}, missing {missing} of {passed + wrong + missing}")
@@ -102,11 +104,11 @@ def fill_cases(
 
     torch.set_num_threads(1)
     if not check:
-        typer.echo(f"{len(fill(SOURCES, say=typer.echo))} cases written.")
+        typer.echo(f"{len(fill(SOURCES, say=say))} cases written.")
         return
     found = list(problems(SOURCES))
     for problem in found:
-        typer.echo(problem)
+        say(problem)
     if spec_changed():
         typer.echo("The text of the specification has changed since the cases were filled.")
     typer.echo(f"{len(SOURCES)} cases compared, {len(found)} problems.")

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
 from spec_tests.contain import contained
 from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
@@ -72,11 +73,11 @@ def run_once(
         run = partial(checked_run, port, op, values, arrays, numerics, taps)
         write_arrays(answer, contained("the port", run, passing=(Exception,)))
     except UnsupportedError as error:
-        print(f"unsupported: {error}", file=sys.stderr)
+        print(visible(f"unsupported: {error}", lines=True), file=sys.stderr)
         return UNSUPPORTED
     except AssertionError as error:
         # What a port in another process did wrong; its trace would be that of this program.
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}", lines=True), file=sys.stderr)
         return FAILED
     except Exception:
         traceback.print_exc()
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             numerics, taps = Numerics(options.numerics), parse_taps(options.op, options.taps)
             return run_once(port, options.op, numerics, options.config, options.given, options.answer, taps)
     except (UserError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(visible(f"Error: {error}", lines=True), file=sys.stderr)
         return USAGE
 
 

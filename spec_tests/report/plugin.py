@@ -11,6 +11,7 @@ from _pytest.outcomes import Exit
 from pydantic import ValidationError
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
 from spec_tests.report.conformance import USAGE, Conformance
 from spec_tests.report.guard import BROKEN, Witness
 from spec_tests.report.launch import run_again
@@ -24,7 +25,7 @@ class Error(Exit):
     """The end before the first test: pytest prints the name of this class and the sentence, and exits with the code."""
 
     def __init__(self, message: str, code: int) -> None:
-        super().__init__(message, returncode=code)
+        super().__init__(visible(message, lines=True), returncode=code)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,6 +12,7 @@ from spec_tests.outcome import Outcome
 from spec_tests.port import Declaration, Numerics, Op
 from spec_tests.report.html import CSS, render_html
 from spec_tests.report.model import Report
+from spec_tests.report.plugin import Error
 from spec_tests.report.samples import NOTHING, report, result
 from spec_tests.report.scope import Scope
 from spec_tests.report.summary import written
@@ -39,6 +40,7 @@ def test_the_short_form_shows_what_a_port_says_and_obeys_none_of_it() -> None:
     text = written(hostile(), 100, coloured=False)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert text.count(SHOWN) >= 6
+    assert Error(f"--port {HOSTILE}", 2).msg == f"--port {SHOWN}"
 
 
 def test_the_page_spells_out_controls() -> None:

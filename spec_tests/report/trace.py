@@ -115,14 +115,28 @@ def _fault_problems(trace: Trace) -> Iterator[str]:
             yield f"fault {fault.id} breaks {fault.requirement}, which {fault.killed_by} does not hold"
 
 
+def behind(trace: Trace, sentence: Sentence) -> dict[str, list[str]]:
+    """Return the names of the tests, stored vectors and faults that stand behind a sentence."""
+    return {
+        "test": [test.name for test in trace.tests if sentence.id in test.sentences],
+        "vector": [name for name, names in trace.vectors.items() if sentence.id in names],
+        "fault": [fault.id for fault in trace.faults if fault.requirement == sentence.id],
+    }
+
+
+def lines(trace: Trace) -> Iterator[str]:
+    """Yield a line for each thing behind each sentence, for files and for tools that look for words in lines."""
+    for sentence in trace.sentences:
+        for kind, names in behind(trace, sentence).items():
+            yield from (f"{sentence.id}  {kind}  {name}" for name in names)
+
+
 def table(trace: Trace) -> Table:
     """Return sentence by sentence what stands behind it."""
     shown = Table("sentence", header_style="bold", box=HORIZONTALS, show_lines=True)
     for name in ("tests", "vectors", "faults"):
         shown.add_column(name, overflow="fold")
     for sentence in trace.sentences:
-        tests = [test.name for test in trace.tests if sentence.id in test.sentences]
-        vectors = [name for name, names in trace.vectors.items() if sentence.id in names]
-        faults = [fault.id for fault in trace.faults if fault.requirement == sentence.id]
+        tests, vectors, faults = behind(trace, sentence).values()
         shown.add_row(sentence.id or "(none)", "\n".join(tests), " ".join(vectors), "\n".join(faults))
     return shown
