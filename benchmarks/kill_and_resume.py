@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from atlas_ref.training.metrics import TIMING
 from benchmarks.report import machine, print_table, write_results
 from spec_tests.package.runs import MICRO
 
@@ -80,7 +81,7 @@ def attempt(folder: Path, number: int, delay: float | None = None) -> bool:
 def outcome(run: Path) -> dict[str, Any]:
     """Return what must be equal: the log without the clock, and everything below `checkpoints`."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    log = [{key: value for key, value in line.items() if key != "train/tokens_per_second"} for line in lines]
+    log = [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
     saved = run / "checkpoints"
     files = {str(file.relative_to(saved)): file.read_bytes() for file in saved.rglob("*") if file.is_file()}
     return {"metrics.jsonl": log, **files}

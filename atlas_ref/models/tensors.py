@@ -97,14 +97,14 @@ def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
         "of retention, momentum decay, step size, then each age of the window: a row for each head",
     )
     yield TensorInfo("mag.memory.gates.projection.bias", (gates,), "gate", "biases of those gates, before the sigmoid")
-    for number, shape in enumerate(_initial(memory)):
+    for number, shape in enumerate(memory_matrices(memory)):
         meaning = (
             "M_0, the memory before the first token" if number == 0 else "second matrix of M_0, next to the features"
         )
         yield TensorInfo(f"mag.memory.initial.{number}", (heads, *shape), "head, out, in", meaning)
 
 
-def _initial(memory: MemoryConfig) -> tuple[tuple[int, int], ...]:
+def memory_matrices(memory: MemoryConfig) -> tuple[tuple[int, int], ...]:
     """Return (out, in) of each matrix of one head's memory."""
     features = memory.features.width(memory.key_dim)
     if memory.architecture == "matrix":

@@ -1,6 +1,6 @@
 """What stays the same from step to step of a run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -11,18 +11,7 @@ from atlas_ref.training.metrics import MetricsLog
 from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import Retention
 from atlas_ref.training.run_directory import Admission, RunDirectory
-
-
-@dataclass
-class Speed:
-    """Tokens and seconds of training since the last line of the log; validation and saving do not count."""
-
-    tokens: int = field(default=0)
-    seconds: float = field(default=0.0)
-
-    def per_second(self) -> float:
-        """Return the tokens a second so far."""
-        return self.tokens / max(self.seconds, 1e-9)
+from atlas_ref.training.speed import Speed
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.places import prove_writable
 from atlas_ref.training.checkpoint import Checkpoint
-from atlas_ref.training.context import Context, Speed
+from atlas_ref.training.context import Context
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.estimate import FirstSteps
 from atlas_ref.training.evaluate import evaluate
@@ -36,6 +36,7 @@ from atlas_ref.training.run_directory import Admission, RunDirectory, check_plac
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.sinks import broadcast, check_sinks
+from atlas_ref.training.speed import Speed
 from atlas_ref.training.starting import check_start, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 from atlas_ref.training.summary import summarise
@@ -202,8 +203,7 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
         raise killed(context, run.step + 1, [kill], []) from error
     run.step, run.state = run.step + 1, result.output.state
     layers = watch(run, context, result)
-    context.speed.seconds += time.monotonic() - began
-    context.speed.tokens += batch.tokens.numel()
+    context.speed.add(batch.tokens.numel(), time.monotonic() - began)
     context.reporter.on_step(run.step, result.loss, context.speed.per_second())
     return result, layers
 
@@ -235,11 +235,10 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values["train/loss"] = result.loss
         values["train/grad_norm"] = result.grad_norm
         values["train/lr"] = result.learning_rate
-        values["train/tokens_per_second"] = context.speed.per_second()
+        values |= context.speed.take(context.config, context.device, context.world)
         if result.output.indecision is not None:
             values["train/polarisation"] = result.output.indecision.item()
         values |= log_entries(layers)
-        context.speed.seconds, context.speed.tokens = 0.0, 0
     if context.is_due(run.step, settings.eval_interval):
         found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step, context.world)
         values |= {VALIDATION: found["loss"], "val/accuracy": found["accuracy"]}

@@ -17,7 +17,8 @@ from atlas_ref.reading import opened
 from atlas_ref.training.files import naming, sync, write_atomically
 from atlas_ref.wording import counted
 
-TIMING = ("train/tokens_per_second",)
+SPEED, SECONDS, MEMORY, MFU = "train/tokens_per_second", "train/step_seconds", "train/memory_bytes", "train/mfu"
+TIMING = (SPEED, SECONDS, MEMORY, MFU)
 """The only keys that two equal runs may differ in."""
 MOST_LINE = 2**20
 """Bytes that a line may have: some ten thousand metrics."""

@@ -1,0 +1,62 @@
+"""How many operations a model needs for a token: the products of its definition, a multiplication and addition being 2.
+
+    weights       2 times the entries of every matrix and filter that a token passes through, the tied head among them
+    attention     4 d (w + p): scores and mixture of a window of w tokens and p persistent ones, at width d
+    memory        of each head, for weight matrices of together S entries, once for the error of a write, once for the
+                  write, once for the read:  3 * 2 S;  an MLP takes its error back through W1:  + 2 * out * hidden
+    Newton-Schulz of an m x n matrix, m <= n: 4 m^2 n an iteration, and 2 m^3 where it has a quintic term
+    Q-K projection 4 d_k^2 of each head: Pi + k k^T and Pi q
+
+That is the work that the equations ask for, not what an implementation does: the recurrence, token by token, whatever
+the chunk. Left out is what is no product (norms, gates, softmax, features, decays), the projection of persistent
+tokens, which is one of a call, masked attention beyond the window, window losses beyond the present token, what the
+backward pass computes again, the optimiser, and validation. A training step counts three times its forward pass, as
+usual (PaLM, 2204.02311, appendix B): the backward pass has two products for each one, through the writes too, also
+where `inner_grad = "detached"` spares some.
+"""
+
+from math import prod
+
+from atlas_ref.config_model import ModelConfig
+from atlas_ref.models.tensors import memory_matrices, tensors
+
+BACKWARD = 3
+"""A training step in forward passes."""
+
+
+def training_flops(config: ModelConfig) -> int:
+    """Return the operations of a training step for each token of its batch."""
+    return BACKWARD * forward_flops(config)
+
+
+def forward_flops(config: ModelConfig) -> int:
+    """Return the operations of a forward pass for each token (module docstring)."""
+    attention = 4 * config.d_model * (config.attention.window + config.attention.persistent_tokens)
+    memory = config.n_heads * head_flops(config)
+    return weight_flops(config) + config.n_layers * (attention + memory)
+
+
+def weight_flops(config: ModelConfig) -> int:
+    """Return the operations of the matrices and filters that every token passes through."""
+    passed = (info for info in tensors(config) if len(info.shape) == 2)
+    return sum(2 * prod(info.shape) for info in passed if info.name.endswith((".weight", ".convolution")))
+
+
+def head_flops(config: ModelConfig) -> int:
+    """Return the operations of the memory of one head for a token."""
+    memory, matrices = config.memory, memory_matrices(config.memory)
+    read = 2 * sum(prod(shape) for shape in matrices)
+    if config.disable_memory:
+        return read
+    back = 2 * prod(matrices[0]) if memory.architecture == "mlp" else 0
+    projected = 4 * memory.key_dim**2 if memory.qk_projection.kind != "none" else 0
+    return 3 * read + back + projected + _newton_schulz(config)
+
+
+def _newton_schulz(config: ModelConfig) -> int:
+    settings = config.memory.newton_schulz
+    if config.memory.rule not in ("atlas", "atlas_appendix"):
+        return 0
+    cubed = 0 if settings.coefficients == "cubic" else 2
+    sides = [sorted(shape) for shape in memory_matrices(config.memory)]
+    return settings.steps * sum(4 * m * m * n + cubed * m**3 for m, n in sides)
