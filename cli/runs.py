@@ -67,6 +67,8 @@ def _print_rows(rows: list[dict[str, Any]], sort: str) -> None:
     console = Console(highlight=False)
     found = layout(rows, console.width if console.is_terminal else None, sort)
     print_table(table(found), found.width)
+    if found.notes:
+        console.print()
     for note, names in found.notes.items():
         console.print(f"{', '.join(names)}: {note}", markup=False, emoji=False)
     if found.left_out:
