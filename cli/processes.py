@@ -27,7 +27,8 @@ def one_command() -> "Iterator[World]":
     They wait for each other before they leave: torchrun ends the others as soon as one has left with an error, and the
     message of the first must be out by then.
     """
-    from atlas_ref.training.distributed import CommonError, processes
+    from atlas_ref.training.distributed import CommonError, LostProcessError, processes
+    from atlas_ref.training.heartbeat import LOST_EXIT_CODE, WAY_ON
 
     with processes() as world:
         if world.size == 1:
@@ -41,6 +42,10 @@ def one_command() -> "Iterator[World]":
                 say(f"Error: {error}", err=True)
             world.texts(None)
             raise typer.Exit(USAGE_EXIT_CODE) from error
+        except LostProcessError as error:
+            if world.main:
+                typer.echo(f"Error: {error}{WAY_ON}", err=True)
+            raise typer.Exit(LOST_EXIT_CODE) from error
         except typer.Exit:
             world.texts(None)
             raise

@@ -70,6 +70,9 @@ def train(
     Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save a checkpoint; the exit code is 128 plus the signal's number. With
     torchrun, several processes train one model.
     """
+    from atlas_ref.training.agreement import agree, agree_on_data, facts_of_run
+    from atlas_ref.training.run_directory import versions
+
     reason = checked_reason(skip_preflight)
     fields = {
         "train.seed": seed,
@@ -84,10 +87,16 @@ def train(
     refuse_contradictions(overrides, {**fields, "train.max_steps": max_steps})
     changes = [*(overrides or ()), *as_overrides(fields)]
     with output_may_end(GOES_ON) as lost_output, one_command() as world:
+        # What becomes no field of the config; all that does is compared there.
+        options = {"--out": out and str(out), "--resume": resume, "--skip-preflight": reason}
+        agree(world, {**versions(), **options})
         place = decide_place(world, partial(find_place, config, changes, out, resume))
         with world.together():
             plan = make_plan(place, config, changes, max_steps)
+        agree(world, facts_of_run(*plan))
+        with world.together():
             ready = get_ready(plan, over_unsaved=resume == "auto", world=world)
+        agree_on_data(world, ready.source.identity)
         if place.note:
             say(place.note)
         say_facts(ready)

@@ -5,33 +5,43 @@ batch, f(seed, step), and takes its own rows of it, so that what is computed nev
 Numbers and texts go through gloo on the CPU, gradients through NCCL where the devices are GPUs.
 
 What one process alone may meet (a full disk, an unreadable file) is made common by `World.together`: all of them
-raise CommonError, so that none is left waiting for another. Without torchrun there is one process, ALONE, and nothing
-is sent.
+raise CommonError, so that none is left waiting for another. One that stops answering is named, and given up in the end
+(`heartbeat`). Without torchrun there is one process, ALONE, and nothing is sent.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
+
+# torch.distributed.TCPStore, from where its types are declared.
+from torch._C._distributed_c10d import TCPStore
+from torch.distributed import DistError
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from atlas_ref.config import RunConfig
 from atlas_ref.errors import UserError
+from atlas_ref.training.heartbeat import LIMIT, Heartbeat, Meetings
 
-PATIENCE = timedelta(hours=2)
-"""How long a process waits for another: longer than the first one's preflight takes. One that has died is noticed at
-once, by torchrun."""
+PATIENCE = timedelta(days=1)
+"""How long an exchange may take: longer than the first process examines gates. One that has died, was stopped or hangs
+is noticed long before, by torchrun or by its silence."""
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells each process."""
 
 
 class CommonError(UserError):
     """An error that every process has raised alike, so that none waits for another."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the run has ended, so that nothing can be exchanged any more."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class World:
     rank: int
     size: int
     local_rank: int
+    meetings: Meetings = field(default_factory=Meetings, compare=False)
 
     @property
     def main(self) -> bool:
@@ -73,7 +84,8 @@ class World:
         if self.size == 1:
             return mine.unsqueeze(0)
         found = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(found, mine)
+        with self._exchange():
+            distributed.all_gather(found, mine)
         return torch.stack(found)
 
     def sums(self, *values: float) -> tuple[float, ...]:
@@ -90,12 +102,22 @@ class World:
         found: list[str | None] = [text]
         if self.size > 1:
             found *= self.size
-            distributed.all_gather_object(found, text)
+            with self._exchange():
+                distributed.all_gather_object(found, text)
         return found
 
     def first(self, text: str | None) -> str | None:
         """Return what the first process says that says anything."""
         return next((found for found in self.texts(text) if found is not None), None)
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Count an exchange; raise LostProcessError when a process has gone in the middle of it."""
+        try:
+            with self.meetings.one():
+                yield
+        except RuntimeError as error:
+            raise LostProcessError("another process of this run has ended, or cannot be reached any more") from error
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -110,9 +132,11 @@ class World:
             raise
         except (UserError, OSError) as error:
             failure = error
-        told = self.first(None if failure is None else _describe(failure))
-        if told is not None:
-            raise CommonError(told) from failure
+        told = self.texts(None if failure is None else _describe(failure))
+        for rank, words in enumerate(told):
+            if words is not None:
+                # What the first process meets needs no address: it is the one that speaks.
+                raise CommonError(words if rank == 0 else f"process {rank}: {words}") from failure
 
     def check(self, config: RunConfig) -> None:
         """Raise UserError for a config that these processes cannot share."""
@@ -147,16 +171,54 @@ def processes() -> Iterator[World]:
     A program should end by os._exit soon after, as the command line does: threads of gloo outlive the group, and one
     that still holds tensors aborts a process whose interpreter is being taken down.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _number("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
     if size == 1:
         yield ALONE
         return
+    rank, local_rank = _number("RANK"), _number("LOCAL_RANK")
+    meetings = Meetings()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    # A restart may be given the store of the try before it, with the addresses of processes that are gone.
-    own = PrefixStore(f"try-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    distributed.init_process_group(backend, timeout=PATIENCE, store=own, rank=rank, world_size=size)
+    store = _rendezvous(size, first=rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
+    # A thread of its own needs a connection of its own.
+    with Heartbeat(_rendezvous(size, first=False), rank, size, meetings).running():
+        distributed.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
+        try:
+            yield World(rank, size, local_rank, meetings)
+        finally:
+            distributed.destroy_process_group()
+
+
+def _rendezvous(size: int, *, first: bool) -> PrefixStore:
+    """Return the store where processes find each other; where torchrun keeps none, the first process does.
+
+    It does not wait for the others, so that one that never comes is named as any other that is silent.
+    """
+    address, port = _variable("MASTER_ADDR"), _number("MASTER_PORT")
+    patience = timedelta(seconds=LIMIT)
     try:
-        yield World(rank, size, int(os.environ["LOCAL_RANK"]))
-    finally:
-        distributed.destroy_process_group()
+        store = TCPStore(address, port, size, first, patience, wait_for_workers=False, multi_tenant=first)
+    except DistError as error:
+        what = "process 0 cannot listen" if first else "no process answers"
+        raise UserError(
+            f"{what} at {address}:{port} (MASTER_ADDR, MASTER_PORT): {str(error).splitlines()[0]}"
+        ) from error
+    # A restart may be given the store of the try before it, with the addresses of processes that are gone.
+    return PrefixStore(f"try-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _variable(name: str) -> str:
+    """Return what torchrun tells; raise UserError when somebody else started several processes without it."""
+    value = os.environ.get(name)
+    if not value:
+        raise UserError(
+            f"WORLD_SIZE asks for several processes, so each needs {', '.join(VARIABLES)}; {name} is not set."
+        )
+    return value
+
+
+def _number(name: str) -> int:
+    """Return a number that torchrun tells; raise UserError for anything else."""
+    value = _variable(name)
+    if not value.isdecimal():
+        raise UserError(f"{name} is {value!r}; it must be a whole number.")
+    return int(value)

@@ -178,15 +178,22 @@ def environment(checkpoint: Checkpoint | None) -> dict[str, Any]:
     return {
         "first_step": checkpoint.step + 1 if checkpoint else 1,
         "checkpoint": str(checkpoint.path.absolute()) if checkpoint else None,
-        "atlas_spec": atlas_ref.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        **versions(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         # What is no UTF-8 in an argument has no place in a file that is.
         "command": [argument.encode(errors="backslashreplace").decode() for argument in sys.argv],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return {
+        "atlas_spec": atlas_ref.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
     }
 
 

@@ -142,7 +142,7 @@ def test_processes_stop_alike(found: Path) -> None:
     and waits; a batch that does not divide; Muon on shards."""
     first, second = (json.loads((found / f"alike-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    assert first["error"] == "missing.txt: No such file"
+    assert first["error"] == "process 1: missing.txt: No such file"
     assert "it must be a multiple of 2, the number of processes (2) times train.micro_batches (1)" in first["rows"]
     assert 'use train.parallel = "ddp" or optim.name = "adamw"' in first["muon"]
     assert first["stopped"] == 2
