@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from atlas_ref.config import RunConfig, load_config
+from atlas_ref.config import RunConfig, load_config, to_toml
 from atlas_ref.training.checkpoint import TENSOR_FILES, Checkpoint, find_checkpoint
 from atlas_ref.training.loop import Outcome, get_ready, train
 from atlas_ref.training.metrics import TIMING
@@ -79,6 +79,12 @@ class Listener(Silence):
 def micro_config(*overrides: str) -> RunConfig:
     """Return the small config with further overrides."""
     return load_config("tiny", [*MICRO, *overrides])
+
+
+def micro_file(path: Path, *overrides: str) -> Path:
+    """Write the small config with further overrides to a file, for the command line, and return its path."""
+    path.write_text(to_toml(micro_config(*overrides)), encoding="utf-8")
+    return path
 
 
 def start(

@@ -15,7 +15,7 @@ from atlas_ref.training.kill_report import KilledError
 from atlas_ref.training.kill_switches import Kill, SwitchState, check, unsound_end
 from atlas_ref.training.run import Run
 from spec_tests.package.command import Atlas
-from spec_tests.package.runs import MICRO, UNEXAMINED, go_on, micro_config, start
+from spec_tests.package.runs import UNEXAMINED, go_on, micro_config, micro_file, start
 
 GUESS = math.log(257)
 """Loss of a uniform guess among the bytes and the separator of documents."""
@@ -90,14 +90,18 @@ DIVERGING = (
 )
 
 
-def diverging(*more: str) -> list[str]:
-    """Return the options of a run that is never sound after its first step."""
-    return ["--config", "tiny", *(part for item in (*MICRO, *DIVERGING, *more) for part in ("--set", item))]
-
-
 def test_a_run_that_diverges_at_once_is_stopped_when_the_patience_is_over(tmp_path: Path, atlas: Atlas) -> None:
     """Kills: "done" and exit code 0 for a run that went from 5.5 to hundreds in its first steps and stayed there."""
-    ended = atlas("train", *diverging(), "--max-steps", 60, "--out", tmp_path / "run", *UNEXAMINED)
+    ended = atlas(
+        "train",
+        "--config",
+        micro_file(tmp_path / "d.toml", *DIVERGING),
+        "--max-steps",
+        60,
+        "--out",
+        tmp_path / "run",
+        *UNEXAMINED,
+    )
 
     assert (ended.code, "done" in ended.out) == (4, False)
     assert "Error: kill switch divergence at step 21: loss is " in ended.err
@@ -110,7 +114,9 @@ def test_a_run_that_diverges_at_once_is_stopped_when_the_patience_is_over(tmp_pa
 def test_a_run_that_ends_inside_the_patience_is_not_done_either(tmp_path: Path, atlas: Atlas) -> None:
     """Kills: a patience that the end of the run cuts short, in this start, and in one with nothing left to train."""
     path = tmp_path / "run"
-    first = atlas("train", *diverging(), "--max-steps", 4, "--out", path, *UNEXAMINED)
+    first = atlas(
+        "train", "--config", micro_file(tmp_path / "d.toml", *DIVERGING), "--max-steps", 4, "--out", path, *UNEXAMINED
+    )
     again = atlas("train", "--resume", "auto", "--out", path)
 
     for ended in (first, again):

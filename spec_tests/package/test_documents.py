@@ -9,7 +9,7 @@ import pytest
 from atlas_ref.config import RunConfig
 from atlas_ref.config_errors import dotted_names
 from spec_tests.package.command import Atlas
-from spec_tests.package.runs import MICRO, UNEXAMINED, micro_config, saved_bytes, start
+from spec_tests.package.runs import UNEXAMINED, micro_config, micro_file, saved_bytes, start
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "training.md"
@@ -59,10 +59,10 @@ def test_the_run_that_the_readme_makes_longer_is_bit_for_bit_the_long_one(atlas:
 
     The two commands as printed, with a small model and a hundredth of the steps."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    small = [part for item in MICRO for part in ("--set", item)]
+    small = micro_file(tmp_path / "small.toml")
     commands = re.findall(r"^    atlas (train .*--out runs/open)\b", text, re.MULTILINE)
     assert len(commands) == 2
-    for command, more in zip(commands, (["--config", "tiny", *small], []), strict=True):
+    for command, more in zip(commands, (["--config", small], []), strict=True):
         words = command.replace("00 ", " ").replace("runs/open", str(tmp_path / "open")).split()
         ended = atlas(*words, *more, *UNEXAMINED)
         assert ended.code == 0, ended.err

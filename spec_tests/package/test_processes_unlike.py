@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from atlas_ref.errors import UserError
 from atlas_ref.training import distributed
-from spec_tests.package.runs import micro_config, start
+from spec_tests.package.runs import micro_config, micro_file, start
 from spec_tests.package.sealed import seal
-from spec_tests.package.unlike_worker import NOTICED, SMALL
+from spec_tests.package.unlike_worker import CONFIG, NOTICED, SMALL
 
 ALIKE = "; all processes must be started alike.\n"
 LOST = 5
@@ -61,6 +61,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     directory = tmp_path_factory.mktemp("unlike")
     os.mkfifo(directory / NOTICED)
     torch.set_num_threads(1)
+    micro_file(directory / CONFIG, *SMALL)
     start(micro_config(*SMALL), directory / "0" / "earlier")
     shutil.copytree(directory / "0" / "earlier", directory / "1" / "earlier")
     other = directory / "1" / "earlier" / "checkpoints" / "step-00000001"
@@ -115,7 +116,7 @@ def test_what_one_process_alone_gets_wrong_is_said_with_its_number(found: Found)
     """Kills: a message about an option that the command which shows it does not have."""
     code, words = found.ended[0]["a mistake"]
     assert (code, found.ended[1]["a mistake"][0]) == (2, 2)
-    assert words.startswith("Error: process 1: override train.seeds=1 of tiny.toml: train.seeds is not a known field")
+    assert words.startswith("Error: process 1: override train.seeds=1 of ../micro.toml: ")
 
 
 def test_processes_that_are_alike_train(found: Found) -> None:

@@ -13,10 +13,10 @@ from atlas_ref.config import RunConfig, load_config, preset_names
 from atlas_ref.training.schedule import SCHEDULES, change_of_plan, learning_rate
 from spec_tests.package.command import Atlas
 from spec_tests.package.runs import (
-    MICRO,
     UNEXAMINED,
     metric_lines,
     micro_config,
+    micro_file,
     saved_bytes,
     start,
     without_timing,
@@ -125,9 +125,8 @@ def test_a_run_made_longer_before_its_decay_is_bit_for_bit_the_long_one(
     """Kills: a rate that depends on the length of the run; a schedule that a resumed run forgets."""
     options = [f"optim.schedule={schedule}", "optim.decay_steps=2", "train.save_interval=2", "train.eval_interval=2"]
     start(micro_config(*options), tmp_path / "whole")
-    arguments = [part for item in (*MICRO, *options) for part in ("--set", item)]
-    path = tmp_path / "run"
-    begun = atlas("train", "--config", "tiny", *arguments, "--max-steps", 4, "--out", path, *UNEXAMINED)
+    config, path = micro_file(tmp_path / "config.toml", *options), tmp_path / "run"
+    begun = atlas("train", "--config", config, "--max-steps", 4, "--out", path, *UNEXAMINED)
     assert begun.code == 0, begun.err
     # The decay of the short run begins after its second step: there it is still the long one.
     at = path / "checkpoints" / ("step-00000004" if schedule == "constant" else "step-00000002")
