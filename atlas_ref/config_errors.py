@@ -7,12 +7,21 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from atlas_ref.config_toml import toml_value
+from atlas_ref.config_toml import MOST_SHOWN, shortened, toml_value
+
+MOST_LINES = 100
+"""Errors that are told one by one: more than there are fields."""
+MOST_BITS = 256
+"""Integers beyond are not spelt out: Python refuses to do so for long ones."""
 
 
 def describe(error: ValidationError, root: type[BaseModel], origin: str, overrides: Sequence[str]) -> Iterator[str]:
-    """Yield one line for each error; a value that an override set is blamed on the override, not on the file."""
-    for problem in error.errors():
+    """Yield one line for each error; a value that an override set is blamed on the override, not on the file.
+
+    A file with more than MOST_LINES errors is another file: the others are only counted.
+    """
+    problems = error.errors(include_url=False)
+    for problem in problems[:MOST_LINES]:
         location = tuple(str(part) for part in problem["loc"])
         name = ".".join(location)
         source = _source(name, origin, overrides)
@@ -21,9 +30,12 @@ def describe(error: ValidationError, root: type[BaseModel], origin: str, overrid
         elif problem["type"] == "missing":
             yield f"{source}: {name} is missing; it must be {_valid(_field(root, location))}."
         elif problem["type"] == "extra_forbidden":
-            yield f"{source}: {name} is not a known field; did you mean {nearest(name, dotted_names(root))}?"
+            guess = nearest(name, dotted_names(root))
+            yield f"{source}: {shortened(name)} is not a known field; did you mean {guess}?"
         else:
             yield f"{source}: {name} is {_shown(problem['input'])}; it must be {_valid(_field(root, location))}."
+    if len(problems) > MOST_LINES:
+        yield f"{origin}: {len(problems) - MOST_LINES:,} more fields are wrong."
 
 
 def dotted_names(root: type[BaseModel]) -> list[str]:
@@ -43,7 +55,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     A slip of a letter in the same section, or the same last part in another one; then initials in the same section
     (`optim.lr`); then the most similar text.
     """
-    return max(known, key=lambda candidate: _similarity(name, candidate))
+    return max(known, key=lambda candidate: _similarity(name[:MOST_SHOWN], candidate))
 
 
 def _source(name: str, origin: str, overrides: Sequence[str]) -> str:
@@ -51,12 +63,8 @@ def _source(name: str, origin: str, overrides: Sequence[str]) -> str:
     for override in reversed(overrides):
         changed = override.partition("=")[0].strip()
         if f"{changed}.".startswith(f"{name}.") or f"{name}.".startswith(f"{changed}."):
-            return f"override {_shortened(override)} of {origin}"
+            return f"override {shortened(override)} of {origin}"
     return origin
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _similarity(name: str, candidate: str) -> float:
@@ -114,7 +122,9 @@ def _interval(bounds: Mapping[str, Any]) -> str:
 
 def _shown(value: object) -> str:
     """A value as the file has it, with its type where that is the likely mistake, and never long."""
-    if isinstance(value, bool | int | float):
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        text = f"an integer of {value.bit_length():,} bits"
+    elif isinstance(value, bool | int | float):
         text = toml_value(value)
     elif isinstance(value, str):
         text = f"the text {toml_value(value)}"
@@ -124,4 +134,4 @@ def _shown(value: object) -> str:
         return "a list"
     else:
         text = f"the date or time {value}"
-    return _shortened(text)
+    return shortened(text)

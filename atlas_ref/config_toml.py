@@ -2,26 +2,39 @@
 
 import copy
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from atlas_ref.errors import UserError
+from atlas_ref.reading import MOST_PARTS, MOST_TOML, parse_toml, read_bytes, read_pipe
+
+MOST_SHOWN = 60
+"""Characters of a key or value that a message shows."""
 
 
 def read_toml(file: Traversable, name: str) -> dict[str, Any]:
     """The nested table in a TOML file; `name` is what the user called it. Raises UserError that names the file."""
     try:
-        return tomllib.loads(file.read_bytes().decode().removeprefix("\ufeff"))
+        content = _content(file)
     except OSError as error:
         raise UserError(f"{name}: cannot be read as a configuration file ({error.strerror}).") from None
+    try:
+        return parse_toml(content)
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: is not UTF-8 text (byte {error.start}); a configuration is a TOML file.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: is not valid TOML: {error}.") from None
+
+
+def _content(file: Traversable) -> bytes:
+    """Return what is in a file of bounded size, or comes through a pipe that a shell has opened."""
+    if not isinstance(file, Path):
+        return file.read_bytes()
+    return read_pipe(file, MOST_TOML) if file.is_fifo() else read_bytes(file, MOST_TOML)
 
 
 def apply_overrides(table: Mapping[str, Any], overrides: Sequence[str], origin: str) -> dict[str, Any]:
@@ -33,15 +46,21 @@ def apply_overrides(table: Mapping[str, Any], overrides: Sequence[str], origin: 
     for override in overrides:
         name, equals, text = override.partition("=")
         parts = [part.strip() for part in name.split(".")]
-        if not equals or not all(parts):
-            raise UserError(f'override "{override}" of {origin}: must look like section.field=value.')
+        if not equals or not all(parts) or len(parts) > MOST_PARTS:
+            raise UserError(f'override "{shortened(override)}" of {origin}: must look like section.field=value.')
         section = changed
         for depth, part in enumerate(parts[:-1], start=1):
             section = section.setdefault(part, {})
             if not isinstance(section, dict):
-                raise UserError(f'override "{override}" of {origin}: {".".join(parts[:depth])} is not a table.')
+                place = shortened(".".join(parts[:depth]))
+                raise UserError(f'override "{shortened(override)}" of {origin}: {place} is not a table.')
         section[parts[-1]] = override_value(text.strip())
     return changed
+
+
+def shortened(text: str) -> str:
+    """Return a text as a message shows it: its beginning, when it is long."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def write_toml(config: BaseModel) -> str:
@@ -62,7 +81,7 @@ def toml_value(value: object) -> str:
 def override_value(text: str) -> Any:
     """The value of an override: TOML, or a text where it is not TOML."""
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = parse_toml(f"value = {text}".encode())
     except (ValueError, RecursionError):
         return text
     return table["value"] if len(table) == 1 else text

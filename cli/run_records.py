@@ -4,10 +4,8 @@ Everything is read as plain data, so that a run of another version, or a damaged
 """
 
 import fcntl
-import json
 import math
 import os
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +13,13 @@ from statistics import median
 from typing import Any
 
 from atlas_ref.errors import UserError
-from atlas_ref.reading import read_json
+from atlas_ref.reading import MOST_TOML, opened, parse_toml, read_bytes, read_header, read_json
 from atlas_ref.training.metrics import read_metrics
 
 CONFIG, METRICS, SUMMARY, KILL = "config.toml", "metrics.jsonl", "summary.json", "kill.json"
 ENVIRONMENT, CERTIFICATE, CHECKPOINTS, LOCK = "env.json", "preflight.json", "checkpoints", ".lock"
 TOKENS = (("train", "batch_size"), ("data", "sequence_length"))
 """The two numbers of a config whose product is the tokens of a step."""
-MOST_HEADER = 100_000_000
-"""Bytes that the header of a safetensors file may have, by its format; a damaged length may say anything."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +140,10 @@ def read_run(path: Path) -> RunRecord:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return a config file as a nested table; raise UserError when it is not there or not TOML."""
+    content = read_bytes(path, MOST_TOML)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: does not exist.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return parse_toml(content)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not TOML ({error}).") from None
 
 
@@ -164,7 +159,7 @@ def is_locked(lock: Path) -> bool:
     """Return whether a process holds the lock of a run directory."""
     if not lock.is_file():
         return False
-    with lock.open("rb") as stream:
+    with opened(lock) as stream:
         try:
             fcntl.flock(stream.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -179,10 +174,7 @@ def count_parameters(path: Path) -> int | None:
     weights = sorted(path.glob(f"{CHECKPOINTS}/step-*/model.safetensors"))
     if not weights:
         return None
-    with weights[-1].open("rb") as stream:
-        header: dict[str, Any] = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), MOST_HEADER)))
-    sizes = [math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
-    return int(sum(sizes))
+    return sum(int(math.prod(entry["shape"])) for entry in read_header(weights[-1]).values())
 
 
 def flattened(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,6 +30,7 @@ from torch import Tensor
 from atlas_ref.config import RunConfig, config_hash
 from atlas_ref.data.identity import DataIdentity
 from atlas_ref.errors import UserError
+from atlas_ref.reading import opened, read_header
 from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, file_record, read_meta
 from atlas_ref.training.distributed import ALONE, World
 from atlas_ref.training.files import sha256, sync, write_atomically, write_json
@@ -41,8 +42,8 @@ MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "s
 TENSOR_FILES = (MODEL, OPTIMISER, STATE)
 LATEST, BEST = "latest", "best"
 STEP_NAME = re.compile(r"step-([0-9]{8,})")
-MOST_AXES, MOST_CHARACTERS = 16, 512
-"""More than the shape or the name of any tensor of a model has, so that a message that shows one is readable."""
+MOST_CHARACTERS = 512
+"""More than the name of any tensor of a model has, so that a message that shows one is readable."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Checkpoint:
         Where several processes wrote it in shards, a tensor is cut as that of `like` is, or else whole.
         """
         if name in self.files:
-            return _read_tensors(self._verified(name))
+            return read_tensors(self._verified(name))
         shards = {file for file in self.files if file.startswith(f"{folder(name)}/")}
         for shard in shards:
             self._verified(shard)
@@ -95,16 +96,17 @@ class Checkpoint:
         return file
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a file that one process wrote; raise UserError for one that holds anything else."""
+    read_header(file)
     try:
         tensors = load_file(file)
     # A TypeError comes from a size of an axis that is no machine integer.
     except (SafetensorError, TypeError) as error:
         raise UserError(f"{file}: is not a safetensors file ({str(error).splitlines()[0]}).") from error
-    for key, tensor in tensors.items():
-        if tensor.ndim > MOST_AXES or len(key) > MOST_CHARACTERS or not key.isprintable():
-            raise UserError(f"{file}: tensor {key[:MOST_CHARACTERS]!r} has a name or a shape of no model.")
+    for key in tensors:
+        if len(key) > MOST_CHARACTERS or not key.isprintable():
+            raise UserError(f"{file}: tensor {key[:MOST_CHARACTERS]!r} has a name of no model.")
     return tensors
 
 
@@ -249,7 +251,7 @@ def _way_on(damaged: Path, older: Sequence[Path]) -> str:
 
 def _follow(pointer: Path) -> Path:
     """Return the checkpoint that a pointer file names; its text is a name beside it and nothing else."""
-    with pointer.open("rb") as stream:
+    with opened(pointer) as stream:
         name = stream.read(100).decode(errors="replace").strip()
     if not STEP_NAME.fullmatch(name):
         raise UserError(f"{pointer}: must hold the name of a checkpoint beside it, such as {checkpoint_name(100)}.")

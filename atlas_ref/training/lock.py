@@ -6,11 +6,13 @@ the file, so a process that was killed leaves nothing to clean up.
 
 import errno
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from atlas_ref.errors import UserError
+from atlas_ref.reading import open_regular
 from atlas_ref.training.files import naming
 
 UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -23,7 +25,7 @@ def hold(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     Where the file system has no locks, `say` is told and the run goes on without one.
     """
-    with lock.open("a") as stream:
+    with open(open_regular(lock, os.O_RDWR | os.O_CREAT), "rb") as stream:
         try:
             _take(stream.fileno(), fcntl.LOCK_EX, lock)
         except OSError as error:
@@ -35,9 +37,9 @@ def hold(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 def refuse_if_held(lock: Path) -> None:
     """Raise UserError when a process holds the lock; a lock file is neither made nor kept."""
-    if not lock.is_file():
+    if not lock.exists():
         return
-    with lock.open("rb") as stream:
+    with open(open_regular(lock, os.O_RDONLY), "rb") as stream:
         try:
             _take(stream.fileno(), fcntl.LOCK_SH, lock)
         except OSError as error:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.reading import read_header
 from atlas_ref.training.checkpoint_meta import FileRecord, file_record
 from atlas_ref.training.distributed import CommonError, World
 from atlas_ref.training.files import sync
@@ -90,6 +91,8 @@ def read_shards(directory: Path, names: set[str], like: Mapping[str, Tensor]) ->
     others = sorted({path.name for path in directory.iterdir()} ^ names) if directory.is_dir() else sorted(names)
     if others:
         raise UserError(f"{directory / others[0]}: is missing from its checkpoint, or no part of it.")
+    for name in sorted(names):
+        read_header(directory / name)
     reader = HuggingFaceStorageReader(str(directory))
     try:
         found = {name: _whole(name, entry) for name, entry in reader.read_metadata().state_dict_metadata.items()}

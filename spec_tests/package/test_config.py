@@ -294,8 +294,8 @@ def _folder(path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "cannot be read"),
-    "folder": (_folder, "cannot be read"),
+    "missing": (lambda path: None, "does not exist"),
+    "folder": (_folder, "is not a regular file"),
     "not UTF-8": (lambda path: path.write_bytes(b"a = 1 # \xff"), "is not UTF-8 text (byte 8)"),
     "not TOML": (lambda path: path.write_text("model: {}"), "is not valid TOML"),
     "field twice": (lambda path: path.write_text("a = 1\na = 2\n"), "is not valid TOML"),

@@ -33,7 +33,6 @@ MUTATIONS = tuple(mutations())
 HARMLESS = (
     "a link to itself elsewhere",
     "metadata of text",
-    "every key twice",
     "a field that nobody reads",
     # The last character is a line break; and without a tokenizer, the one of the config is made again.
     "meta.json: cut to -1",

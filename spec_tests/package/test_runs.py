@@ -128,7 +128,10 @@ FAULTS = {
     "metrics.jsonl ": ("\xff\n", "metrics.jsonl, line 1: must be a JSON object"),
     "summary.json": ("[]", "summary.json: is not a JSON object"),
     "kill.json": ('{"kills": [], "step": 1}', "its files are not those of a run (IndexError"),
-    "checkpoints/step-00000001/model.safetensors": ("\xff" * 9, "its files are not those of a run (UnicodeDecodeError"),
+    "checkpoints/step-00000001/model.safetensors": (
+        "\xff" * 9,
+        "checkpoints/step-00000001/model.safetensors: is not a safetensors file",
+    ),
     "env.json": ("3", "its files are not those of a run (TypeError"),
 }
 

@@ -11,7 +11,6 @@ conformant.
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,6 +18,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from atlas_ref.errors import UserError
+from atlas_ref.reading import MOST_TOML, parse_toml, read_bytes
 from spec_tests.outcome import Outcome
 from spec_tests.report.model import Result
 
@@ -41,9 +41,7 @@ _FILE: Final = TypeAdapter(dict[str, Expected])
 def read_expected(path: Path) -> Expectations:
     """Return the list in a file; raise UserError with one sentence where it is not one."""
     try:
-        return _FILE.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML ({error}).") from error
+        return _FILE.validate_python(parse_toml(read_bytes(path, MOST_TOML)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -51,6 +49,10 @@ def read_expected(path: Path) -> Expectations:
             f'{path}: {where}: {first["msg"]}; a case has a reason and a class, one of "fail", "error", '
             f'"undeclared-unsupported" and "divergence@tensor=NAME".'
         ) from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path}: not TOML ({error}).") from error
 
 
 def failure_class(result: Result) -> str:
