@@ -26,11 +26,11 @@ from atlas_ref.training.distributed import ALONE
 from spec_tests.package.command import in_this_process
 from spec_tests.package.distributed_worker import CUTS, ROWS, STEPS, VARIED, examine
 from spec_tests.package.runs import (
-    MICRO,
     UNEXAMINED,
     go_on,
     metric_lines,
     micro_config,
+    micro_file,
     start,
     stop_before,
     without_timing,
@@ -199,9 +199,8 @@ def test_a_killed_process_is_restarted_from_the_last_checkpoint(tmp_path: Path) 
     """Kills: a restart from the beginning; a log with the lost steps twice; a process that never joins again.
 
     The second process dies of SIGKILL before step 5, torchrun ends the first and starts both again."""
-    options = ["--config", "tiny", *(part for item in (*MICRO, *ROWS) for part in ("--set", item))]
-    out = tmp_path / "restarted"
-    torchrun("--kill", 5, "train", *options, *UNEXAMINED, "--out", out, "--resume", "auto", restarts=1)
+    config, out = micro_file(tmp_path / "config.toml", *ROWS), tmp_path / "restarted"
+    torchrun("--kill", 5, "train", "--config", config, *UNEXAMINED, "--out", out, "--resume", "auto", restarts=1)
     start(micro_config(*ROWS), tmp_path / "whole")
 
     starts = json.loads((out / "env.json").read_text())
