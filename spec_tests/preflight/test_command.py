@@ -360,7 +360,8 @@ def test_a_mistake_is_found_before_any_gate_runs(atlas: Atlas, gates: Gates, mic
         ("--skip-preflight", " \n"),
     )
     for options in mistakes:
-        ended = atlas("train", "--config", micro, "--out", tmp_path / "run", *options)
+        place = () if "--out" in options else ("--out", tmp_path / "run")
+        ended = atlas("train", "--config", micro, *place, *options)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
         assert not (tmp_path / "run").exists()
     assert "--skip-preflight needs a reason" in ended.err
@@ -382,7 +383,7 @@ def test_the_reason_for_skipping_is_stored_and_shown_in_every_report(
     assert atlas("eval", run).out.endswith(line)
     assert json.loads(atlas("eval", run, "--json").out)["preflight_skipped"] == REASON
     resumed = atlas("train", "--resume", run, "--max-steps", "3")
-    assert (resumed.code, resumed.out.startswith(line)) == (0, True), resumed.err
+    assert (resumed.code, resumed.out.count(line)) == (0, 2), resumed.err
     branch = tmp_path / "branch"
     older = run / "checkpoints" / "step-00000002"
     again = atlas("train", "--resume", older, "--out", branch, "--skip-preflight", "and again")
