@@ -226,6 +226,12 @@ class TrainConfig(Section):
     """most batches of a validation"""
     save_interval: int = Field(ge=1, le=10**9)
     """steps between checkpoints"""
+    sample_interval: int = Field(ge=0, le=10**9)
+    """steps between texts that the model is asked for (samples.jsonl); 0: none"""
+    sample_prompt: str = Field(max_length=4096)
+    """what such a text goes on from"""
+    sample_tokens: int = Field(ge=1, le=1_000_000)
+    """most tokens of such a text"""
     keep_last: int = Field(ge=1, le=10**9)
     """newest checkpoints that are kept"""
     keep_best: bool
@@ -236,7 +242,12 @@ class TrainConfig(Section):
     """whether metrics also go to Weights & Biases, offline where it is offline"""
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for rows that do not divide."""
+        """Yield a sentence for rows that do not divide, and for samples of nothing."""
+        if self.sample_interval and not self.sample_prompt:
+            yield (
+                f"train.sample_prompt is empty; it must hold some text for train.sample_interval = "
+                f"{self.sample_interval}, or that be 0"
+            )
         if self.batch_size % self.micro_batches:
             yield (
                 f"train.micro_batches is {self.micro_batches}; it must divide train.batch_size, "
@@ -255,6 +266,11 @@ class RunConfig(Section):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each contradiction between sections."""
+        if self.train.sample_interval and self.data.source == "recall":
+            yield (
+                f"train.sample_interval is {self.train.sample_interval}; it must be 0 for data.source = "
+                '"recall", which is not text'
+            )
         if self.optim.warmup_steps > self.train.max_steps:
             yield (
                 f"optim.warmup_steps is {self.optim.warmup_steps}; "

@@ -147,6 +147,11 @@ class World:
                 f"train.batch_size is {train.batch_size}; it must be a multiple of {parts}, the number of processes "
                 f"({self.size}) times train.micro_batches ({train.micro_batches})."
             )
+        if self.size > 1 and train.parallel == "fsdp" and train.sample_interval:
+            raise UserError(
+                f'train.parallel is "fsdp", and train.sample_interval is {train.sample_interval}, but one process '
+                'writes samples alone; use train.parallel = "ddp" or train.sample_interval = 0 with several processes.'
+            )
         if self.size > 1 and train.parallel == "fsdp" and config.optim.name == "muon":
             raise UserError(
                 'train.parallel is "fsdp", which holds matrices in shards, and optim.name is "muon", which needs whole '

@@ -33,6 +33,7 @@ from atlas_ref.training.reporting import Reporter
 from atlas_ref.training.retention import VALIDATION, Retention, improves, read_validations
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
 from atlas_ref.training.run_directory import Admission, RunDirectory, check_place
+from atlas_ref.training.samples import sample_when_due
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.sinks import broadcast, check_sinks
@@ -183,6 +184,7 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if values:
             context.log.write(run.step, values)
             context.reporter.on_metrics(run.step, values)
+        sample_when_due(run, context)
         settings = context.config.train
         better = settings.keep_best and improves(context.validations, run.step)
         if better or context.is_due(run.step, settings.save_interval):

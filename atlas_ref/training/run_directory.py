@@ -2,6 +2,7 @@
 
     DIR/config.toml      the complete config
     DIR/metrics.jsonl    one line a logged step
+    DIR/samples.jsonl    what the model wrote while it trained (`samples`)
     DIR/env.json         each start: machine, versions, the checkpoint it went on from, why preflight was skipped
     DIR/preflight.json   the certificate of the gates that let it start, unless they were skipped
     DIR/summary.json     how the run ended
@@ -41,6 +42,9 @@ CHANGEABLE = (
     "train.log_interval",
     "train.eval_interval",
     "train.save_interval",
+    "train.sample_interval",
+    "train.sample_prompt",
+    "train.sample_tokens",
     "train.keep_last",
     "train.keep_best",
     "train.micro_batches",
@@ -79,6 +83,11 @@ class RunDirectory:
     def metrics(self) -> Path:
         """The log."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Texts that the model wrote while it trained."""
+        return self.path / "samples.jsonl"
 
     @property
     def environment(self) -> Path:
@@ -131,7 +140,7 @@ class RunDirectory:
 
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
-        files = (self.config, self.metrics, self.environment, self.summary, self.preflight, self.kill)
+        files = (self.config, self.metrics, self.samples, self.environment, self.summary, self.preflight, self.kill)
         made_of_the_log = (self.tensorboard, self.wandb, self.curves)
         ours = {path.name for path in (*files, *made_of_the_log, self.checkpoints, self.lock)}
         left_by_a_crash = {f".{name}.partial" for name in ours}

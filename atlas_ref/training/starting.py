@@ -20,6 +20,7 @@ from atlas_ref.training.files import write_atomically, write_json
 from atlas_ref.training.kill_report import KillReport
 from atlas_ref.training.metrics import last_step, read_kept, rewrite_metrics
 from atlas_ref.training.run_directory import Admission, RunDirectory, environment, refuse_changes
+from atlas_ref.training.samples import keep_samples
 
 NEW_OR_EMPTY = "the run directory must be new or empty"
 LOG_BEGINS = b'{"step"'
@@ -149,12 +150,14 @@ def prepare(
     write_json(directory.environment, [*earlier, {**environment(checkpoint), "preflight_skipped": admission.skipped}])
     write_atomically(directory.config, to_toml(config), lambda written: load_config(str(written)))
     rewrite_metrics(directory.metrics, kept.records)
+    samples = keep_samples(source.samples, directory.samples, step)
     if admission.certificate is not None:
         write_atomically(directory.preflight, admission.certificate, read_json)
     # It tells how an earlier start ended; from here on it would tell of this one.
     directory.kill.unlink(missing_ok=True)
-    for note in (*kept.notes, *([killed] if killed else ())):
-        say(note)
+    for note in (*kept.notes, samples, killed):
+        if note is not None:
+            say(note)
 
 
 def _own_config(directory: RunDirectory) -> RunConfig:

@@ -31,7 +31,9 @@ DEMANDS = ["data.recall.gap"]
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 VARIANTS = {
     "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
-    "a floor that comes down, polarisation": (
+    "a floor that comes down, polarisation, samples": (
+        "train.sample_interval=1",
+        "train.sample_tokens=1",
         "model.gate.floor_start=0.3",
         "model.gate.floor_decay_steps=2",
         "optim.polarisation_start=0.1",
