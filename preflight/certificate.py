@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError, field_validator
 
 import atlas_ref
 from atlas_ref.config import RunConfig
@@ -75,6 +75,13 @@ class Certificate(Record):
     budget: dict[str, int]
     gates: tuple[GateResult, ...]
     seals: dict[str, str]
+
+    @field_validator("gates")
+    @classmethod
+    def _each_gate_once(cls, gates: tuple[GateResult, ...]) -> tuple[GateResult, ...]:
+        if len({result.gate for result in gates}) < len(gates):
+            raise ValueError("a gate has two results")
+        return gates
 
     def to_json(self) -> str:
         """The text of the file."""

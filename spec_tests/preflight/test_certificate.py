@@ -214,6 +214,16 @@ def test_a_file_that_is_no_certificate_gives_one_sentence(saved: Path, contents:
     assert len(str(caught.value)) < len(str(saved)) + 200
 
 
+def test_a_second_result_of_a_gate_is_refused_wherever_it_stands(saved: Path) -> None:
+    """Kills: the last of two entries taken, in the seals too, so that a FAIL before a PASS is never seen."""
+    whole = json.loads(saved.read_text())
+    failed = json.loads(certificate(Verdict.FAIL).to_json())["gates"][0]
+    for gates in ([failed, *whole["gates"]], [*whole["gates"], whole["gates"][0]]):
+        saved.write_text(json.dumps({**whole, "gates": gates}))
+        with pytest.raises(CertificateError, match="a gate has two results"):
+            check_certificate(saved, binding(), NAMES)
+
+
 def test_a_certificate_cut_anywhere_is_refused(saved: Path) -> None:
     """Kills: a reader that is content with the part it could read."""
     whole = saved.read_text().rstrip()
