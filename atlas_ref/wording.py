@@ -1,6 +1,8 @@
 """How a person is told something: text from outside so that a terminal only shows it, and counts with their noun."""
 
 import re
+import shlex
+from pathlib import Path
 
 HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls, line separators, marks that turn the direction of writing, and halves of surrogate pairs."""
@@ -19,6 +21,12 @@ def visible(text: str, *, lines: bool = False) -> str:
 def _spelt(code: int) -> str:
     byte = code - 0xDC00 if code in BYTES else code
     return f"\\x{byte:02x}" if byte <= 0xFF else f"\\u{byte:04x}"
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a command line that is shown to be copied needs it: one word to the shell, and no option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atlas_ref.wording import counted
+from atlas_ref.wording import counted, quoted
 from cli.admission import admit, checked_reason, skip_line
 from cli.completion import complete_preset
 from cli.console import say
@@ -147,7 +147,7 @@ def conclude(ready: "Ready", admission: "Admission", outcome: "Outcome", stop: S
     """Say how training ended."""
     directory = ready.directory.path
     if outcome.interrupted:
-        say(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {directory}")
+        say(f"interrupted after step {outcome.step}; go on with: atlas train --resume auto --out {quoted(directory)}")
         raise typer.Exit(stop.exit_code)
     if admission.skipped is not None:
         say(skip_line(admission.skipped))
@@ -156,3 +156,5 @@ def conclude(ready: "Ready", admission: "Admission", outcome: "Outcome", stop: S
         f"done: {counted(outcome.step, 'step')} in {outcome.summary['seconds']:.0f} s; "
         f"training loss {first:.4f} -> {last:.4f}, validation loss {validation:.4f}; see {directory}"
     )
+    if ready.source.tokenizer is not None:
+        say(f"sample from it with: atlas generate {quoted(directory)}")

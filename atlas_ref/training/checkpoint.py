@@ -37,6 +37,7 @@ from atlas_ref.training.files import sha256, sync, write_atomically, write_json
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.removal import discard, make_partial
 from atlas_ref.training.sharded_checkpoint import are_shards, folder, read_shards, write_shards
+from atlas_ref.wording import quoted
 
 MODEL, OPTIMISER, STATE, META = "model.safetensors", "optimiser.safetensors", "state.safetensors", "meta.json"
 TENSOR_FILES = (MODEL, OPTIMISER, STATE)
@@ -244,7 +245,7 @@ def _way_on(damaged: Path, older: Sequence[Path]) -> str:
             continue
         return (
             f"The newest good checkpoint is {path}: move {damaged.name} out of {damaged.parent} to go on from there, "
-            f"or branch off with: atlas train --resume {path} --out ANOTHER_DIR."
+            f"or branch off with: atlas train --resume {quoted(path)} --out ANOTHER_DIR."
         )
     return "There is no good checkpoint before it."
 

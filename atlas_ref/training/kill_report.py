@@ -17,6 +17,7 @@ from atlas_ref.training.checkpoint import saved_steps
 from atlas_ref.training.files import write_atomically
 from atlas_ref.training.kill_switches import Kill
 from atlas_ref.training.run_directory import RunDirectory
+from atlas_ref.wording import quoted
 
 
 class KillReport(BaseModel):
@@ -71,4 +72,4 @@ def _way_on(good: Path | None, last: Path | None) -> str:
     if good is None:
         return "No checkpoint of this directory is from before the first bad step."
     place = "" if good == last else " --out ANOTHER_DIR"
-    return f"The last good checkpoint is kept; go on from it with: atlas train --resume {good}{place}."
+    return f"The last good checkpoint is kept; go on from it with: atlas train --resume {quoted(good)}{place}."

@@ -4,16 +4,19 @@ Every test names the fault that was put into the program by hand and that it cau
 """
 
 import io
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from atlas_ref.data.tokenizer import ByteTokenizer
+from atlas_ref.wording import quoted
 from cli.main import main
 from cli.prompt import MOST_BYTES
 from spec_tests.package.command import Atlas
-from spec_tests.package.runs import micro_config, start
+from spec_tests.package.runs import RECALL, micro_config, start
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "run"
     start(micro_config("train.max_steps=1", "optim.warmup_steps=1", "model.n_layers=1"), path)
     return path
+
+
+def test_training_ends_with_the_command_that_samples_from_it_as_a_shell_reads_it(
+    atlas: Atlas, trained: Path, tmp_path: Path
+) -> None:
+    """Kills: a path that a shell takes apart; a command that does not run; one for a run that knows no text."""
+    path = tmp_path / "it's my $run"
+    shutil.copytree(trained, path)
+    said = atlas("train", "--resume", "auto", "--out", path)
+    assert said.code == 0, said.err
+    (line,) = [line for line in said.out.splitlines() if line.startswith("sample from it with: ")]
+    program, *arguments = shlex.split(line.partition(": ")[2])
+    assert program == "atlas"
+    assert atlas(*arguments, "--tokens", 1).code == 0
+    assert shlex.split(quoted(Path("-x y"))) == ["./-x y"]
+
+    start(micro_config(*RECALL, "train.max_steps=1", "optim.warmup_steps=1", "model.n_layers=1"), tmp_path / "recall")
+    assert "sample from it" not in atlas("train", "--resume", "auto", "--out", tmp_path / "recall").out
 
 
 class Input:
