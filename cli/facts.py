@@ -35,8 +35,8 @@ def facts_of_run(ready: "Ready") -> "Iterator[Fact]":
 
 
 def _rounds(number: float) -> str:
-    """Return a number of rounds with two figures at least, however small it is."""
-    return f"{number:,.2f} rounds" if number >= 0.1 else f"{number:.2g} rounds"
+    """Return a number of rounds, as far as it matters."""
+    return f"{number:,.2f} rounds" if number >= 0.01 else "less than 0.01 rounds"
 
 
 def lines(facts: "list[Fact]", width: int) -> Iterator[str]:

@@ -22,13 +22,13 @@ class FirstSteps:
         """Return what to say after an update that took `seconds`, with `left` to come; None but for one of them.
 
         The time is the median step times the steps left. Memory is the most that this process has had so far, on the
-        device where that has its own; validation and saving may need a little more of both.
+        device where that has its own; validation and saving come on top.
         """
         self._seconds.append(seconds)
         if len(self._seconds) != 1 + MEASURED or left == 0:
             return None
         time = about(median(self._seconds[1:]) * left)
-        return f"{time} for the {counted(left, 'step')} left, validation and saving aside; {memory(device)} so far"
+        return f"{time} for the {counted(left, 'step')} left, validation aside; {memory(device)}"
 
 
 def about(seconds: float) -> str:

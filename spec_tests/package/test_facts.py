@@ -54,7 +54,7 @@ def test_a_run_says_before_it_begins_what_it_reads(
     assert "a step 2 rows of 32 tokens: 64 tokens" in block
     assert "in all 6 steps: 384 tokens, 0.34 rounds over those to train on" in block
     assert all(len(line) <= 80 for line in said.splitlines() if str(tmp_path) not in line)
-    promise = r"about \d+ s for the 2 steps left, validation and saving aside; [\d,]+ MiB of memory so far"
+    promise = r"about \d+ s for the 2 steps left, validation aside; [\d,]+ MiB of memory\n"
     assert len(re.findall(promise, ended.out)) == 1
 
 
