@@ -45,7 +45,9 @@ def find_place(config: str | None, overrides: list[str], out: Path | None, resum
     from atlas_ref.training.checkpoint import find_checkpoint
 
     if resume is None or resume == "auto":
-        used, free = default_directories(config or DEFAULT_CONFIG, overrides) if out is None else (out, out)
+        used, free = (
+            default_directories(DEFAULT_CONFIG if config is None else config, overrides) if out is None else (out, out)
+        )
         if resume is None:
             return Place(free, None, None)
         return place_to_go_on(used or free, named=config is not None or out is None)
@@ -86,7 +88,9 @@ def make_plan(place: Place, config: str | None, overrides: list[str], max_steps:
     fresh = place.checkpoint is None and place.unsaved is None
     changed = overrides if max_steps is None else [*overrides, f"train.max_steps={max_steps}"]
     if config is not None or fresh:
-        chosen = named_config(config or DEFAULT_CONFIG, overrides, max_steps, say=typer.echo if fresh else None)
+        chosen = named_config(
+            DEFAULT_CONFIG if config is None else config, overrides, max_steps, say=typer.echo if fresh else None
+        )
     elif place.unsaved is not None:
         chosen = load_config(str(place.unsaved), changed)
     elif place.checkpoint is not None:

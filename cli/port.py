@@ -80,6 +80,7 @@ def run(
     from spec_tests.process.server import parse_taps, run_once
 
     check_file(answer, "--out", is_tensors)
+    answer.absolute().parent.mkdir(parents=True, exist_ok=True)
     raise typer.Exit(run_once(load_port(port), op, Numerics(numerics), config, given, answer, parse_taps(op, taps)))
 
 

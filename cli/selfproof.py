@@ -53,11 +53,13 @@ def selfproof(
     import torch
 
     from atlas_ref.places import check_file
+    from spec_tests.report.places import check_file as check_place
     from spec_tests.selfproof.report import PARTS, prove
     from spec_tests.selfproof.subjects import matching
 
     torch.set_num_threads(1)
     if report is not None:
+        check_place("--json", report)
         check_file(report, "--json", is_report)
     parts = tuple(part or PARTS)
     if only is not None:
