@@ -58,7 +58,9 @@ class Removal:
             self._say(f"{path} stays where it is: {why}")
 
     def sweep(self) -> None:
-        """Remove every leftover that is one."""
+        """Remove every leftover that is one; before the first save there is no directory and nothing to say."""
+        if not os.path.lexists(self._directory):
+            return
         found = [path for path in sorted(self._directory.iterdir()) if path.name.startswith((REMOVED, PARTIAL))]
         # Half a directory must never have the name of a checkpoint again, whatever a power loss takes back.
         renamed = any(path.name.startswith(REMOVED) for path in found)

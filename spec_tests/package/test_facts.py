@@ -56,6 +56,7 @@ def test_a_run_says_before_it_begins_what_it_reads(
     assert all(len(line) <= 80 for line in said.splitlines() if str(tmp_path) not in line)
     promise = r"about \d+ s for the 2 steps left, validation aside; [\d,]+ MiB of memory\n"
     assert len(re.findall(promise, ended.out)) == 1
+    assert "stays where it is" not in ended.out, "a run that begins has nothing to remove"
 
 
 def test_facts_fit_the_width_and_a_label_stands_once() -> None:
