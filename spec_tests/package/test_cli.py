@@ -281,7 +281,9 @@ def test_plain_output_has_a_line_for_each_logged_step_and_no_control_codes(
     assert [line.split()[1] for line in lines] == ["1/6", "2/6", "3/6", "4/6", "6/6"]
     assert re.fullmatch(r"step 2/6  loss \d\.\d{4}  [\d,]+ tokens/s  0:\d\d:\d\d left", lines[1])
     assert re.fullmatch(r"step 3/6  validation \d\.\d{4}  0:\d\d:\d\d left", lines[2])
-    assert ended.out.splitlines()[-1].startswith("done: 6 steps in ")
+    done, way_on = ended.out.splitlines()[-2:]
+    assert done.startswith("done: 6 steps in ")
+    assert way_on == f"sample from it with: atlas generate {tmp_path / 'run'}"
 
 
 def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left_and_no_colour_is_honoured(
