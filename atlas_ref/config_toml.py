@@ -22,6 +22,8 @@ def read_toml(file: Traversable, name: str) -> dict[str, Any]:
         content = _content(file)
     except OSError as error:
         raise UserError(f"{name}: cannot be read as a configuration file ({error.strerror}).") from None
+    if not content.removeprefix(b"\xef\xbb\xbf").strip():
+        raise UserError(f"{name}: is empty; it must hold every field, as `atlas config show tiny` prints them.")
     try:
         return parse_toml(content)
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
 from cli.completion import complete_field
 
 Overrides = Annotated[
@@ -42,5 +43,8 @@ def as_overrides(fields: Mapping[str, object]) -> list[str]:
 
 def data_fields(data: Path | None, key: str | None) -> dict[str, object]:
     """Return the fields that `--data` and `--data-key` set; the path becomes absolute, as a run may go on elsewhere."""
+    # A configuration is UTF-8 and has no way to write other bytes.
+    if data and visible(str(data)) != str(data):
+        raise UserError(f"--data {str(data)!r}: the name must be UTF-8 without control characters.")
     place = {"data.source": "path", "data.path": str(data.resolve())} if data else {}
     return {**place, "data.text_key": key}
