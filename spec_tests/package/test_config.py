@@ -301,7 +301,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "field twice": (lambda path: path.write_text("a = 1\na = 2\n"), "is not valid TOML"),
     "endless integer": (lambda path: path.write_text("a = " + "9" * 5000), "is not valid TOML"),
     "bottomless list": (lambda path: path.write_text("a = " + "[" * 100_000), "is not valid TOML"),
-    "empty": (lambda path: path.write_text(""), "model is missing; it must be a table"),
+    "empty": (lambda path: path.write_text(""), "is empty; it must hold every field"),
+    "only a comment": (lambda path: path.write_text("# mine"), "model is missing; it must be a table"),
     "table for text": (lambda path: path.write_text("[model.attention.window]"), "window is a table"),
 }
 
