@@ -59,7 +59,7 @@ OTHERS = {
     "runs --diff run theirs": "theirs: its files are not those of a run (KeyError: 'model').",
     "config nonsense": "No such command 'nonsense'.",
     "config show nowhere": '"nowhere" is neither a preset nor a file; did you mean',
-    "config show empty.toml": "empty.toml: model is missing; it must be a table with the fields",
+    "config show empty.toml": "empty.toml: is empty; it must hold every field, as",
     "config show tiny tiny": "Got unexpected extra argument(s) (tiny)",
     "config show tiny --set a=1": "override a=1 of tiny.toml: a is not a known field; did you mean data?",
     "config show ''": '"" is neither a preset nor a file; did you mean "atlas-340m"? The',
