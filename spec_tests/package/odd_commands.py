@@ -73,7 +73,7 @@ OTHERS = {
     "conform --jobs many": "--jobs many: expected a number of processes above zero, or auto.",
     "conform --report notes.txt": "--report notes.txt: is a file; expected a directory.",
     "conform --report /proc/x": "/proc/x: No such file or directory",
-    "conform --xfail nowhere.toml": "nowhere.toml: No such file or directory",
+    "conform --xfail nowhere.toml": "nowhere.toml: does not exist.",
     "conform --xfail notes.txt": "notes.txt: not TOML (Expected '=' after a key in a key/value pair (at",
     "conform --update-xfail": "--update-xfail: also name the file with --xfail FILE.",
     "conform --update-xfail --xfail theirs": "--xfail theirs: is a directory; expected a file.",
