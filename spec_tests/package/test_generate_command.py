@@ -57,16 +57,16 @@ def test_the_prompt_comes_from_a_file_or_standard_input_as_it_is(
 ) -> None:
     """Kills: a line break that is stripped; another default; a prompt that is printed and not read, or the reverse."""
     text = "To be, or\r\nnot é\n"
-    given = atlas("generate", trained, "--prompt", text, "--tokens", 5)
+    given = atlas("generate", trained, "--prompt", text, "--tokens", 3)
     (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    from_file = atlas("generate", trained, "--prompt-file", tmp_path / "prompt.txt", "--tokens", 5)
+    from_file = atlas("generate", trained, "--prompt-file", tmp_path / "prompt.txt", "--tokens", 3)
     monkeypatch.setattr(sys, "stdin", Input(text.encode()))
-    from_input = atlas("generate", trained, "--prompt", "-", "--tokens", 5)
+    from_input = atlas("generate", trained, "--prompt", "-", "--tokens", 3)
 
     assert given.code == 0, given.err
     assert given.out.startswith(text)
     assert given == from_file == from_input
-    assert given.out[len(text) :] != atlas("generate", trained, "--prompt", "To be", "--tokens", 5).out[len("To be") :]
+    assert given.out[len(text) :] != atlas("generate", trained, "--prompt", "To be", "--tokens", 3).out[len("To be") :]
 
 
 def test_a_prompt_that_cannot_be_read_is_one_sentence(
@@ -119,7 +119,7 @@ def test_a_terminal_is_shown_what_a_file_gets_as_it_is(
 
 def test_each_of_several_samples_is_what_it_is_alone_or_in_another_number(atlas: Atlas, trained: Path) -> None:
     """Kills: one stream for all; --samples that is not read; one sample under a heading."""
-    options = ("--prompt", "HAM", "--tokens", 6, "--seed", 3)
+    options = ("--prompt", "HAM", "--tokens", 3, "--seed", 3)
     found = {number: atlas("generate", trained, *options, "--samples", number).out for number in (1, 2, 3)}
     parts = {number: text.split("--- sample ") for number, text in found.items()}
 
@@ -134,7 +134,7 @@ def test_a_sample_ends_with_its_document_unless_it_is_told_to_go_on(
     atlas: Atlas, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: a separator that is read over; --past-end that is not read."""
-    options = ("--prompt", "HAM", "--temperature", "0", "--tokens", 12)
+    options = ("--prompt", "HAM", "--temperature", "0", "--tokens", 7)
     free = atlas("generate", trained, *options).out.removesuffix("\n")
     assert len(free.encode()) > 4
     monkeypatch.setattr(ByteTokenizer, "separator", free.encode()[4])
