@@ -80,7 +80,7 @@ def preflight(
         print_results(certificate.gates, details=details)
         if not details:
             typer.echo("atlas preflight --details shows every check")
-    conclude(certificate, as_json)
+    conclude(certificate, loaded, as_json)
 
 
 def chosen_gates(names: list[str] | None, donor: Path | None, config: "RunConfig") -> "dict[str, Gate]":
@@ -129,9 +129,10 @@ def certify(config: "RunConfig", device: str, budget: "Budget", gates: "dict[str
     return issue(bind(config, device, HEALTHY.name), config.train.seed, budget, examine(config, budget, gates))
 
 
-def conclude(certificate: "Certificate", quiet: bool) -> None:
+def conclude(certificate: "Certificate", config: "RunConfig", quiet: bool) -> None:
     """Keep a certificate that lets a run start; leave with exit code 3 where a gate that was run did not pass."""
     from cli.admission import keep
+    from preflight.budget import savings
     from preflight.certificate import shortcomings
     from preflight.gates import GATES
 
@@ -139,7 +140,9 @@ def conclude(certificate: "Certificate", quiet: bool) -> None:
     if problems := tuple(shortcomings(certificate.gates, run)):
         say(f"Error: preflight: {'; '.join(problems)}.", err=True)
         raise typer.Exit(REFUSED_EXIT_CODE)
-    if run == list(GATES):
+    missing = ["not every gate was run"] if run != list(GATES) else []
+    if missing := [*missing, *savings(certificate.budget, config)]:
+        if not quiet:
+            typer.echo(f"{'; '.join(missing)}: this is no certificate to train with")
+    else:
         keep(certificate)
-    elif not quiet:
-        typer.echo("not every gate was run: this is no certificate to train with")

@@ -1,5 +1,8 @@
 """How much the gates spend unless the command line says otherwise: what decides on `tiny` within a minute."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
+
 from atlas_ref.blocks.memory_layer import memory_rule
 from atlas_ref.config import RunConfig
 from preflight.subject import Budget
@@ -25,3 +28,11 @@ def default_budget(config: RunConfig) -> Budget:
         sequence_length=max(LEAST_TOKENS, min(config.data.sequence_length, MOST_TOKENS)),
         batch_size=max(LEAST_ROWS, min(config.train.batch_size, MOST_ROWS)),
     )
+
+
+def savings(budget: Budget, config: RunConfig) -> Iterator[str]:
+    """Yield a phrase for each part of a budget that is smaller than what a run of this config asks for."""
+    own = asdict(default_budget(config))
+    for name, spent in asdict(budget).items():
+        if spent < own[name]:
+            yield f"{name} of its budget is {spent}, and {own[name]} is the least that admits a run"

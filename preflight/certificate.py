@@ -6,14 +6,14 @@ name the field that has changed. It lies beside the run as DIR/preflight.json, a
 of its binding, so that the next run of the same configuration needs no second preflight.
 
 The seals are checksums of each part, not signatures: they notice and name what was edited; they stop nobody who
-computes them anew.
+computes them anew. So what can be known without them is asked again: each verdict is judged by its numbers, and the
+budget must be no smaller than the configuration's own.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,6 +27,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.reading import read_json
 from atlas_ref.training.files import write_atomically
 from atlas_ref.training.run_directory import leaves
+from preflight.budget import savings
 from preflight.result import GateResult, Record, Verdict
 from preflight.subject import Budget
 
@@ -72,7 +73,7 @@ class Certificate(Record):
     format: Literal["atlas-preflight-1"]
     binding: Binding
     seed: int
-    budget: dict[str, int]
+    budget: Budget
     gates: tuple[GateResult, ...]
     seals: dict[str, str]
 
@@ -114,7 +115,7 @@ def code_digest(packages: tuple[Path, ...] = PACKAGES) -> str:
 
 def issue(binding: Binding, seed: int, budget: Budget, gates: Collection[GateResult]) -> Certificate:
     """Return the sealed certificate of results, whatever their verdict."""
-    bare = Certificate(format=FORMAT, binding=binding, seed=seed, budget=asdict(budget), gates=tuple(gates), seals={})
+    bare = Certificate(format=FORMAT, binding=binding, seed=seed, budget=budget, gates=tuple(gates), seals={})
     return bare.model_copy(update={"seals": _seals(json.loads(bare.to_json()))})
 
 
@@ -144,7 +145,7 @@ def cache_file(binding: Binding) -> Path:
 def check_certificate(
     path: Path, wanted: Binding, gates: Collection[str], changeable: Collection[str] = ()
 ) -> Certificate:
-    """Return the certificate at `path` if it is whole, bound to `wanted`, and every one of `gates` passed.
+    """Return the certificate at `path` if it is whole, bound to `wanted`, and every one of `gates` passed at full cost.
 
     Fields of the config that are `changeable` may differ. Raises CertificateError, which names what differs.
     """
@@ -153,6 +154,7 @@ def check_certificate(
         *(f"{name} is not what preflight wrote" for name in edited),
         *_differences(certificate.binding, wanted, changeable),
         *shortcomings(certificate.gates, gates),
+        *savings(certificate.budget, RunConfig.model_validate(wanted.config)),
     ]
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

@@ -37,7 +37,7 @@ from preflight.memory_ablation import answer_loss, cut, failure_check, gain_chec
 from preflight.memory_contents import empty_memory, random_memory
 from preflight.observe import measured_config
 from preflight.recall import WORTH, describe, trained_probe
-from preflight.result import Check, GateResult, Verdict, at_most, conclude
+from preflight.result import Check, GateResult, at_most, conclude
 from preflight.statistics import mean_interval, paired_differences
 from preflight.subject import Budget, Subject
 
@@ -173,8 +173,7 @@ def _noise_check(losses: Losses, margin: float) -> Check:
         differences = paired_differences(losses.other_random, losses.random)
     mean = float(np.mean(differences))
     sentence = f"random against random: {mean:+.3f} nats an answer for the better one"
-    check = at_most("noise does not beat noise", mean, margin, sentence, mean_interval(differences))
-    return check if check.verdict is Verdict.PASS else check.model_copy(update={"verdict": Verdict.INCONCLUSIVE})
+    return at_most("noise does not beat noise", mean, margin, sentence, mean_interval(differences), can_fail=False)
 
 
 def _evidence(losses: Losses) -> dict[str, JsonValue]:

@@ -7,19 +7,17 @@ from pydantic import JsonValue
 
 from atlas_ref.config import RunConfig
 from preflight.gates import Gate
-from preflight.result import Check, GateResult, Interval, Verdict, at_least, conclude
+from preflight.result import Check, GateResult, Interval, Verdict, at_least, at_most, conclude
 from preflight.subject import Budget, Subject
 
 NAMES = ("first-gate", "second-gate")
 
 
 def check_of(verdict: Verdict) -> Check:
-    """Return a check with that verdict: 0.5 against 0.25, and an interval above, below or across it."""
-    low, high = {Verdict.PASS: (0.375, math.inf), Verdict.FAIL: (0.0, 0.125), Verdict.INCONCLUSIVE: (0.125, 1.0)}[
-        verdict
-    ]
-    interval = Interval(low=low, high=high, confidence=0.99)
-    return at_least("margin", 0.5, 0.25, f"the margin is {verdict}", interval)
+    """Return a check with that verdict: 0.5 against 0.25, at most where it fails, with an interval above or across."""
+    low, high = (0.125, 1.0) if verdict is Verdict.INCONCLUSIVE else (0.375, math.inf)
+    check = at_most if verdict is Verdict.FAIL else at_least
+    return check("margin", 0.5, 0.25, f"the margin is {verdict}", Interval(low=low, high=high, confidence=0.99))
 
 
 def result_of(name: str, verdict: Verdict, seed: int = 0) -> GateResult:

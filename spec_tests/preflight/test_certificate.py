@@ -16,6 +16,7 @@ import torch
 import atlas_ref
 from atlas_ref.training.run_directory import CHANGEABLE
 from preflight import certificate as certificates
+from preflight.budget import default_budget
 from preflight.certificate import (
     Binding,
     Certificate,
@@ -28,12 +29,11 @@ from preflight.certificate import (
     save_certificate,
 )
 from preflight.result import Verdict
-from preflight.subject import Budget
 from spec_tests.package.runs import micro_config
 from spec_tests.port import SPEC_VERSION
 from spec_tests.preflight.gates import NAMES, result_of
 
-BUDGET = Budget(probe_steps=3, batches=2, sequence_length=16, batch_size=2)
+BUDGET = default_budget(micro_config())
 
 
 def binding(*overrides: str) -> Binding:
@@ -76,7 +76,7 @@ def test_a_certificate_survives_its_file_and_holds_for_what_it_was_issued_for(sa
     """Kills: NaN written as null; seals over a spelling that reading does not give back; a lost result."""
     found = check_certificate(saved, binding(), NAMES)
     assert found.to_json() == certificate().to_json() == saved.read_text()
-    assert (found.seed, found.budget["probe_steps"], len(found.gates)) == (7, 3, 2)
+    assert (found.seed, found.budget, len(found.gates)) == (7, BUDGET, 2)
     saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
     assert check_certificate(saved, binding(), NAMES) == found
 

@@ -20,7 +20,7 @@ from spec_tests.preflight.micro import micro_config
 HASTE = Budget(probe_steps=1, batches=2, sequence_length=64, batch_size=2)
 """Enough for a gate to name its checks, whatever their verdicts."""
 VALUE, LIMIT = 1234.5, 7.5
-OTHERS = {"statistic": 99.0, "threshold": 98.0}
+OTHERS = (99.0, 98.0)
 SENTENCE = "a sentence that is longer than what stands beside numbers, whatever the width of the terminal may be"
 LONG = conclude(
     "a-gate-with-a-name",
@@ -49,11 +49,8 @@ def test_a_gate_that_passes_is_one_line_with_its_number_and_its_threshold_in_wor
     """Kills: a check renamed, so that its gate speaks of nothing; a gate without words; a line longer than 80."""
     checks = GATES[gate](micro_config(), HEALTHY, 0, HASTE).checks
     assert HEADLINES[gate][0] in [check.name for check in checks]
-    spoken = {"statistic": VALUE, "threshold": LIMIT}
-    told = [
-        check.model_copy(update={"verdict": Verdict.PASS, **(spoken if check.name == HEADLINES[gate][0] else OTHERS)})
-        for check in checks
-    ]
+    numbers_of = {HEADLINES[gate][0]: (VALUE, LIMIT)}
+    told = [at_least(check.name, *numbers_of.get(check.name, OTHERS), check.sentence) for check in checks]
     passed = conclude(gate, told, {}, 1.0)
     numbers = [float(each.replace(",", "")) for each in re.findall(r"[\d,.]*\d", headline(passed))]
     assert numbers == [pytest.approx(VALUE, rel=1e-3), pytest.approx(LIMIT, rel=0.1)]

@@ -48,10 +48,11 @@ def test_a_lack_of_power_is_never_a_failure_and_never_a_pass() -> None:
 
 
 def checks(*verdicts: Verdict) -> list[Check]:
-    return [
-        Check(name=str(i), statistic=0.0, threshold=0.0, interval=None, verdict=verdict, sentence="")
-        for i, verdict in enumerate(verdicts)
-    ]
+    """Return checks against 1 with these verdicts."""
+    bounds = {Verdict.PASS: (1.0, 2.0), Verdict.FAIL: (0.2, 0.9), Verdict.INCONCLUSIVE: (0.9, 1.1)}
+    made = [at_least("x", bounds[each][0], 1.0, "", interval(*bounds[each])) for each in verdicts]
+    assert [check.verdict for check in made] == list(verdicts)
+    return made
 
 
 def test_the_worst_check_is_the_verdict_whatever_the_order() -> None:
