@@ -34,7 +34,7 @@ from atlas_ref.config_model import (
 )
 from atlas_ref.config_switches import KillSwitchesConfig
 from atlas_ref.config_toml import apply_overrides, read_toml, write_toml
-from atlas_ref.data.vocabulary import BYTE_VOCABULARY, RECALL_FILLERS
+from atlas_ref.data.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
 from atlas_ref.errors import UserError
 
 __all__ = [
@@ -154,7 +154,7 @@ class DataConfig(Section):
     """key or column of the text in JSONL and parquet; + joins several, | separates what is tried in turn"""
     tokenizer: Literal["bytes", "bpe"]
     """of text: bytes, or byte-pair encoding trained on the training part"""
-    bpe_vocab_size: int = Field(ge=BYTE_VOCABULARY, le=1_000_000)
+    bpe_vocab_size: int = Field(ge=BYTE_VOCABULARY, le=MOST_TOKENS)
     """vocabulary of bpe, its document separator included"""
     sequence_length: int = Field(ge=1, le=10_000_000)
     """tokens in a row of a batch"""

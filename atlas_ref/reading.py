@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from atlas_ref.errors import UserError
 
 MOST_BYTES = 2**25
-"""The largest JSON file that is read: the description of a checkpoint with the largest tokenizer is not half of it."""
+"""The largest JSON file that is read: what a checkpoint with the largest tokenizer says of itself has room in it."""
 MOST_VALUES = 500_000
 """Most values in a JSON file, not counting what its texts hold."""
 MOST_DEPTH = 64

@@ -14,11 +14,17 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from atlas_ref.data.vocabulary import BYTE_SEPARATOR, BYTE_VALUES, BYTE_VOCABULARY
+from atlas_ref.data.vocabulary import BYTE_SEPARATOR, BYTE_VALUES, BYTE_VOCABULARY, MOST_TOKENS
 from atlas_ref.errors import UserError
+from atlas_ref.reading import MOST_BYTES, parse_json
 
 if TYPE_CHECKING:
     import tokenizers
+
+MOST_JSON = 3 * MOST_BYTES // 4
+"""Bytes that a tokenizer may take in the description of a checkpoint, which holds other things too."""
+MOST_VALUES = 5 * MOST_TOKENS
+"""Values of the largest tokenizer: each token has a text and a number, and a list of two texts that says its merge."""
 
 
 @runtime_checkable
@@ -76,7 +82,8 @@ class BPETokenizer:
     def train(cls, texts: Sequence[str], vocab_size: int) -> "BPETokenizer":
         """Merge the most frequent pairs until there are `vocab_size` tokens or no pair is left.
 
-        The same texts give the same tokenizer. Raises UserError if the package `tokenizers` is not installed.
+        The same texts give the same tokenizer. Raises UserError if the package `tokenizers` is not installed, and for
+        tokens so many and long that no checkpoint could hold them.
         """
         _require_tokenizers()
         import tokenizers
@@ -90,7 +97,13 @@ class BPETokenizer:
             show_progress=False,
         )
         model.train_from_iterator(texts, trainer)
-        return cls(model)
+        trained = cls(model)
+        if (size := len(json.dumps(trained.to_json()))) > MOST_JSON:
+            raise UserError(
+                f"a byte-pair encoding of this text with {trained.vocab_size:,} tokens takes {size:,} bytes, and a "
+                f"checkpoint holds {MOST_JSON:,}; lower data.bpe_vocab_size, and model.vocab_size with it."
+            )
+        return trained
 
     def encode(self, text: str) -> list[int]:
         """The merged tokens of the bytes of the text."""
@@ -132,8 +145,8 @@ def decode(tokenizer: Tokenizer, tokens: Iterable[int]) -> str:
 def tokenizer_from_json(text: str, origin: str) -> Tokenizer:
     """The tokenizer that `to_json` wrote. Raises UserError that names `origin`, the file it was kept in."""
     try:
-        saved = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        saved = parse_json(text.encode(), MOST_VALUES)
+    except ValueError as error:
         raise UserError(f"{origin}: is not the JSON of a tokenizer ({error}).") from None
     if saved == {"kind": "bytes"}:
         return ByteTokenizer()

@@ -9,5 +9,8 @@ BYTE_SEPARATOR = BYTE_VALUES
 BYTE_VOCABULARY = BYTE_VALUES + 1
 """Bytes and the separator."""
 
+MOST_TOKENS = 2**18
+"""The largest vocabulary of a byte-pair encoding: the description of a checkpoint holds all of it."""
+
 RECALL_FILLERS = 8
 """Filler symbols of the recall task; they are neither keys nor values."""
