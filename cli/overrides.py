@@ -32,7 +32,9 @@ def refuse_contradictions(overrides: Sequence[str] | None, fields: Mapping[str, 
     for override in overrides or ():
         name, _, text = override.partition("=")
         name, value = ".".join(part.strip() for part in name.split(".")), override_value(text.strip())
-        if given.setdefault(name, value) != value:
+        earlier = given.setdefault(name, value)
+        # Not a number differs from itself, but not as it is written.
+        if earlier != value and repr(earlier) != repr(value):
             raise UserError(f"{name} is given two values, {given[name]!r} and {value!r}; give it one.")
 
 

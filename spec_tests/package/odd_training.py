@@ -28,7 +28,7 @@ TRAINING = {
     "train --config 'caf\udce9.toml'": "caf\\xe9.toml: does not exist.",
     "train --set optim.lr=1": "override optim.lr=1 of tiny.toml: optim.lr is not a known field; did",
     "train --set optim.learning_rate=-1": "override optim.learning_rate=-1 of tiny.toml: optim.learning_rate is",
-    "train --set optim.learning_rate=nan": "optim.learning_rate is given two values, nan and nan; give it one.",
+    "train --set optim.learning_rate=nan": "optim.learning_rate is nan; it must be",
     "train --set optim.learning_rate=inf": "override optim.learning_rate=inf of tiny.toml: optim.learning_rate is",
     "train --set model.n_layers=two": "override model.n_layers=two of tiny.toml: model.n_layers is the text",
     "train --set model.n_layers": 'override "model.n_layers" of tiny.toml: must look like',
