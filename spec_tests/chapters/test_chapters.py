@@ -7,6 +7,7 @@ from textwrap import dedent
 from typing import Final
 
 from spec_tests.chapters import modules_of_tests, words
+from spec_tests.report.sentences import spec_directory
 
 FURNITURE: Final = {
     "__init__": '"""A chapter that adds one."""',
@@ -90,3 +91,9 @@ def test_a_chapter_in_a_folder_of_its_own_is_picked_up_whole(tmp_path: Path) -> 
 
 def test_every_chapter_has_tests_named_by_its_word() -> None:
     assert {name.removeprefix("test_") for name in modules_of_tests()} == set(words())
+
+
+def test_every_chapter_has_a_page_of_the_specification_and_every_page_a_chapter() -> None:
+    place = spec_directory()
+    assert place is not None
+    assert {page.stem for page in place.glob("*.md") if page.name != "README.md"} == set(words())

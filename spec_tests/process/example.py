@@ -36,7 +36,7 @@ class ExamplePort:
         numerics: Numerics,
         taps: frozenset[str],
     ) -> Mapping[str, Array]:
-        """Divide vectors by their regularised length sqrt(|x|^2 + eps^2) (docs/spec/normalisation.md)."""
+        """Divide vectors by their regularised length sqrt(|x|^2 + eps^2) (docs/spec/normalize.md)."""
         del taps  # The operation has no intermediate values.
         if op != Op.L2_NORMALIZE:
             raise UnsupportedError(f"no operation '{op}'", capability=op)

@@ -12,10 +12,10 @@ from spec_tests.report.trace import NamedTest, Trace, problems
 FAULT = Fault(
     id="sign", requirement="NS-1", op=Op.NEWTON_SCHULZ, killed_by="test_a:test_b", wrap=lambda run: run, origin="a test"
 )
-SENTENCE = Sentence("NS-1", "X MUST be Y.", "newton-schulz")
+SENTENCE = Sentence("NS-1", "X MUST be Y.", "newton_schulz")
 TEST = NamedTest("test_a:test_b", frozenset({"NS-1"}), asks=True)
 SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,))
-SECOND = Sentence("NS-2", "Z MUST be 0.", "newton-schulz")
+SECOND = Sentence("NS-2", "Z MUST be 0.", "newton_schulz")
 IDLE = NamedTest("test_a:test_idle", frozenset({"NS-1"}), asks=True)
 
 GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
@@ -30,7 +30,7 @@ GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
     "a sentence numbered twice": (replace(SOUND, sentences=(SENTENCE, SENTENCE)), ("NS-1 is numbered 2 times",)),
     "a sentence without a number": (
         replace(SOUND, sentences=(SENTENCE, replace(SECOND, id=""))),
-        ("docs/spec/newton-schulz.md says MUST without a number: Z MUST be 0.",),
+        ("docs/spec/newton_schulz.md says MUST without a number: Z MUST be 0.",),
     ),
     "a test of a port without a sentence": (
         replace(SOUND, tests=(TEST, replace(IDLE, sentences=frozenset()))),

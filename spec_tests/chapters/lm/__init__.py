@@ -1,1 +1,1 @@
-"""The language model over two blocks (docs/spec/model.md)."""
+"""The language model over two blocks (docs/spec/lm.md)."""

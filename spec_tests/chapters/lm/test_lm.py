@@ -1,4 +1,4 @@
-"""docs/spec/model.md, against the blocks' oracle and by what must not matter."""
+"""docs/spec/lm.md, against the blocks' oracle and by what must not matter."""
 
 from collections.abc import Mapping
 

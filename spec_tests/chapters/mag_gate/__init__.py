@@ -1,1 +1,1 @@
-"""The gate that joins attention and memory (docs/spec/mag-gate.md)."""
+"""The gate that joins attention and memory (docs/spec/mag_gate.md)."""

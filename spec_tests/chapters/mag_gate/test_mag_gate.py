@@ -1,4 +1,4 @@
-"""docs/spec/mag-gate.md, against the formula and central differences."""
+"""docs/spec/mag_gate.md, against the formula and central differences."""
 
 from collections.abc import Mapping
 

@@ -1,1 +1,1 @@
-"""A scan that is interrupted, saved and taken up again (docs/spec/checkpoint.md)."""
+"""A scan that is interrupted, saved and taken up again (docs/spec/memory_checkpoint.md)."""

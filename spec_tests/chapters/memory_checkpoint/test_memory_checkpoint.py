@@ -1,4 +1,4 @@
-"""docs/spec/checkpoint.md, against the scan that is not interrupted."""
+"""docs/spec/memory_checkpoint.md, against the scan that is not interrupted."""
 
 from collections.abc import Iterator
 

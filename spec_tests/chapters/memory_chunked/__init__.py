@@ -1,1 +1,1 @@
-"""The parallel form of the memory, and what a chunk means in every form (docs/spec/chunk.md)."""
+"""The parallel form of the memory, and what a chunk means in every form (docs/spec/memory_chunked.md)."""

@@ -1,4 +1,4 @@
-"""The memory of docs/spec/chunk.md in closed form: CHUNK-3 as products of matrices, one run of tokens at a time.
+"""docs/spec/memory_chunked.md in closed form: CHUNK-3 as products of matrices, one run of tokens at a time.
 
 A run is the tokens of a call that share one anchor. Inside it the linear rules are sums over pairs (k_p, v_p) whose
 gradients G_p are all taken at that anchor, so every M_t is M, S and the G_p with coefficients that depend on the gates

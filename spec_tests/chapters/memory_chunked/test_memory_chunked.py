@@ -1,4 +1,4 @@
-"""docs/spec/chunk.md: what a chunk means in both forms, and the parallel form against the loop and the recurrence."""
+"""docs/spec/memory_chunked.md: what a chunk means in both forms; the parallel form against loop and recurrence."""
 
 from typing import Final
 

@@ -1,1 +1,1 @@
-"""Gradients through the memory (docs/spec/gradient.md)."""
+"""Gradients through the memory (docs/spec/memory_grad.md)."""

@@ -1,4 +1,4 @@
-"""docs/spec/gradient.md in numpy: derivatives of the loop, turn after turn taken back."""
+"""docs/spec/memory_grad.md in numpy: derivatives of the loop, turn after turn taken back."""
 
 from collections.abc import Mapping
 from typing import Final

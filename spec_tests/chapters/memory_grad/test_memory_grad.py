@@ -1,4 +1,4 @@
-"""docs/spec/gradient.md: derivatives of reads and final state, against central differences of the loop."""
+"""docs/spec/memory_grad.md: derivatives of reads and final state, against central differences of the loop."""
 
 from collections.abc import Callable
 from functools import partial

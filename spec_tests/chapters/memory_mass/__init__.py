@@ -1,1 +1,1 @@
-"""Steps of the memory that are normalised by mass (docs/spec/rules.md)."""
+"""Steps of the memory that are normalised by mass (docs/spec/memory_mass.md)."""

@@ -1,4 +1,4 @@
-"""docs/spec/rules.md: what normalisation by mass divides by, against `literal` steps and closed forms."""
+"""docs/spec/memory_mass.md: what normalisation by mass divides by, against `literal` steps and closed forms."""
 
 import numpy as np
 import pytest

@@ -1,1 +1,1 @@
-"""The memory over a sequence: documents, state, reads (docs/spec/memory.md)."""
+"""The memory over a sequence: documents, state, reads (docs/spec/memory_scan.md)."""

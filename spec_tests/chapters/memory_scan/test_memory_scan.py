@@ -1,4 +1,4 @@
-"""docs/spec/memory.md over whole calls, in both forms: the loop, documents, splits, rows, causality, gates."""
+"""docs/spec/memory_scan.md over whole calls, in both forms: the loop, documents, splits, rows, causality, gates."""
 
 import numpy as np
 import pytest

@@ -1,1 +1,1 @@
-"""One token of the memory: its turn and its write (docs/spec/rules.md)."""
+"""One token of the memory: its turn and its write (docs/spec/memory_step.md)."""

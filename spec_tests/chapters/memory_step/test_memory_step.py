@@ -1,4 +1,4 @@
-"""docs/spec/memory.md and rules.md, one token at a time: each write against the loop and against closed forms."""
+"""docs/spec/memory_step.md, one token at a time: each write against the loop and against closed forms."""
 
 from functools import partial
 

@@ -1,1 +1,1 @@
-"""The window of pairs that a write looks at (docs/spec/window.md)."""
+"""The window of pairs that a write looks at (docs/spec/memory_window.md)."""

@@ -1,4 +1,4 @@
-"""docs/spec/window.md: which pairs a write looks at, and with what weight, in both forms over a sequence."""
+"""docs/spec/memory_window.md: which pairs a write looks at, and with what weight, in both forms over a sequence."""
 
 import numpy as np
 import pytest

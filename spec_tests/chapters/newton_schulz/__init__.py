@@ -1,1 +1,1 @@
-"""Newton-Schulz: a matrix made nearly orthogonal (docs/spec/newton-schulz.md)."""
+"""Newton-Schulz: a matrix made nearly orthogonal (docs/spec/newton_schulz.md)."""

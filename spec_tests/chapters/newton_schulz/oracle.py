@@ -1,4 +1,4 @@
-"""Newton-Schulz a second time: docs/spec/newton-schulz.md in numpy, one matrix at a time."""
+"""Newton-Schulz a second time: docs/spec/newton_schulz.md in numpy, one matrix at a time."""
 
 from collections.abc import Mapping
 from typing import Final

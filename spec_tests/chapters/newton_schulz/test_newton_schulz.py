@@ -1,4 +1,4 @@
-"""docs/spec/newton-schulz.md, against a loop in numpy, the singular value decomposition and finite differences."""
+"""docs/spec/newton_schulz.md, against a loop in numpy, the singular value decomposition and finite differences."""
 
 from functools import cache
 from typing import Final

@@ -1,1 +1,1 @@
-"""Vectors divided by their regularised length (docs/spec/normalisation.md)."""
+"""Vectors divided by their regularised length (docs/spec/normalize.md)."""

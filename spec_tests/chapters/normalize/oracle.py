@@ -1,4 +1,4 @@
-"""docs/spec/normalisation.md in numpy, one vector at a time."""
+"""docs/spec/normalize.md in numpy, one vector at a time."""
 
 from collections.abc import Mapping
 from typing import Final

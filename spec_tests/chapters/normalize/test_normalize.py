@@ -1,4 +1,4 @@
-"""docs/spec/normalisation.md, against the closed form."""
+"""docs/spec/normalize.md, against the closed form."""
 
 import numpy as np
 import pytest

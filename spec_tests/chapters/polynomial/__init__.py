@@ -1,1 +1,1 @@
-"""Polynomial features of keys and queries (docs/spec/features.md)."""
+"""Polynomial features of keys and queries (docs/spec/polynomial.md)."""

@@ -1,4 +1,4 @@
-"""docs/spec/features.md in numpy: a list of monomials, one feature at a time."""
+"""docs/spec/polynomial.md in numpy: a list of monomials, one feature at a time."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

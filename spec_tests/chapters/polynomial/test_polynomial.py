@@ -1,4 +1,4 @@
-"""docs/spec/features.md, against sums over monomials and closed-form kernels."""
+"""docs/spec/polynomial.md, against sums over monomials and closed-form kernels."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,1 +1,1 @@
-"""The projection of queries on the keys seen so far, and its gate (docs/spec/projection.md)."""
+"""The projection of queries on the keys seen so far, and its gate (docs/spec/qk_projection.md)."""

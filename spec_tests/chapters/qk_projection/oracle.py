@@ -1,4 +1,4 @@
-"""docs/spec/projection.md in numpy: the matrix Pi, one key after another."""
+"""docs/spec/qk_projection.md in numpy: the matrix Pi, one key after another."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""docs/spec/projection.md, against a loop that forms the matrix Pi at every token."""
+"""docs/spec/qk_projection.md, against a loop that forms the matrix Pi at every token."""
 
 from functools import cache
 

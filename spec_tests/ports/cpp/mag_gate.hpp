@@ -1,4 +1,4 @@
-// Gate of the MAG block: docs/spec/mag-gate.md.
+// Gate of the MAG block: docs/spec/mag_gate.md.
 #pragma once
 
 #include <cstddef>

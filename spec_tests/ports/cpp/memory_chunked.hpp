@@ -1,4 +1,4 @@
-// The parallel form: docs/spec/chunk.md.
+// The parallel form: docs/spec/memory_chunked.md.
 //
 // All gradients of a chunk are taken at one xi, so nothing in it waits for anything: each pair is evaluated once, and
 // every S_i and M_t follows from the state before the chunk by a sum [CHUNK-3]. Written as loops here, it is what a

@@ -1,4 +1,4 @@
-// The function that a memory is, and the gradient of one pair: docs/spec/memory.md [MEM-3], rules.md [RULE-6, RULE-10].
+// The function that a memory is, and the gradient of one pair: docs/spec/memory_scan.md [MEM-3], memory_step.md [RULE-6], memory_mass.md [RULE-10].
 //
 // The matrices of a memory stand in one vector: W, or W1 then W2, row by row. Recurrences work on that vector; only
 // what stands here and Newton-Schulz look at the matrices in it.

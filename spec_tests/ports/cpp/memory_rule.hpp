@@ -1,4 +1,4 @@
-// How a memory writes: the configuration and the table of docs/spec/rules.md.
+// How a memory writes: the configuration and the table of docs/spec/memory_step.md.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The recurrence, token by token: docs/spec/memory.md, window.md and rules.md.
+// The recurrence, token by token: docs/spec/memory_scan.md, memory_window.md and memory_step.md.
 //
 //   reset, if the token begins a document; xi <- M, if its position is a multiple of b; write; read     [MEM-1]
 #pragma once

@@ -1,4 +1,4 @@
-// One token of the memory: docs/spec/memory.md. A scan of one token, without the axis of time.
+// One token of the memory: docs/spec/memory_step.md. A scan of one token, without the axis of time.
 #pragma once
 
 #include "call.hpp"

@@ -1,4 +1,4 @@
-// Newton-Schulz: docs/spec/newton-schulz.md.
+// Newton-Schulz: docs/spec/newton_schulz.md.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// Normalisation of vectors: docs/spec/normalisation.md.
+// Normalisation of vectors: docs/spec/normalize.md.
 #pragma once
 
 #include <cmath>

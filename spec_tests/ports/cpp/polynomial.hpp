@@ -1,4 +1,4 @@
-// Polynomial features: docs/spec/features.md.
+// Polynomial features: docs/spec/polynomial.md.
 #pragma once
 
 #include <cmath>

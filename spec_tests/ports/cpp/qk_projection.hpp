@@ -1,4 +1,4 @@
-// Q-K projection and its gate: docs/spec/projection.md.
+// Q-K projection and its gate: docs/spec/qk_projection.md.
 #pragma once
 
 #include <cmath>
