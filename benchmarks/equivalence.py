@@ -22,9 +22,9 @@ from rich.table import Table
 from benchmarks.report import machine, print_table, write_results
 from spec_tests.chapters.memory_chunked.grid import AXES, EQUAL, call, describe, errors
 from spec_tests.chapters.memory_step.calls import amplification
-from spec_tests.inputs import generator
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Port
-from spec_tests.ports.load import REFERENCE, load_port
+from spec_tests.process.load import REFERENCE, load_port
 
 WHOLE = ("rule", "architecture", "time", "chunk", "window", "basis")
 DRAWN = tuple(name for name in AXES if name not in WHOLE)

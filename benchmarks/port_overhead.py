@@ -18,8 +18,8 @@ from typing import Final
 from rich.table import Table
 
 from benchmarks.report import machine, print_table, write_results
-from spec_tests.driver import ask, prepare
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.process.client import ProcessPort
 from spec_tests.process.example import ExamplePort

@@ -76,7 +76,7 @@ def run(
     """
     from atlas_ref.places import check_file
     from spec_tests.port import Numerics
-    from spec_tests.ports.load import load_port
+    from spec_tests.process.load import load_port
     from spec_tests.process.server import parse_taps, run_once
 
     check_file(answer, "--out", is_tensors)
@@ -113,7 +113,7 @@ def _command(port: str) -> str:
     import shlex
     import sys
 
-    from spec_tests.ports.load import load_port
+    from spec_tests.process.load import load_port
 
     if port.startswith(COMMAND):
         return port.removeprefix(COMMAND)

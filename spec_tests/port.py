@@ -1,8 +1,8 @@
 """The contract between the specification and an implementation under test: two pure methods on numpy arrays.
 
 An implementation (a *port*, in whatever framework) says what it supports with `declare` and runs one named operation
-with `run`. The operations, their inputs, outputs and configuration keys stand in `spec_tests.operations`; the meaning
-of each is in docs/spec.
+with `run`. The operations, their inputs, outputs and configuration keys stand in `spec_tests.contract.operations`; the
+meaning of each is in docs/spec. Nothing else of the suite is needed to write a port.
 
 Gradients: an input named `cotangent.X` asks for the derivative of sum(cotangent.X * X) over the outputs X so named; the
 port then also returns `grad.Y` for every floating-point input Y of the operation. Only ports that declare the
@@ -77,6 +77,13 @@ class Op(StrEnum):
     PERP_GRAD = "perp_grad"
     QK_CLIP = "qk_clip"
     TRAIN_STEPS = "train_steps"
+
+
+def round_to_bf16(x: Array) -> Array:
+    """Round to the nearest bfloat16, ties to even, and return it as float32."""
+    bits = np.asarray(x, dtype=np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return rounded.astype(np.uint32).view(np.float32)
 
 
 class UnsupportedError(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Final
 
-from spec_tests.chapters import modules_of_tests, words
+from spec_tests.discovery import modules_of_tests, words
 from spec_tests.report.sentences import spec_directory
 
 FURNITURE: Final = {
@@ -36,7 +36,7 @@ FURNITURE: Final = {
         """,
     "test_more": """
         import pytest
-        from spec_tests.driver import precisions, run
+        from spec_tests.contract.driver import precisions, run
         from spec_tests.port import Op
 
         @pytest.mark.spec("MORE-1")
@@ -52,7 +52,7 @@ ASKED: Final = """
     spec_tests.chapters.__path__.append(sys.argv[1])
     from spec_tests.faults.catalogue import CATALOGUE
     from spec_tests.faults.fault import FaultyPort, claimed_test
-    from spec_tests.operations import OPERATIONS
+    from spec_tests.contract.operations import OPERATIONS
     from spec_tests.port import Numerics, Op
     from spec_tests.ports.numpy import NumpyPort
     from spec_tests.report.selection import chapter_files

@@ -7,10 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.chapters import modules_of_tests
-from spec_tests.driver import round_to_bf16
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.discovery import modules_of_tests
+from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar, round_to_bf16
 
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from spec_tests.contract.outcome import Outcome, classify
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import EVERY_PROFILE, Fault, FaultyPort, claimed_test
 from spec_tests.faults.table import page
-from spec_tests.outcome import Outcome, classify
 from spec_tests.port import Numerics, Port
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"

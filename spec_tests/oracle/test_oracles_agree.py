@@ -13,9 +13,9 @@ from spec_tests.chapters.memory_chunked.oracle import Chunks
 from spec_tests.chapters.memory_grad.adjoint import Adjoint
 from spec_tests.chapters.memory_step.calls import case, every_rule, rule, token, worst
 from spec_tests.chapters.memory_step.loop import Oracle
-from spec_tests.driver import ask, prepare
-from spec_tests.inputs import generator, positions
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.drawing.inputs import generator, positions
 from spec_tests.oracle import complex_step
 from spec_tests.oracle.sums import ORDERS, Order, Sums
 from spec_tests.port import Array, Numerics, Op, Scalar

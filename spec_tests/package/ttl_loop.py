@@ -19,7 +19,7 @@ from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import MemoryState
 from spec_tests.chapters.memory_step.calls import HEADS, ORTHOGONALISED, case, fresh, rule
 from spec_tests.chapters.memory_step.loop import Cell, Config, Inputs, Matrices, Oracle, Token
-from spec_tests.inputs import generator
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array
 from spec_tests.ports.reference.memory import memory_rule, unpack
 

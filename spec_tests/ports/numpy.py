@@ -10,14 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.chapters import furniture
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation
-from spec_tests.driver import round_to_bf16
-from spec_tests.operations import OPERATIONS
+from spec_tests.discovery import furniture
 from spec_tests.oracle import complex_step
 from spec_tests.oracle.answer import Arrays, Config, Function, Slopes
 from spec_tests.oracle.sums import Order, Sums
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, UnsupportedError
+from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, UnsupportedError, round_to_bf16
 
 
 class NumpyPort:

@@ -12,10 +12,10 @@ import pytest
 from spec_tests.chapters.memory_chunked.grid import EQUAL, cotangents, gradients
 from spec_tests.chapters.memory_step.calls import ARCHITECTURES, RULES, assert_loop, case, rule, worst
 from spec_tests.chapters.newton_schulz.oracle import iteration
-from spec_tests.driver import assert_same, round_to_bf16, run, run_with_gradients
-from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Array, Numerics, Op
+from spec_tests.contract.driver import assert_same, run, run_with_gradients
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.drawing.inputs import generator
+from spec_tests.port import Array, Numerics, Op, round_to_bf16
 from spec_tests.ports.reference import ReferencePort
 
 pytest.importorskip("jax", reason="jax is the `jax` extra")

@@ -12,7 +12,7 @@ import pytest
 from spec_tests.chapters.memory_chunked.grid import cotangents
 from spec_tests.chapters.memory_step.calls import ARCHITECTURES, assert_loop, case, rule
 from spec_tests.chapters.newton_schulz.oracle import iteration
-from spec_tests.driver import Result, assert_close, run, run_with_gradients
+from spec_tests.contract.driver import Result, assert_close, run, run_with_gradients
 from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.ports.reference import ReferencePort
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from spec_tests.driver import ask, prepare
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import SPEC_VERSION, Array, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.process.client import Late, ProcessPort
 from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays

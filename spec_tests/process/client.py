@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from atlas_ref.errors import UserError
-from spec_tests.outcome import PortError
+from spec_tests.contract.outcome import PortError
 from spec_tests.port import Array, Declaration, Numerics, Scalar, UnsupportedError
 from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays
 from spec_tests.process.program import Program

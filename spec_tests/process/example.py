@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spec_tests.driver import round_to_bf16
-from spec_tests.port import SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.port import SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError, round_to_bf16
 
 
 class ExamplePort:

@@ -14,8 +14,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import FormError
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import FormError
 from spec_tests.port import Array, Op, Scalar
 
 UNKNOWN_AXIS: Final = 1 << 16

@@ -19,7 +19,7 @@ from contextlib import suppress
 from math import ceil
 from typing import IO, Final
 
-from spec_tests.outcome import PortError
+from spec_tests.contract.outcome import PortError
 from spec_tests.process import keeper
 from spec_tests.process.protocol import Bye, stray
 from spec_tests.process.scratch import Scratch

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import models_json_schema
 
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import PortError
 from spec_tests.contract.schema import Operation, TensorSchema
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import PortError
 from spec_tests.port import SPEC_VERSION, Declaration, Numerics, Op, Scalar
 
 PROTOCOL: Final = 1

@@ -14,8 +14,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import Final, Protocol
 
-from spec_tests.driver import ask, prepare
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.process.client import ProcessPort
 from spec_tests.process.example import ExamplePort

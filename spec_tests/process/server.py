@@ -24,11 +24,11 @@ from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
-from spec_tests.contain import contained
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.contain import contained
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
-from spec_tests.ports.load import load_port
 from spec_tests.process.files import write_arrays
+from spec_tests.process.load import load_port
 from spec_tests.process.protocol import (
     Bye,
     ErrorReply,

@@ -18,10 +18,10 @@ from atlas_ref.errors import UserError
 from cli.main import main
 from cli.port import Precision
 from spec_tests.port import Numerics
-from spec_tests.ports.load import load_port
 from spec_tests.process.check import check
 from spec_tests.process.client import ProcessPort
 from spec_tests.process.files import read_arrays, write_arrays
+from spec_tests.process.load import load_port
 from spec_tests.process.scripts import Opened, X, misbehaving, program
 
 

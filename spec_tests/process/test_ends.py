@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.outcome import FormError, PortError
+from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.process.life import Life
 from spec_tests.process.scripts import BAD, SHORT, Opened, asked, interrupt, misbehaving, program
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from spec_tests.driver import assert_close
-from spec_tests.outcome import FormError, PortError
+from spec_tests.contract.driver import assert_close
+from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.port import Numerics, UnsupportedError
 from spec_tests.process.scripts import BAD, SHORT, Opened, X, asked, interrupt, misbehaving, starts
 

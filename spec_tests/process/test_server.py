@@ -16,8 +16,8 @@ import pytest
 from spec_tests.chapters.memory_step import test_memory_step
 from spec_tests.chapters.newton_schulz import test_newton_schulz
 from spec_tests.chapters.normalize import test_normalize
-from spec_tests.driver import ask, prepare
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Declaration, Numerics, Op, Port, Scalar, UnsupportedError
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.client import ProcessPort

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation
-from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Scalar
 
 LENGTHS: Final[Mapping[str, int]] = {

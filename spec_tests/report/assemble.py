@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 import atlas_ref
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import SPEC_VERSION, Declaration, Numerics, Op
 from spec_tests.report.blocked import with_blocked
 from spec_tests.report.manifest import MANIFEST, Entry, Manifest, sha256

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Op, Scalar
 from spec_tests.report.model import Result
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from spec_tests.contain import LONGEST, message_of
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import DivergenceError, Outcome, classify
+from spec_tests.contract.contain import LONGEST, message_of
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import DivergenceError, Outcome, classify
 from spec_tests.port import Numerics, Op
 from spec_tests.report.assemble import pairs
 from spec_tests.report.manifest import SUITE, Entry

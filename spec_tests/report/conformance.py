@@ -15,9 +15,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from atlas_ref.errors import UserError
-from spec_tests.contain import contained
-from spec_tests.outcome import PortError
-from spec_tests.ports.load import COMMAND, load_port
+from spec_tests.contract.contain import contained
+from spec_tests.contract.outcome import PortError
+from spec_tests.process.load import COMMAND, load_port
 from spec_tests.report.assemble import Run, assemble
 from spec_tests.report.collect import case_id, crashed, is_case, result_of
 from spec_tests.report.guard import BROKEN, INTERRUPTED, Witness

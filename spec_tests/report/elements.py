@@ -6,7 +6,7 @@ from html import escape
 from typing import NewType
 
 from atlas_ref.wording import visible
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.report.model import Result
 
 Html = NewType("Html", str)

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from xml.etree import ElementTree
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.report.model import LEVELS, Report, Result
 
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.ports.load import COMMAND
+from spec_tests.process.load import COMMAND
 from spec_tests.report.guard import VARIABLE, guarded
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.options import names_port, option

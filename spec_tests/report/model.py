@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from spec_tests.outcome import Divergence, Outcome
+from spec_tests.contract.outcome import Divergence, Outcome
 from spec_tests.port import Declaration, Numerics, Op, Scalar
 
 LEVELS: Final[Mapping[int, str]] = {
@@ -64,7 +64,7 @@ class LastCall(Asked):
 
 
 class FirstDivergence(Frozen):
-    """Where a port first left the specification (see `spec_tests.outcome.Divergence`)."""
+    """Where a port first left the specification (see `spec_tests.contract.outcome.Divergence`)."""
 
     tensor: str
     step: int | None

@@ -10,7 +10,7 @@ import pytest
 
 from atlas_ref.errors import UserError
 from spec_tests.port import Numerics
-from spec_tests.ports.load import REFERENCE
+from spec_tests.process.load import REFERENCE
 from spec_tests.report.places import check_directory, check_file
 from spec_tests.report.scope import TOP, Scope, parse_level, parse_numerics
 from spec_tests.report.selection import selects_everything

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.report.elements import Html, cell, definitions, element, join, prose, row, table, tag, text
 from spec_tests.report.model import FirstDivergence, Report, Result
 from spec_tests.report.page_tables import anchor

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import Outcome
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Numerics, Op
 from spec_tests.report.elements import Html, cell, element, join, prose, row, table, text, tone
 from spec_tests.report.model import Report, Result

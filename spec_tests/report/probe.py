@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from spec_tests.driver import ask, prepare
-from spec_tests.outcome import FormError, PortError, UndeclaredError
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.port import Declaration, Op, Port
 from spec_tests.report.scope import Scope
 from spec_tests.vectors.case import Case, load_cases

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_ref.errors import UserError
-from spec_tests.chapters import files_of_tests
-from spec_tests.outcome import Outcome
-from spec_tests.ports.load import REFERENCE
+from spec_tests.contract.outcome import Outcome
+from spec_tests.discovery import files_of_tests
+from spec_tests.process.load import REFERENCE
 from spec_tests.report.collect import levels_asked
 from spec_tests.report.launch import Launch
 from spec_tests.report.manifest import MANIFEST, Manifest, property_entries, read_manifest, write_manifest

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from atlas_ref.errors import UserError
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Declaration, Numerics, Op, Port, Scalar
 from spec_tests.report.model import LEVELS, Asked, DeclarationRecord, LastCall
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.chapters import files_of_tests
+from spec_tests.discovery import files_of_tests
 from spec_tests.report.manifest import SUITE
 
 

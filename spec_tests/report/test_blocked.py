@@ -2,8 +2,8 @@
 
 import pytest
 
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import Outcome
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Op, Scalar
 from spec_tests.report.blocked import RESTS, with_blocked
 from spec_tests.report.model import Result

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.report.guard import INTERRUPTED, guarded
 from spec_tests.report.launch import SETTINGS, Launch
 from spec_tests.report.manifest import SUITE

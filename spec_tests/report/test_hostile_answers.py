@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from hypothesis.errors import StopTest, UnsatisfiedAssumption
 
-from spec_tests.contain import TWIN
-from spec_tests.driver import ask, prepare
-from spec_tests.inputs import generator
-from spec_tests.outcome import FormError, PortError, UndeclaredError
+from spec_tests.contract.contain import TWIN
+from spec_tests.contract.driver import ask, prepare
+from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.process.example import ExamplePort
 

@@ -1,6 +1,6 @@
 """The manifest counts what the suite has, no more and no less; `atlas trace --write` writes it anew."""
 
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import SPEC_VERSION, Numerics, Op
 from spec_tests.report.manifest import VECTORS, property_entries, read_manifest, sha256, vector_entries
 from spec_tests.report.model import Asked

@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Op
-from spec_tests.ports.load import REFERENCE
+from spec_tests.process.load import REFERENCE
 from spec_tests.report.launch import Launch
 from spec_tests.report.manifest import SUITE, read_manifest
 from spec_tests.report.model import Report

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import GRADIENTS, Declaration, Numerics, Op, UnsupportedError
 from spec_tests.report.model import LEVELS
 from spec_tests.report.samples import NOTHING, NothingPort

@@ -6,7 +6,7 @@ import pytest
 
 from atlas_ref.errors import UserError
 from spec_tests.port import Numerics
-from spec_tests.ports.load import REFERENCE
+from spec_tests.process.load import REFERENCE
 from spec_tests.report.launch import SETTINGS
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.options import Options

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Numerics, Op
 from spec_tests.report.collect import crashed
 from spec_tests.report.manifest import Entry

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Declaration, Numerics, Op
 from spec_tests.report.badge import render_badge
 from spec_tests.report.collect import readable

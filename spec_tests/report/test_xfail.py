@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.report.samples import DIVERGENCE, manifest_of, report, result
 from spec_tests.report.xfail import Expected, read_expected, write_expected
 

@@ -9,7 +9,7 @@ from rich.box import HORIZONTALS
 from rich.table import Table
 
 from atlas_ref.errors import UserError
-from spec_tests.chapters import files_of_tests
+from spec_tests.discovery import files_of_tests
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault
 from spec_tests.report.manifest import read_manifest

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from atlas_ref.errors import UserError
 from atlas_ref.reading import MOST_TOML, parse_toml, read_bytes
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.report.model import Result
 
 CLASSES: Final = rf"^({Outcome.FAIL}|{Outcome.ERROR}|{Outcome.UNDECLARED}|divergence@tensor=.+)$"

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import pytest
 
+from spec_tests.contract.outcome import Outcome, classify
 from spec_tests.faults.fault import Fault, FaultyPort, claimed_test
-from spec_tests.outcome import Outcome, classify
 from spec_tests.port import Numerics, Port
 from spec_tests.vectors.case import Case, absent
 from spec_tests.vectors.compare import GRADIENT, TRACED, TRACES, by_step, names, steps_axis

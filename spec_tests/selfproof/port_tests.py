@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from spec_tests.chapters import modules_of_tests
+from spec_tests.discovery import modules_of_tests
 from spec_tests.port import Numerics, Port
 
 PREFIX: Final = "test_"

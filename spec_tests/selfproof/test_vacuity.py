@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from spec_tests.driver import run
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import run
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Numerics, Op, Port
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.selfproof.port_tests import port_tests

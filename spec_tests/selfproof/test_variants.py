@@ -1,8 +1,8 @@
 """Legitimate variants: a planted false failure is reported, with what fails and why."""
 
+from spec_tests.contract.outcome import Outcome
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import FaultyPort
-from spec_tests.outcome import Outcome
 from spec_tests.port import Numerics, Op, Port
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.selfproof.port_tests import PortTest

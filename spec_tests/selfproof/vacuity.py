@@ -11,9 +11,8 @@ from typing import Final
 import numpy as np
 from hypothesis.errors import FlakyFailure
 
-from spec_tests.driver import round_to_bf16
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
 
 Arrays = Mapping[str, Array]
 Sabotage = Callable[[Arrays, Arrays, Arrays], Arrays]

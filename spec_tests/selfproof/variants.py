@@ -7,11 +7,11 @@ from typing import Final
 
 import pytest
 
+from spec_tests.contract.outcome import Outcome, classify
 from spec_tests.oracle.sums import ORDERS
-from spec_tests.outcome import Outcome, classify
 from spec_tests.port import Port
-from spec_tests.ports.load import load_port
 from spec_tests.ports.numpy import NumpyPort
+from spec_tests.process.load import load_port
 from spec_tests.selfproof.port_tests import PortTest
 from spec_tests.vectors.case import Case, absent
 from spec_tests.vectors.judge import check

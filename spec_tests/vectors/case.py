@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
-from spec_tests.absence import absence
+from spec_tests.contract.absence import absence
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 
 DATA: Final = Path(__file__).parent / "data"

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.outcome import FormError, PortError
+from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.port import Array, Numerics
 from spec_tests.vectors.case import DATA, Case, load_cases, load_manifest
 from spec_tests.vectors.compare import distances

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import TensorSchema, index, state
-from spec_tests.operations import OPERATIONS
 from spec_tests.port import Array, Numerics, Op, Scalar
 
 FLOOR: Final = 1e-3

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spec_tests.outcome import Divergence
+from spec_tests.contract.outcome import Divergence
 from spec_tests.port import Numerics
 from spec_tests.vectors.case import Case
 from spec_tests.vectors.compare import distances, steps_axis

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from atlas_ref.errors import UserError
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.contract.schema import TensorSchema
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import FormError, PortError
 from spec_tests.port import Array, Declaration, Numerics, Scalar
 from spec_tests.vectors.case import Case, load_cases, to_text
 from spec_tests.vectors.judge import check

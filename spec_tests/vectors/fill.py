@@ -12,8 +12,8 @@ import numpy as np
 
 from atlas_ref import __version__
 from atlas_ref.errors import UserError
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
-from spec_tests.operations import OPERATIONS
 from spec_tests.port import Numerics
 from spec_tests.vectors.case import DATA, MANIFEST, Case, load_cases
 from spec_tests.vectors.ensemble import Ensemble, answers, budgets, ensemble, excess, worst

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import Divergence, DivergenceError, FormError, PortError
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import Divergence, DivergenceError, FormError, PortError
 from spec_tests.port import Array, Numerics, Port
 from spec_tests.vectors.case import Case
 from spec_tests.vectors.compare import GRADIENT, TRACED, TRACES, by_step, distances, names, steps_axis

@@ -5,9 +5,9 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault, FaultyPort
-from spec_tests.outcome import FormError, PortError
 from spec_tests.port import Array, Numerics, Op
 from spec_tests.vectors.case import Budgets
 from spec_tests.vectors.ensemble import excess, worst

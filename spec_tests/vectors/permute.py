@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import PortError
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import PortError
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Port
 from spec_tests.vectors.compare import STEPS, distances, schema_of
 from spec_tests.vectors.question import Question

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.driver import ask, prepare, widen
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.driver import ask, prepare, widen
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.vectors.compare import TRACES, comparable
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spec_tests.driver import round_to_bf16
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Array, Numerics, Op, Scalar
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.port import Array, Numerics, Op, Scalar, round_to_bf16
 
 
 @dataclass(frozen=True)

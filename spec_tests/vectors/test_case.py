@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.driver import round_to_bf16
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Numerics, Op
+from spec_tests.port import Numerics, Op, round_to_bf16
 from spec_tests.vectors.case import DATA, MANIFEST, load_cases, load_manifest, verify
 from spec_tests.vectors.compare import names
 from spec_tests.vectors.fill import LARGEST

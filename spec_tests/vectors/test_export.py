@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from atlas_ref.errors import UserError
 from cli.app import app
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Numerics, Op
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.case import Case, load_cases

@@ -2,10 +2,10 @@
 
 import pytest
 
+from spec_tests.contract.outcome import DivergenceError
+from spec_tests.drawing.inputs import generator
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault, FaultyPort
-from spec_tests.inputs import generator
-from spec_tests.outcome import DivergenceError
 from spec_tests.port import Numerics, Op
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.vectors.case import Case, load_cases

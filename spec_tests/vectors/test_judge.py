@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import DivergenceError, FormError
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import DivergenceError, FormError
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort

@@ -13,8 +13,7 @@ from typing import Final
 import numpy as np
 
 from atlas_ref.errors import UserError
-from spec_tests.chapters.memory_step.loop import Config
-from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.compare import TRACED, distances, errors, names
@@ -93,7 +92,7 @@ def _recurrence_gap(question: Question, expected: Mapping[str, Array]) -> float:
     return float(errors(theta * before + intake * expected["gradient"], after, None)[0])
 
 
-def _factors(config: Config, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
+def _factors(config: Mapping[str, Scalar], inputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return theta and the factor of g, with an axis for the parameters (chapter RULE)."""
     gates = {name: inputs[name].astype(np.float64)[..., None] for name in ("momentum_decay", "step_size")}
     theta = 0.0 * gates["momentum_decay"] if config["rule"] == "delta" else gates["momentum_decay"]

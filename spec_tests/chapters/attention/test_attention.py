@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from spec_tests.driver import assert_close, precisions, run
-from spec_tests.inputs import central_difference, generator, positions
-from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import (
+from spec_tests.contract.driver import assert_close, precisions, run
+from spec_tests.contract.properties import (
     Inputs,
     assert_any_split_agrees,
     assert_causal,
@@ -16,7 +14,9 @@ from spec_tests.properties import (
     representable,
     unchanged,
 )
-from spec_tests.strategies import Sequence, hold, sequences
+from spec_tests.drawing.inputs import central_difference, generator, positions
+from spec_tests.drawing.strategies import Sequence, hold, sequences
+from spec_tests.port import Array, Numerics, Op, Port
 
 OP = Op.SLIDING_WINDOW_ATTENTION
 HEADS, DIM = 2, 4

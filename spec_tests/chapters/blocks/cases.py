@@ -7,8 +7,8 @@ import numpy as np
 
 from spec_tests.chapters.blocks.operation import LAYERS
 from spec_tests.chapters.memory_step.calls import rule
-from spec_tests.inputs import generator, normal
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.drawing.inputs import generator, normal
 from spec_tests.port import Array, Op, Scalar
 from spec_tests.vectors.source import Family, Source
 

@@ -8,12 +8,12 @@ import pytest
 from spec_tests.chapters.blocks.cases import block_config, case
 from spec_tests.chapters.blocks.oracle import mag_block
 from spec_tests.chapters.memory_step.loop import Config
-from spec_tests.driver import assert_close, assert_same, precisions, run, run_with_gradients
-from spec_tests.inputs import generator, splits
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.driver import assert_close, assert_same, precisions, run, run_with_gradients
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.properties import GRADIENT, assert_any_split_agrees, assert_causal, assert_rows_independent
+from spec_tests.drawing.inputs import generator, splits
 from spec_tests.oracle.sums import FORWARD
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import GRADIENT, assert_any_split_agrees, assert_causal, assert_rows_independent
 
 BLOCK = Op.MAG_BLOCK
 STATE = tuple(tensor.name for tensor in OPERATIONS[BLOCK].outputs if tensor.name != "y")

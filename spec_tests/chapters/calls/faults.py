@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.drawing.inputs import generator
 from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, in_form, with_outputs
-from spec_tests.inputs import generator
 from spec_tests.port import Numerics, Op, Run
 
 SAME = "test_calls:test_the_same_call_gives_the_same_answer_whatever_came_between"

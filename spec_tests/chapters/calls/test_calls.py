@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from spec_tests.driver import Result, assert_close, precisions, run, run_with_gradients
-from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.driver import Result, assert_close, precisions, run, run_with_gradients
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.properties import assert_computes
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import GRADIENTS, Array, Numerics, Port
-from spec_tests.properties import assert_computes
 from spec_tests.vectors.case import Case, load_cases
 
 

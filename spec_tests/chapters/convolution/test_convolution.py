@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from spec_tests.driver import assert_same, precisions, run
-from spec_tests.inputs import central_difference, generator, positions
-from spec_tests.port import Array, Op, Port
-from spec_tests.properties import (
+from spec_tests.contract.driver import assert_same, precisions, run
+from spec_tests.contract.properties import (
     Inputs,
     assert_any_split_agrees,
     assert_causal,
@@ -15,7 +13,9 @@ from spec_tests.properties import (
     assert_rows_independent,
     representable,
 )
-from spec_tests.strategies import Sequence, hold, sequences
+from spec_tests.drawing.inputs import central_difference, generator, positions
+from spec_tests.drawing.strategies import Sequence, hold, sequences
+from spec_tests.port import Array, Op, Port
 
 OP = Op.SHORT_CONV
 

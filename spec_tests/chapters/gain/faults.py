@@ -4,9 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_outputs
-from spec_tests.port import Op
+from spec_tests.port import Op, round_to_bf16
 
 
 def _adamw_in_bf16(raw: bool) -> Wrap:

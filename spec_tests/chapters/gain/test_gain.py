@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 import pytest
 
-from spec_tests.driver import precisions, run
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import precisions, run
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 
 ADAMW: Final[dict[str, Scalar]] = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.01}

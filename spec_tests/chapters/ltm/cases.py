@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from spec_tests.inputs import PHASES, normal
+from spec_tests.drawing.inputs import PHASES, normal
 from spec_tests.port import Array, Op
 from spec_tests.vectors.source import Family
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.ltm.oracle import running_mean
-from spec_tests.driver import assert_same, precisions, run
-from spec_tests.inputs import central_difference, generator, positions, splits
-from spec_tests.port import Array, Op, Port
-from spec_tests.properties import (
+from spec_tests.contract.driver import assert_same, precisions, run
+from spec_tests.contract.properties import (
     assert_any_split_agrees,
     assert_causal,
     assert_gradients,
     assert_rows_independent,
     representable,
 )
+from spec_tests.drawing.inputs import central_difference, generator, positions, splits
+from spec_tests.port import Array, Op, Port
 
 LTM = Op.LTM_SCAN
 DECAY = 0.8

@@ -5,9 +5,8 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.mag_gate.oracle import gate
-from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import Arrays, Config, Fault, gradients_lost, with_config, with_outputs
-from spec_tests.port import Array, Op
+from spec_tests.port import Array, Op, round_to_bf16
 
 MAG: Final = Op.MAG_GATE
 

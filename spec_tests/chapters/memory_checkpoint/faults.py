@@ -6,9 +6,8 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.loop import STATE
-from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, in_form
-from spec_tests.port import Array, Numerics, Op, Run
+from spec_tests.port import Array, Numerics, Op, Run, round_to_bf16
 
 SAVED: Final = Op.CHECKPOINT_ROUND_TRIP
 

@@ -21,10 +21,10 @@ from spec_tests.chapters.memory_step.calls import (
     worst,
 )
 from spec_tests.chapters.memory_step.loop import STATE, Inputs
-from spec_tests.driver import Result, run_with_gradients
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import Result, run_with_gradients
+from spec_tests.contract.properties import representable, run_in_pieces
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import representable, run_in_pieces
 
 Cell = Mapping[str, Any]
 

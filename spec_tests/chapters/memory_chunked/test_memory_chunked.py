@@ -19,8 +19,8 @@ from spec_tests.chapters.memory_step.calls import (
     tokens,
 )
 from spec_tests.chapters.memory_step.loop import Inputs
-from spec_tests.driver import assert_close, precisions, run
-from spec_tests.pairwise import covering
+from spec_tests.contract.driver import assert_close, precisions, run
+from spec_tests.drawing.pairwise import covering
 from spec_tests.port import Array, Numerics, Op, Port
 
 CHUNKED = Op.MEMORY_CHUNKED

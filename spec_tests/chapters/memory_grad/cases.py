@@ -7,7 +7,7 @@ import numpy as np
 
 from spec_tests.chapters.memory_step.calls import rule
 from spec_tests.chapters.memory_step.stored_calls import call, cotangents, mixed_ends
-from spec_tests.inputs import normal
+from spec_tests.drawing.inputs import normal
 from spec_tests.port import Op, Scalar
 from spec_tests.vectors.source import Family, Source
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from spec_tests.chapters.memory_chunked.grid import cotangents
 from spec_tests.chapters.memory_step.calls import RULES, case, expected, fresh, rule, rules_in, tokens
 from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
-from spec_tests.driver import Result, assert_close, precisions, run_with_gradients
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import Result, assert_close, precisions, run_with_gradients
+from spec_tests.contract.properties import representable
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.ports.reference import ReferencePort
-from spec_tests.properties import representable
 
 GRAD = Op.MEMORY_GRAD
 WRITES = 6

@@ -19,7 +19,7 @@ from spec_tests.chapters.memory_step.calls import (
     token,
 )
 from spec_tests.chapters.memory_step.loop import gelu, gelu_slope, predict, unpack
-from spec_tests.driver import assert_close, precisions, run
+from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.port import Array, Op, Port
 
 STEP = Op.MEMORY_STEP

@@ -7,8 +7,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from spec_tests.chapters.memory_step.calls import ARCHITECTURES, ORTHOGONALISED, RULES, amplification, case, rule
+from spec_tests.drawing.strategies import Draw, Sequence, sequences
 from spec_tests.port import Array, Scalar
-from spec_tests.strategies import Draw, Sequence, sequences
 
 WELL_POSED: Final = 30.0
 """How many ulps an ulp of the inputs may become (`amplification`): float32 keeps 3e-5, which is 250 ulps."""

@@ -19,9 +19,8 @@ from spec_tests.chapters.memory_scan.wrong_scans import (
 )
 from spec_tests.chapters.memory_step.loop import GATES
 from spec_tests.chapters.memory_step.wrong_turns import computed
-from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import Arrays, Config, Fault, averaged, forgotten, with_config, with_inputs, with_outputs
-from spec_tests.port import Array, Op
+from spec_tests.port import Array, Op, round_to_bf16
 
 CHUNKED: Final = Op.MEMORY_CHUNKED
 SCAN: Final = Op.MEMORY_SCAN

@@ -18,12 +18,12 @@ from spec_tests.chapters.memory_step.calls import (
     tokens,
 )
 from spec_tests.chapters.memory_step.loop import GATES, STATE, TOKENS, Config
-from spec_tests.driver import Result, assert_close, assert_same, precisions, run
-from spec_tests.inputs import generator
-from spec_tests.pairwise import covering
+from spec_tests.contract.driver import Result, assert_close, assert_same, precisions, run
+from spec_tests.contract.properties import Inputs, assert_any_split_agrees, assert_computes, unchanged
+from spec_tests.drawing.inputs import generator
+from spec_tests.drawing.pairwise import covering
+from spec_tests.drawing.strategies import hold
 from spec_tests.port import Array, Op, Port
-from spec_tests.properties import Inputs, assert_any_split_agrees, assert_computes, unchanged
-from spec_tests.strategies import hold
 
 VARIANTS = {
     "name": RULES,

@@ -21,10 +21,10 @@ import pytest
 
 from spec_tests.chapters.memory_step.loop import TOKENS, Config, Inputs, Oracle
 from spec_tests.chapters.newton_schulz.oracle import iteration
-from spec_tests.driver import Result, precisions
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import Result, precisions
+from spec_tests.contract.properties import representable
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
-from spec_tests.properties import representable
 
 RULES: Final = ("titans", "omega", "delta", "atlas", "atlas_appendix")
 ARCHITECTURES: Final = ("matrix", "mlp")

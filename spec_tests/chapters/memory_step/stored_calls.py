@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.calls import ORTHOGONALISED, directions, gates, width
-from spec_tests.inputs import generator
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Scalar
 from spec_tests.vectors.source import Family, Source
 

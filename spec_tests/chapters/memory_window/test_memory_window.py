@@ -5,8 +5,8 @@ import pytest
 
 from spec_tests.chapters.memory_step.calls import FEATURES, VALUES, case, forms, rule, rules_in, tokens
 from spec_tests.chapters.memory_step.loop import STATE, Inputs
-from spec_tests.driver import Result, assert_same, run
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import Result, assert_same, run
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
 
 WINDOW = 4

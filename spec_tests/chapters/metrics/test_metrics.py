@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.metrics.oracle import circle, concentration
-from spec_tests.driver import assert_close, precisions, run
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import assert_close, precisions, run
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Port
 
 FOURIER, FIT = Op.FOURIER_CONCENTRATION, Op.CIRCULAR_FIT

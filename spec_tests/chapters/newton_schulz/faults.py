@@ -18,10 +18,9 @@ from spec_tests.chapters.newton_schulz.wrong_iterations import (
     started,
     uncushioned,
 )
-from spec_tests.driver import round_to_bf16
+from spec_tests.drawing.inputs import central_difference
 from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_config, with_outputs
-from spec_tests.inputs import central_difference
-from spec_tests.port import Array, Op
+from spec_tests.port import Array, Op, round_to_bf16
 
 
 def _columns_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:

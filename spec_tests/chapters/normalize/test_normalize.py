@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from spec_tests.driver import assert_close, precisions, run, run_with_gradients
-from spec_tests.inputs import central_difference, generator, unit
+from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
+from spec_tests.contract.properties import GRADIENT, assert_computes, representable
+from spec_tests.drawing.inputs import central_difference, generator, unit
+from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import GRADIENT, assert_computes, representable
-from spec_tests.strategies import hold, seeds
 
 OP = Op.L2_NORMALIZE
 EPS = 1e-3

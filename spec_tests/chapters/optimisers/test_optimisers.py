@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.optimisers.oracle import clip_factor, largest_logits, low_pass, muon, perpendicular
-from spec_tests.driver import assert_close, assert_same, precisions, run
-from spec_tests.inputs import generator
+from spec_tests.contract.driver import assert_close, assert_same, precisions, run
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Port, Scalar
 
 MUON: dict[str, Scalar] = {

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from spec_tests.driver import assert_close, precisions, run
-from spec_tests.inputs import central_difference, generator, unit
+from spec_tests.contract.driver import assert_close, precisions, run
+from spec_tests.contract.properties import assert_gradients, assert_rows_independent, representable
+from spec_tests.drawing.inputs import central_difference, generator, unit
+from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import assert_gradients, assert_rows_independent, representable
-from spec_tests.strategies import hold, seeds
 
 OP = Op.POLYNOMIAL_FEATURES
 # Neither 1/i! nor monotonic, so that a coefficient in the wrong place shows.

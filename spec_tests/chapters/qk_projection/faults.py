@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.driver import round_to_bf16
 from spec_tests.faults.fault import (
     Arrays,
     Config,
@@ -17,7 +16,7 @@ from spec_tests.faults.fault import (
     with_inputs,
     with_outputs,
 )
-from spec_tests.port import Array, Op
+from spec_tests.port import Array, Op, round_to_bf16
 
 
 def _no_reset(_: Config, inputs: Arrays) -> Arrays:

@@ -5,10 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from spec_tests.driver import assert_close, precisions, run, run_with_gradients
-from spec_tests.inputs import central_difference, generator, orthonormal, positions
-from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.properties import (
+from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
+from spec_tests.contract.properties import (
     EXACT,
     Inputs,
     assert_any_split_agrees,
@@ -18,7 +16,9 @@ from spec_tests.properties import (
     representable,
     unchanged,
 )
-from spec_tests.strategies import Sequence, hold, sequences
+from spec_tests.drawing.inputs import central_difference, generator, orthonormal, positions
+from spec_tests.drawing.strategies import Sequence, hold, sequences
+from spec_tests.port import Array, Numerics, Op, Port
 
 OP = Op.QK_PROJECTION
 HEADS, DIM = 2, 5

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation
-from spec_tests.operations import OPERATIONS
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.assembled import assembled
 from spec_tests.ports.jax.arrays import Function, Implementation, Tensors

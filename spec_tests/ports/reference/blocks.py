@@ -14,7 +14,6 @@ from atlas_ref.config_model import ModelConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.state import MemoryState
-from spec_tests.chapters.blocks.operation import LAYERS
 from spec_tests.port import Op
 from spec_tests.ports.reference.memory import pack, unpack
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
@@ -81,7 +80,7 @@ def model_config(config: Config, x: Tensors, vocabulary: int, feed: int) -> Mode
     changed = {
         "vocab_size": vocabulary,
         "d_model": len(x["norm"]),
-        "n_layers": len(LAYERS),
+        "n_layers": 2,  # Those of `lm_forward`.
         "n_heads": heads,
         "feed_forward": "swiglu" if feed else "none",
         "feed_forward_dim": feed or 1,

@@ -8,11 +8,11 @@ from torch.func import functional_call
 
 from atlas_ref.config_model import ModelConfig
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from spec_tests.chapters.blocks.operation import LAYERS
 from spec_tests.port import Op
 from spec_tests.ports.reference.blocks import block_weights, layer_state, model_config, state_tensors
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
+LAYERS: Final = ("0.", "1.")
 FEED_NAMES: Final = {"feed_norm": "norm.weight", "feed_up": "up.weight", "feed_down": "output.weight"}
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from atlas_ref import __version__
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation
-from spec_tests.operations import OPERATIONS
 from spec_tests.port import (
     BLOCK_GRADIENTS,
     GRADIENTS,

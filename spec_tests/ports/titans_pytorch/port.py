@@ -22,8 +22,8 @@ from importlib.metadata import version
 
 import torch
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation
-from spec_tests.operations import OPERATIONS
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.assembled import assembled
 from spec_tests.ports.titans_pytorch.tensors import COEFFICIENTS, Function, Tensors

@@ -8,8 +8,8 @@ the chapter of its concept (`spec_tests/chapters/*/operation.py`); the table has
 from collections.abc import Mapping
 from typing import Final
 
-from spec_tests.chapters import furniture
 from spec_tests.contract.schema import Operation
+from spec_tests.discovery import furniture
 from spec_tests.port import Op
 
 

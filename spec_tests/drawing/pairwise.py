@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from spec_tests.inputs import generator
+from spec_tests.drawing.inputs import generator
 
 Cell = Mapping[str, Any]
 CANDIDATES = 60

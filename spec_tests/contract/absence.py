@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from spec_tests.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Declaration, Numerics, Op, Scalar
 
 BLOCK_LEVEL: Final = 4

@@ -9,12 +9,12 @@ import torch
 
 from atlas_ref.errors import UserError
 from spec_tests.chapters.memory_step.calls import forms
-from spec_tests.driver import Result, round_to_bf16, run, run_with_gradients
-from spec_tests.inputs import generator, positions, splits
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Array, Declaration, Numerics, Op, Scalar, UnsupportedError
-from spec_tests.ports.load import load_port
+from spec_tests.contract.driver import Result, run, run_with_gradients
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.drawing.inputs import generator, positions, splits
+from spec_tests.port import Array, Declaration, Numerics, Op, Scalar, UnsupportedError, round_to_bf16
 from spec_tests.ports.reference import ReferencePort
+from spec_tests.process.load import load_port
 
 Answer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 

@@ -1,7 +1,7 @@
 """How a test asks a port: inputs rounded to the profile, both sides checked, results widened to float64.
 
 An operation or capability that the port declares absent skips the test with its reason. `ask` is the one place where a
-port is called: whatever it does there becomes one of the errors of `spec_tests.outcome`.
+port is called: whatever it does there becomes one of the errors of `spec_tests.contract.outcome`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 import pytest
 
-from spec_tests.absence import absence
-from spec_tests.contain import contained, kind_of, message_of
+from spec_tests.contract.absence import absence
+from spec_tests.contract.contain import contained, kind_of, message_of
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.contract.schema import TensorSchema
-from spec_tests.operations import OPERATIONS
-from spec_tests.outcome import FormError, PortError, UndeclaredError
-from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError
+from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
 
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
 """Largest error allowed, relative to the largest entry expected; in `bf16_io` state keeps the tolerance of `f32`."""
@@ -165,13 +165,6 @@ def plain(op: Op, answer: object) -> dict[str, Array]:
 def _demand(holds: bool, otherwise: str) -> None:
     if not holds:
         raise FormError(otherwise)
-
-
-def round_to_bf16(x: Array) -> Array:
-    """Round to the nearest bfloat16, ties to even, and return it as float32."""
-    bits = np.asarray(x, dtype=np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return rounded.astype(np.uint32).view(np.float32)
 
 
 def _cast(value: Array, numerics: Numerics, *, rounded: bool) -> Array:

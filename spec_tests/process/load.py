@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import Final
 
 from atlas_ref.errors import UserError
-from spec_tests.contain import contained
-from spec_tests.outcome import PortError
+from spec_tests.contract.contain import contained
+from spec_tests.contract.outcome import PortError
 from spec_tests.port import Port
 
 REFERENCE: Final = "spec_tests.ports.reference:ReferencePort"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Final, TypeVar
 
-from spec_tests.outcome import PortError
+from spec_tests.contract.outcome import PortError
 
 Answer = TypeVar("Answer")
 

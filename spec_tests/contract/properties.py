@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.contract.driver import Result, assert_close, precisions, run, run_with_gradients
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import TensorSchema
-from spec_tests.driver import Result, assert_close, precisions, round_to_bf16, run, run_with_gradients
-from spec_tests.inputs import generator
-from spec_tests.operations import OPERATIONS
-from spec_tests.port import Array, Numerics, Op, Port, Scalar
+from spec_tests.drawing.inputs import generator
+from spec_tests.port import Array, Numerics, Op, Port, Scalar, round_to_bf16
 
 Inputs = Mapping[str, Array]
 
