@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import Declaration, Numerics, Op
 from spec_tests.report.html import CSS, render_html
 from spec_tests.report.model import Report
