@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spec_tests.outcome import PortError
+from spec_tests.contract.outcome import PortError
 from spec_tests.process.check import check
 from spec_tests.process.client import Late
 from spec_tests.process.life import Life

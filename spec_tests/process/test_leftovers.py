@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.outcome import PortError
+from spec_tests.contract.outcome import PortError
 from spec_tests.process.life import Life
 from spec_tests.process.scripts import BAD, Opened, asked, misbehaving, starts
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from spec_tests.outcome import Outcome
+from spec_tests.contract.outcome import Outcome
 from spec_tests.process.client import Late, ProcessPort
 from spec_tests.report.late import Latecomers
 from spec_tests.report.model import Result
