@@ -97,7 +97,7 @@ PLACES = {
     "a directory of someone else": (["--report", "theirs"], "--report theirs: holds a badge.svg"),
     "a list in a directory that is not there": (["--xfail", "no/x", "--update-xfail"], "--xfail no/x: there is no"),
     "a directory as a list": (["--xfail", "theirs", "--update-xfail"], "--xfail theirs: is a directory"),
-    "a list that is not there": (["--xfail", "nowhere"], "nowhere: No such file"),
+    "a list that is not there": (["--xfail", "nowhere"], "nowhere: does not exist"),
     "a list that is none": (["--xfail", "file"], "file: not TOML"),
     "no list to write": (["--update-xfail"], "also name the file with --xfail"),
 }

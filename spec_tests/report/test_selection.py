@@ -89,7 +89,7 @@ def test_options_without_a_meaning_are_refused(pytester: pytest.Pytester, argume
 
 def test_a_list_that_is_not_there_is_refused_unless_it_is_to_be_written(pytester: pytest.Pytester) -> None:
     arguments = [str(SUITE), "--xfail=x.toml"]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match=r"x\.toml: does not exist"):
         Options.of(config_of(pytester, *arguments))
     assert Options.of(config_of(pytester, *arguments, "--update-xfail")).expected == {}
 
