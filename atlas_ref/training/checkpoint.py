@@ -17,6 +17,7 @@ what is here: the data cursor is the step, as batch = f(seed, step), and there i
 nothing in training draws a random number.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.reading import opened, read_header
 from atlas_ref.training.checkpoint_meta import FORMAT, FileRecord, Meta, SwitchRecord, file_record, read_meta
 from atlas_ref.training.distributed import ALONE, World
-from atlas_ref.training.files import sha256, sync, write_atomically, write_json
+from atlas_ref.training.files import sha256, sync, write_json
 from atlas_ref.training.kill_switches import SwitchState
 from atlas_ref.training.removal import discard, make_partial
 from atlas_ref.training.sharded_checkpoint import are_shards, folder, read_shards, write_shards
@@ -45,6 +46,12 @@ LATEST, BEST = "latest", "best"
 STEP_NAME = re.compile(r"step-([0-9]{8,})")
 MOST_CHARACTERS = 512
 """More than the name of any tensor of a model has, so that a message that shows one is readable."""
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""What a rename of a directory raises where something is in its place."""
+
+
+class InTheWayError(UserError):
+    """What has the name of a checkpoint that is to be saved."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `tensors` (by file name) and their description as `directory/step-*`, atomically, and return its path.
 
+    Raises InTheWayError, having changed nothing, where something else has that name.
     Of several processes the first one calls it, with a `partial` directory that it has made and in which the others
     `write_shards`.
     """
@@ -154,10 +162,16 @@ def save_checkpoint(
         sync(temporary)
         open_checkpoint(temporary)
         os.replace(temporary, final)
+    except OSError as error:
+        if error.errno in TAKEN and os.path.lexists(final):
+            raise InTheWayError(
+                f"{final}: has the name of the checkpoint of step {step}, which is not saved."
+            ) from error
+        raise
     finally:
         # After a failure it would only take the space that may be missing; after success it is not there.
         discard(temporary)
-    write_atomically(directory / LATEST, f"{final.name}\n")
+    sync(directory)
     sync(directory.parent)
     return final
 

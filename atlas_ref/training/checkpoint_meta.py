@@ -45,7 +45,7 @@ class SwitchRecord(BaseModel):
     since: dict[str, int]
     history: dict[str, Annotated[tuple[float, ...], Field(max_length=HISTORY)]]
     losses: tuple[float, ...]
-    first_loss: float | None
+    first_loss: Annotated[float, Field(ge=0)] | None
 
     def state(self) -> SwitchState:
         """Return it as the switches use it."""

@@ -173,7 +173,7 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
     first_steps = FirstSteps()
     while run.step < context.config.train.max_steps:
         if context.world.any(stop()):
-            save(run, context)
+            save(run, context, last=True)
             return True
         began = time.monotonic()
         result, layers = update(run, context)
@@ -188,7 +188,7 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         settings = context.config.train
         better = settings.keep_best and improves(context.validations, run.step)
         if better or context.is_due(run.step, settings.save_interval):
-            save(run, context)
+            save(run, context, last=run.step == settings.max_steps)
     if kill := unsound_end(run.switches, run.step, context.config):
         raise killed(context, run.step, [kill], [])
     return False

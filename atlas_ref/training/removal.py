@@ -41,21 +41,17 @@ class Removal:
         self._directory, self._say = directory, say
         self._told: set[Path] = set()
 
-    def attempt(self, action: Callable[[Path], object], path: Path) -> bool:
-        """Return whether an action on a path was done; what it raises is said."""
+    def attempt(self, action: Callable[[Path], object], path: Path, outcome: str = "stays where it is") -> bool:
+        """Return whether an action on a path was done; what it raises is said once a path, as why it has `outcome`."""
         try:
             action(path)
         except (OSError, UserError) as error:
-            self.tell(path, error)
+            if path not in self._told:
+                self._told.add(path)
+                why = error.strerror if isinstance(error, OSError) else error
+                self._say(f"{path} {outcome}: {why}")
             return False
         return True
-
-    def tell(self, path: Path, error: OSError | UserError) -> None:
-        """Say why something stays, unless that was said before."""
-        if path not in self._told:
-            self._told.add(path)
-            why = error.strerror if isinstance(error, OSError) else error
-            self._say(f"{path} stays where it is: {why}")
 
     def sweep(self) -> None:
         """Remove every leftover that is one; before the first save there is no directory and nothing to say."""

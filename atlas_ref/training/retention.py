@@ -17,6 +17,7 @@ never looks like a checkpoint. What is removed, and what happens when that fails
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from atlas_ref.config import TrainConfig
@@ -79,19 +80,26 @@ class Retention:
     def settle(self, validations: Mapping[int, float], switches: SwitchState, train: TrainConfig) -> None:
         """Point `latest` and `best` to what they mean and remove what is not kept, in an order that no crash can hurt.
 
-        What cannot be removed is said, and tried again at the next call.
+        What cannot be written or removed is said, and tried again at the next call.
         """
         saved = {step: path for step, path in self._saved.items() if path.is_dir()}
         if saved:
-            _point(self._directory / LATEST, max(saved))
             best = best_of(saved, validations) if train.keep_best else None
-            if best is None:
-                self._removal.attempt(_unlink, self._directory / BEST)
-            else:
-                _point(self._directory / BEST, best)
-            for step in saved.keys() - kept(saved, best, switches, train.keep_last):
+            # What a pointer could not be turned away from stays too, so that it leads somewhere.
+            named = {self._point(LATEST, max(saved)), self._point(BEST, best)}
+            going = saved.keys() - kept(saved, best, switches, train.keep_last)
+            for step in (step for step in going if checkpoint_name(step) not in named):
                 self._removal.attempt(hide, saved[step])
         self._removal.attempt(lambda _: self._removal.sweep(), self._directory)
+
+    def _point(self, name: str, step: int | None) -> str:
+        """Make a pointer file name a step, or go; return what it names afterwards, whether that was done or not."""
+        pointer = self._directory / name
+        self._removal.attempt(partial(_point, step=step), pointer, "stays as it is")
+        try:
+            return pointer.read_text().strip() if pointer.is_file() else ""
+        except (OSError, ValueError):
+            return ""
 
 
 def hide(path: Path) -> None:
@@ -105,12 +113,11 @@ def hide(path: Path) -> None:
     os.replace(path, path.with_name(f"{REMOVED}{path.name}"))
 
 
-def _unlink(pointer: Path) -> None:
-    pointer.unlink(missing_ok=True)
-
-
-def _point(pointer: Path, step: int) -> None:
-    """Make a pointer file name a step; one that is right is left alone."""
+def _point(pointer: Path, step: int | None) -> None:
+    """Make a pointer file name a step, or go where there is none; one that is right is left alone."""
+    if step is None:
+        pointer.unlink(missing_ok=True)
+        return
     text = f"{checkpoint_name(step)}\n"
     if not pointer.is_file() or pointer.read_bytes() != text.encode():
         write_atomically(pointer, text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from atlas_ref.training.checkpoint import checkpoint_name, save_checkpoint
+from atlas_ref.training.checkpoint import InTheWayError, checkpoint_name, save_checkpoint
 from atlas_ref.training.context import Context
 from atlas_ref.training.distributed import World
 from atlas_ref.training.kill_report import KilledError, report_kill
@@ -24,10 +24,11 @@ def killed(context: Context, step: int, kills: Sequence[Kill], layers: Sequence[
     return KilledError(kills[0].sentence())
 
 
-def save(run: Run, context: Context) -> None:
+def save(run: Run, context: Context, *, last: bool) -> None:
     """Write a checkpoint of the step that the run has reached, unless there is one or nothing was learnt yet.
 
-    What retention does not keep is removed after it.
+    What retention does not keep is removed after it. Where something has the name of the checkpoint that is said and
+    the run goes on to its next save, unless this is the `last`: then it is raised.
 
     Raises KilledError instead when any tensor of it is not finite: an update can overflow after a finite gradient.
     """
@@ -41,9 +42,17 @@ def save(run: Run, context: Context) -> None:
         if context.world.main:
             made = str(make_partial(context.directory.checkpoints, checkpoint_name(run.step)))
     partial = Path(context.world.first(made) or "")
+    blocked = False
     with context.world.together():
-        write_checkpoint(run, context, tensors, partial)
-    run.saved = run.step
+        try:
+            write_checkpoint(run, context, tensors, partial)
+        except InTheWayError as error:
+            if last:
+                raise
+            blocked = True
+            context.reporter.say(f"{error} Training goes on to its next save.")
+    if not context.world.any(blocked):
+        run.saved = run.step
 
 
 def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Tensor]], partial: Path) -> None:

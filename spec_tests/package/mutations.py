@@ -292,7 +292,7 @@ WRONG: tuple[Any, ...] = (None, True, 1.5, -1, HUGE, "x", "", [], [[]], {}, {"a"
 
 def sealed_descriptions() -> Iterator[Mutation]:
     """Yield descriptions with a field of a wrong type, without a field, or with one too many, all sealed."""
-    fields = ("format", "step", "config", "config_hash", "tokenizer", "data", "kill_switches", "files")
+    fields = ("format", "step", "config", "config_hash", "tokenizer", "data", "log_lines", "kill_switches", "files")
     for field in fields:
         for value in WRONG:
             yield described(f"{field} = {value!r:.20}", partial(set_inside, (field,), value))
@@ -308,6 +308,10 @@ def sealed_descriptions() -> Iterator[Mutation]:
         for value in (None, 3, "x", [None], ["x"], {"a": "x"}, {"a": [None]}, [[1.0]], {"a": {"b": 1}}):
             change = partial(set_inside, ("kill_switches", field), value)
             yield described(f"kill_switches.{field} = {value!r}", change)
+    yield described("no kill_switches.first_loss", partial(drop_inside, "kill_switches", "first_loss"))
+    for value in (True, -1, -1e-300, 10**400, "x", "", "1.5", [], [1.5], {}, {"a": 1}):
+        change = partial(set_inside, ("kill_switches", "first_loss"), value)
+        yield described(f"kill_switches.first_loss = {value!r:.20}", change)
     for name in ("../../../escape", "/etc/passwd", "model", "model.safetensors/../x", "a.pkl"):
         yield described(f"files with {name}", partial(set_inside, ("files", name), {"bytes": 1, "sha256": "0" * 64}))
     for key, value in (("bytes", "1"), ("bytes", -1), ("bytes", 1.5), ("sha256", 3), ("sha256", "x"), ("path", "/x")):

@@ -96,7 +96,6 @@ def full_disk(place: str) -> Exception:
         ("half of write optimiser.safetensors", "optimiser.safetensors"),
         ("half of write .meta.json.partial", ".meta.json.partial"),
         ("before sync", "checkpoints"),
-        ("half of write .latest.partial", ".latest.partial"),
         ("half of line of the log", "metrics.jsonl"),
     ],
 )
