@@ -40,6 +40,8 @@ def save(run: Run, context: Context, *, last: bool) -> None:
     made: str | None = None
     with context.world.together():
         if context.world.main:
+            # No checkpoint may be there before the lines of the log that it counts.
+            context.log.sync()
             made = str(make_partial(context.directory.checkpoints, checkpoint_name(run.step)))
     partial = Path(context.world.first(made) or "")
     blocked = False
@@ -61,7 +63,6 @@ def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Te
     if not world.main:
         write_shards(partial, tensors, world)
         return
-    context.log.sync()
     path = save_checkpoint(
         directory,
         step=run.step,

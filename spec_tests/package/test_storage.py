@@ -95,7 +95,7 @@ def full_disk(place: str) -> Exception:
     [
         ("half of write optimiser.safetensors", "optimiser.safetensors"),
         ("half of write .meta.json.partial", ".meta.json.partial"),
-        ("before sync", "checkpoints"),
+        ("before sync", "metrics.jsonl"),
         ("half of line of the log", "metrics.jsonl"),
     ],
 )
@@ -128,18 +128,18 @@ def test_a_read_only_directory_is_one_sentence(
     atlas: Atlas, copy: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: a traceback; a first write before the lock, which would be half a start."""
-    opened = Path.open
+    opened = os.open
 
-    def read_only(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if mode[0] in "wa":
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
-        return opened(self, mode, *arguments, **options)
+    def read_only(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, *arguments, **options)
 
     before = contents(copy)
-    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(os, "open", read_only)
     ended = atlas("train", "--resume", "auto", "--out", copy, "--config", small)
     assert ended.code == 2
-    assert ended.err == f"Error: {copy}/.lock: Read-only file system\n"
+    assert ended.err == f"Error: {copy}: cannot be written (Read-only file system); give another --out.\n"
     assert contents(copy) == before
 
 
