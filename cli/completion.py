@@ -1,4 +1,7 @@
-"""What the shell offers at TAB for presets and the fields of a configuration; torch is not needed for either."""
+"""What the shell offers at TAB for presets and the fields of a configuration; torch is not needed for either.
+
+Typer leaves out what does not begin with what was typed.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -7,18 +10,18 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-def complete_preset(incomplete: str) -> list[str]:
-    """Return the presets whose names begin so."""
+def complete_preset() -> list[str]:
+    """Return the names of the presets."""
     from atlas_ref.config import preset_names
 
-    return [name for name in preset_names() if name.startswith(incomplete)]
+    return preset_names()
 
 
-def complete_field(incomplete: str) -> list[tuple[str, str]]:
-    """Return `section.field=` and its meaning for every field whose name begins so."""
+def complete_field() -> list[tuple[str, str]]:
+    """Return `section.field=` and its meaning for every field."""
     from atlas_ref.config import RunConfig
 
-    return [(name, meaning) for name, meaning in _fields(RunConfig, "") if name.startswith(incomplete)]
+    return list(_fields(RunConfig, ""))
 
 
 def _fields(section: "type[BaseModel]", prefix: str) -> Iterator[tuple[str, str]]:
