@@ -1,0 +1,69 @@
+"""The rooms of this repository and the imports between them: which room may use which.
+
+A room is a package; of the suite, each folder is one, and each file beside the folders.
+Tests are left out: a test may look into any room. Imports by name (`import_module`) are no arrows.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = ("atlas_ref", "preflight", "cli", "spec_tests", "benchmarks")
+DIVIDED: Final = ("spec_tests",)
+Arrows = dict[str, set[str]]
+
+
+def files(root: Path = ROOT) -> Iterator[Path]:
+    """Yield the modules that are no tests."""
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            of_tests = path.is_relative_to(root / "spec_tests" / "package") or path.name == "conftest.py"
+            if path != root / "spec_tests" / "__init__.py" and not (of_tests or path.name.startswith("test_")):
+                yield path
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module: its package, or the folder or file below a divided one."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] in DIVIDED else parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full names that a file imports from the packages; of a package, the module or the name in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def arrows(root: Path = ROOT) -> Arrows:
+    """Return the rooms that each room uses."""
+    found: Arrows = {}
+    for path in files(root):
+        here = room_of(".".join(path.relative_to(root).with_suffix("").parts))
+        used = found.setdefault(here, set())
+        for name in imported(path):
+            if name.split(".")[0] in PACKAGES and _exists(root, room_of(name)):
+                used.add(room_of(name))
+        used.discard(here)
+    return {room: used & found.keys() for room, used in found.items()}
+
+
+def _exists(root: Path, room: str) -> bool:
+    place = root / room.replace(".", "/")
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def rows(found: Arrows) -> list[list[str]]:
+    """Return the rooms in rows, so that every arrow leads down; ValueError where some go in a circle."""
+    left, placed = dict(found), list[list[str]]()
+    while left:
+        free = sorted(room for room, used in left.items() if not used & left.keys())
+        if not free:
+            raise ValueError(f"a circle of rooms is among {', '.join(sorted(left))}")
+        placed.insert(0, free)
+        left = {room: used for room, used in left.items() if room not in free}
+    return placed
