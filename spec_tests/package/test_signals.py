@@ -156,6 +156,7 @@ def test_an_interrupt_in_an_import_ends_at_once_and_elsewhere_is_130_whatever_be
         with pytest.raises(SystemExit) as end, at_any_moment():
             command()
         assert end.value.code == 130
+    assert left == [130], "the import ends the process, and nothing else does"
     with pytest.raises(ZeroDivisionError), at_any_moment():
         divmod(1, 0)
 
