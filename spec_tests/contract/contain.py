@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Final, TypeVar
 
+from atlas_ref.wording import visible
 from spec_tests.contract.outcome import PortError
 
 Answer = TypeVar("Answer")
@@ -64,7 +65,7 @@ def message_of(error: BaseException) -> str:
 def _plain(say: Callable[[], str]) -> str:
     try:
         # The slice of a subclass of str is str itself: no code of a stranger's runs when it is printed.
-        return str.__getitem__(say(), slice(LONGEST))
+        return visible(str.__getitem__(say(), slice(LONGEST)), lines=True)
     except BaseException:
         return "(what cannot be printed)"
 

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import pytest
 
+from atlas_ref.wording import visible
 from spec_tests.contract.absence import absence
 from spec_tests.contract.contain import contained, kind_of, message_of
 from spec_tests.contract.operations import OPERATIONS
@@ -164,7 +165,7 @@ def plain(op: Op, answer: object) -> dict[str, Array]:
 
 def _demand(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise FormError(otherwise)
+        raise FormError(visible(otherwise, lines=True))
 
 
 def _cast(value: Array, numerics: Numerics, *, rounded: bool) -> Array:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from atlas_ref.errors import UserError
+from atlas_ref.wording import visible
 from spec_tests.contract.outcome import PortError
 from spec_tests.port import Array, Declaration, Numerics, Scalar, UnsupportedError
 from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays
@@ -197,9 +198,10 @@ class ProcessPort:
         reply = self._timely(request)
         self._losses.clear()
         if isinstance(reply, UnsupportedReply):
-            raise UnsupportedError(reply.reason[:TEXT], capability=reply.capability)
+            raise UnsupportedError(visible(reply.reason[:TEXT], lines=True), capability=reply.capability)
         if isinstance(reply, ErrorReply):
-            raise PortError(f"{request.op}: the program answers with an error: {reply.message[:TEXT]}{self._errors()}")
+            said = visible(reply.message[:TEXT], lines=True)
+            raise PortError(f"{request.op}: the program answers with an error: {said}{self._errors()}")
 
     def _timely(self, request: RunRequest) -> OkReply | UnsupportedReply | ErrorReply:
         """Return the answer to this case; one more to an earlier case is kept for that one, and this is asked anew."""

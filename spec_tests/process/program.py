@@ -19,6 +19,7 @@ from contextlib import suppress
 from math import ceil
 from typing import IO, Final
 
+from atlas_ref.wording import visible
 from spec_tests.contract.outcome import PortError
 from spec_tests.process import keeper
 from spec_tests.process.protocol import Bye, stray
@@ -135,7 +136,7 @@ class Program:
         with suppress(PortError):
             self._pump(0.0)
         lines = self._errors.decode(errors="replace").splitlines()[-ERRORS_SHOWN:]
-        return "".join(f"\n    {line}" for line in lines)
+        return "".join(f"\n    {visible(line)}" for line in lines)
 
     def stop(self) -> None:
         """Kill the program and every process that it started, without a word."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import models_json_schema
 
+from atlas_ref.wording import visible
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import PortError
 from spec_tests.contract.schema import Operation, TensorSchema
@@ -189,7 +190,7 @@ def _misread(line: bytes, error: ValidationError) -> ProtocolError:
     first = error.errors()[0]
     if first["type"] in ("json_invalid", "model_type", "model_attributes_type", "dict_type"):
         return stray(line)
-    place = ".".join(str(part) for part in first["loc"]) or "message"
+    place = visible(".".join(str(part) for part in first["loc"])) or "message"
     return ProtocolError(f"not a message of protocol {PROTOCOL}: {place}: {first['msg']}; the line is {shown(line)}")
 
 

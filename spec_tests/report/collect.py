@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from atlas_ref.wording import visible
 from spec_tests.contract.contain import LONGEST, message_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import DivergenceError, Outcome, classify
@@ -28,8 +29,8 @@ UNTAPPED: Final = "untapped"
 
 
 def readable(text: str) -> str:
-    """Return a text that can be written as UTF-8 and is not endless, whatever a port put into it."""
-    return text[:LONGEST].encode("utf-8", "replace").decode()
+    """Return a text that can be written and printed and is not endless, whatever a port put into it."""
+    return visible(text[:LONGEST], lines=True)[:LONGEST]
 
 
 @dataclass(frozen=True)

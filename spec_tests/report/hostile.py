@@ -3,9 +3,14 @@
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
-from spec_tests.port import Array, Numerics, Scalar
+from spec_tests.port import Array, Declaration, Numerics, Scalar
 from spec_tests.process.example import ExamplePort
+
+CLEAR: Final = "\x1b[2J"
+"""What clears a terminal."""
 
 
 class Misbehaving(ExamplePort):
@@ -45,6 +50,18 @@ class Raises(Misbehaving):
 
     def misbehave(self) -> None:
         raise next(self._turn)
+
+
+class Loud(Misbehaving):
+    """Sends control sequences wherever a port has a word: it clears the screen, or would."""
+
+    def declare(self) -> Declaration:
+        """Declare a name and a version that move the cursor."""
+        return replace(super().declare(), name=f"loud{CLEAR}", version=f"1{CLEAR}", language=f"py\udcff{CLEAR}")
+
+    def misbehave(self) -> None:
+        print(f"printed{CLEAR}")
+        raise type(f"Loud{CLEAR}", (Exception,), {})(f"said{CLEAR}\x9b2J")
 
 
 def exits_in_factory() -> ExamplePort:

@@ -6,10 +6,12 @@ Floats that are not finite travel as the strings "nan", "inf" and "-inf", becaus
 import math
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from atlas_ref.wording import visible
 from spec_tests.contract.outcome import Divergence, Outcome
 from spec_tests.port import Declaration, Numerics, Op, Scalar
 
@@ -42,6 +44,11 @@ Number = Annotated[
     PlainSerializer(_write_number, return_type=float | str, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}),
 ]
+
+
+Line = Annotated[str, AfterValidator(visible)]
+Text = Annotated[str, AfterValidator(partial(visible, lines=True))]
+"""What a port may have said, on one line or several: shown by every view, obeyed by no terminal."""
 
 
 class Frozen(BaseModel):
@@ -110,12 +117,12 @@ class Result(Frozen):
     asked: tuple[Asked, ...] = ()
     last: LastCall | None = None
     gradients: bool = False
-    reason: str = ""
+    reason: Text = ""
     blocked_by: Op | None = None
     divergence: FirstDivergence | None = None
-    untapped: tuple[str, ...] = ()
-    known: str | None = None
-    rerun: str = ""
+    untapped: tuple[Line, ...] = ()
+    known: Text | None = None
+    rerun: Line = ""
     seconds: Number = 0.0
 
     @property
@@ -176,16 +183,16 @@ class Verdict(StrEnum):
 class DeclarationRecord(Frozen):
     """What the port said about itself, before it was restricted to what was asked."""
 
-    name: str
-    version: str
-    language: str
-    spec_version: str
+    name: Line
+    version: Line
+    language: Line
+    spec_version: Line
     operations: tuple[Op, ...]
-    capabilities: tuple[str, ...]
+    capabilities: tuple[Line, ...]
     numerics: tuple[Numerics, ...]
-    matmul_precision: str
-    only: dict[str, tuple[str, ...]]
-    longest: dict[str, int]
+    matmul_precision: Line
+    only: dict[Line, tuple[Line, ...]]
+    longest: dict[Line, int]
 
     @classmethod
     def of(cls, declaration: Declaration) -> "DeclarationRecord":
@@ -225,7 +232,7 @@ class Report(Frozen):
     suite_version: str
     spec_version: str
     manifest_sha256: str
-    port: str
+    port: Line
     declaration: DeclarationRecord
     level: int = Field(description="the highest level asked")
     numerics: tuple[Numerics, ...] = Field(description="the precisions asked")
@@ -237,8 +244,8 @@ class Report(Frozen):
     reached: int | None = Field(description="the highest level up to which every case passed")
     levels: tuple[LevelCount, ...]
     not_asked: int = Field(description="cases of the manifest in levels or precisions that were not asked")
-    problems: tuple[str, ...] = Field(description="what is wrong with the suite itself")
-    stale: tuple[str, ...] = Field(description="what the file of expected failures has wrong")
-    understated: tuple[str, ...] = Field(description="what the port answers though it declares it absent")
+    problems: tuple[Line, ...] = Field(description="what is wrong with the suite itself")
+    stale: tuple[Line, ...] = Field(description="what the file of expected failures has wrong")
+    understated: tuple[Line, ...] = Field(description="what the port answers though it declares it absent")
     given_up: str = Field(description="why the run ended before every case was asked; empty where it did not")
     results: tuple[Result, ...]

@@ -14,7 +14,7 @@ from spec_tests.report.badge import render_badge
 from spec_tests.report.collect import readable
 from spec_tests.report.html import render_html
 from spec_tests.report.junit import render_junit
-from spec_tests.report.model import Report
+from spec_tests.report.model import Report, Result
 from spec_tests.report.samples import DIVERGENCE, NOTHING, report, result
 from spec_tests.report.sentences import Sentence, read_sentences
 from spec_tests.report.write import SCHEMA, json_schema, write_report
@@ -36,7 +36,7 @@ def everything(declared: Declaration = NOTHING, words: str = "words") -> Report:
         result("test_a:test_error", Outcome.ERROR, op=Op.SHORT_CONV, reason=words),
         result("test_a:test_absent", Outcome.UNSUPPORTED, reason=words),
         result("test_a:test_undeclared", Outcome.UNDECLARED, op=Op.M3_MIX, reason=words),
-        result("test_a:test_passes").model_copy(update={"untapped": (words,)}),
+        Result(**{**dict(result("test_a:test_passes")), "untapped": (words,)}),
         result("test_a:test_late", Outcome.NOT_RUN, reason=words, level=2),
     )
     return report(*made, declared=declared, port=words, problems=(words,), understated=(words,))
@@ -171,7 +171,7 @@ def test_four_files_are_written(tmp_path: Path) -> None:
 def test_a_reason_is_cut_and_can_be_written() -> None:
     text = readable("\ud800" + 10_000 * "x")
     assert len(text) == 4000
-    assert text.encode().startswith(b"?x")
+    assert text.startswith("\\ud800x")
 
 
 def test_every_sentence_of_the_specification_reaches_the_page() -> None:
