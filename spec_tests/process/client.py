@@ -22,7 +22,7 @@ from atlas_ref.wording import visible
 from spec_tests.contract.outcome import PortError
 from spec_tests.port import Array, Declaration, Numerics, Scalar, UnsupportedError
 from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays
-from spec_tests.process.program import Program
+from spec_tests.process.program import Program, UnheardError
 from spec_tests.process.protocol import (
     ErrorReply,
     Hello,
@@ -52,6 +52,10 @@ class LateError(PortError):
     def __init__(self, case: int, words: str) -> None:
         super().__init__(words)
         self.case = case
+
+
+NOT_OF_THE_CASE: Final = (LateError, UnheardError)
+AFTERWARDS: Final = "after its answer, when nobody asked"
 
 
 @dataclass(frozen=True)
@@ -204,26 +208,39 @@ class ProcessPort:
             raise PortError(f"{request.op}: the program answers with an error: {said}{self._errors()}")
 
     def _timely(self, request: RunRequest) -> OkReply | UnsupportedReply | ErrorReply:
-        """Return the answer to this case; one more to an earlier case is kept for that one, and this is asked anew."""
+        """Return the answer to this case; what belongs to an earlier one is kept for that, and this is asked anew."""
         read = partial(_reply_to, request.id)
         try:
-            return self._exchange(self._ready(), request.op, request.line(), self.timeout, read)
+            return self._exchange(
+                self._ready(), request.op, request.line(), self.timeout, read, passing=NOT_OF_THE_CASE
+            )
         except LateError as error:
             self._late.append(Late(error.case, f"answered twice: {error}"))
+        except UnheardError as error:
+            self._late.append(Late(self.cases - 1, f"{AFTERWARDS}: {error}"))
         return self._exchange(self._ready(), request.op, request.line(), self.timeout, read)
 
     def _errors(self) -> str:
         return self._program.errors() if self._program else ""
 
     def _exchange(
-        self, program: Program, what: str, message: bytes, seconds: float, read: Callable[[bytes], Answer]
+        self,
+        program: Program,
+        what: str,
+        message: bytes,
+        seconds: float,
+        read: Callable[[bytes], Answer],
+        passing: tuple[type[PortError], ...] = (),
     ) -> Answer:
-        """Send a line and read the answer; a program that fails to give one is ended."""
+        """Send a line and read the answer; a program that fails to give one is ended, and that is a loss.
+
+        `passing` errors say that the program failed earlier: they are no loss, and let through.
+        """
         try:
             answer = read(program.ask(message, seconds))
             program.demand_silence()
             return answer
-        except LateError:
+        except passing:
             self._drop(program)
             raise
         except PortError as error:
@@ -241,7 +258,7 @@ class ProcessPort:
         try:
             program.demand_rest()
         except PortError as error:
-            self._late.append(Late(self.cases, f"after its answer, when nobody asked: {error}{program.errors()}"))
+            self._late.append(Late(self.cases, f"{AFTERWARDS}: {error}{program.errors()}"))
             self._drop(program)
 
     def _drop(self, program: Program) -> None:

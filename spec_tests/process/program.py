@@ -6,12 +6,14 @@ stands a keeper, which ends what the program leaves behind.
 """
 
 import errno
+import fcntl
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import weakref
 from collections.abc import Sequence
@@ -50,6 +52,10 @@ class BrokenError(PortError):
     """The program is lost: it ended, or did not answer in time."""
 
 
+class UnheardError(BrokenError):
+    """The program ended before it read anything of the question: something earlier ended it."""
+
+
 class Program:
     """A running program; every error but OSError at the start means that it must be stopped."""
 
@@ -79,6 +85,7 @@ class Program:
         self._output = bytearray()
         self._errors = bytearray()
         self._asked = False
+        self._sent = 0
 
     def _await_start(self) -> None:
         """Return when the program runs; OSError where the system does not start it."""
@@ -101,6 +108,7 @@ class Program:
         if self._asked:  # What came on standard error before the first question tells why a start failed.
             self._errors.clear()
         self._asked = True
+        self._sent = 0
         self._send(message, deadline)
         return self._line(deadline, seconds)
 
@@ -167,7 +175,8 @@ class Program:
     def _send(self, message: bytes, deadline: float) -> None:
         while message:
             try:
-                message = message[os.write(self._in, message) :]
+                sent = os.write(self._in, message)
+                self._sent, message = self._sent + sent, message[sent:]
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise BrokenError("does not read its standard input") from None
@@ -189,17 +198,23 @@ class Program:
         del self._output[: end + 1]
         return line
 
+    def _unheard(self) -> bool:
+        """Return whether nothing of the last question was read, as far as the system tells (Linux does)."""
+        unread = fcntl.ioctl(self._in, termios.FIONREAD, bytes(4))
+        return self._sent <= int.from_bytes(unread, sys.byteorder)
+
     def _silent(self, seconds: float) -> BrokenError:
         begun = f"it printed {bytes(self._output[:80])!r} and no end of line; " if self._output else ""
         return BrokenError(f"no answer within {seconds:g} s; {begun}is standard output flushed after every line?")
 
     def _ended(self) -> BrokenError:
+        kind = UnheardError if self._unheard() else BrokenError
         with suppress(subprocess.TimeoutExpired):
             code = self._process.wait(timeout=LAST_BREATH)
             if code < 0:
-                return BrokenError(f"the program was killed by signal {-code} ({signal.strsignal(-code)})")
-            return BrokenError(f"the program ended with exit code {code}")
-        return BrokenError("the program closed its standard input or output and went on running")
+                return kind(f"the program was killed by signal {-code} ({signal.strsignal(-code)})")
+            return kind(f"the program ended with exit code {code}")
+        return kind("the program closed its standard input or output and went on running")
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:

@@ -67,6 +67,25 @@ def test_an_end_after_the_answer_is_told_of_its_case(opened: Opened, life: Life,
     assert starts(tmp_path) == 2
 
 
+UNHEARD = {
+    "deaf": ("compute(case); os.close(0); done(case); os.read(os.pipe()[0], 1)", "closed its standard input"),
+    "without a look": ("compute(case); done(case); import select; select.select([0], [], []); os._exit(7)", "code 7"),
+}
+
+
+@pytest.mark.parametrize("name", UNHEARD)
+def test_an_end_without_hearing_the_next_question_is_told_of_the_case_before(
+    name: str, opened: Opened, tmp_path: Path
+) -> None:
+    statements, words = UNHEARD[name]
+    port = opened(misbehaving(statements))
+    asked(port)
+    asked(port, BAD)
+    assert sound(asked(port)["y"])
+    assert [(late.case, words in late.words) for late in port.late()] == [(2, True)]
+    assert starts(tmp_path) == 2
+
+
 def test_the_examination_tells_of_a_second_answer_at_its_own_step(opened: Opened) -> None:
     again = """
 kept, before = answer, []
