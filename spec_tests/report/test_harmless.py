@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.outcome import FormError, PortError
+from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.process.conftest import opened
 from spec_tests.process.scripts import BAD, Opened, asked, misbehaving
 from spec_tests.report.launch import Launch
