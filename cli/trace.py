@@ -46,4 +46,5 @@ def trace(
         say(gap)
     if gaps:
         raise typer.Exit(1)
-    say(f"{len(found.sentences)} sentences, each with a test and a fault")
+    clauses = sum(len(sentence.clauses) for sentence in found.sentences)
+    say(f"{len(found.sentences)} sentences, each with a test; {clauses} clauses, each with a fault")

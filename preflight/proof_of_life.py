@@ -53,7 +53,7 @@ FEATURE_KEYS = 64
 GRADIENT_BATCHES = 4
 """Most batches through which gradients are followed: where they arrive is decided by the model, hardly by the data."""
 DRIFT = 0.01
-"""Largest distance of a small parameter from its float64 replay, as a share of the path (decision 20)."""
+"""Largest distance of a small parameter from its float64 replay, as a share of the path (decision `gain`)."""
 DRIFT_STEPS = 8
 """Most steps of that probe: storage that is too coarse loses the first step as it does the last."""
 

@@ -1,9 +1,9 @@
 """Do small parameters move as their optimiser means them to? A probe training beside its own float64 replay.
 
 A parameter that is stored too coarsely loses every step below half an ulp: a gain of 5.0 in bfloat16 ignores steps
-below 0.0156, its logarithm steps below 0.0039 (decision 20). Losses fall all the same, and nothing says so. Here the
-model trains on real batches, and the gradients that the optimiser really got are replayed in float64 by the optimiser
-of the configuration, from the same start. What a parameter should have become is then known exactly.
+below 0.0156, its logarithm steps below 0.0039 (decision `gain`). Losses fall all the same, and nothing says so. Here
+the model trains on real batches, and the gradients that the optimiser really got are replayed in float64 by the
+optimiser of the configuration, from the same start. What a parameter should have become is then known exactly.
 
     drift = max over steps of rms |x_n - y_n|  /  rms of the path sum_i |y_i - y_{i-1}|
 

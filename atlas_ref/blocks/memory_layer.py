@@ -1,6 +1,6 @@
 """The memory branch of a block: from hidden states to reads of a test-time memory.
 
-    PROJECT    q, k, v = conv(W_q h), conv(W_k h), conv(W_v h); q and k then SiLU and l2 norm (decisions.md 10)
+    PROJECT    q, k, v = conv(W_q h), conv(W_k h), conv(W_v h); q and k then SiLU and l2 norm (decision `addresses`)
     ALIGN      optional Q-K projection of the query (TNT 2511.07343 Eq. 7, or its tanh-gated form)
     EXPAND     polynomial features f(q), f(k) (ATLAS 2505.23735 Section 3.1)
     GATE       retention, momentum, step size and window weights of each token and head, sigmoids of h
@@ -84,7 +84,7 @@ def _starts(n_heads: int, config: GatesConfig) -> tuple[list[float], list[float]
 
     The last n = `fast_heads` heads forget faster, head i of them (1-based) at the rate
     1 - alpha_i = 0.01 (r / 0.01)^(i / n), r = 1 - `fast_retention_init`: time scales in equal ratios, as in RetNet
-    (2307.08621), from the hundred tokens that the others exceed (decisions.md 7), and at half the largest step. One
+    (2307.08621), from the hundred tokens that the others exceed (decision `gates`), and at half the largest step. One
     memory cannot both keep what it was trained to hold and follow the last few words.
     """
     fast, rate = config.fast_heads, 1.0 - config.fast_retention_init
@@ -213,8 +213,8 @@ class MemoryLayer(nn.Module):
     ) -> MemoryLayerOutput:
         """Write and read `time` tokens; `plan` is `make_plan` of the same position, reset, time, chunk and shards.
 
-        Without `writes`, which is the warm-up of decision 18, tokens read what the state holds and write nothing; all
-        else goes on, so that a later call continues in the middle of a document.
+        Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
+        write nothing; all else goes on, so that a later call continues in the middle of a document.
         """
         gates = self.gates(hidden)
         mixed, tail = self._project(hidden, state, plan)

@@ -12,7 +12,7 @@ from atlas_ref.config_model import ModelConfig
 
 
 class Phase(NamedTuple):
-    """The floor of the gates, and whether the memory is written (decisions.md 17 and 18)."""
+    """The floor of the gates, and whether the memory is written (decision `join`, `write-schedule`)."""
 
     gate_floor: float
     writes: bool

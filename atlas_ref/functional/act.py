@@ -1,7 +1,7 @@
-"""Adaptive computation time: how many steps a token takes, and with what weights (arXiv 1603.08983; decision 28).
+"""Adaptive computation time: how many steps a token takes, and their weights (arXiv 1603.08983; decision `halting`).
 
 Deliberately different from one source system: probabilities accumulate, so a *higher* threshold means *more* steps, and
-the cost has a gradient, so that halting is learned (decision 28).
+the cost has a gradient, so that halting is learned (decision `halting`).
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Halt(NamedTuple):
 
 
 def act_halt(probabilities: Float[Tensor, "batch steps"], threshold: float) -> Halt:
-    """Return N, the weights of the steps and the cost N + R of halting probabilities h (1603.08983; decision 28).
+    """Return N, the weights of the steps and the cost N + R of probabilities h (1603.08983; decision `halting`).
 
     N = min {n : h_1 + ... + h_n >= threshold}, or the last step; R = 1 - sum_{n < N} h_n; the weights are
     h_1 .. h_{N-1}, R and zeros, and sum to one. The cost has the gradient -1 with respect to every h_n with n < N.

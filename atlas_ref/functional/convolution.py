@@ -1,6 +1,6 @@
 """Short causal convolution over time, one filter a channel, with its tail carried between calls.
 
-Queries, keys and values each pass through one of kernel 4 (Titans, arXiv 2501.00663, section 4.4; decision 10).
+Queries, keys and values each pass through one of kernel 4 (Titans, 2501.00663, section 4.4; decision `addresses`).
 
 Notation
     x_t       input at time t

@@ -1,7 +1,7 @@
 """A learned gain that keeps learning at low precision.
 
 A gain near 5 stored in bfloat16 moves only by steps above 0.0156, its logarithm only by steps above 0.0039: an
-optimiser step of 1e-4 or 1e-3 rounds away in both (decision 20). So the logarithm is stored in float32 or wider,
+optimiser step of 1e-4 or 1e-3 rounds away in both (decision `gain`). So the logarithm is stored in float32 or wider,
 whatever the model computes in; `stochastic_round_bf16` is the named alternative for a parameter that must live in
 bfloat16.
 """

@@ -17,7 +17,7 @@ def ltm_scan(
     position: Int[Tensor, "batch time"],
     decay: float,
 ) -> tuple[Float[Tensor, "batch time dim"], Float[Tensor, "batch dim"]]:
-    """Return every m_t = decay m_{t-1} + (1 - decay) x_t and the last of them (decision 11-13; derived).
+    """Return every m_t = decay m_{t-1} + (1 - decay) x_t and the last of them.
 
     m is zero before the first token of a document (position 0); `carry` is m before the call. The gradient flows
     through every step. State is computed and returned in at least float32, the outputs in the dtype of `x`.

@@ -1,4 +1,4 @@
-"""The gate of the MAG block: how attention and memory are joined (Titans 2501.00663 Section 4.2; decision 17).
+"""The gate of the MAG block: how attention and memory are joined (Titans 2501.00663 Section 4.2; decision `join`).
 
     `source`:  y = g * norm(memory),                            g = floor + (1 - floor) sigmoid(norm(attention))
     `convex`:  y = g * norm(attention) + (1 - g) * norm(memory), g = floor + (1 - floor) sigmoid(logits)

@@ -1,6 +1,6 @@
 """Polynomial features: the map f that lifts keys and queries before the memory sees them.
 
-ATLAS (arXiv 2505.23735) section 3.1 and Eq. 5, with the coefficients where Eq. 5 needs them (decision 8).
+ATLAS (arXiv 2505.23735) section 3.1 and Eq. 5, with the coefficients where Eq. 5 needs them (decision `features`).
 
 Notation
     d, p     width of the input and degree

@@ -1,7 +1,6 @@
 """Q-K projection: queries moved into the span of the keys that the memory was trained on.
 
-TNT (arXiv 2511.07343) Eq. 7, with the sum running since the start of the document (decision 14; Appendix C of the
-paper).
+TNT (arXiv 2511.07343) Eq. 7, with the sum running since the start of the document (decision `projection`).
 
 Notation
     u_j       k_j/||k_j||, the direction of a key; zero for a zero key

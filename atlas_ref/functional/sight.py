@@ -1,5 +1,6 @@
-"""What is out of sight counts for nothing, whatever it holds: selected away, never multiplied by zero (decision 32).
+"""What is out of sight counts for nothing, whatever it holds: selected away, never multiplied by zero.
 
+This is the decision `out-of-sight` of the specification.
 A parallel form hides what a token must not see behind a zero of its mask, and computes a block as one matrix product.
 But 0 * inf and 0 * NaN are NaN, forward and backward: one value of another document that is not finite reaches every
 token of the block, and every gradient of it. So what is not finite is taken out before the product, and the outputs

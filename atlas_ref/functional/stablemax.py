@@ -1,4 +1,4 @@
-"""StableMax: a softmax that does not saturate (arXiv 2501.04697; decision 25).
+"""StableMax: a softmax that does not saturate (arXiv 2501.04697; decision `stablemax`).
 
 Deliberately different from one source system: there is no floor under the probabilities.
 """
@@ -11,7 +11,7 @@ from atlas_ref.functional.normalize import at_least_float32
 
 
 def stablemax(x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-    """Return s(x_i) / sum_j s(x_j) with s(x) = x + 1 for x >= 0 and 1 / (1 - x) for x < 0 (2501.04697; decision 25).
+    """Return s(x_i) / sum_j s(x_j) with s(x) = x + 1 for x >= 0 and 1 / (1 - x) for x < 0 (decision `stablemax`).
 
     Equal to softmax(sign(x) log(1 + |x|)). Computed in at least float32 and returned in the dtype of `x`. Everything is
     divided by the largest s first, so that entries of 1e38 do not overflow the sum.

@@ -57,7 +57,7 @@ def memory_recurrent(
     """Run the memory of `rule` over `time` tokens (module docstring; ATLAS 2505.23735 Eq. 9-10, 32-33).
 
     `keys` and `queries` are features f(k), f(q); `initial` is M_0, restored where `reset` holds and at shard borders.
-    Without `writes` no token writes, and everything else is as ever (the warm-up of decision 18).
+    Without `writes` no token writes, and everything else is as ever (the warm-up of decision `write-schedule`).
     """
     time = keys.shape[1]
     if time == 0:

@@ -1,6 +1,6 @@
 """The write rules as data: where the step size enters, and whether the momentum is orthogonalised.
 
-Every rule is one pair of recurrences over the windowed gradient g_t (decisions.md 2):
+Every rule is one pair of recurrences over the windowed gradient g_t (decision `write-rules`):
 
     S_t = theta_t S_{t-1} + intake_t g_t,        M_t = alpha_t M_{t-1} + release_t U(S_t).
 

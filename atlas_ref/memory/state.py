@@ -1,7 +1,7 @@
 """State is a value: immutable trees of tensors that are passed in, returned, saved and reset as a whole.
 
 Modules own parameters, never state. Every tensor has the batch as its first axis; row b belongs to stream b alone.
-Notation: M = `weights`, S = `momentum`, xi = `anchor` (the weights at which gradients are taken, decisions.md 5).
+Notation: M = `weights`, S = `momentum`, xi = `anchor` (the weights at which gradients are taken, decision `chunks`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -15,7 +15,7 @@ from atlas_ref.errors import UserError
 
 
 def fourier_concentration(embedding: Float[Tensor, "numbers dim"], top: int) -> Float[Tensor, ""]:
-    """Return the share of the `top` strongest frequencies in all energy but the mean's (decision 26).
+    """Return the share of the `top` strongest frequencies in all energy but the mean's (decision `circles`).
 
     Frequencies are those of the discrete Fourier transform over the p numbers, 1 .. p/2, each with its mirror image (so
     the last one of an even p counts once); energy is summed over `dim`. A circle in any plane scores 1 with `top` 1,
@@ -43,7 +43,7 @@ class CircularFit(NamedTuple):
 def circular_fit(
     embedding: Float[Tensor, "numbers dim"], permutations: Int[Tensor, "permutations numbers"]
 ) -> CircularFit:
-    """Return the fit of a circle to the two main components, their angular order, and its null (decision 26).
+    """Return the fit of a circle to the two main components, their angular order, and its null (decision `circles`).
 
     With z_n the centred projection on the two leading principal components, c and r the centre and radius of the
     algebraic least-squares circle |z|^2 = 2 c.z + const:  fit = max(0, 1 - rms(|z_n - c| - r) / r).

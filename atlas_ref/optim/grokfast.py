@@ -1,4 +1,4 @@
-"""Grokfast: amplify the slow part of the gradient (arXiv 2405.20233; decision 22).
+"""Grokfast: amplify the slow part of the gradient (arXiv 2405.20233; decision `grokfast`).
 
 A low-pass filter is added: g + lambda EMA(g). One source system added lambda (g - EMA(g)), which is the high-pass
 filter: it amplifies what the method is meant to suppress.
@@ -12,7 +12,7 @@ from torch import Tensor
 def grokfast(
     gradients: Float[Tensor, "steps dim"], alpha: float, strength: float
 ) -> tuple[Float[Tensor, "steps dim"], Float[Tensor, "steps dim"]]:
-    """Return (filtered gradients, moving averages) of gradients in the order of the steps (2405.20233; decision 22).
+    """Return (filtered gradients, moving averages) of gradients in the order of the steps (decision `grokfast`).
 
     mu_1 = g_1,  mu_t = alpha mu_{t-1} + (1 - alpha) g_t,  filtered_t = g_t + strength mu_t.
     A constant gradient is multiplied by 1 + strength.

@@ -1,4 +1,4 @@
-"""One step of Muon: momentum first, Newton-Schulz after (decision 23).
+"""One step of Muon: momentum first, Newton-Schulz after (decision `muon`).
 
 Training uses `torch.optim.Muon`, which iterates in bfloat16; this is the same step in the precision of its inputs, so
 that a port can be held to it. One source system orthogonalised first and averaged afterwards, and then multiplied the
@@ -24,7 +24,7 @@ def muon_step(
     coefficients: CoefficientSet,
     steps: int,
 ) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]:
-    """Return (weight, buffer) after one step with Nesterov momentum (decision 23).
+    """Return (weight, buffer) after one step with Nesterov momentum (decision `muon`).
 
     B <- momentum B + G,  U = NS(G + momentum B),  W <- (1 - lr wd) W - lr sqrt(max(1, rows / columns)) U.
     """

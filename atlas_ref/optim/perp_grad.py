@@ -1,4 +1,4 @@
-"""Perpendicular gradient: remove the part that only scales the weights (arXiv 2501.04697; decision 25)."""
+"""Perpendicular gradient: remove the part that only scales the weights (arXiv 2501.04697; decision `perp-grad`)."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def perp_grad(weight: Float[Tensor, "..."], gradient: Float[Tensor, "..."], rescale: bool) -> Float[Tensor, "..."]:
-    """Return g - (w.g / w.w) w for one tensor as a whole; with `rescale`, at the length of g (2501.04697; decision 25).
+    """Return g - (w.g / w.w) w for one tensor as a whole; with `rescale`, at the length of g (decision `perp-grad`).
 
     A zero weight has no direction and leaves g alone. `rescale` is in the authors' code and not in their formula.
     """

@@ -1,4 +1,4 @@
-"""QK-clip: keep attention logits below a bound by shrinking the projections that make them (2507.20534; decision 24).
+"""QK-clip: bound attention logits by shrinking the projections that make them (2507.20534; decision `qk-clip`).
 
 Applied after the optimiser's step, head by head. One source system counted the outputs of attention instead and scaled
 nothing.
@@ -14,7 +14,7 @@ from torch import Tensor
 def largest_logit(
     queries: Float[Tensor, "batch time heads dim"], keys: Float[Tensor, "batch time heads dim"]
 ) -> Float[Tensor, " heads"]:
-    """Return the largest q_t.k_i / sqrt(dim) of each head over all rows and all i <= t (2507.20534; decision 24)."""
+    """Return the largest q_t.k_i / sqrt(dim) of each head over all rows and all i <= t (decision `qk-clip`)."""
     logits = torch.einsum("bthd,bihd->hbti", queries, keys) / math.sqrt(queries.shape[-1])
     future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
     return logits.masked_fill(future, -torch.inf).flatten(1).amax(-1)
@@ -26,7 +26,7 @@ def qk_clip(
     maximum: Float[Tensor, " heads"],
     threshold: float,
 ) -> tuple[Float[Tensor, "heads dim model"], Float[Tensor, "heads dim model"]]:
-    """Return both projections times sqrt(gamma), gamma = min(1, threshold / maximum) head by head (decision 24).
+    """Return both projections times sqrt(gamma), gamma = min(1, threshold / maximum) head by head (decision `qk-clip`).
 
     The largest logit of a clipped head becomes exactly the threshold; a head at or below it is left alone.
     """

@@ -1,7 +1,7 @@
 """Outer optimisers: which parameter goes to which, and their state as named tensors.
 
 Hidden matrices (the weights of the linear layers inside the blocks) may go to Muon; embeddings, the head, gate heads,
-convolutions, initial memories and every vector go to AdamW (decisions.md 23). Both come from `torch.optim`.
+convolutions, initial memories and every vector go to AdamW (decision `muon`). Both come from `torch.optim`.
 Parameters stay in fp32 whatever the precision of the forward pass, so a small step is never rounded away.
 Deliberately different from `Optimizer.state_dict`: the state is keyed by parameter *name*, not by index, and is plain
 tensors, so that it can be stored without pickle and a checkpoint of another model is recognised.

@@ -21,12 +21,12 @@ EVERY_PROFILE: Final = tuple(Numerics)
 class Fault:
     """One defect of one operation.
 
-    `requirement` is the sentence of docs/spec it breaks and `killed_by` the test that must notice, as
-    `module:function`. `wrap` turns a sound `run` into the faulty one. `numerics` are the profiles in which the test
-    must notice: all, unless `argument` says why the fault cannot be seen in the others. `origin` is what it models:
-    *source*, what a source system or a public implementation really does or did; *misreading*, a convention that the
-    papers leave open, print in several ways or misprint; *porting*, what goes wrong when a sound model is
-    written again.
+    `requirement` is the clause of docs/spec it breaks (`OPT-7b`; `OPT-7` where the sentence has no letters, or as a
+    whole) and `killed_by` the test that must notice, as `module:function`. `wrap` turns a sound `run` into the
+    faulty one. `numerics` are the profiles in which the test must notice: all, unless `argument` says why the fault
+    cannot be seen in the others. `origin` is what it models: *source*, what a source system or a public
+    implementation really does or did; *misreading*, a convention that the papers leave open, print in several ways
+    or misprint; *porting*, what goes wrong when a sound model is written again.
     """
 
     id: str

@@ -74,7 +74,7 @@ Each fault is a whole port that is sound but for one operation. The test named b
 *misreading*, what the papers leave open, print in several ways or misprint; *porting*, what goes wrong when a sound
 model is written again.
 
-| fault | sentence | operation | origin | killed by |
+| fault | clause | operation | origin | killed by |
 |---|---|---|---|---|"""
 
 

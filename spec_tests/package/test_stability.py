@@ -1,4 +1,4 @@
-"""Inner stability: no hard input makes a `mass` memory diverge, and many make a `literal` one (decision 30).
+"""Inner stability: no hard input makes a `mass` memory diverge, and many make a `literal` one.
 
 A quick part of the grid that `benchmarks.stability` measures in full.
 """

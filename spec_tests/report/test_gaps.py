@@ -17,6 +17,12 @@ TEST = NamedTest("test_a:test_b", frozenset({"NS-1"}), asks=True)
 SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,))
 SECOND = Sentence("NS-2", "Z MUST be 0.", "newton_schulz")
 IDLE = NamedTest("test_a:test_idle", frozenset({"NS-1"}), asks=True)
+LETTERED = Sentence("NS-1", "M(a) MUST be (a) Y and (b) Z (paper).", "newton_schulz")
+CLAUSES = replace(
+    SOUND,
+    sentences=(LETTERED,),
+    faults=(replace(FAULT, requirement="NS-1a"), replace(FAULT, requirement="NS-1b")),
+)
 
 GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
     "a sentence that only stands in the text": (
@@ -58,6 +64,23 @@ GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
         replace(SOUND, faults=(FAULT, replace(FAULT, killed_by="test_a:test_gone"))),
         ("fault sign is claimed by test_a:test_gone, which is no test",),
     ),
+    "a clause without a fault": (
+        replace(CLAUSES, faults=(replace(FAULT, requirement="NS-1a"),)),
+        ("NS-1b has no fault",),
+    ),
+    "a fault of the whole sentence, which is one of no clause": (
+        replace(CLAUSES, faults=(FAULT,)),
+        ("NS-1a has no fault", "NS-1b has no fault"),
+    ),
+    "a fault of a clause that the sentence does not have": (
+        replace(CLAUSES, faults=(*CLAUSES.faults, replace(FAULT, requirement="NS-1c"))),
+        ("fault sign breaks NS-1c, which no chapter has",),
+    ),
+    "a letter that was left out": (
+        replace(CLAUSES, sentences=(replace(LETTERED, text="X MUST be (a) Y and (c) Z."),)),
+        ("NS-1 has clauses a, c, which is not a, b and so on", "fault sign breaks NS-1b, which no chapter has"),
+    ),
+    "nothing about clauses": (CLAUSES, ()),
     "nothing": (SOUND, ()),
 }
 

@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 from rich.box import HORIZONTALS
 from rich.table import Table
@@ -14,7 +15,7 @@ from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault
 from spec_tests.report.manifest import read_manifest
 from spec_tests.report.selection import takes_port
-from spec_tests.report.sentences import Sentence, read_sentences
+from spec_tests.report.sentences import Sentence, of_clause, read_sentences
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def named(function: ast.FunctionDef) -> frozenset[str]:
 def problems(trace: Trace) -> Iterator[str]:
     """Yield one line for everything that stands alone."""
     yield from _sentence_problems(trace)
+    yield from _clause_problems(trace)
     yield from _test_problems(trace)
     yield from _fault_problems(trace)
 
@@ -72,7 +74,7 @@ def problems(trace: Trace) -> Iterator[str]:
 def _sentence_problems(trace: Trace) -> Iterator[str]:
     tested = {name for test in trace.tests for name in test.sentences}
     tested |= {name for names in trace.vectors.values() for name in names}
-    broken = {fault.requirement for fault in trace.faults}
+    broken = {of_clause(fault.requirement) for fault in trace.faults}
     for sentence in trace.sentences:
         if not sentence.id:
             yield f"docs/spec/{sentence.chapter}.md says MUST without a number: {sentence.text[:80]}"
@@ -83,6 +85,16 @@ def _sentence_problems(trace: Trace) -> Iterator[str]:
             yield f"{name} has no test"
         if name not in broken:
             yield f"{name} has no fault"
+
+
+def _clause_problems(trace: Trace) -> Iterator[str]:
+    broken = {fault.requirement for fault in trace.faults}
+    for sentence in trace.sentences:
+        letters = [name.removeprefix(sentence.id) for name in sentence.clauses]
+        if len(letters) > 1 and letters != list(ascii_lowercase[: len(letters)]):
+            yield f"{sentence.id} has clauses {', '.join(letters)}, which is not a, b and so on"
+        elif len(letters) > 1:
+            yield from (f"{name} has no fault" for name in sentence.clauses if name not in broken)
 
 
 def _test_problems(trace: Trace) -> Iterator[str]:
@@ -105,13 +117,13 @@ def _test_problems(trace: Trace) -> Iterator[str]:
 
 def _fault_problems(trace: Trace) -> Iterator[str]:
     held = {test.name: test.sentences for test in trace.tests}
-    known = {sentence.id for sentence in trace.sentences}
+    known = {name for sentence in trace.sentences for name in (sentence.id, *sentence.clauses)}
     for fault in trace.faults:
         if fault.requirement not in known:
             yield f"fault {fault.id} breaks {fault.requirement}, which no chapter has"
         if fault.killed_by not in held:
             yield f"fault {fault.id} is claimed by {fault.killed_by}, which is no test"
-        elif fault.requirement not in held[fault.killed_by]:
+        elif of_clause(fault.requirement) not in held[fault.killed_by]:
             yield f"fault {fault.id} breaks {fault.requirement}, which {fault.killed_by} does not hold"
 
 
@@ -120,7 +132,7 @@ def behind(trace: Trace, sentence: Sentence) -> dict[str, list[str]]:
     return {
         "test": [test.name for test in trace.tests if sentence.id in test.sentences],
         "vector": [name for name, names in trace.vectors.items() if sentence.id in names],
-        "fault": [fault.id for fault in trace.faults if fault.requirement == sentence.id],
+        "fault": [fault.id for fault in trace.faults if of_clause(fault.requirement) == sentence.id],
     }
 
 
