@@ -3,7 +3,8 @@
 The chunk phase of a row counts from its last reset (decision `chunks`), so rows may be out of step, a call may begin
 and end in the middle of a chunk, and a reset may come anywhere. A segment is what lies between two such borders.
 Segments of all rows are laid side by side and padded with identity tokens (decay 1, nothing written), so that the
-chunked form is one loop over segments whatever the borders are. Where all rows agree, the layout is a plain view of the sequence.
+chunked form is one loop over segments whatever the borders are. Where all rows agree, the layout is a plain view of the
+sequence.
 
 The layout depends on positions and resets only: one plan serves every layer of a model. It says too where rows begin a
 shard (`shards`), which is always at the start of a segment, as a shard is made of whole chunks.
