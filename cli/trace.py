@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from atlas_ref.wording import counted
 from cli.console import say
 
 
@@ -15,7 +16,10 @@ def trace(
         bool,
         typer.Option("--write-vectors", help="First write the lines of the stored vectors anew."),
     ] = False,
-    jobs: Annotated[str, typer.Option(metavar="N", help="Processes that ask at once with --write, or auto.")] = "auto",
+    asked: Annotated[
+        bool, typer.Option("--write-asked", help="First note anew what tests ask for, from a run of the reference.")
+    ] = False,
+    jobs: Annotated[str, typer.Option(metavar="N", help="Processes that ask at once, or auto.")] = "auto",
 ) -> None:
     """Print the tests, vectors and faults behind each sentence.
 
@@ -25,6 +29,7 @@ def trace(
     from rich.console import Console
 
     from spec_tests.report.launch import check_jobs
+    from spec_tests.report.listener import rewrite_asked
     from spec_tests.report.rewrite import rewrite_manifest, rewrite_vectors
     from spec_tests.report.trace import lines, problems, read_trace, table
 
@@ -34,6 +39,9 @@ def trace(
         typer.echo(f"manifest: {len(manifest.cases)} cases")
     elif vectors:
         typer.echo(f"manifest: {len(rewrite_vectors().cases)} cases")
+    if asked:
+        typer.echo("hearing what every test asks the reference; this takes some minutes")
+        say(f"{counted(rewrite_asked(check_jobs(jobs)), 'test')} named for what no stored case asks")
     found = read_trace()
     console = Console(highlight=False)
     if console.is_terminal:

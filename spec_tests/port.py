@@ -24,7 +24,7 @@ SPEC_VERSION: Final = "0.1"
 GRADIENTS: Final = "gradients"
 """The capability of returning derivatives of every declared operation but those of level 4."""
 BLOCK_GRADIENTS: Final = "block_gradients"
-"""The capability of returning derivatives of the operations of level 4."""
+"""The capability of returning derivatives of the operations of level 4 (a state that was in a file has none)."""
 
 
 class Numerics(StrEnum):

@@ -1,7 +1,8 @@
 """How a test asks a port: inputs rounded to the profile, both sides checked, results widened to float64.
 
 An operation or capability that the port declares absent skips the test with its reason. `ask` is the one place where a
-port is called: whatever it does there becomes one of the errors of `spec_tests.contract.outcome`.
+port is called: whatever it does there becomes one of the errors of `spec_tests.contract.outcome`, and what was asked is
+told to `spec_tests.contract.asked`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import pytest
 
 from atlas_ref.wording import visible
 from spec_tests.contract.absence import absence
+from spec_tests.contract.asked import Question, tell
 from spec_tests.contract.contain import contained, kind_of, message_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
@@ -138,9 +140,11 @@ def ask(
     except UnsupportedError as unsupported:
         raise UndeclaredError(f"{op}: declared, but answered unsupported ({message_of(unsupported)})") from unsupported
     for name, value in given.items():
-        _demand(np.array_equal(sent[name], value), f"{op}: the port changed its input '{name}'")
+        same = np.array_equal(sent[name], value, equal_nan=value.dtype.kind == "f")
+        _demand(same, f"{op}: the port changed its input '{name}'")
     outputs = plain(op, answer)
     _check_outputs(op, numerics, given, outputs, config, taps)
+    tell(Question(op, config, given, outputs))
     return outputs
 
 

@@ -19,6 +19,9 @@ from spec_tests.report.xfail import Expectations, read_expected
 PORT: Final = "ATLAS_PORT"
 """The variable that names the port where no option does."""
 
+PLAIN: Final = ("--port", "--level", "--numerics", "--explore")
+"""The options that decide what tests ask."""
+
 
 def chosen_port() -> str:
     """Return the port of the environment, or the reference."""
@@ -114,3 +117,10 @@ def names_port(config: pytest.Config) -> bool:
     """Return whether a port was named, by an option or by the environment."""
     by_option = any(argument.partition("=")[0] == "--port" for argument in config.invocation_params.args)
     return by_option or PORT in os.environ or option(config, "--port") != REFERENCE
+
+
+def asks_reference_everything(config: pytest.Config) -> bool:
+    """Return whether tests ask the reference at every level and in every precision, with the examples of every run."""
+    return all(
+        option(config, name) == value for name, value in (defaults() | {"--port": REFERENCE}).items() if name in PLAIN
+    )

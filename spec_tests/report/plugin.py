@@ -15,7 +15,8 @@ from atlas_ref.wording import visible
 from spec_tests.report.conformance import USAGE, Conformance
 from spec_tests.report.guard import BROKEN, Witness
 from spec_tests.report.launch import run_again
-from spec_tests.report.options import add_options
+from spec_tests.report.listener import Listener
+from spec_tests.report.options import add_options, asks_reference_everything
 from spec_tests.report.scope import ScopedPort
 
 NAME: Final = "atlas-conformance"
@@ -59,6 +60,8 @@ def install(config: pytest.Config) -> ScopedPort:
             witness.give(error.returncode, error.returncode)
         raise
     config.pluginmanager.register(plugin, NAME)
+    if asks_reference_everything(config):
+        config.pluginmanager.register(Listener())
     return plugin.port
 
 

@@ -1,0 +1,47 @@
+"""What the table seems to demand of an operation and nobody can ask, each with its reason, in this one place."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from spec_tests.port import Op
+
+MODEL: Final = (Op.MAG_BLOCK, Op.LM_FORWARD)
+UNDIFFERENTIATED: Final = (
+    (Op.FOURIER_CONCENTRATION, "a metric is read, not learned from"),
+    (Op.CIRCULAR_FIT, "a metric is read, not learned from"),
+    (Op.OPTIMIZER_STEP, "nobody learns through a step of an optimiser"),
+    (Op.MUON_STEP, "nobody learns through a step of an optimiser"),
+    (Op.GROKFAST, "nobody learns through a step of an optimiser"),
+    (Op.PERP_GRAD, "nobody learns through a step of an optimiser"),
+    (Op.QK_CLIP, "nobody learns through a step of an optimiser"),
+    (Op.CHECKPOINT_ROUND_TRIP, "a state that was in a file has no derivative"),
+)
+ANYWHERE: Final = (
+    ("chunk=0", "a chunk has one token at least"),
+    ("window=0", "a token sees itself"),
+    ("span=0", "a token sees itself"),
+    ("rope_base=0", "no power of zero is an angle"),
+    ("loss_scale=0", "the loss is halved or not (RULE-6)"),
+    ("eps=0", "zero would have no gradient (NORM-2) and no step (GAIN)"),
+    ("top=0", "no frequency has no share"),
+)
+HERE: Final = (
+    *((op, "norm_eps=0", "a model divides by the root of more than zero") for op in MODEL),
+    *((op, "momentum_max=0", "a model whose momentum is always shut has rule `delta`") for op in MODEL),
+    *((op, "step_max=0", "a model whose step is always zero has no memory") for op in MODEL),
+    *((op, "newton_schulz_steps=0", "a model that takes no step has rule `omega`") for op in MODEL),
+    (Op.QK_CLIP, "threshold=0", "a threshold of zero clips every projection to nothing"),
+    (Op.M3_MIX, "gradient of previous", "none reaches the previous state (M3-3)"),
+)
+
+
+def reason(op: Op, words: str) -> str | None:
+    """Return why an operation cannot be asked for a facet, None where it can."""
+    return next(_reasons(op, words), None)
+
+
+def _reasons(op: Op, words: str) -> Iterator[str]:
+    if words.startswith(("gradient ", "cotangent ")):
+        yield from (why for other, why in UNDIFFERENTIATED if other is op)
+    yield from (why for other, why in ANYWHERE if other == words)
+    yield from (why for other, what, why in HERE if (other, what) == (op, words))
