@@ -2,9 +2,10 @@
 
     python -m benchmarks.gain_precision [--seeds 0 1 2] [--figure FILE]
 
-Three parts. *Storage* (`spec_tests.package.gain_storage`): raw and as its logarithm, at three learning rates, against
-the closed form of AdamW. *Moments*: what bfloat16 makes of AdamW's running means. *Optimum* (`gain_optimum`): where a
-gain ends without any task, and on two small real ones, with a regulariser and weight decay on it and off.
+Three parts. *Storage* (`spec_tests.package.functional.gain_storage`): raw and as its logarithm, at three learning
+rates, against the closed form of AdamW. *Moments*: what bfloat16 makes of AdamW's running means. *Optimum*
+(`gain_optimum`): where a gain ends without any task, and on two small real ones, with a regulariser and weight decay on
+it and off.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from torch import nn
 
 from benchmarks.gain_optimum import FREE_STEPS, PULLS, STARTS, STEPS, TASKS, Arm, End, free_table, trained
 from benchmarks.report import machine, write_results
-from spec_tests.package.gain_storage import WRITES, Form, closed_form, follow
-from spec_tests.package.gain_storage import Path as Followed
+from spec_tests.package.functional.gain_storage import WRITES, Form, closed_form, follow
+from spec_tests.package.functional.gain_storage import Path as Followed
 
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 RATES: Final = (1e-4, 1e-3, 1e-2)

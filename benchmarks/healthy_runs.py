@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from atlas_ref.config import RunConfig, load_config
-from atlas_ref.training.kill_switches import Limit, SwitchState, begun, check, layer_limits, total_limits
-from atlas_ref.training.metrics import read_metrics
+from atlas_ref.storage.metrics_log import read_metrics
+from atlas_ref.storage.switch_state import SwitchState
+from atlas_ref.watching.kill_switches import Limit, begun, check, layer_limits, total_limits
 from benchmarks.report import machine, write_results
 from benchmarks.training_runs import TrainingRun, launch
 from cli.train import KILLED_EXIT_CODE

@@ -14,7 +14,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from spec_tests.package.hostile_files import Hostile, draw, read
+from spec_tests.package.damage.hostile_files import Hostile, draw, read
 
 MOST_SECONDS, MOST_MEGABYTES = 2.0, 300.0
 

@@ -3,10 +3,10 @@
     python -m benchmarks.io_faults [--every 1] [--jobs 2]
 
 A micro model trains for three steps, with a checkpoint at each, a validation and two removals. Each trial lets one call
-below its directory fail once (`spec_tests.package.io_faults`); then the run goes on without a fault. It is wrong when a
-checkpoint that was said to be saved is gone or damaged, when the error names no file, when the run does not go on to
-the same tensors and log, byte for byte, or when it ended although the call only removes an old checkpoint. `--every N`
-tries each Nth fault. The exit code is 1 if any trial is wrong.
+below its directory fail once (`spec_tests.package.damage.io_faults`); then the run goes on without a fault. It is wrong
+when a checkpoint that was said to be saved is gone or damaged, when the error names no file, when the run does not go
+on to the same tensors and log, byte for byte, or when it ended although the call only removes an old checkpoint.
+`--every N` tries each Nth fault. The exit code is 1 if any trial is wrong.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 from rich.table import Table
 
 from benchmarks.report import print_table, write_results
-from spec_tests.package.io_faults import CALLS, ERRORS, Call, Fault, Verdict, dispensable, occurrences, tried
+from spec_tests.package.damage.io_faults import CALLS, ERRORS, Call, Fault, Verdict, dispensable, occurrences, tried
 
 
 def attempt(folder: Path, seen: dict[Call, list[str]], fault: Fault) -> tuple[Fault, Verdict]:

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from atlas_ref.training.metrics import TIMING
+from atlas_ref.storage.metrics_log import TIMING
 from benchmarks.report import machine, print_table, write_results
-from spec_tests.package.runs import MICRO
+from spec_tests.package.micro.runs import MICRO
 
-WORKER = "spec_tests.package.killed_process"
+WORKER = "spec_tests.package.damage.killed_process"
 REASON = "a micro model is too small to pass the gates"
 NEVER = 0
 CHANGES = (

@@ -27,10 +27,10 @@ from atlas_ref.config import RunConfig, load_config
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.data.streams import open_source
 from atlas_ref.memory import chunked
-from atlas_ref.training.kill_switches import check
-from atlas_ref.training.monitor import measure_layers
 from atlas_ref.training.run import Run, new_run
 from atlas_ref.training.step import StepResult, train_step
+from atlas_ref.watching.kill_switches import check
+from atlas_ref.watching.monitor import measure_layers
 from benchmarks.report import machine, print_table, write_results
 
 ALLOWED: Final = 0.03

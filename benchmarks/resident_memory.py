@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.table import Table
 
 from atlas_ref.config import load_config
+from atlas_ref.storage.run_directory import Admission, RunDirectory
 from atlas_ref.training.loop import get_ready, train
-from atlas_ref.training.run_directory import Admission, RunDirectory
 from benchmarks.report import machine, print_table, write_results
 
 ALLOWED = 0.02

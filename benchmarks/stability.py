@@ -3,9 +3,9 @@
     python -m benchmarks.stability [--jobs 1]
 
 Every rule and architecture, with step_scale `mass` and `literal` beside each other, over chunk lengths b, windows c and
-the 80 cells of `spec_tests.package.stability_cells`; a backward pass through each. A subset runs over 16,384 tokens.
-The search then climbs the gradient of ||M_T|| over gates, keys and values together, and repeats what it found 32 times:
-growth that compounds would show as its 32nd power.
+the 80 cells of `spec_tests.package.memory.stability_cells`; a backward pass through each. A subset runs over 16,384
+tokens. The search then climbs the gradient of ||M_T|| over gates, keys and values together, and repeats what it found
+32 times: growth that compounds would show as its 32nd power.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rich.table import Table
 from atlas_ref.memory.rules import ORTHOGONALISED, ArchitectureName, RuleName, StepScale
 from benchmarks.report import machine, print_table, write_results
 from benchmarks.stability_search import Attack, attack
-from spec_tests.package.stability_cells import (
+from spec_tests.package.memory.stability_cells import (
     CELLS,
     GRADIENT_BOUND,
     STATE_BOUND,

@@ -14,7 +14,7 @@ from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.rules import ArchitectureName, MemoryRule, RuleName
 from atlas_ref.memory.state import fresh_memory_state
-from spec_tests.package.stability_cells import (
+from spec_tests.package.memory.stability_cells import (
     DIM,
     MOMENTUM_MAX,
     STEP_MAX,

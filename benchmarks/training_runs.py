@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas_ref.training.metrics import read_metrics
+from atlas_ref.storage.metrics_log import read_metrics
 from benchmarks.report import RESULTS
 
 UNEXAMINED = "a study trains variants that no gate would let start, such as models without memory"

@@ -13,8 +13,8 @@ from cli.console import say
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
+    from atlas_ref.storage.run_directory import Admission
     from atlas_ref.training.loop import Ready
-    from atlas_ref.training.run_directory import Admission
     from preflight.certificate import Binding, Certificate
     from preflight.gates import Gate
     from preflight.result import GateResult
@@ -32,7 +32,7 @@ def admit(ready: "Ready", reason: str | None) -> "Admission":
     the run directory decides, then one in that of the checkpoint, then one in the user's cache; where there is none,
     preflight runs.
     """
-    from atlas_ref.training.run_directory import Admission
+    from atlas_ref.storage.run_directory import Admission
 
     stored = (ready.checkpoint.preflight_skipped if ready.checkpoint else None) or ""
     # A reason that is given at each start is kept once.
@@ -69,7 +69,8 @@ def _certificate(ready: "Ready") -> "Certificate":
 
 def _beside(ready: "Ready") -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Yield where a certificate of this run may lie, and the fields that may have changed since it was written."""
-    from atlas_ref.training.run_directory import CHANGEABLE, RunDirectory
+    from atlas_ref.config.changes import CHANGEABLE
+    from atlas_ref.storage.run_directory import RunDirectory
 
     yield ready.directory.preflight, CHANGEABLE if ready.checkpoint else ()
     source = ready.checkpoint.run_directory if ready.checkpoint else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
     from atlas_ref.models.atlas import AtlasModel
-    from atlas_ref.training.checkpoint import Checkpoint
+    from atlas_ref.storage.checkpoint import Checkpoint
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -24,7 +24,7 @@ def open_model(path: Path, overrides: list[str]) -> Opened:
     import torch
 
     from atlas_ref.config import parse_config
-    from atlas_ref.training.checkpoint import find_checkpoint
+    from atlas_ref.storage.checkpoint import find_checkpoint
     from atlas_ref.training.run import load_model, select_device
 
     checkpoint = find_checkpoint(path)

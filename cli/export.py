@@ -17,7 +17,7 @@ def export(
     DIR gets model.safetensors, config.json, names.md (what each tensor is) and, for byte pairs, tokenizer.json.
     """
     from atlas_ref.places import check_unused
-    from atlas_ref.training.checkpoint import find_checkpoint
+    from atlas_ref.storage.checkpoint import find_checkpoint
     from atlas_ref.training.export import export as export_model
 
     check_unused(out, "an export")

@@ -41,10 +41,10 @@ def generate(
     """
     text = prompt_text(prompt, prompt_file)
     from atlas_ref.data.tokenizer import StreamDecoder, tokenizer_from_json
-    from atlas_ref.training.checkpoint import META
-    from atlas_ref.training.generate import generate as generate_tokens
-    from atlas_ref.training.generate import read_prompt
-    from atlas_ref.training.sampling import Sampling, stream
+    from atlas_ref.generation.generate import generate as generate_tokens
+    from atlas_ref.generation.generate import read_prompt
+    from atlas_ref.generation.sampling import Sampling, stream
+    from atlas_ref.storage.checkpoint import META
 
     sampling = Sampling(temperature, top_k, top_p)
     opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [])

@@ -26,7 +26,7 @@ def refuse_contradictions(overrides: Sequence[str] | None, fields: Mapping[str, 
 
     The last one would win, which a command line that a script has put together does not show.
     """
-    from atlas_ref.config_toml import override_value
+    from atlas_ref.config.toml import override_value
 
     given = {name: value for name, value in fields.items() if value is not None}
     for override in overrides or ():

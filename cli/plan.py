@@ -14,7 +14,7 @@ from atlas_ref.errors import UserError
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
-    from atlas_ref.training.checkpoint import Checkpoint
+    from atlas_ref.storage.checkpoint import Checkpoint
 
 DEFAULT_CONFIG = "tiny"
 MOST_STEPS = 10**9
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 def find_place(config: str | None, overrides: list[str], out: Path | None, resume: str | None) -> Place:
     """Return where the options ask to train; raise UserError for a place that does not exist or is another's."""
-    from atlas_ref.training.checkpoint import find_checkpoint
+    from atlas_ref.storage.checkpoint import find_checkpoint
 
     if resume is None or resume == "auto":
         used, free = (
@@ -63,8 +63,8 @@ def place_to_go_on(path: Path, *, named: bool) -> Place:
 
     A new run begins only where its config is `named`: a directory that is empty or misspelt says nothing of the model.
     """
-    from atlas_ref.training.checkpoint import find_checkpoint
-    from atlas_ref.training.run_directory import RunDirectory
+    from atlas_ref.storage.checkpoint import find_checkpoint
+    from atlas_ref.storage.run_directory import RunDirectory
     from atlas_ref.training.starting import unsaved_run
 
     directory = RunDirectory(path)

@@ -90,7 +90,7 @@ def chosen_gates(names: list[str] | None, donor: Path | None, config: "RunConfig
     """
     from functools import partial
 
-    from atlas_ref.training.checkpoint import find_checkpoint
+    from atlas_ref.storage.checkpoint import find_checkpoint
     from preflight.gates import GATES
     from preflight.seed_competition import check_donor, seed_competition
 

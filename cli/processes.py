@@ -13,8 +13,8 @@ import typer
 from cli.console import say
 
 if TYPE_CHECKING:
-    from atlas_ref.training.distributed import World
-    from atlas_ref.training.run_directory import Admission
+    from atlas_ref.processes.distributed import World
+    from atlas_ref.storage.run_directory import Admission
     from cli.plan import Place
 
 USAGE_EXIT_CODE = 2
@@ -27,8 +27,8 @@ def one_command() -> "Iterator[World]":
     They wait for each other before they leave: torchrun ends the others as soon as one has left with an error, and the
     message of the first must be out by then.
     """
-    from atlas_ref.training.distributed import CommonError, LostProcessError, processes
-    from atlas_ref.training.heartbeat import LOST_EXIT_CODE, WAY_ON
+    from atlas_ref.processes.distributed import CommonError, LostProcessError, processes
+    from atlas_ref.processes.heartbeat import LOST_EXIT_CODE, WAY_ON
 
     with processes() as world:
         if world.size == 1:
@@ -87,7 +87,7 @@ def decide_place(world: "World", find: "Callable[[], Place]") -> "Place":
 
     The others must not look for themselves: what they would find depends on how far the first one is.
     """
-    from atlas_ref.training.checkpoint import find_checkpoint
+    from atlas_ref.storage.checkpoint import find_checkpoint
     from cli.plan import Place
 
     if world.size == 1:
@@ -107,7 +107,7 @@ def decide_place(world: "World", find: "Callable[[], Place]") -> "Place":
 
 def decide_admission(world: "World", decide: "Callable[[], Admission]") -> "Admission":
     """Return why the run may start, found by the first process; all leave with its exit code when it may not."""
-    from atlas_ref.training.run_directory import Admission
+    from atlas_ref.storage.run_directory import Admission
 
     told: str | None = None
     with world.together():

@@ -14,7 +14,7 @@ from typing import Any
 
 from atlas_ref.errors import UserError
 from atlas_ref.reading import MOST_TOML, opened, parse_toml, read_bytes, read_header, read_json
-from atlas_ref.training.metrics import read_metrics
+from atlas_ref.storage.metrics_log import read_metrics
 
 CONFIG, METRICS, SUMMARY, KILL = "config.toml", "metrics.jsonl", "summary.json", "kill.json"
 ENVIRONMENT, CERTIFICATE, CHECKPOINTS, LOCK = "env.json", "preflight.json", "checkpoints", ".lock"

@@ -19,9 +19,9 @@ from cli.processes import decide_admission, decide_place, one_command
 from cli.streams import output_may_end
 
 if TYPE_CHECKING:
-    from atlas_ref.training.distributed import World
+    from atlas_ref.processes.distributed import World
+    from atlas_ref.storage.run_directory import Admission, RunDirectory
     from atlas_ref.training.loop import Outcome, Ready
-    from atlas_ref.training.run_directory import Admission, RunDirectory
 
 KILLED_EXIT_CODE = 4
 GOES_ON = "training goes on; its log is metrics.jsonl in the run directory"
@@ -70,8 +70,8 @@ def train(
     Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save a checkpoint; the exit code is 128 plus the signal's number. With
     torchrun, several processes train one model.
     """
+    from atlas_ref.storage.run_directory import versions
     from atlas_ref.training.agreement import agree, agree_on_data, facts_of_run
-    from atlas_ref.training.run_directory import versions
 
     reason = checked_reason(skip_preflight)
     fields = {
@@ -107,15 +107,15 @@ def train(
 
 def newest_step(directory: "RunDirectory") -> int | None:
     """Return the last step that is saved, None before the first."""
-    from atlas_ref.training.checkpoint import saved_steps
+    from atlas_ref.storage.checkpoint import saved_steps
 
     return max(saved_steps(directory.checkpoints), default=None)
 
 
 def get_ready(plan: Plan, *, over_unsaved: bool, world: "World") -> "Ready":
     """Return the run that was planned, once everything it needs has proved usable."""
+    from atlas_ref.storage.run_directory import RunDirectory
     from atlas_ref.training import loop
-    from atlas_ref.training.run_directory import RunDirectory
 
     return loop.get_ready(
         plan.config, RunDirectory(plan.directory), plan.checkpoint, over_unsaved=over_unsaved, world=world
@@ -124,8 +124,8 @@ def get_ready(plan: Plan, *, over_unsaved: bool, world: "World") -> "Ready":
 
 def run(ready: "Ready", admission: "Admission", stop: StopRequest, lost_output: Callable[[], str | None]) -> None:
     """Train and say how it ended; where that was lost, env.json says so."""
-    from atlas_ref.training.kill_report import KilledError
     from atlas_ref.training.loop import train as train_model
+    from atlas_ref.watching.kill_report import KilledError
     from cli.progress import make_reporter
 
     first_step = ready.checkpoint.step if ready.checkpoint else 0

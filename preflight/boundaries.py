@@ -17,8 +17,8 @@ from torch import Tensor
 from atlas_ref.config import RunConfig
 from atlas_ref.data.identity import NO_DATA
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
-from atlas_ref.training.checkpoint import MODEL, OPTIMISER, STATE, open_checkpoint, save_checkpoint
-from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.storage.checkpoint import MODEL, OPTIMISER, STATE, open_checkpoint, save_checkpoint
+from atlas_ref.storage.switch_state import SwitchState
 
 HandOver = Callable[[ModelState], ModelState]
 Tensors = Mapping[str, Tensor]

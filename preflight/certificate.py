@@ -23,10 +23,10 @@ from pydantic import JsonValue, ValidationError, field_validator
 
 import atlas_ref
 from atlas_ref.config import RunConfig
+from atlas_ref.config.changes import leaves
 from atlas_ref.errors import UserError
 from atlas_ref.reading import read_json
-from atlas_ref.training.files import write_atomically
-from atlas_ref.training.run_directory import leaves
+from atlas_ref.storage.files import write_atomically
 from preflight.budget import savings
 from preflight.result import GateResult, Record, Verdict
 from preflight.subject import Budget

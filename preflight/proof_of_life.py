@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from atlas_ref.blocks.memory_layer import GateHeads, MemoryLayer, TanhGate
 from atlas_ref.config import ModelConfig, RunConfig
-from atlas_ref.config_model import MemoryConfig
+from atlas_ref.config.model import MemoryConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.rules import Gates

@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from atlas_ref.config import ModelConfig, OptimConfig, RecallConfig, RunConfig
+from atlas_ref.config.vocabulary import RECALL_FILLERS
 from atlas_ref.data.batch import Batch
 from atlas_ref.data.recall import RecallTask
-from atlas_ref.data.vocabulary import RECALL_FILLERS
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.optimiser import OuterOptimiser

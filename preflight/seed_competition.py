@@ -30,7 +30,7 @@ from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.training.checkpoint import Checkpoint
+from atlas_ref.storage.checkpoint import Checkpoint
 from atlas_ref.training.run import open_data, put_weights, select_device
 from atlas_ref.training.step import forward, to_device
 from preflight.memory_ablation import answer_loss, cut, failure_check, gain_check

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 
 
 class FeedForward(nn.Module):

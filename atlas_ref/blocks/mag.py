@@ -20,7 +20,7 @@ from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.normalize import at_least_float32

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.config_model import GatesConfig, MemoryConfig
+from atlas_ref.config.model import GatesConfig, MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.normalize import at_least_float32, l2_normalize
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features

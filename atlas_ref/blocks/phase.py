@@ -8,7 +8,7 @@ process see what training sees. A call without a step is one after all schedules
 
 from typing import NamedTuple
 
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 
 
 class Phase(NamedTuple):

@@ -21,11 +21,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.config import DataConfig, TrainConfig
+from atlas_ref.config.vocabulary import RECALL_FILLERS
 from atlas_ref.data.batch import IGNORED, Batch, sample_digest
 from atlas_ref.data.facts import Fact
 from atlas_ref.data.identity import identify
 from atlas_ref.data.tokenizer import Tokenizer
-from atlas_ref.data.vocabulary import RECALL_FILLERS
 
 TRAINING, VALIDATION = 0, 1
 

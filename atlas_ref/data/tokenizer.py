@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from atlas_ref.data.vocabulary import BYTE_SEPARATOR, BYTE_VALUES, BYTE_VOCABULARY, MOST_TOKENS
+from atlas_ref.config.vocabulary import BYTE_SEPARATOR, BYTE_VALUES, BYTE_VOCABULARY, MOST_TOKENS
 from atlas_ref.errors import UserError
 from atlas_ref.reading import MOST_BYTES, parse_json
 

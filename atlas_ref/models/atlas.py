@@ -19,7 +19,7 @@ from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.mag import BlockOutput, LayerState, MagBlock
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.telemetry import LayerTelemetry
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.memory.plan import SegmentPlan, make_plan
 from atlas_ref.memory.state import StateTree
 

@@ -17,7 +17,7 @@ where `inner_grad = "detached"` spares some.
 
 from math import prod
 
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.models.tensors import memory_matrices, tensors
 
 BACKWARD = 3

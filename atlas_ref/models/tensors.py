@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from atlas_ref.config_model import MemoryConfig, ModelConfig
+from atlas_ref.config.model import MemoryConfig, ModelConfig
 
 LAYER = "layers.{}."
 

@@ -1,1 +1,1 @@
-"""One training step, one loop, checkpoints, evaluation and generation."""
+"""The loop: how a run starts, one step, what it leaves at a step, and how it is judged."""

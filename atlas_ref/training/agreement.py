@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas_ref.config import RunConfig
+from atlas_ref.config.changes import leaves
 from atlas_ref.data.identity import DataIdentity
-from atlas_ref.training.checkpoint import Checkpoint
-from atlas_ref.training.distributed import CommonError, World
-from atlas_ref.training.run_directory import leaves
+from atlas_ref.processes.distributed import CommonError, World
+from atlas_ref.storage.checkpoint import Checkpoint
 
 ALIKE = "; all processes must be started alike."
 

@@ -6,12 +6,12 @@ import torch
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
-from atlas_ref.training.distributed import World
-from atlas_ref.training.metrics import MetricsLog
-from atlas_ref.training.reporting import Reporter
-from atlas_ref.training.retention import Retention
-from atlas_ref.training.run_directory import Admission, RunDirectory
-from atlas_ref.training.speed import Speed
+from atlas_ref.processes.distributed import World
+from atlas_ref.storage.metrics_log import MetricsLog
+from atlas_ref.storage.retention import Retention
+from atlas_ref.storage.run_directory import Admission, RunDirectory
+from atlas_ref.watching.reporting import Reporter
+from atlas_ref.watching.speed import Speed
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 from atlas_ref.data.batch import IGNORED, Batch, ValidationSource
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.models.atlas import AtlasModel
-from atlas_ref.training.distributed import ALONE, World
-from atlas_ref.training.parallel import fresh_state, is_sharded
+from atlas_ref.processes.distributed import ALONE, World
+from atlas_ref.processes.parallel import fresh_state, is_sharded
 from atlas_ref.training.step import forward, to_device, token_losses
 
 

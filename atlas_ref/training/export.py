@@ -22,12 +22,12 @@ from safetensors.torch import save_file
 
 import atlas_ref
 from atlas_ref.config import config_hash
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.errors import UserError
 from atlas_ref.models.tensors import TensorInfo, layer_tensors, tensors
 from atlas_ref.places import check_unused
-from atlas_ref.training.checkpoint import META, MODEL, Checkpoint
-from atlas_ref.training.files import sync, write_atomically, write_json
+from atlas_ref.storage.checkpoint import META, MODEL, Checkpoint
+from atlas_ref.storage.files import sync, write_atomically, write_json
 from atlas_ref.training.run import load_model
 
 FORMAT = "atlas-export-1"

@@ -18,29 +18,29 @@ import torch
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.places import prove_writable
-from atlas_ref.training.checkpoint import Checkpoint
+from atlas_ref.processes.distributed import ALONE, World
+from atlas_ref.processes.merging import merge_measurements
+from atlas_ref.storage.checkpoint import Checkpoint
+from atlas_ref.storage.files import write_json
+from atlas_ref.storage.lock import hold, refuse_if_held
+from atlas_ref.storage.metrics_log import MetricsLog
+from atlas_ref.storage.retention import VALIDATION, Retention, improves, read_validations
+from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.training.context import Context
-from atlas_ref.training.distributed import ALONE, World
-from atlas_ref.training.estimate import FirstSteps
 from atlas_ref.training.evaluate import evaluate
-from atlas_ref.training.files import write_json
-from atlas_ref.training.kill_switches import check, non_finite, unsound_end
-from atlas_ref.training.lock import hold, refuse_if_held
-from atlas_ref.training.merging import merge_measurements
-from atlas_ref.training.metrics import MetricsLog
-from atlas_ref.training.monitor import Measurements, log_entries, measure_layers
-from atlas_ref.training.reporting import Reporter
-from atlas_ref.training.retention import VALIDATION, Retention, improves, read_validations
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
-from atlas_ref.training.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.training.samples import sample_when_due
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
-from atlas_ref.training.sinks import broadcast, check_sinks
-from atlas_ref.training.speed import Speed
 from atlas_ref.training.starting import check_start, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
-from atlas_ref.training.summary import summarise
+from atlas_ref.watching.estimate import FirstSteps
+from atlas_ref.watching.kill_switches import check, non_finite, unsound_end
+from atlas_ref.watching.monitor import Measurements, log_entries, measure_layers
+from atlas_ref.watching.reporting import Reporter
+from atlas_ref.watching.sinks import broadcast, check_sinks
+from atlas_ref.watching.speed import Speed
+from atlas_ref.watching.summary import summarise
 
 
 class Outcome(NamedTuple):

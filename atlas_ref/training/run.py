@@ -15,13 +15,13 @@ from atlas_ref.data.whole import Split, WholeText
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
 from atlas_ref.models.tensors import count_parameters
-from atlas_ref.training.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
-from atlas_ref.training.distributed import ALONE, World
-from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.processes.distributed import ALONE, World
+from atlas_ref.processes.parallel import across, own_part, wrap
+from atlas_ref.storage.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
+from atlas_ref.storage.ranges import check_finite, check_optimiser, check_state
+from atlas_ref.storage.sharded_checkpoint import cut_like
+from atlas_ref.storage.switch_state import SwitchState
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
-from atlas_ref.training.parallel import across, own_part, wrap
-from atlas_ref.training.ranges import check_finite, check_optimiser, check_state
-from atlas_ref.training.sharded_checkpoint import cut_like
 
 
 @dataclass

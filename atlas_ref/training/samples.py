@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 from atlas_ref.data.tokenizer import Tokenizer, decode
 from atlas_ref.errors import UserError
+from atlas_ref.generation.generate import generate, read_prompt
+from atlas_ref.generation.sampling import Sampling, stream
 from atlas_ref.reading import opened
+from atlas_ref.storage.files import naming, write_atomically
 from atlas_ref.training.context import Context
-from atlas_ref.training.files import naming, write_atomically
-from atlas_ref.training.generate import generate, read_prompt
 from atlas_ref.training.run import Run
-from atlas_ref.training.sampling import Sampling, stream
 
 MOST_LINE = 2**24
 """Bytes that a line may have."""

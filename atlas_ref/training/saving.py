@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from atlas_ref.training.checkpoint import InTheWayError, checkpoint_name, save_checkpoint
+from atlas_ref.processes.distributed import World
+from atlas_ref.processes.parallel import own_part
+from atlas_ref.storage.checkpoint import InTheWayError, checkpoint_name, save_checkpoint
+from atlas_ref.storage.removal import make_partial
+from atlas_ref.storage.sharded_checkpoint import write_shards
 from atlas_ref.training.context import Context
-from atlas_ref.training.distributed import World
-from atlas_ref.training.kill_report import KilledError, report_kill
-from atlas_ref.training.kill_switches import Kill, non_finite
-from atlas_ref.training.parallel import own_part
-from atlas_ref.training.removal import make_partial
 from atlas_ref.training.run import Run
-from atlas_ref.training.sharded_checkpoint import write_shards
+from atlas_ref.watching.kill_report import KilledError, report_kill
+from atlas_ref.watching.kill_switches import Kill, non_finite
 
 
 def killed(context: Context, step: int, kills: Sequence[Kill], layers: Sequence[Mapping[str, float]]) -> KilledError:

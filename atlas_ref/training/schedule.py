@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterator
 
 from atlas_ref.blocks.polarisation import polarisation_weight
 from atlas_ref.config import RunConfig
-
-MOVING = ("optim.schedule", "optim.decay_steps", "train.max_steps")
-"""The fields of a schedule that a resumed run may change."""
+from atlas_ref.config.changes import MOVING
 
 
 def learning_rate(step: int, config: RunConfig) -> float:

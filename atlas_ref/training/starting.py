@@ -12,15 +12,16 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from atlas_ref.config import RunConfig, load_config, to_toml
+from atlas_ref.config.changes import refuse_changes
 from atlas_ref.errors import UserError
 from atlas_ref.places import nearest_place
 from atlas_ref.reading import opened, read_json
-from atlas_ref.training.checkpoint import Checkpoint, saved_steps
-from atlas_ref.training.files import write_atomically, write_json
-from atlas_ref.training.kill_report import KillReport
-from atlas_ref.training.metrics import last_step, read_kept, rewrite_metrics
-from atlas_ref.training.run_directory import Admission, RunDirectory, environment, refuse_changes
+from atlas_ref.storage.checkpoint import Checkpoint, saved_steps
+from atlas_ref.storage.files import write_atomically, write_json
+from atlas_ref.storage.metrics_log import last_step, read_kept, rewrite_metrics
+from atlas_ref.storage.run_directory import Admission, RunDirectory, environment
 from atlas_ref.training.samples import keep_samples
+from atlas_ref.watching.kill_report import KillReport
 
 NEW_OR_EMPTY = "the run directory must be new or empty"
 LOG_BEGINS = b'{"step"'

@@ -18,10 +18,10 @@ from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.memory.state import join_rows
 from atlas_ref.models.atlas import ModelOutput, ModelState
-from atlas_ref.training.distributed import ALONE, World
-from atlas_ref.training.merging import merge_telemetry
+from atlas_ref.processes.distributed import ALONE, World
+from atlas_ref.processes.merging import merge_telemetry
+from atlas_ref.processes.parallel import bare, drop_zero_gradients, own_part, whole, without_sync
 from atlas_ref.training.optimiser import OuterOptimiser
-from atlas_ref.training.parallel import bare, drop_zero_gradients, own_part, whole, without_sync
 from atlas_ref.training.schedule import learning_rate, polarisation
 
 

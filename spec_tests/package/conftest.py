@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from atlas_ref.config import RunConfig
+from atlas_ref.processes.distributed import World
 from atlas_ref.training import loop
-from atlas_ref.training.distributed import World
 from atlas_ref.training.run import Run, new_run
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.micro.command import Atlas, in_this_process
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.config import RunConfig
-from atlas_ref.config_errors import dotted_names
-from spec_tests.package.command import Atlas
-from spec_tests.package.runs import UNEXAMINED, micro_config, micro_file, saved_bytes, start
+from atlas_ref.config.errors import dotted_names
+from spec_tests.package.micro.command import Atlas
+from spec_tests.package.micro.runs import UNEXAMINED, micro_config, micro_file, saved_bytes, start
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "training.md"
@@ -32,7 +32,7 @@ def test_every_test_that_the_training_guide_names_exists_in_a_file_that_its_line
     assert len(rows) == 9
     for row in rows:
         files = named_files(row)
-        known = set().union(*(defined_tests(TESTS / file) for file in files))
+        known = set().union(*(defined_tests(path) for file in files for path in TESTS.rglob(file)))
         names = re.findall(r"`(test_\w+)`", row)
         assert set(names) <= known, f"{set(names) - known} is in none of {files}"
 

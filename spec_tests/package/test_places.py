@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from atlas_ref.config import to_toml
 from atlas_ref.errors import UserError
 from atlas_ref.places import check_file, check_unused, prove_writable
-from spec_tests.package.command import Atlas
-from spec_tests.package.runs import UNEXAMINED, micro_config, start
+from spec_tests.package.micro.command import Atlas
+from spec_tests.package.micro.runs import UNEXAMINED, micro_config, start
 
 CONFIG = micro_config("model.n_layers=1", "data.sequence_length=16", "train.max_steps=2")
 

@@ -9,9 +9,9 @@ import pytest
 
 from atlas_ref.config import to_toml
 from atlas_ref.readable import unreadable
-from atlas_ref.training.checkpoint import find_checkpoint
-from spec_tests.package.command import Atlas
-from spec_tests.package.runs import UNEXAMINED, micro_config
+from atlas_ref.storage.checkpoint import find_checkpoint
+from spec_tests.package.micro.command import Atlas
+from spec_tests.package.micro.runs import UNEXAMINED, micro_config
 
 READABLE = (
     "ablation",

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
-from atlas_ref.training import checkpoint
+from atlas_ref.storage import checkpoint
 from preflight import boundaries
 from preflight.baton_pass import baton_pass
 from preflight.controls.state import STATE_CONTROLS

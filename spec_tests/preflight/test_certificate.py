@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import atlas_ref
-from atlas_ref.training.run_directory import CHANGEABLE
+from atlas_ref.config.changes import CHANGEABLE
 from preflight import certificate as certificates
 from preflight.budget import default_budget
 from preflight.certificate import (
@@ -29,7 +29,7 @@ from preflight.certificate import (
     save_certificate,
 )
 from preflight.result import Verdict
-from spec_tests.package.runs import micro_config
+from spec_tests.package.micro.runs import micro_config
 from spec_tests.port import SPEC_VERSION
 from spec_tests.preflight.gates import NAMES, result_of
 

@@ -13,15 +13,15 @@ import torch
 
 import atlas_ref
 from atlas_ref.config import RunConfig, load_config, to_toml
-from atlas_ref.training.checkpoint import Checkpoint, find_checkpoint, saved_steps
+from atlas_ref.storage.checkpoint import Checkpoint, find_checkpoint, saved_steps
 from atlas_ref.training.step import NonFiniteError
 from preflight.budget import default_budget
 from preflight.certificate import Certificate, bind, cache_file, check_certificate, issue, save_certificate
 from preflight.gates import Gate
 from preflight.result import GateResult, Verdict
 from preflight.subject import HEALTHY, Budget, Subject
-from spec_tests.package.command import Atlas, in_this_process
-from spec_tests.package.runs import SKIPPED, UNEXAMINED, micro_config, saved_bytes, start
+from spec_tests.package.micro.command import Atlas, in_this_process
+from spec_tests.package.micro.runs import SKIPPED, UNEXAMINED, micro_config, saved_bytes, start
 from spec_tests.preflight.gates import NAMES, Gates, put_in_place, result_of
 
 REASON = "an ablation, on purpose"

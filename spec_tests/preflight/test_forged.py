@@ -17,8 +17,8 @@ from preflight.budget import default_budget
 from preflight.certificate import CertificateError, bind, check_certificate, issue, save_certificate
 from preflight.result import Check, Interval, Verdict, at_least, at_most, conclude, powered
 from preflight.subject import Budget
-from spec_tests.package.command import in_this_process
-from spec_tests.package.runs import micro_config
+from spec_tests.package.micro.command import in_this_process
+from spec_tests.package.micro.runs import micro_config
 from spec_tests.preflight.gates import put_in_place, result_of
 
 GATE = "first-gate"

@@ -13,7 +13,7 @@ from cli.gate_report import HEADLINES, headline, print_results
 from preflight.gates import GATES
 from preflight.result import GateResult, Verdict, at_least, conclude
 from preflight.subject import HEALTHY, Budget
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.micro.command import Atlas, in_this_process
 from spec_tests.preflight.gates import check_of, put_in_place, result_of
 from spec_tests.preflight.micro import micro_config
 

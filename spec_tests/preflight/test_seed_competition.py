@@ -10,8 +10,8 @@ from atlas_ref.config import RunConfig, load_config
 from atlas_ref.data.identity import NO_DATA
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.training.checkpoint import MODEL, OPTIMISER, STATE, Checkpoint, open_checkpoint, save_checkpoint
-from atlas_ref.training.kill_switches import SwitchState
+from atlas_ref.storage.checkpoint import MODEL, OPTIMISER, STATE, Checkpoint, open_checkpoint, save_checkpoint
+from atlas_ref.storage.switch_state import SwitchState
 from preflight import seed_competition as gate
 from preflight.controls.seeds import SEED_CONTROLS
 from preflight.gates import GATES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.package.command import Atlas, in_this_process
+from spec_tests.package.micro.command import Atlas, in_this_process
 from spec_tests.process.files import write_arrays
 from spec_tests.report.guard import VARIABLE
 from spec_tests.report.launch import SETTINGS, Launch

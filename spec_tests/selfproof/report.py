@@ -22,7 +22,7 @@ from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.judge import judge
 
 PARTS: Final = ("faults", "vacuity", "mutants", "variants")
-OWN_TESTS: Final = ("spec_tests.package.test_functional",)
+OWN_TESTS: Final = ("spec_tests.package.functional.test_functional",)
 """Tests of the package that hold what no operation of the table shows."""
 
 Say = Callable[[str], None]

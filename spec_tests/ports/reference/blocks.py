@@ -10,7 +10,7 @@ from torch.func import functional_call
 from atlas_ref.blocks.mag import LayerState, MagBlock
 from atlas_ref.blocks.memory_layer import MemoryLayerState
 from atlas_ref.config import load_config
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.state import MemoryState

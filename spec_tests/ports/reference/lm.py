@@ -6,7 +6,7 @@ from typing import Final
 
 from torch.func import functional_call
 
-from atlas_ref.config_model import ModelConfig
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.models.atlas import AtlasModel, ModelState
 from spec_tests.port import Op
 from spec_tests.ports.reference.blocks import block_weights, layer_state, model_config, state_tensors

@@ -1,0 +1,96 @@
+"""What a run is trained on."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from atlas_ref.config.section import Section
+from atlas_ref.config.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
+
+
+class RecallConfig(Section):
+    """Synthetic multi-query associative recall: pairs, then filler, then queries."""
+
+    pairs: int = Field(ge=1, le=100_000)
+    """key-value pairs in a row"""
+    keys: int = Field(ge=1, le=500_000)
+    """different keys"""
+    values: int = Field(ge=2, le=400_000)
+    """different values; chance is one in so many"""
+    gap: int = Field(ge=0, le=10_000_000)
+    """least number of filler tokens before the queries; filler grows to fill the row"""
+    queries: int = Field(ge=1, le=100_000)
+    """keys asked for in a row, each at most once"""
+
+    @property
+    def vocab_size(self) -> int:
+        """Keys, then values, then fillers."""
+        return self.keys + self.values + RECALL_FILLERS
+
+    def filler(self, sequence_length: int) -> int:
+        """Filler tokens between the last pair and the first query in a row of `sequence_length` tokens."""
+        return sequence_length - 2 * (self.pairs + self.queries)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for a row that cannot be drawn."""
+        if self.pairs > self.keys:
+            yield f"data.recall.pairs is {self.pairs}; it must be at most data.recall.keys, which is {self.keys}"
+        if self.queries > self.pairs:
+            yield f"data.recall.queries is {self.queries}; it must be at most data.recall.pairs, which is {self.pairs}"
+
+
+class DataConfig(Section):
+    """What the model is trained on."""
+
+    source: Literal["shakespeare", "recall", "path"]
+    """the shipped text, the synthetic task, or the text at path"""
+    path: str = Field(max_length=4096)
+    """file or folder for source = "path"; else empty"""
+    text_key: str = Field(min_length=1, max_length=256)
+    """key or column of the text in JSONL and parquet; + joins several, | separates what is tried in turn"""
+    tokenizer: Literal["bytes", "bpe"]
+    """of text: bytes, or byte-pair encoding trained on the training part"""
+    bpe_vocab_size: int = Field(ge=BYTE_VOCABULARY, le=MOST_TOKENS)
+    """vocabulary of bpe, its document separator included"""
+    sequence_length: int = Field(ge=1, le=10_000_000)
+    """tokens in a row of a batch"""
+    context_batches: int = Field(ge=1, le=10**9)
+    """batches after which every row of text begins afresh, if its document has not ended before"""
+    reset_memory_per_sequence: bool
+    """whether every document begins with the initial memory; otherwise only every context does"""
+    validation_fraction: float = Field(gt=0.0, lt=1.0)
+    """share of the text, at its end, that is only validated on"""
+    recall: RecallConfig
+
+    @property
+    def vocab_size(self) -> int:
+        """The vocabulary that source and tokenizer make."""
+        if self.source == "recall":
+            return self.recall.vocab_size
+        return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
+
+    @property
+    def vocabulary(self) -> str:
+        """What that vocabulary is, for a message."""
+        if self.source == "recall":
+            return "the keys, values and fillers of data.recall"
+        return 'data.bpe_vocab_size of data.tokenizer = "bpe"' if self.tokenizer == "bpe" else "bytes and a separator"
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for a path that is of no use or missing, and a recall row that does not fit."""
+        if self.source == "path" and not self.path:
+            yield 'data.path is empty; it must name a file or folder for data.source = "path"'
+        if self.source != "path" and self.path:
+            yield f'data.path is "{self.path}"; it must be empty unless data.source = "path"'
+        if "\0" in self.path:
+            yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
+        if not all(name for alternative in self.text_key.split("|") for name in alternative.split("+")):
+            yield f'data.text_key is "{self.text_key}"; it must be a name, or names with + or | between two of them'
+        filler = self.recall.filler(self.sequence_length)
+        if self.source == "recall" and filler < self.recall.gap:
+            least = self.sequence_length - filler + self.recall.gap
+            yield (
+                f"data.sequence_length is {self.sequence_length}; it must be at least {least} "
+                "to hold data.recall.pairs, data.recall.gap and data.recall.queries"
+            )

@@ -1,0 +1,137 @@
+"""From a pydantic validation error to sentences: the dotted name, the file, what is there and what would be valid."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from atlas_ref.config.toml import MOST_SHOWN, shortened, toml_value
+
+MOST_LINES = 100
+"""Errors that are told one by one: more than there are fields."""
+MOST_BITS = 256
+"""Integers beyond are not spelt out: Python refuses to do so for long ones."""
+
+
+def describe(error: ValidationError, root: type[BaseModel], origin: str, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield one line for each error; a value that an override set is blamed on the override, not on the file.
+
+    A file with more than MOST_LINES errors is another file: the others are only counted.
+    """
+    problems = error.errors(include_url=False)
+    for problem in problems[:MOST_LINES]:
+        location = tuple(str(part) for part in problem["loc"])
+        name = ".".join(location)
+        source = _source(name, origin, overrides)
+        if problem["type"] == "value_error":
+            yield from (f"{origin}: {sentence}." for sentence in str(problem["ctx"]["error"]).splitlines())
+        elif problem["type"] == "missing":
+            yield f"{source}: {name} is missing; it must be {_valid(_field(root, location))}."
+        elif problem["type"] == "extra_forbidden":
+            guess = nearest(name, dotted_names(root))
+            yield f"{source}: {shortened(name)} is not a known field; did you mean {guess}?"
+        else:
+            yield f"{source}: {name} is {_shown(problem['input'])}; it must be {_valid(_field(root, location))}."
+    if len(problems) > MOST_LINES:
+        yield f"{origin}: {len(problems) - MOST_LINES:,} more fields are wrong."
+
+
+def dotted_names(root: type[BaseModel]) -> list[str]:
+    """Every section and field below `root`, such as `model` and `model.memory.chunk`."""
+    names: list[str] = []
+    for name, field in root.model_fields.items():
+        names.append(name)
+        section = _section(field)
+        if section is not None:
+            names.extend(f"{name}.{below}" for below in dotted_names(section))
+    return names
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The known name that a person most likely meant.
+
+    A slip of a letter in the same section, or the same last part in another one; then initials in the same section
+    (`optim.lr`); then the most similar text.
+    """
+    return max(known, key=lambda candidate: _similarity(name[:MOST_SHOWN], candidate))
+
+
+def _source(name: str, origin: str, overrides: Sequence[str]) -> str:
+    """What set the field or section: the last override at, above or below it, else the file."""
+    for override in reversed(overrides):
+        changed = override.partition("=")[0].strip()
+        if f"{changed}.".startswith(f"{name}.") or f"{name}.".startswith(f"{changed}."):
+            return f"override {shortened(override)} of {origin}"
+    return origin
+
+
+def _similarity(name: str, candidate: str) -> float:
+    alike = difflib.SequenceMatcher(None, name, candidate).ratio()
+    section, _, last = name.rpartition(".")
+    candidate_section, _, candidate_last = candidate.rpartition(".")
+    initials = "".join(word[0] for word in candidate_last.split("_"))
+    if last == candidate_last or (section == candidate_section and alike > 0.9):
+        return 2.0 + alike
+    if section == candidate_section and last == initials:
+        return 1.0 + alike
+    return alike
+
+
+def _field(root: type[BaseModel], location: Sequence[str]) -> FieldInfo:
+    """The field at a location; every part but the last names a section."""
+    section = root
+    for part in location[:-1]:
+        below = _section(section.model_fields[part])
+        assert below is not None
+        section = below
+    return section.model_fields[location[-1]]
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _valid(field: FieldInfo) -> str:
+    """What a field accepts, in words."""
+    section = _section(field)
+    if section is not None:
+        return f"a table with the fields {', '.join(section.model_fields)}"
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(toml_value(choice) for choice in get_args(field.annotation))
+    if field.annotation is bool:
+        return "true or false"
+    bounds = {key: value for rule in field.metadata for key, value in _bounds(rule).items()}
+    if field.annotation is str:
+        return f"Unicode text of at most {bounds['max_length']} characters"
+    kind = "an integer" if field.annotation is int else "a finite number"
+    return f"{kind} {_interval(bounds)}"
+
+
+def _bounds(rule: object) -> Mapping[str, Any]:
+    names = ("gt", "ge", "lt", "le", "max_length")
+    return {name: getattr(rule, name) for name in names if hasattr(rule, name)}
+
+
+def _interval(bounds: Mapping[str, Any]) -> str:
+    words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+    return " and ".join(f"{words[name]} {bounds[name]}" for name in words if name in bounds)
+
+
+def _shown(value: object) -> str:
+    """A value as the file has it, with its type where that is the likely mistake, and never long."""
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        text = f"an integer of {value.bit_length():,} bits"
+    elif isinstance(value, bool | int | float):
+        text = toml_value(value)
+    elif isinstance(value, str):
+        text = f"the text {toml_value(value)}"
+    elif isinstance(value, dict):
+        return "a table"
+    elif isinstance(value, list):
+        return "a list"
+    else:
+        text = f"the date or time {value}"
+    return shortened(text)

@@ -1,0 +1,82 @@
+"""Generation: one token at a time, with the memory state carried, so the cost of a token does not grow with the text.
+
+    start = read_prompt(model, prompt)                    the prompt is read once ...
+    for i in range(samples):
+        generate(start, count, sampling, stream(seed, i))     ... and each sample goes on from there
+
+Feeding tokens one by one, or a prompt in parts, gives the logits of a single forward pass over all of them: the state
+holds everything that a later token may depend on. The model is only read: no gradient, no state of its own, and no
+random number but those of the stream.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+from atlas_ref.generation.sampling import Sampling, draw
+from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.models.session import Session
+
+PROMPT_PART = 1024
+"""Tokens of a prompt that are read in one call: the logits of all of a long one would fill the memory."""
+
+
+class Generated(NamedTuple):
+    """A new token and the logits it was drawn from."""
+
+    token: int
+    logits: Float[Tensor, " vocab"]
+
+
+class Start(NamedTuple):
+    """Where samples begin: a model that has read a prompt, its state there and the logits of the next token."""
+
+    model: AtlasModel
+    state: ModelState
+    logits: Float[Tensor, " vocab"]
+    outer_step: int | None
+
+
+def read_prompt(model: AtlasModel, prompt: Sequence[int], outer_step: int | None = None) -> Start:
+    """Return where samples that continue `prompt` begin; raise UserError for an empty prompt.
+
+    `outer_step` is the step of a checkpoint whose schedules had not ended (`AtlasModel.forward`).
+    """
+    if not prompt:
+        raise UserError("the prompt is empty; it must hold at least one token.")
+    session = Session(model, batch=1, outer_step=outer_step)
+    for first in range(0, len(prompt), PROMPT_PART):
+        logits = advance(session, prompt[first : first + PROMPT_PART])
+    return Start(model, session.get_memory_state(), logits, outer_step)
+
+
+def generate(
+    start: Start, count: int, sampling: Sampling, random: np.random.Generator, end: int | None = None
+) -> Iterator[Generated]:
+    """Yield up to `count` tokens, each drawn from `sampling.probabilities` by the numbers of `random`.
+
+    `end` is the token after which nothing follows, yielded as the last one; None goes on to `count`. The same start and
+    the same numbers give the same tokens, whatever was generated from the start before.
+    """
+    session = Session(start.model, batch=1, outer_step=start.outer_step)
+    session.set_memory_state(start.state)
+    logits = start.logits
+    for index in range(count):
+        token = draw(logits, sampling, random)
+        yield Generated(token, logits)
+        if token == end:
+            return
+        if index + 1 < count:
+            logits = advance(session, [token])
+
+
+def advance(session: Session, tokens: Sequence[int]) -> Float[Tensor, " vocab"]:
+    """Feed tokens to the model in one call and return the logits after the last, on the CPU."""
+    device = next(session.model.parameters()).device
+    with torch.inference_mode():
+        return session(torch.tensor([tokens], device=device))[0, -1].cpu()

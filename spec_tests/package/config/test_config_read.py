@@ -1,0 +1,145 @@
+"""Every field of the configuration is read by the program: a field that nothing reads is a promise that nothing keeps.
+
+Reads are recorded while small runs train, evaluate and generate, for variants that together reach every branch. What
+the configuration reads of itself in order to validate, print or hash itself does not count; what one of its properties
+reads on behalf of the program does.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from atlas_ref.config import RunConfig, Section, TrainConfig, load_config
+from atlas_ref.data.streams import open_source
+from atlas_ref.generation.generate import generate, read_prompt
+from atlas_ref.generation.sampling import Sampling, stream
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.training.evaluate import evaluate
+from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
+
+OWN_MODULES = ("atlas_ref.config", "pydantic", __name__)
+OWN_USE = ("problems", "_lines")
+"""The functions of the configuration that validate and print it."""
+DEMANDS = ["data.recall.gap"]
+"""Fields that ask something of other fields: refusing a configuration is their whole effect (`test_config`)."""
+TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
+VARIANTS = {
+    "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
+    "a floor that comes down, polarisation, samples": (
+        "train.sample_interval=1",
+        "train.sample_tokens=1",
+        "model.gate.floor_start=0.3",
+        "model.gate.floor_decay_steps=2",
+        "optim.polarisation_start=0.1",
+        "optim.polarisation_end=0.01",
+    ),
+    "recall, mlp, titans, gated queries": (
+        *RECALL,
+        "model.memory.architecture='mlp'",
+        "model.memory.rule='titans'",
+        "model.memory.qk_projection.kind='frobenius_tanh'",
+        "model.feed_forward='none'",
+    ),
+    "Newton-Schulz in shards": (
+        "model.memory.rule='atlas'",
+        "model.memory.qk_projection.kind='tnt'",
+        "model.memory.shards.length=8",
+    ),
+}
+
+
+def leaves(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[type[BaseModel], str, str]]:
+    """Yield the class, name and dotted name of every field that is not itself a section."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, f"{prefix}{name}.")
+        else:
+            yield section, name, f"{prefix}{name}"
+
+
+def is_the_program(frame: FrameType | None) -> bool:
+    """Whether an attribute is read for the program: by it, or by a property of the configuration that it asked for."""
+    while frame is not None:
+        if frame.f_code.co_name in OWN_USE:
+            return False
+        module = str(frame.f_globals["__name__"])
+        if not module.startswith(OWN_MODULES):
+            return module.startswith("atlas_ref.")
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def recorded_reads() -> Iterator[set[tuple[str, str]]]:
+    """Collect (class name, field) of everything the program reads meanwhile."""
+    reads: set[tuple[str, str]] = set()
+
+    def record(self: Section, name: str) -> object:
+        if not name.startswith("_") and is_the_program(sys._getframe(1)):
+            reads.add((type(self).__name__, name))
+        return object.__getattribute__(self, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Section, "__getattribute__", record, raising=False)
+        yield reads
+
+
+def unread(root: type[RunConfig], reads: set[tuple[str, str]]) -> list[str]:
+    """Return the dotted names of the fields that are not among the reads."""
+    return sorted(dotted for section, name, dotted in leaves(root) if (section.__name__, name) not in reads)
+
+
+def use(config: RunConfig, path: Path) -> None:
+    """Train, go on from a checkpoint, evaluate and generate."""
+    start(config, path)
+    go_on(config, path)
+    model = AtlasModel(config.model, config.train.seed)
+    evaluate(model, open_source(config), 1, config.train.precision)
+    list(generate(read_prompt(model, [1, 2]), 2, Sampling(), stream(0)))
+
+
+def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
+    """Kills: a field that was left behind when its code went, or added before its code came."""
+    text = tmp_path / "text.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 200)
+    bpe = ("data.source='path'", f"data.path='{text}'", "data.tokenizer='bpe'", "data.bpe_vocab_size=270")
+    variants = {**VARIANTS, "byte pairs of a file": (*bpe, "model.vocab_size=270")}
+    with recorded_reads() as reads:
+        for number, overrides in enumerate(variants.values()):
+            use(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")
+
+    assert unread(RunConfig, reads) == DEMANDS
+
+
+class PlantedTrain(TrainConfig):
+    """A section with one field too many."""
+
+    patience: int
+
+
+class PlantedRun(RunConfig):
+    """A run with that section."""
+
+    train: PlantedTrain
+
+
+def test_a_field_that_nothing_reads_is_found(tmp_path: Path) -> None:
+    """The test above can fail: validation, printing and hashing read the planted field, the program does not."""
+    table = load_config("tiny", [*MICRO, *TWO_STEPS]).model_dump()
+    table["train"]["patience"] = 3
+    config = PlantedRun.model_validate(table)
+    model = AtlasModel(config.model, seed=0)
+    with recorded_reads() as reads, torch.no_grad():
+        batch = open_source(config).batch(0)
+        model(batch.tokens, model.initial_state(len(batch.tokens)), batch.reset)
+
+    found = unread(PlantedRun, reads)
+    assert "train.patience" in found
+    assert "data.sequence_length" not in found
