@@ -10,7 +10,7 @@ from spec_tests.report.manifest import SUITE
 NO_CHAPTERS: Final = ("README", "decisions")
 """Pages of docs/spec that number no sentence."""
 _NUMBER: Final = re.compile(r"\[([A-Z][A-Z0-9]*-[0-9.]+)\]")
-_CLAUSE: Final = re.compile(r"(?<=\s)\(([a-z])\)(?=\s)")
+_CLAUSE: Final = re.compile(r"(?<!\S)\(([a-z])\)(?=\s)")
 _LINK: Final = re.compile(r"\[([^\]]+)\]\([^)\s]+\)")
 
 

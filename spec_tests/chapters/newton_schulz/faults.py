@@ -13,6 +13,7 @@ from spec_tests.chapters.newton_schulz.wrong_iterations import (
     left_product,
     norm_of_batch,
     norm_of_each,
+    of_the_set,
     right_product,
     square_product,
     started,
@@ -20,7 +21,7 @@ from spec_tests.chapters.newton_schulz.wrong_iterations import (
 )
 from spec_tests.drawing.inputs import central_difference
 from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_config, with_outputs
-from spec_tests.port import Array, Op, round_to_bf16
+from spec_tests.port import Array, Numerics, Op, round_to_bf16
 
 
 def _columns_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
@@ -103,14 +104,40 @@ QUINTIC_CONVERGES = "source: the claim that the quintic set converges to one"
 DIVISION_BY_ZERO = "porting: a division by zero, or its derivative"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 
+
+def _one_step_less(config: Config) -> Config:
+    """Count the start as a step of `polar_express`."""
+    polar = config["coefficients"] == "polar_express"
+    return {"steps": max(int(config["steps"]) - 1, 0)} if polar else {}
+
+
+def _zero_gradient_at_zero(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    if "grad.matrix" not in outputs:
+        return {}
+    return {"grad.matrix": np.where(frobenius(inputs["matrix"]) > 0, outputs["grad.matrix"], 0.0)}
+
+
+def _square_overflows(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Take the norm from squares in float32: it is infinite from 2e19 on, and the start is zero."""
+    large = np.abs(inputs["matrix"]).max((-2, -1), keepdims=True, initial=0.0) > 1.8e19
+    return {"orthogonal": np.where(large, 0.0, outputs["orthogonal"])}
+
+
+NS_BAND = _ns("the_quintic_set_ends_in_its_band_and_not_at_one")
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("ns-wrong-side", "NS-1", Op.NEWTON_SCHULZ, NS_LITERAL, iterated(right_product, norm_of_each), WRONG_SIDE),
+    Fault("ns-wrong-side", "NS-1b", Op.NEWTON_SCHULZ, NS_LITERAL, iterated(right_product, norm_of_each), WRONG_SIDE),
     Fault(
-        "ns-without-transpose", "NS-1", Op.NEWTON_SCHULZ, NS_LITERAL, iterated(square_product, norm_of_each), NS_DETAILS
+        "ns-without-transpose",
+        "NS-1b",
+        Op.NEWTON_SCHULZ,
+        NS_LITERAL,
+        iterated(square_product, norm_of_each),
+        NS_DETAILS,
     ),
     Fault(
         "ns-one-step-less",
-        "NS-1",
+        "NS-1b",
         Op.NEWTON_SCHULZ,
         NS_LITERAL,
         with_config(lambda config: {"steps": max(int(config["steps"]) - 1, 0)}),
@@ -126,7 +153,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-wrong-side-turns-vectors",
-        "NS-3",
+        "NS-3a",
         Op.NEWTON_SCHULZ,
         NS_VECTORS,
         iterated(right_product, norm_of_each),
@@ -134,7 +161,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-cubic-for-quintic",
-        "NS-4",
+        "NS-4b",
         Op.NEWTON_SCHULZ,
         _ns("the_quintic_set_ends_in_its_band_and_not_at_one"),
         with_config(lambda _: {"coefficients": "cubic"}),
@@ -142,7 +169,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-quintic-for-every-set",
-        "NS-5",
+        "NS-5a",
         Op.NEWTON_SCHULZ,
         _ns("the_cubic_and_polar_express_sets_converge_to_the_polar_factor"),
         with_config(lambda _: {"coefficients": "quintic"}),
@@ -150,7 +177,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-nan-at-zero",
-        "NS-6",
+        "NS-6a",
         Op.NEWTON_SCHULZ,
         _ns("zero_gives_zero_and_a_finite_gradient"),
         _nan_at_zero("matrix", "orthogonal"),
@@ -158,7 +185,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-tiny-input-unchanged",
-        "NS-7",
+        "NS-7c",
         Op.NEWTON_SCHULZ,
         NS_SCALE,
         with_outputs(_tiny_unchanged),
@@ -166,7 +193,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-norm-multiplied-back",
-        "NS-7",
+        "NS-7a",
         Op.NEWTON_SCHULZ,
         NS_SCALE,
         with_outputs(_scaled_back),
@@ -174,7 +201,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-not-normalised",
-        "NS-7",
+        "NS-7a",
         Op.NEWTON_SCHULZ,
         NS_SCALE,
         iterated(left_product, np.ones_like),
@@ -182,7 +209,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-straight-through-gradient",
-        "NS-8",
+        "NS-8a",
         Op.NEWTON_SCHULZ,
         _ns("the_gradient_runs_through_every_step_and_the_norm"),
         with_outputs(_straight_through),
@@ -198,19 +225,19 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ns-at-most-three-steps",
-        "NS-1",
+        "NS-1b",
         NS,
         NS_LITERAL,
         with_config(lambda c: {"steps": min(3, int(c["steps"]))}),
         "source: steps of Newton-Schulz that shrink with the age of the state",
     ),
-    Fault("ns-spectral-start", "NS-1", NS, NS_LITERAL, with_outputs(partial(started, spectral=True)), NS_DETAILS),
-    Fault("ns-set-begins-again", "NS-1", NS, NS_LITERAL, with_outputs(cycling), NS_DETAILS),
-    Fault("ns-without-cushion", "NS-1", NS, NS_LITERAL, with_outputs(uncushioned), NS_DETAILS),
+    Fault("ns-spectral-start", "NS-1a", NS, NS_LITERAL, with_outputs(partial(started, spectral=True)), NS_DETAILS),
+    Fault("ns-set-begins-again", "NS-1d", NS, NS_LITERAL, with_outputs(cycling), NS_DETAILS),
+    Fault("ns-without-cushion", "NS-10a", NS, NS_LITERAL, with_outputs(uncushioned), NS_DETAILS),
     Fault("ns-exact-polar-factor", "NS-1", NS, NS_LITERAL, with_outputs(_polar), QUINTIC_CONVERGES),
     Fault(
         "ns-result-in-bfloat16",
-        "NS-1",
+        "NS-1b",
         NS,
         NS_LITERAL,
         with_outputs(lambda _, __, y: {"orthogonal": round_to_bf16(y["orthogonal"])}),
@@ -219,13 +246,53 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("ns-rows-normalised-when-wide", "NS-2", NS, NS_TALL, with_outputs(_rows_normalised), BY_ROW_OR_COLUMN),
     Fault(
         "ns-cubic-for-polar-express",
-        "NS-5",
+        "NS-5b",
         NS,
         NS_POLAR,
         with_config(lambda config: {"coefficients": "cubic"} if config["coefficients"] == "polar_express" else {}),
         NS_DETAILS,
     ),
-    Fault("ns-gradient-nan-at-zero", "NS-6", NS, NS_ZERO, with_outputs(_nan_gradient_at_zero), DIVISION_BY_ZERO),
-    Fault("ns-offset-of-1e-5", "NS-7", NS, NS_SCALE, with_outputs(partial(started, offset=1e-5)), NS_DETAILS),
-    Fault("ns-norm-detached", "NS-8", NS, NS_GRADIENT, with_outputs(_norm_detached), DERIVATIVE),
+    Fault("ns-gradient-nan-at-zero", "NS-6b", NS, NS_ZERO, with_outputs(_nan_gradient_at_zero), DIVISION_BY_ZERO),
+    Fault("ns-offset-of-1e-5", "NS-7a", NS, NS_SCALE, with_outputs(partial(started, offset=1e-5)), NS_DETAILS),
+    Fault("ns-norm-detached", "NS-8b", NS, NS_GRADIENT, with_outputs(_norm_detached), DERIVATIVE),
+    Fault(
+        "ns-coefficients-one-step-late", "NS-1c", NS, NS_LITERAL, with_outputs(partial(of_the_set, late=1)), NS_DETAILS
+    ),
+    Fault(
+        "ns-cushion-in-every-step",
+        "NS-10b",
+        NS,
+        NS_LITERAL,
+        with_outputs(partial(of_the_set, always=True)),
+        NS_DETAILS,
+        (Numerics.F64,),
+        "the polynomial is flat at one: ten steps differ by 1e-5, which is what float32 makes of ten steps",
+    ),
+    Fault(
+        "ns-cushion-at-the-start-too",
+        "NS-10c",
+        NS,
+        NS_LITERAL,
+        with_outputs(partial(of_the_set, start=1.01)),
+        "misreading: the start of Polar Express divided by 1.01 as well",
+    ),
+    Fault("ns-all-singular-values-one", "NS-3b", NS, NS_VECTORS, with_outputs(_polar), QUINTIC_CONVERGES),
+    Fault(
+        "ns-band-reached-late",
+        "NS-4a",
+        NS,
+        NS_BAND,
+        with_config(lambda c: {"steps": max(int(c["steps"]) - 2, 0)}),
+        NS_DETAILS,
+    ),
+    Fault("ns-polar-express-one-step-less", "NS-5c", NS, NS_POLAR, with_config(_one_step_less), NS_DETAILS),
+    Fault("ns-gradient-zero-at-zero", "NS-6c", NS, NS_ZERO, with_outputs(_zero_gradient_at_zero), DIVISION_BY_ZERO),
+    Fault(
+        "ns-square-overflows",
+        "NS-7b",
+        NS,
+        NS_SCALE,
+        with_outputs(_square_overflows),
+        "porting: squares overflow or underflow",
+    ),
 )

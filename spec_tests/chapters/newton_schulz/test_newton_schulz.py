@@ -48,7 +48,7 @@ def literal(seed: int, shape: tuple[int, ...], name: str, steps: int) -> Array:
     return np.stack([iteration(matrix, name, steps) for matrix in drawn_matrix(shape, seed)])
 
 
-@pytest.mark.spec("NS-1")
+@pytest.mark.spec("NS-1", "NS-10")
 def test_the_result_is_the_literal_iteration(port: Port) -> None:
     for numerics in precisions(port):
         for seed, shape in enumerate(SHAPES):

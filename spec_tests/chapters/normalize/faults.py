@@ -50,10 +50,17 @@ NORM_OF_KEYS = "misreading: the norm of queries and keys: l2 or root mean square
 SQUARES = "porting: squares overflow or underflow"
 LENGTH_UNSQUARED = "source: x / max(||x||, eps) and its like: a length without its square"
 
+
+def _nan_at_zero(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    return {"y": np.where(inputs["x"].any(-1, keepdims=True), outputs["y"], np.nan)}
+
+
+NORM_ZERO = "test_normalize:test_zero_gives_zero_and_the_gradient_is_the_closed_form_with_bound_one_over_eps"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "norm-eps-as-square",
-        "NORM-1",
+        "NORM-1b",
         Op.L2_NORMALIZE,
         "test_normalize:test_vectors_are_divided_by_their_regularised_length",
         with_config(lambda config: {"eps": sqrt(float(config["eps"]))}),
@@ -61,7 +68,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "norm-gradient-nan-at-zero",
-        "NORM-2",
+        "NORM-2b",
         Op.L2_NORMALIZE,
         "test_normalize:test_zero_gives_zero_and_the_gradient_is_the_closed_form_with_bound_one_over_eps",
         with_outputs(_nan_gradient_at_zero),
@@ -69,16 +76,16 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "norm-square-overflows",
-        "NORM-3",
+        "NORM-3a",
         Op.L2_NORMALIZE,
         "test_normalize:test_huge_and_tiny_vectors_keep_their_direction",
         with_outputs(_overflowing),
         SQUARES,
     ),
-    Fault("norm-root-mean-square", "NORM-1", NORM, NORM_LITERAL, normalised("rms"), NORM_OF_KEYS),
-    Fault("norm-eps-added-to-the-length", "NORM-1", NORM, NORM_LITERAL, normalised("added"), LENGTH_UNSQUARED),
-    Fault("norm-eps-as-a-bound", "NORM-1", NORM, NORM_LITERAL, normalised("largest"), LENGTH_UNSQUARED),
-    Fault("norm-tiny-vectors-vanish", "NORM-3", NORM, NORM_SCALE, with_outputs(_tiny_vanishes), SQUARES),
+    Fault("norm-root-mean-square", "NORM-1a", NORM, NORM_LITERAL, normalised("rms"), NORM_OF_KEYS),
+    Fault("norm-eps-added-to-the-length", "NORM-1b", NORM, NORM_LITERAL, normalised("added"), LENGTH_UNSQUARED),
+    Fault("norm-eps-as-a-bound", "NORM-1b", NORM, NORM_LITERAL, normalised("largest"), LENGTH_UNSQUARED),
+    Fault("norm-tiny-vectors-vanish", "NORM-3b", NORM, NORM_SCALE, with_outputs(_tiny_vanishes), SQUARES),
     Fault(
         "norm-over-all-vectors",
         "NORM-4",
@@ -86,5 +93,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
         NORM_ROWS,
         normalised("together"),
         "source: queries and keys normalised over all heads at once: attention becomes uniform",
+    ),
+    Fault(
+        "norm-nan-at-zero",
+        "NORM-2a",
+        NORM,
+        NORM_ZERO,
+        with_outputs(_nan_at_zero),
+        "porting: a division by zero, or its derivative",
     ),
 )

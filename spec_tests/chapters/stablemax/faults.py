@@ -36,6 +36,41 @@ def _over_the_batch(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
 
 FLOOR_BRANCH_AXIS = "misreading: StableMax: a floor, the branch, the axis"
 
+
+def _over_the_largest(_: Config, x: Arrays, __: Arrays) -> Arrays:
+    s = stablemax(x["x"].astype(np.float64))
+    return {"probabilities": s / s.max(-1, keepdims=True)}
+
+
+def _without_one(_: Config, x: Arrays, __: Arrays) -> Arrays:
+    return _probabilities(np.where(x["x"] >= 0, x["x"] + 1e-30, 1 / (1 - np.minimum(x["x"], 0))))
+
+
+def _elu(_: Config, x: Arrays, __: Arrays) -> Arrays:
+    return _probabilities(np.where(x["x"] >= 0, x["x"] + 1.0, np.exp(np.minimum(x["x"], 0))))
+
+
+def _sum_in_single(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Add up s in float32 whatever it comes to: a finite share of an infinite sum is zero."""
+    s = np.maximum(x["x"], 0.0).astype(np.float32)
+    lost = np.isinf(s.sum(-1, keepdims=True, dtype=np.float32))
+    return {"probabilities": np.where(lost, 0.0, outputs["probabilities"])}
+
+
+def _sign_of_zero(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Write it as softmax(sign(x) log(1 + |x|)): the sign of zero has no derivative."""
+    return {"grad.x": np.where(x["x"] == 0, 0.0, outputs["grad.x"])} if "grad.x" in outputs else {}
+
+
+def _both_branches(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Select after computing both: 1 / (1 - x) divides by zero at 1, and zero times its derivative is no number."""
+    return {"grad.x": np.where(x["x"] == 1, np.nan, outputs["grad.x"])} if "grad.x" in outputs else {}
+
+
+BRANCHES = "test_stablemax:test_probabilities_are_proportional_to_the_two_branches"
+HUGE = "test_stablemax:test_huge_logits_give_finite_probabilities_that_sum_to_one"
+SLOPE = "test_stablemax:test_the_gradient_is_that_of_the_formula_at_zero_and_one_too"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "stab-softmax",
@@ -55,7 +90,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "stab-overflow",
-        "STAB-3",
+        "STAB-3a",
         STAB,
         "test_stablemax:test_huge_logits_give_finite_probabilities_that_sum_to_one",
         with_inputs(lambda _, x: {"x": np.where(np.abs(x["x"]) > 1e29, np.inf, x["x"])}),
@@ -63,7 +98,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "stab-gradient-of-one-branch",
-        "STAB-4",
+        "STAB-4a",
         STAB,
         "test_stablemax:test_the_gradient_is_that_of_the_formula_at_zero_and_one_too",
         with_outputs(_one_branch_gradient),
@@ -76,5 +111,32 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "test_stablemax:test_each_vector_stands_alone",
         with_outputs(_over_the_batch),
         FLOOR_BRANCH_AXIS,
+    ),
+    Fault("stab-divided-by-the-largest", "STAB-1a", STAB, BRANCHES, with_outputs(_over_the_largest), FLOOR_BRANCH_AXIS),
+    Fault("stab-one-left-out", "STAB-1b", STAB, BRANCHES, with_outputs(_without_one), FLOOR_BRANCH_AXIS),
+    Fault("stab-exponential-below-zero", "STAB-1c", STAB, BRANCHES, with_outputs(_elu), FLOOR_BRANCH_AXIS),
+    Fault(
+        "stab-sum-overflows",
+        "STAB-3b",
+        STAB,
+        HUGE,
+        with_outputs(_sum_in_single),
+        "porting: squares overflow or underflow",
+    ),
+    Fault(
+        "stab-gradient-zero-at-zero",
+        "STAB-4b",
+        STAB,
+        SLOPE,
+        with_outputs(_sign_of_zero),
+        "porting: a division by zero, or its derivative",
+    ),
+    Fault(
+        "stab-gradient-nan-at-one",
+        "STAB-4c",
+        STAB,
+        SLOPE,
+        with_outputs(_both_branches),
+        "source: the branch that is not taken divides by zero, and its derivative is not a number",
     ),
 )
