@@ -91,6 +91,7 @@ def check_answers(
 @app.command("fill")
 def fill_cases(
     check: Annotated[bool, typer.Option("--check", help="Recompute and compare only; exit 1 on a difference.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Keep what is stored; compute only what is not.")] = False,
 ) -> None:
     """Compute the stored cases anew, or compare them.
 
@@ -104,7 +105,7 @@ def fill_cases(
 
     torch.set_num_threads(1)
     if not check:
-        typer.echo(f"{len(fill(SOURCES, say=say))} cases written.")
+        typer.echo(f"{len(fill(SOURCES, say=say, keep=new))} cases written.")
         return
     found = list(problems(SOURCES))
     for problem in found:

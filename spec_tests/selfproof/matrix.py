@@ -17,10 +17,10 @@ from spec_tests.contract.outcome import Outcome, classify
 from spec_tests.faults.fault import Fault, FaultyPort, claimed_test
 from spec_tests.port import Numerics, Port
 from spec_tests.vectors.case import Case, absent
-from spec_tests.vectors.compare import GRADIENT, TRACED, TRACES, by_step, names, steps_axis
+from spec_tests.vectors.compare import GRADIENT, TRACES, by_step, names, steps_axis
 from spec_tests.vectors.hint import TIE, ranking
 from spec_tests.vectors.judge import LAST, Answer, judge
-from spec_tests.vectors.question import Question, replay
+from spec_tests.vectors.question import replay
 
 SHOWS: Final = 1e-9
 """A tensor shows a fault where its float64 value is off by this much of its largest entry."""
@@ -122,9 +122,9 @@ def first_difference(case: Case, fault: Fault, sound: Port) -> set[tuple[str, in
 
 def _answer_and_states(case: Case, port: Port) -> Answer:
     """Return the answer in float64 and, for the memory over a sequence, the state after every token."""
-    question = Question(case.op, case.config, case.inputs, case.cotangents)
+    question = case.question
     answer = question.put(port, Numerics.F64)
-    if case.op not in TRACED or TRACES.keys() <= answer.keys():
+    if not question.with_states or TRACES.keys() <= answer.keys():
         return answer
     return {**replay(question, port, Numerics.F64, case.inputs["reset"].shape[1]), **answer}
 

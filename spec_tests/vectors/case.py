@@ -21,6 +21,8 @@ from safetensors.numpy import load
 from atlas_ref.errors import UserError
 from spec_tests.contract.absence import absence
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
+from spec_tests.vectors.compare import TRACED, TRACES
+from spec_tests.vectors.question import Question
 
 DATA: Final = Path(__file__).parent / "data"
 MANIFEST: Final = "MANIFEST.json"
@@ -67,9 +69,9 @@ class Case:
     """One question with its answer.
 
     `expected` holds outputs, taps and `grad.X` in float64; for the memory over a sequence also the state after every
-    token, under the names of the taps, for forms that have no taps too. `budgets[numerics][name]` is the largest error
-    allowed at each step, in the measure of `spec_tests.vectors.compare`. `kills` names the seeded faults that exceed
-    the budget threefold.
+    token, under the names of the taps, for forms that have no taps too, unless the call is too long for that.
+    `budgets[numerics][name]` is the largest error allowed at each step, in the measure of `spec_tests.vectors.compare`.
+    `kills` names the seeded faults that exceed the budget threefold.
     """
 
     id: str
@@ -85,6 +87,12 @@ class Case:
     budgets: Budgets
     kills: tuple[str, ...]
     provenance: Mapping[str, str]
+
+    @property
+    def question(self) -> Question:
+        """What is asked, the state after every token where the case holds it."""
+        traced = self.op not in TRACED or TRACES.keys() <= self.expected.keys()
+        return Question(self.op, self.config, self.inputs, self.cotangents, traced)
 
     @property
     def numerics(self) -> tuple[Numerics, ...]:

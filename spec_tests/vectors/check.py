@@ -11,7 +11,6 @@ from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.port import Array, Numerics
 from spec_tests.vectors.case import DATA, Case, load_cases, load_manifest
 from spec_tests.vectors.compare import distances
-from spec_tests.vectors.question import Question
 from spec_tests.vectors.source import Source
 from spec_tests.vectors.store import CHAPTERS, spec_sha256
 from spec_tests.vectors.truth import of_loops, of_reference
@@ -42,7 +41,7 @@ def problems(sources: Iterable[Source], data: Path = DATA) -> Iterator[str]:
 
 
 def _moved(case: Case) -> Iterator[str]:
-    question = Question(case.op, case.config, case.inputs, case.cotangents)
+    question = case.question
     oracles: dict[str, Callable[[], dict[str, Array]]] = {
         "the reference": lambda: of_reference(question),
         "the numpy loops": lambda: of_loops(replace(question, cotangents={})),

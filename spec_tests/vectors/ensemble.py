@@ -22,7 +22,6 @@ from spec_tests.ports.numpy import NumpyPort
 from spec_tests.vectors.compare import (
     EPSILON,
     GRADIENT,
-    TRACED,
     by_step,
     distances,
     epsilon,
@@ -63,7 +62,7 @@ def ensemble(question: Question) -> Ensemble:
     groups = symmetries(question, reference())
     relabelled = partial(_relabelled, groups)
     plain: list[Variant] = [partial(_loops, order) for order in ORDERS]
-    form = _traced_reference if question.op in TRACED else _reference
+    form = _traced_reference if question.with_states else _reference
     plain += [partial(form, other=other) for other in ((False, True) if question.op in OTHER_FORM else (False,))]
     plain += [_differentiated_loops] if question.cotangents else []
     plain += [partial(_nudged, seed) for seed in NUDGED]

@@ -17,7 +17,7 @@ from spec_tests.faults.fault import Fault, FaultyPort
 from spec_tests.port import Array, Numerics, Op
 from spec_tests.vectors.case import Case
 from spec_tests.vectors.compare import distances, names
-from spec_tests.vectors.question import SEQUENCES, Question
+from spec_tests.vectors.question import SEQUENCES
 
 SIMILAR: Final = 0.5
 """Least cosine that is worth a hint."""
@@ -133,7 +133,7 @@ def _faulty_answers(key: _Key) -> tuple[tuple[str, Answer], ...]:
     from spec_tests.ports.reference import ReferencePort
 
     case, found = key.case, []
-    question = Question(case.op, case.config, case.inputs, case.cotangents)
+    question = case.question
     for fault in candidates(case.op):
         try:
             with np.errstate(all="ignore"):

@@ -15,7 +15,7 @@ from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import Divergence, DivergenceError, FormError, PortError
 from spec_tests.port import Array, Numerics, Port
 from spec_tests.vectors.case import Case
-from spec_tests.vectors.compare import GRADIENT, TRACED, TRACES, by_step, distances, names, steps_axis
+from spec_tests.vectors.compare import GRADIENT, TRACES, by_step, distances, names, steps_axis
 from spec_tests.vectors.explain import explain
 from spec_tests.vectors.hint import seek
 from spec_tests.vectors.question import Question, replay
@@ -41,16 +41,18 @@ class Judgement:
 
 def judge(port: Port, case: Case, numerics: Numerics) -> Judgement:
     """Put a case to a port and compare; raise FormError, PortError or UndeclaredError where nothing can be compared."""
-    question = Question(case.op, case.config, case.inputs, case.cotangents)
+    question = case.question
     found = judge_answer(case, numerics, question.put(port, numerics))
-    if found.divergence is None or case.op not in TRACED or found.divergence.tensor.startswith(GRADIENT):
+    if found.divergence is None or not question.with_states or found.divergence.tensor.startswith(GRADIENT):
         return found
     return replace(found, divergence=_replayed(port, question, case, numerics, found))
 
 
 def judge_answer(case: Case, numerics: Numerics, answer: Answer) -> Judgement:
     """Compare an answer, in the form of `Question.put`, with a case."""
-    untapped = tuple(tensor.name for tensor in OPERATIONS[case.op].taps if tensor.name not in answer)
+    untapped = tuple(
+        tensor.name for tensor in OPERATIONS[case.op].taps if tensor.name in case.expected.keys() - answer.keys()
+    )
     return Judgement(_first(case, numerics, answer), untapped, answer)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from spec_tests.contract.driver import ask, prepare, widen
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
-from spec_tests.vectors.compare import TRACES, comparable
+from spec_tests.vectors.compare import TRACED, TRACES, comparable
 
 SEQUENCES: Final = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED, Op.MEMORY_GRAD)
 """The memory over a sequence: forms with the same inputs and outputs."""
@@ -17,12 +17,22 @@ SEQUENCES: Final = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED, Op.MEMORY_GRAD)
 
 @dataclass(frozen=True)
 class Question:
-    """An operation, its configuration and inputs; with cotangents, the gradients are asked for too."""
+    """An operation, its configuration and inputs; with cotangents, the gradients are asked for too.
+
+    `traced`: where the operation passes through a state after every token, that is asked for too; a long call would
+    fill megabytes with it.
+    """
 
     op: Op
     config: Mapping[str, Scalar]
     inputs: Mapping[str, Array]
     cotangents: Mapping[str, Array]
+    traced: bool = True
+
+    @property
+    def with_states(self) -> bool:
+        """Whether the state after every token belongs to the answer."""
+        return self.traced and self.op in TRACED
 
     def put(self, port: Port, numerics: Numerics) -> dict[str, Array]:
         """Return what is compared of the port's answer, every tap that it shows included.
@@ -31,7 +41,7 @@ class Question:
         """
         given = prepare(self.op, numerics, self.inputs, self.config)
         asked = {f"cotangent.{name}": np.asarray(value, numerics.dtype) for name, value in self.cotangents.items()}
-        taps = frozenset(tensor.name for tensor in OPERATIONS[self.op].taps)
+        taps = frozenset(tensor.name for tensor in OPERATIONS[self.op].taps if self.traced)
         return comparable(self.op, self.config, widen(ask(port, self.op, self.config, given | asked, numerics, taps)))
 
     def prefix(self, tokens: int) -> "Question":

@@ -16,7 +16,7 @@ class Source:
     """One question. `inputs` need not be rounded: `settled` does that.
 
     `numerics`: the precision profiles in which it is asked, where not all. `beside`: what the case is for if it is not
-    for a seeded fault.
+    for a seeded fault. `traced`: the state after every token is stored too, where the operation has one.
     """
 
     id: str
@@ -29,6 +29,7 @@ class Source:
     revision: int = 1
     numerics: tuple[Numerics, ...] = tuple(Numerics)
     beside: bool = False
+    traced: bool = True
 
     def settled(self) -> dict[str, Array]:
         """Return the inputs as they are stored: activations as bfloat16 numbers, the others as float32 numbers."""
@@ -74,8 +75,10 @@ class Family:
         *,
         beside: bool = False,
         numerics: tuple[Numerics, ...] = tuple(Numerics),
+        traced: bool = True,
     ) -> Source:
         """Return case `ATL-<chapter>-<number>`, which holds the space-separated sentences."""
         name = f"ATL-{self.chapter}-{number:03}"
         held = tuple(requirements.split())
-        return Source(name, self.op, held, why, config, inputs, cotangents or {}, beside=beside, numerics=numerics)
+        question = (name, self.op, held, why, config, inputs, cotangents or {})
+        return Source(*question, beside=beside, numerics=numerics, traced=traced)

@@ -8,6 +8,7 @@ import pytest
 
 from atlas_ref.errors import UserError
 from spec_tests.port import Numerics, Op
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors import fill as filling
 from spec_tests.vectors import truth as oracles
 from spec_tests.vectors.case import load_cases
@@ -15,6 +16,7 @@ from spec_tests.vectors.check import problems
 from spec_tests.vectors.compare import distances
 from spec_tests.vectors.ensemble import FACTOR, ensemble
 from spec_tests.vectors.fill import coverage, fill, fill_case, question_of
+from spec_tests.vectors.judge import judge
 from spec_tests.vectors.permute import relabelling, symmetries
 from spec_tests.vectors.ports import Changed
 from spec_tests.vectors.source import Source
@@ -113,3 +115,27 @@ def test_every_budget_allows_what_rounding_does_and_little_more() -> None:
         for numerics, tensors in case.budgets.items():
             for name, budget in tensors.items():
                 assert budget.max(initial=0.0) <= largest[numerics], f"{case.id} {name} {numerics}"
+
+
+def test_a_case_that_is_kept_keeps_every_bit_and_takes_its_new_reason(tmp_path: Path) -> None:
+    first, second = source("ATL-CONV-002"), source("ATL-CONV-004")
+    fill([first], tmp_path, quiet)
+    path = next(tmp_path.rglob("data.safetensors"))
+    before = path.read_bytes()
+    said: list[str] = []
+    (kept, new) = fill([replace(first, why="another reason"), second], tmp_path, said.append, keep=True)
+    assert path.read_bytes() == before
+    assert (kept.why, new.id) == ("another reason", second.id)
+    assert not [line for line in said if line.startswith(first.id)]
+
+
+def test_a_long_call_is_stored_without_the_state_after_every_token() -> None:
+    """Kills: a replay of every prefix of a long call; a tap that is called missing where no case holds it."""
+    long = fill_case(replace(source("ATL-SCAN-016"), traced=False))
+    assert not {"gradient", "momentum_trace", "weights_trace"} & long.expected.keys()
+    assert not long.question.traced
+    found = judge(ReferencePort(), long, Numerics.F64)
+    assert (found.divergence, found.untapped) == (None, ())
+    doubled = Changed(ReferencePort(), lambda answer: {"reads": 2.0 * answer["reads"]})
+    assert (wrong := judge(doubled, long, Numerics.F64).divergence) is not None
+    assert wrong.tensor == "reads"

@@ -16,7 +16,6 @@ from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.compare import by_step, distances, errors, steps_axis
 from spec_tests.vectors.judge import check, judge, judge_answer
 from spec_tests.vectors.ports import Changed, Stale
-from spec_tests.vectors.question import Question
 
 OPS = sorted({case.op for case in load_cases()})
 STEP = 5
@@ -27,7 +26,7 @@ def stored(op: Op, number: int = 0) -> Case:
 
 
 def sound_answer(case: Case, numerics: Numerics) -> dict[str, Array]:
-    return Question(case.op, case.config, case.inputs, case.cotangents).put(ReferencePort(), numerics)
+    return case.question.put(ReferencePort(), numerics)
 
 
 class KickedAtFive:

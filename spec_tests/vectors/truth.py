@@ -16,7 +16,7 @@ from atlas_ref.errors import UserError
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
-from spec_tests.vectors.compare import TRACED, distances, errors, names
+from spec_tests.vectors.compare import distances, errors, names
 from spec_tests.vectors.question import Question, replay
 
 AGREEMENT: Final = 1e-12
@@ -62,7 +62,7 @@ def truth(name: str, question: Question) -> Truth:
 def of_reference(question: Question) -> dict[str, Array]:
     """Return what the reference answers in float64, with the state after every token of a sequence."""
     answer = question.put(reference(), Numerics.F64)
-    if question.op in TRACED:
+    if question.with_states:
         tokens = question.inputs["reset"].shape[1]
         answer |= replay(question, reference(), Numerics.F64, tokens)
     return answer
@@ -71,7 +71,7 @@ def of_reference(question: Question) -> dict[str, Array]:
 def of_loops(question: Question) -> dict[str, Array]:
     """Return what the loops answer in float64; a form without taps shows those of the recurrence."""
     answer = question.put(loops(), Numerics.F64)
-    if question.op in TRACED:
+    if question.with_states:
         answer |= replace(question, op=Op.MEMORY_SCAN, cotangents={}).put(loops(), Numerics.F64)
     return {name: value for name, value in answer.items() if name in names(question.op)}
 
