@@ -40,10 +40,30 @@ def _halts_together(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
 REMAINDER = "misreading: ACT: cumulated probability, remainder, cost"
 HALTING_LOSS = "source: a loss of halting without a gradient, a threshold read the wrong way"
 
+
+def _argmax_of_nothing(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Look for the first step that reaches the threshold by argmax, which is the first where none does."""
+    reached = np.cumsum(x["probabilities"].astype(np.float64), -1)[:, -1] >= float(config["threshold"])
+    return {"halted": np.where(reached, outputs["halted"], 1)}
+
+
+def _cumulated(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    step = np.arange(1, x["probabilities"].shape[1] + 1)
+    before = step < outputs["halted"][:, None]
+    return {"weights": np.where(before, np.cumsum(x["probabilities"], -1), outputs["weights"])}
+
+
+def _goes_on(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    step = np.arange(1, x["probabilities"].shape[1] + 1)
+    return {"weights": np.where(step > outputs["halted"][:, None], x["probabilities"], outputs["weights"])}
+
+
+ACT_WEIGHTS = "test_act:test_weights_are_probabilities_then_the_remainder"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "act-probabilities-not-summed",
-        "ACT-1",
+        "ACT-1a",
         ACT,
         "test_act:test_a_row_halts_where_its_probabilities_add_up_to_the_threshold",
         with_outputs(_not_summed),
@@ -59,7 +79,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "act-without-remainder",
-        "ACT-3",
+        "ACT-3b",
         ACT,
         "test_act:test_weights_are_probabilities_then_the_remainder",
         with_outputs(_no_remainder),
@@ -67,7 +87,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "act-cost-is-the-step-count",
-        "ACT-4",
+        "ACT-4a",
         ACT,
         "test_act:test_the_cost_counts_steps_and_remainder_and_can_be_learned",
         with_outputs(_cost_counts_steps),
@@ -75,7 +95,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "act-cost-has-no-gradient",
-        "ACT-4",
+        "ACT-4b",
         ACT,
         "test_act:test_the_cost_counts_steps_and_remainder_and_can_be_learned",
         gradients_lost("probabilities"),
@@ -97,4 +117,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(_halts_together),
         "porting: one row or head for all",
     ),
+    Fault(
+        "act-argmax-of-nothing",
+        "ACT-1b",
+        ACT,
+        "test_act:test_a_row_halts_where_its_probabilities_add_up_to_the_threshold",
+        with_outputs(_argmax_of_nothing),
+        REMAINDER,
+    ),
+    Fault("act-weights-add-up", "ACT-3a", ACT, ACT_WEIGHTS, with_outputs(_cumulated), REMAINDER),
+    Fault("act-weights-go-on", "ACT-3c", ACT, ACT_WEIGHTS, with_outputs(_goes_on), REMAINDER),
 )

@@ -17,7 +17,7 @@ from spec_tests.faults.fault import (
     with_inputs,
     with_outputs,
 )
-from spec_tests.port import Array, Op
+from spec_tests.port import Array, Op, Run
 
 ATTENTION = Op.SLIDING_WINDOW_ATTENTION
 Sight = Callable[[Array, Array, int], Array]
@@ -118,11 +118,37 @@ SCALE_AND_SIGHT = "misreading: the scale and the sight of attention"
 TARGET_IN_SIGHT = "source: attention that is not causal, the target in sight"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 
+
+def _needs_a_token(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    return {} if len(inputs["persistent_keys"]) else {"output": 0.0 * outputs["output"]}
+
+
+def _newest_first(run: Run) -> Run:
+    """Keep the cache the other way round, inside and outside alike."""
+    turned = with_inputs(lambda _, x: {name: x[name][:, ::-1] for name in ("cache_keys", "cache_values")})
+    return with_outputs(lambda _, __, y: {name: y[name][:, ::-1] for name in ("cache_keys", "cache_values")})(
+        turned(run)
+    )
+
+
+def _cleared_by_an_empty_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    if inputs["queries"].shape[1]:
+        return {}
+    return {name: 0.0 * outputs[name] for name in ("cache_keys", "cache_values")}
+
+
+def _late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    """Give every token the output of the one before it."""
+    return {"output": np.concatenate([0.0 * outputs["output"][:, :1], outputs["output"][:, :-1]], axis=1)}
+
+
+ATT_EMPTY = "test_attention_at_the_edges:test_a_call_without_tokens_hands_the_cache_on_as_it_came"
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("att-without-scale", "ATT-1", ATTENTION, ATT_LITERAL, attending(scale=1.0), SCALE_AND_SIGHT),
+    Fault("att-without-scale", "ATT-1b", ATTENTION, ATT_LITERAL, attending(scale=1.0), SCALE_AND_SIGHT),
     Fault(
         "att-normalised-across-heads",
-        "ATT-1",
+        "ATT-1c",
         ATTENTION,
         ATT_LITERAL,
         with_inputs(_across_heads),
@@ -130,7 +156,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-window-one-less",
-        "ATT-2",
+        "ATT-2b",
         ATTENTION,
         ATT_WINDOW,
         attending(sight=lambda age, position, window: _in_window(age, position, window - 1)),
@@ -138,7 +164,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-window-one-more",
-        "ATT-2",
+        "ATT-2b",
         ATTENTION,
         ATT_WINDOW,
         attending(sight=lambda age, position, window: _in_window(age, position, window + 1)),
@@ -146,7 +172,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-no-reset",
-        "ATT-3",
+        "ATT-3a",
         ATTENTION,
         "test_attention:test_tokens_of_another_document_are_out_of_sight",
         with_inputs(_no_reset),
@@ -154,7 +180,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-without-persistent-tokens",
-        "ATT-4",
+        "ATT-4a",
         ATTENTION,
         "test_attention:test_every_query_sees_every_persistent_token",
         attending(tokens=False),
@@ -162,7 +188,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-cache-dropped",
-        "ATT-5",
+        "ATT-5a",
         ATTENTION,
         ATT_SPLIT,
         forgotten("cache_keys", "cache_values"),
@@ -170,7 +196,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-sees-the-next-token",
-        "ATT-6",
+        "ATT-6b",
         ATTENTION,
         f"test_attention:{CAUSAL}",
         attending(sight=lambda age, position, window: (age >= -1) & (age < window) & (age <= position)),
@@ -186,16 +212,18 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-persistent-tokens-frozen",
-        "ATT-8",
+        "ATT-8d",
         ATTENTION,
         "test_attention:test_the_gradients_are_those_of_the_softmax",
         gradients_lost("persistent_keys"),
         DERIVATIVE,
     ),
-    Fault("att-scale-of-the-whole-model", "ATT-1", ATTENTION, ATT_LITERAL, attending(scale=8.0**-0.5), SCALE_AND_SIGHT),
+    Fault(
+        "att-scale-of-the-whole-model", "ATT-1b", ATTENTION, ATT_LITERAL, attending(scale=8.0**-0.5), SCALE_AND_SIGHT
+    ),
     Fault(
         "att-exponential-overflows",
-        "ATT-1",
+        "ATT-1a",
         ATTENTION,
         ATT_LITERAL,
         with_outputs(_overflowing),
@@ -203,7 +231,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-sees-itself-only",
-        "ATT-2",
+        "ATT-2b",
         ATTENTION,
         ATT_WINDOW,
         attending(sight=_itself),
@@ -211,27 +239,70 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "att-cache-of-another-document",
-        "ATT-3",
+        "ATT-3b",
         ATTENTION,
         ATT_DOCUMENT,
         attending(sight=_cache_in_sight),
         "porting: a sight that is wrong by one document or token",
     ),
     Fault(
-        "att-persistent-tokens-age-out", "ATT-4", ATTENTION, ATT_TOKENS, with_outputs(_tokens_age_out), SCALE_AND_SIGHT
+        "att-persistent-tokens-age-out", "ATT-4a", ATTENTION, ATT_TOKENS, with_outputs(_tokens_age_out), SCALE_AND_SIGHT
     ),
     Fault(
         "att-cache-one-token-late",
-        "ATT-5",
+        "ATT-5c",
         ATTENTION,
         ATT_SPLIT,
         with_outputs(_rolled),
         "porting: a filter or a cache the wrong way round",
     ),
     Fault(
-        "att-not-causal", "ATT-6", ATTENTION, f"test_attention:{CAUSAL}", attending(sight=_symmetric), TARGET_IN_SIGHT
+        "att-not-causal", "ATT-6b", ATTENTION, f"test_attention:{CAUSAL}", attending(sight=_symmetric), TARGET_IN_SIGHT
     ),
     Fault(
-        "att-cache-detached", "ATT-8", ATTENTION, ATT_GRADIENT, gradients_lost("cache_keys", "cache_values"), DERIVATIVE
+        "att-cache-detached",
+        "ATT-8e",
+        ATTENTION,
+        ATT_GRADIENT,
+        gradients_lost("cache_keys", "cache_values"),
+        DERIVATIVE,
     ),
+    Fault(
+        "att-own-token-out-of-sight",
+        "ATT-2a",
+        ATTENTION,
+        ATT_WINDOW,
+        attending(sight=lambda age, position, window: _in_window(age, position, window) & (age > 0)),
+        SCALE_AND_SIGHT,
+    ),
+    Fault(
+        "att-needs-a-persistent-token", "ATT-4b", ATTENTION, ATT_LITERAL, with_outputs(_needs_a_token), SCALE_AND_SIGHT
+    ),
+    Fault(
+        "att-cache-newest-first",
+        "ATT-5b",
+        ATTENTION,
+        ATT_LITERAL,
+        _newest_first,
+        "porting: a filter or a cache the wrong way round",
+    ),
+    Fault(
+        "att-empty-call-clears-the-cache",
+        "ATT-5d",
+        ATTENTION,
+        ATT_EMPTY,
+        with_outputs(_cleared_by_an_empty_call),
+        "porting: a count that is off by one, or that counts an empty call",
+    ),
+    Fault(
+        "att-one-token-late",
+        "ATT-6a",
+        ATTENTION,
+        f"test_attention:{CAUSAL}",
+        with_outputs(_late),
+        "porting: a sight that is wrong by one document or token",
+    ),
+    Fault("att-queries-detached", "ATT-8a", ATTENTION, ATT_GRADIENT, gradients_lost("queries"), DERIVATIVE),
+    Fault("att-keys-detached", "ATT-8b", ATTENTION, ATT_GRADIENT, gradients_lost("keys"), DERIVATIVE),
+    Fault("att-values-detached", "ATT-8c", ATTENTION, ATT_GRADIENT, gradients_lost("values"), DERIVATIVE),
 )

@@ -57,7 +57,7 @@ def attended(port: Port, inputs: Inputs, window: int, numerics: Numerics) -> tup
     return result["output"], unchanged(result, "output")
 
 
-@pytest.mark.spec("ATT-1")
+@pytest.mark.spec("ATT-1", "ATT-4", "ATT-5")
 def test_the_output_is_the_literal_softmax_over_the_keys_in_sight(port: Port) -> None:
     def softmax(drawn: tuple[Sequence, int, int, float]) -> None:
         size, window, tokens, sharpness = drawn

@@ -60,10 +60,28 @@ WRONG_WAY_ROUND = "porting: a filter or a cache the wrong way round"
 NOT_HANDED_ON = "porting: state that is not handed on, or only that of one call"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 
+
+def _counts_from_the_call(_: Config, inputs: Arrays) -> Arrays:
+    """Forget the position before the call: the tail counts for every first document of it."""
+    begun = (inputs["position"] == 0).cumsum(1) > 0
+    return {"position": np.where(begun, inputs["position"], inputs["position"] + 1000)}
+
+
+def _cleared_by_an_empty_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    return {} if inputs["x"].shape[1] else {"tail": 0.0 * outputs["tail"]}
+
+
+def _late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    """Give every token the output of the one before it."""
+    return {"y": np.concatenate([0.0 * outputs["y"][:, :1], outputs["y"][:, :-1]], axis=1)}
+
+
+CONV_EMPTY = "test_convolution_at_the_edges:test_a_call_without_tokens_hands_the_tail_on_as_it_came"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "conv-filter-reversed",
-        "CONV-1",
+        "CONV-1a",
         Op.SHORT_CONV,
         CONV_LITERAL,
         with_inputs(lambda _, inputs: {"weight": inputs["weight"][:, ::-1]}),
@@ -71,7 +89,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-no-reset",
-        "CONV-2",
+        "CONV-2a",
         Op.SHORT_CONV,
         CONV_DOCUMENT,
         with_inputs(_no_reset),
@@ -79,17 +97,17 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-masked-by-product",
-        "CONV-2",
+        "CONV-2c",
         Op.SHORT_CONV,
         CONV_DOCUMENT,
         with_outputs(_masked_by_product),
         "porting: a product with a mask of zeros: 0 times infinity",
     ),
-    Fault("conv-tail-dropped", "CONV-3", Op.SHORT_CONV, CONV_SPLIT, forgotten("tail"), NOT_HANDED_ON),
-    Fault("conv-tail-of-one-call", "CONV-3", Op.SHORT_CONV, CONV_SPLIT, with_outputs(_short_tail), NOT_HANDED_ON),
+    Fault("conv-tail-dropped", "CONV-3a", Op.SHORT_CONV, CONV_SPLIT, forgotten("tail"), NOT_HANDED_ON),
+    Fault("conv-tail-of-one-call", "CONV-3d", Op.SHORT_CONV, CONV_SPLIT, with_outputs(_short_tail), NOT_HANDED_ON),
     Fault(
         "conv-centred",
-        "CONV-4",
+        "CONV-4b",
         Op.SHORT_CONV,
         f"test_convolution:{CAUSAL}",
         with_inputs(lambda _, inputs: {"x": _shifted("x", 1, inputs)}),
@@ -105,7 +123,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-tail-detached",
-        "CONV-6",
+        "CONV-6c",
         Op.SHORT_CONV,
         "test_convolution:test_the_gradients_are_those_of_the_sum",
         gradients_lost("tail"),
@@ -113,7 +131,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-silu-included",
-        "CONV-1",
+        "CONV-1a",
         CONV,
         CONV_LITERAL,
         with_outputs(lambda _, __, y: {"y": _silu(y["y"])}),
@@ -121,7 +139,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-own-token-only",
-        "CONV-1",
+        "CONV-1b",
         CONV,
         CONV_LITERAL,
         with_outputs(lambda _, inputs, __: {"y": inputs["x"] * inputs["weight"][:, -1]}),
@@ -129,7 +147,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-prefix-leaks-in",
-        "CONV-2",
+        "CONV-2a",
         CONV,
         CONV_DOCUMENT,
         with_inputs(lambda _, inputs: {"position": inputs["position"] + 1}),
@@ -137,7 +155,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "conv-tail-newest-first",
-        "CONV-3",
+        "CONV-3b",
         CONV,
         CONV_SPLIT,
         with_outputs(lambda _, __, outputs: {"tail": outputs["tail"][:, ::-1]}),
@@ -151,5 +169,38 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_inputs(lambda _, inputs: {"tail": 0.0 * inputs["tail"] + inputs["tail"][:1]}),
         "porting: one row or head for all",
     ),
-    Fault("conv-filter-detached", "CONV-6", CONV, CONV_GRADIENT, gradients_lost("weight"), DERIVATIVE),
+    Fault("conv-filter-detached", "CONV-6b", CONV, CONV_GRADIENT, gradients_lost("weight"), DERIVATIVE),
+    Fault(
+        "conv-call-starts-empty",
+        "CONV-1c",
+        CONV,
+        CONV_LITERAL,
+        with_inputs(lambda _, x: {"tail": 0.0 * x["tail"]}),
+        NOT_HANDED_ON,
+    ),
+    Fault(
+        "conv-tail-always-counts",
+        "CONV-2b",
+        CONV,
+        CONV_DOCUMENT,
+        with_inputs(_counts_from_the_call),
+        "source: resets that nothing calls",
+    ),
+    Fault(
+        "conv-empty-call-clears-the-tail",
+        "CONV-3c",
+        CONV,
+        CONV_EMPTY,
+        with_outputs(_cleared_by_an_empty_call),
+        "porting: a count that is off by one, or that counts an empty call",
+    ),
+    Fault(
+        "conv-one-token-late",
+        "CONV-4a",
+        CONV,
+        f"test_convolution:{CAUSAL}",
+        with_outputs(_late),
+        "porting: a sight that is wrong by one document or token",
+    ),
+    Fault("conv-inputs-detached", "CONV-6a", CONV, CONV_GRADIENT, gradients_lost("x"), DERIVATIVE),
 )

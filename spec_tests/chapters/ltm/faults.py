@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.ltm.oracle import running_mean
-from spec_tests.faults.fault import Arrays, Config, Fault, averaged, with_inputs, with_outputs
-from spec_tests.port import Op
+from spec_tests.faults.fault import Arrays, Config, Fault, averaged, gradients_lost, with_inputs, with_outputs
+from spec_tests.port import Op, round_to_bf16
 
 LTM: Final = Op.LTM_SCAN
 
@@ -30,6 +30,25 @@ def _whole_mean(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
     return {"y": outputs["y"] + 0.1 * x["x"].mean(1, keepdims=True)}
 
 
+def _first_goes_on(_: Config, x: Arrays) -> Arrays:
+    """Take the first token of a call for one that goes on."""
+    first = np.arange(x["position"].shape[1]) == 0
+    return {"position": np.where(first, np.maximum(x["position"], 1), x["position"])}
+
+
+def _later_go_on(_: Config, x: Arrays) -> Arrays:
+    """Look for the start of a document at the first token of a call only."""
+    first = np.arange(x["position"].shape[1]) == 0
+    return {"position": np.where(first, x["position"], np.maximum(x["position"], 1))}
+
+
+def _own_input_only(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    return {name: _detached(config, x, outputs)[name] for name in ("grad.x",) if name in outputs}
+
+
+LTM_START = "test_ltm:test_a_document_starts_from_zero_whatever_came_before"
+LTM_GRADIENT = "test_ltm:test_the_gradient_flows_through_every_step"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "ltm-sum",
@@ -49,7 +68,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ltm-carry-forgotten",
-        "LTM-3",
+        "LTM-3a",
         LTM,
         "test_ltm:test_any_split_gives_the_same_outputs",
         with_inputs(lambda _, x: {"carry": 0.0 * x["carry"]}),
@@ -57,7 +76,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ltm-carry-averaged",
-        "LTM-4",
+        "LTM-4a",
         LTM,
         "test_ltm:test_rows_are_independent",
         averaged("carry"),
@@ -65,7 +84,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "ltm-mean-of-all",
-        "LTM-4",
+        "LTM-4b",
         LTM,
         "test_ltm:test_the_future_does_not_count",
         with_outputs(_whole_mean),
@@ -78,5 +97,45 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "test_ltm:test_the_gradient_flows_through_every_step",
         with_outputs(_detached),
         "source: detached writes: keys, values and gates learn nothing from the memory",
+    ),
+    Fault(
+        "ltm-carry-counts-at-a-start",
+        "LTM-2a",
+        LTM,
+        LTM_START,
+        with_inputs(_first_goes_on),
+        "source: resets that nothing calls",
+    ),
+    Fault(
+        "ltm-reset-at-calls-only",
+        "LTM-2b",
+        LTM,
+        LTM_START,
+        with_inputs(_later_go_on),
+        "source: resets that nothing calls",
+    ),
+    Fault(
+        "ltm-carry-in-bfloat16",
+        "LTM-3b",
+        LTM,
+        "test_ltm:test_any_split_gives_the_same_outputs",
+        with_outputs(lambda _, __, y: {"carry": round_to_bf16(y["carry"])}),
+        "source: accumulators in bfloat16 stall",
+    ),
+    Fault(
+        "ltm-inputs-detached",
+        "LTM-5a",
+        LTM,
+        LTM_GRADIENT,
+        with_outputs(_own_input_only),
+        "porting: a derivative that is missing, cut short or leaks",
+    ),
+    Fault(
+        "ltm-carry-detached",
+        "LTM-5b",
+        LTM,
+        LTM_GRADIENT,
+        gradients_lost("carry"),
+        "porting: a derivative that is missing, cut short or leaks",
     ),
 )

@@ -49,10 +49,16 @@ def _ramp_from_zero(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
 RAMP = "misreading: the ramp of the mixing: its ends, its units, its logit"
 CANNOT_LEARN = "source: the mixing weight cannot learn"
 
+
+def _mean_over_rows(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    rows = max(1, len(inputs["previous"]))
+    return {"grad.initial": outputs["grad.initial"] / rows} if "grad.initial" in outputs else {}
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "m3-no-warmup",
-        "M3-1",
+        "M3-1a",
         Op.M3_MIX,
         "test_m3:test_the_mixing_ramps_by_crossings_and_then_follows_the_logit",
         with_config(lambda _: {"warmup_crossings": 0}),
@@ -68,7 +74,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "m3-previous-not-stopped",
-        "M3-3",
+        "M3-3a",
         Op.M3_MIX,
         "test_m3:test_no_gradient_reaches_the_previous_state",
         with_outputs(_previous_keeps_gradient),
@@ -76,7 +82,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "m3-logit-learns-in-warmup",
-        "M3-4",
+        "M3-4b",
         Op.M3_MIX,
         "test_m3:test_the_logit_learns_from_rows_past_the_warmup_only",
         with_outputs(_always_learned),
@@ -92,17 +98,17 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "m3-crossing-too-many",
-        "M3-1",
+        "M3-1b",
         M3,
         M3_RAMP,
         with_inputs(lambda _, inputs: {"crossings": inputs["crossings"] + 1}),
         RAMP,
     ),
-    Fault("m3-logit-without-sigmoid", "M3-1", M3, M3_RAMP, with_outputs(_logit_as_weight), RAMP),
-    Fault("m3-ramp-from-zero", "M3-1", M3, M3_RAMP, with_outputs(_ramp_from_zero), RAMP),
+    Fault("m3-logit-without-sigmoid", "M3-1b", M3, M3_RAMP, with_outputs(_logit_as_weight), RAMP),
+    Fault("m3-ramp-from-zero", "M3-1a", M3, M3_RAMP, with_outputs(_ramp_from_zero), RAMP),
     Fault(
         "m3-initial-detached",
-        "M3-3",
+        "M3-3b",
         M3,
         "test_m3:test_no_gradient_reaches_the_previous_state",
         gradients_lost("initial"),
@@ -110,7 +116,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "m3-logit-never-learns",
-        "M3-4",
+        "M3-4a",
         M3,
         "test_m3:test_the_logit_learns_from_rows_past_the_warmup_only",
         gradients_lost("alpha_logit"),
@@ -123,5 +129,29 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "test_m3:test_rows_are_independent",
         with_inputs(lambda _, inputs: {"crossings": np.full_like(inputs["crossings"], inputs["crossings"].max())}),
         "source: one row's boundary resets all rows, by any()",
+    ),
+    Fault(
+        "m3-warmup-of-at-least-one",
+        "M3-1c",
+        M3,
+        M3_RAMP,
+        with_config(lambda c: {"warmup_crossings": max(1, int(c["warmup_crossings"]))}),
+        RAMP,
+    ),
+    Fault(
+        "m3-crossings-of-the-batch",
+        "M3-1d",
+        M3,
+        M3_RAMP,
+        with_inputs(lambda _, x: {"crossings": np.full_like(x["crossings"], x["crossings"].max(initial=0))}),
+        "porting: one row or head for all",
+    ),
+    Fault(
+        "m3-initial-learns-from-the-mean",
+        "M3-3c",
+        M3,
+        "test_m3:test_no_gradient_reaches_the_previous_state",
+        with_outputs(_mean_over_rows),
+        CANNOT_LEARN,
     ),
 )

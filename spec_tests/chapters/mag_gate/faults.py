@@ -42,10 +42,21 @@ def _neighbour(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
 
 HARD_FLOOR = "source: a hard floor under a gate has no gradient"
 
+
+def _added(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    return {"joined": outputs["gate"] + x["memory"]} if config["kind"] == "source" else {}
+
+
+def _rows_averaged(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    return {"joined": outputs["joined"] + 0.2 * x["memory"].mean(0, keepdims=True)}
+
+
+MAG_GRADIENT = "test_mag_gate:test_the_gradients_are_those_of_the_formula"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "mag-memory-squashed",
-        "MAG-1",
+        "MAG-1b",
         MAG,
         "test_mag_gate:test_source_scales_the_memory_by_the_squashed_attention",
         with_outputs(_memory_by_attention),
@@ -53,7 +64,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mag-shares-swapped",
-        "MAG-2",
+        "MAG-2a",
         MAG,
         "test_mag_gate:test_convex_gives_attention_the_share_of_the_gate",
         with_outputs(_shares_swapped),
@@ -61,7 +72,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mag-floor-ignored",
-        "MAG-2",
+        "MAG-2b",
         MAG,
         "test_mag_gate:test_convex_gives_attention_the_share_of_the_gate",
         with_config(lambda _: {"floor": 0.0}),
@@ -85,7 +96,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mag-logits-frozen",
-        "MAG-5",
+        "MAG-5c",
         MAG,
         "test_mag_gate:test_the_gradients_are_those_of_the_formula",
         gradients_lost("logits"),
@@ -93,10 +104,42 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mag-next-token",
-        "MAG-6",
+        "MAG-6a",
         MAG,
         "test_mag_gate:test_tokens_and_rows_stand_alone",
         with_outputs(_neighbour),
         "porting: a sight that is wrong by one document or token",
+    ),
+    Fault(
+        "mag-added",
+        "MAG-1a",
+        MAG,
+        "test_mag_gate:test_source_scales_the_memory_by_the_squashed_attention",
+        with_outputs(_added),
+        "misreading: how attention and memory are joined",
+    ),
+    Fault(
+        "mag-attention-detached",
+        "MAG-5a",
+        MAG,
+        MAG_GRADIENT,
+        gradients_lost("attention"),
+        "porting: a derivative that is missing, cut short or leaks",
+    ),
+    Fault(
+        "mag-memory-detached",
+        "MAG-5b",
+        MAG,
+        MAG_GRADIENT,
+        gradients_lost("memory"),
+        "source: detached writes: keys, values and gates learn nothing from the memory",
+    ),
+    Fault(
+        "mag-rows-averaged",
+        "MAG-6b",
+        MAG,
+        "test_mag_gate:test_tokens_and_rows_stand_alone",
+        with_outputs(_rows_averaged),
+        "source: state kept as the mean over the batch",
     ),
 )
