@@ -1,8 +1,9 @@
 """How a test asks a port: inputs rounded to the profile, both sides checked, results widened to float64.
 
-An operation or capability that the port declares absent skips the test with its reason. `ask` is the one place where a
-port is called: whatever it does there becomes one of the errors of `spec_tests.contract.outcome`, and what was asked is
-told to `spec_tests.contract.asked`.
+A question that the port declares absent raises `AbsentError` with the reason: a test goes on past it with
+`where_declared`, and is skipped where nothing is left. `ask` is the one place where a port is called: whatever it does
+there becomes one of the errors of `spec_tests.contract.outcome`, and what was asked is told to
+`spec_tests.contract.asked`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from spec_tests.contract.contain import contained, kind_of, message_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.contract.schema import TensorSchema
+from spec_tests.contract.tally import TALLY, AbsentError
 from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
 
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
@@ -111,7 +113,7 @@ def _run(
     given = prepare(op, numerics, inputs, config)
     reason = absence(port.declare(), op, config, given, numerics, gradients=cotangents is not None)
     if reason is not None:
-        pytest.skip(reason)
+        raise AbsentError(reason)
     asked = {f"cotangent.{name}": _cast(value, numerics, rounded=False) for name, value in (cotangents or {}).items()}
     outputs = ask(port, op, config, given | asked, numerics)
     return Result(op, numerics, widen(given), widen(outputs))
@@ -129,6 +131,7 @@ def ask(
 
     What is returned is a copy of this module's own: no code of the port's runs when it is read, nothing changes it.
     """
+    TALLY.asked += 1
     sent = {name: value.copy() for name, value in given.items()}
 
     def run() -> Mapping[str, Array]:

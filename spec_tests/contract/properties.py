@@ -12,6 +12,7 @@ import numpy as np
 from spec_tests.contract.driver import Result, assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import TensorSchema
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar, round_to_bf16
 
@@ -144,7 +145,8 @@ def assert_gradients(
 ) -> None:
     """Assert that the gradients named in `expected` are those that the port returns; `inputs` are `representable`."""
     for numerics in precisions(port):
-        result = run_with_gradients(port, op, numerics, inputs, cotangents, **config)
-        for name, gradient in expected.items():
-            what = f"{op} gradient of {name} in {numerics}"
-            assert_close(result[f"grad.{name}"], gradient, GRADIENT[numerics], what)
+        with where_declared():
+            result = run_with_gradients(port, op, numerics, inputs, cotangents, **config)
+            for name, gradient in expected.items():
+                what = f"{op} gradient of {name} in {numerics}"
+                assert_close(result[f"grad.{name}"], gradient, GRADIENT[numerics], what)

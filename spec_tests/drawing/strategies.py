@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from spec_tests.contract.tally import where_declared
+
 Drawn = TypeVar("Drawn")
 Draw = st.DrawFn
 
@@ -41,7 +43,8 @@ def hold(strategy: st.SearchStrategy[Drawn], check: Callable[[Drawn], None], exa
     @settings(max_examples=count, deadline=None, report_multiple_bugs=False, phases=phases)
     @given(strategy)
     def holds(drawn: Drawn) -> None:
-        check(drawn)
+        with where_declared():
+            check(drawn)
 
     holds()
 

@@ -100,7 +100,7 @@ def verdict(results: Sequence[Result], problems: Sequence[str], stale: Sequence[
         return Verdict.FAILED
     if stale:
         return Verdict.STALE
-    whole = asked > 0 and all(result.outcome is Outcome.PASS for result in results)
+    whole = asked > 0 and all(result.outcome is Outcome.PASS and not result.left_out for result in results)
     return Verdict.CONFORMANT if whole else Verdict.INCOMPLETE
 
 

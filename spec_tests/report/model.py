@@ -105,8 +105,9 @@ class Result(Frozen):
     """The fate of one case.
 
     `id` is permanent: `ATL-NS-001/f32` for a stored vector in one precision, `module:function` for a property, which
-    asks in every precision it needs. `asked` is what the port was asked, or what it would have been asked. `known` is
-    the reason given in the file of expected failures.
+    asks in every precision it needs. `asked` is what the port was asked, or what it would have been asked. `left_out`
+    counts the questions of a property that the declaration excludes. `known` is the reason given in the file of
+    expected failures.
     """
 
     id: str
@@ -121,6 +122,7 @@ class Result(Frozen):
     blocked_by: Op | None = None
     divergence: FirstDivergence | None = None
     untapped: tuple[Line, ...] = ()
+    left_out: int = 0
     known: Text | None = None
     rerun: Line = ""
     seconds: Number = 0.0

@@ -86,6 +86,9 @@ def not_passed(report: Report) -> Html:
     if report.not_asked:
         reason = f"in levels above L{report.level} or in precisions that were not asked"
         rows.append(row(cell(text("not asked")), cell(text(reason), "long"), _number(report.not_asked)))
+    if left_out := sum(result.left_out for result in report.results):
+        reason = "questions of properties that the declaration excludes"
+        rows.append(row(cell(text("left out")), cell(text(reason), "long"), _number(left_out)))
     heading = element("h2", text("Neither passed nor failed"))
     if not rows and not shown:
         return Html(

@@ -59,6 +59,8 @@ def complaints(report: Report) -> Iterator[str]:
     untapped = sum(bool(result.untapped) for result in report.results)
     if untapped:
         yield f"untapped: {counted(untapped, 'case')} in which the port does not show every intermediate value"
+    if left_out := sum(result.left_out for result in report.results):
+        yield f"left out: {counted(left_out, 'question')} of properties, which the declaration excludes"
     if report.not_asked:
         yield f"not asked: {counted(report.not_asked, 'case')} of other levels or precisions"
 

@@ -14,6 +14,7 @@ from spec_tests.contract.properties import (
     representable,
     unchanged,
 )
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, positions
 from spec_tests.drawing.strategies import Sequence, hold, sequences
 from spec_tests.port import Array, Numerics, Op, Port
@@ -65,13 +66,14 @@ def test_the_output_is_the_literal_softmax_over_the_keys_in_sight(port: Port) ->
         inputs["queries"] = inputs["queries"] * sharpness
         expected = literal(inputs, window)
         for numerics in precisions(port):
-            result = run(port, OP, numerics, inputs, window=window)
-            # Scores of a thousand: whatever does not take the largest off first overflows.
-            result.assert_close("output", expected["output"], factor=1.0 if sharpness < 100 else 100.0)
-            for name in ("cache_keys", "cache_values"):
-                # A port may keep the cache in its own precision: the values went through it anyway.
-                tolerance = 2.0**-8 if numerics is Numerics.BF16_IO else result.tolerance(name)
-                assert_close(result[name], expected[name], tolerance, name)
+            with where_declared():
+                result = run(port, OP, numerics, inputs, window=window)
+                # Scores of a thousand: whatever does not take the largest off first overflows.
+                result.assert_close("output", expected["output"], factor=1.0 if sharpness < 100 else 100.0)
+                for name in ("cache_keys", "cache_values"):
+                    # A port may keep the cache in its own precision: the values went through it anyway.
+                    tolerance = 2.0**-8 if numerics is Numerics.BF16_IO else result.tolerance(name)
+                    assert_close(result[name], expected[name], tolerance, name)
 
     windows, tokens = st.sampled_from((1, 4, 7, 16)), st.sampled_from((0, 1, 3))
     hold(st.tuples(sequences(longest=16), windows, tokens, st.sampled_from((1.0, 1.0, 512.0))), softmax, examples=24)
@@ -82,18 +84,22 @@ def test_the_window_holds_the_token_itself_and_the_ones_before_it_exactly(port: 
     window, t = 5, 11
     inputs = case(1, 16, window, 2, seed=1) | {"position": np.arange(100, 116)[None]}
     for numerics in precisions(port):
-        before, rounding = attended(port, inputs, window, numerics)
-        for age in range(window + 3):
-            rng = generator(age)
-            changed = {**inputs, "keys": inputs["keys"].copy(), "values": inputs["values"].copy()}
-            changed["keys"][:, t - age] += rng.standard_normal((HEADS, DIM))
-            changed["values"][:, t - age] += 20.0 * rng.standard_normal((HEADS, DIM))
-            after, _ = attended(port, changed, window, numerics)
-            if age < window:
-                moved = np.abs(after - before)[:, t].max()
-                assert moved > 1e-3 * np.abs(before).max(), f"a token of age {age} is out of sight in {numerics}"
-            else:
-                assert_close(after[:, t], before[:, t], rounding, f"a token of age {age} changed in {numerics}")
+        with where_declared():
+            before, rounding = attended(port, inputs, window, numerics)
+            for age in range(window + 3):
+                with where_declared():
+                    rng = generator(age)
+                    changed = {**inputs, "keys": inputs["keys"].copy(), "values": inputs["values"].copy()}
+                    changed["keys"][:, t - age] += rng.standard_normal((HEADS, DIM))
+                    changed["values"][:, t - age] += 20.0 * rng.standard_normal((HEADS, DIM))
+                    after, _ = attended(port, changed, window, numerics)
+                    if age < window:
+                        moved = np.abs(after - before)[:, t].max()
+                        assert moved > 1e-3 * np.abs(before).max(), (
+                            f"a token of age {age} is out of sight in {numerics}"
+                        )
+                    else:
+                        assert_close(after[:, t], before[:, t], rounding, f"a token of age {age} changed in {numerics}")
 
 
 @pytest.mark.spec("ATT-3")
@@ -113,11 +119,12 @@ def test_tokens_of_another_document_are_out_of_sight(port: Port) -> None:
     own = {**inputs, "cache_values": inputs["cache_values"].copy()}
     own["cache_values"][1, -2:] += 20.0 * generator(2).standard_normal((2, HEADS, DIM))
     for numerics in precisions(port):
-        (before, rounding), (after, _) = (attended(port, given, window, numerics) for given in (inputs, foreign))
-        assert_close(after[0, 4:], before[0, 4:], rounding, f"second document in {numerics}")
-        assert_close(after[1], before[1], rounding, f"row that began before the call in {numerics}")
-        moved = np.abs(attended(port, own, window, numerics)[0] - before)[1, 0].max()
-        assert moved > 1e-3 * np.abs(before).max(), f"cached tokens of the document are ignored in {numerics}"
+        with where_declared():
+            (before, rounding), (after, _) = (attended(port, given, window, numerics) for given in (inputs, foreign))
+            assert_close(after[0, 4:], before[0, 4:], rounding, f"second document in {numerics}")
+            assert_close(after[1], before[1], rounding, f"row that began before the call in {numerics}")
+            moved = np.abs(attended(port, own, window, numerics)[0] - before)[1, 0].max()
+            assert moved > 1e-3 * np.abs(before).max(), f"cached tokens of the document are ignored in {numerics}"
 
 
 @pytest.mark.spec("ATT-4")
@@ -126,13 +133,15 @@ def test_every_query_sees_every_persistent_token(port: Port) -> None:
     inputs["queries"] = 0.25 * inputs["queries"]
     expected = literal(inputs, 4)["output"]
     for numerics in precisions(port):
-        result = run(port, OP, numerics, inputs, window=4)
-        result.assert_close("output", expected)
-        for token in range(3):
-            changed = {**inputs, "persistent_values": inputs["persistent_values"].copy()}
-            changed["persistent_values"][token] += 100.0 + generator(token).standard_normal((HEADS, DIM))
-            moved = np.abs(attended(port, changed, 4, numerics)[0] - result["output"]).min()
-            assert moved > 1.0, f"some query hardly sees persistent token {token} in {numerics}: {moved:.3g}"
+        with where_declared():
+            result = run(port, OP, numerics, inputs, window=4)
+            result.assert_close("output", expected)
+            for token in range(3):
+                with where_declared():
+                    changed = {**inputs, "persistent_values": inputs["persistent_values"].copy()}
+                    changed["persistent_values"][token] += 100.0 + generator(token).standard_normal((HEADS, DIM))
+                    moved = np.abs(attended(port, changed, 4, numerics)[0] - result["output"]).min()
+                    assert moved > 1.0, f"some query hardly sees persistent token {token} in {numerics}: {moved:.3g}"
 
 
 @pytest.mark.spec("ATT-5")
@@ -140,25 +149,29 @@ def test_any_split_into_calls_gives_the_same_outputs_and_caches(port: Port) -> N
     def agrees(drawn: tuple[Sequence, int]) -> None:
         size, window = drawn
         for numerics in precisions(port):
-            inputs = case(size.batch, size.time, window, 2, size.seed)
-            assert_any_split_agrees(port, OP, numerics, inputs, [size.pieces], window=window)
+            with where_declared():
+                inputs = case(size.batch, size.time, window, 2, size.seed)
+                assert_any_split_agrees(port, OP, numerics, inputs, [size.pieces], window=window)
 
     hold(st.tuples(sequences(shortest=1), st.sampled_from((1, 4, 8, 20))), agrees)
     one_at_a_time = [slice(t, t + 1) for t in range(9)]
     for numerics in precisions(port):
-        assert_any_split_agrees(port, OP, numerics, case(2, 9, 4, 1, seed=5), [one_at_a_time], window=4)
+        with where_declared():
+            assert_any_split_agrees(port, OP, numerics, case(2, 9, 4, 1, seed=5), [one_at_a_time], window=4)
 
 
 @pytest.mark.spec("ATT-6")
 def test_outputs_depend_on_their_own_token_and_not_on_later_ones(port: Port) -> None:
     for numerics in precisions(port):
-        assert_causal(port, OP, numerics, case(2, 12, 5, 2, seed=6), (0, 1, 5, 11), window=5)
+        with where_declared():
+            assert_causal(port, OP, numerics, case(2, 12, 5, 2, seed=6), (0, 1, 5, 11), window=5)
 
 
 @pytest.mark.spec("ATT-7")
 def test_rows_are_independent(port: Port) -> None:
     for numerics in precisions(port):
-        assert_rows_independent(port, OP, numerics, case(3, 11, 4, 2, seed=7), window=4)
+        with where_declared():
+            assert_rows_independent(port, OP, numerics, case(3, 11, 4, 2, seed=7), window=4)
 
 
 @pytest.mark.spec("ATT-8")

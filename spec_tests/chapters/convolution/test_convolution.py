@@ -13,6 +13,7 @@ from spec_tests.contract.properties import (
     assert_rows_independent,
     representable,
 )
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, positions
 from spec_tests.drawing.strategies import Sequence, hold, sequences
 from spec_tests.port import Array, Op, Port
@@ -50,9 +51,10 @@ def test_the_output_is_the_literal_sum_over_taps(port: Port) -> None:
         inputs = case(size.batch, size.time, kernel, size.seed)
         y, tail = literal(inputs)
         for numerics in precisions(port):
-            result = run(port, OP, numerics, inputs)
-            result.assert_close("y", y)
-            result.assert_close("tail", tail)
+            with where_declared():
+                result = run(port, OP, numerics, inputs)
+                result.assert_close("y", y)
+                result.assert_close("tail", tail)
 
     hold(st.tuples(sequences(longest=20), st.sampled_from((1, 2, 4))), summed, examples=20)
 
@@ -68,10 +70,13 @@ def test_another_document_never_counts_whatever_it_holds(port: Port) -> None:
     foreign["tail"][0] = np.inf
     foreign["tail"][1, 0] = -np.inf
     for numerics in precisions(port):
-        clean, after = run(port, OP, numerics, inputs), run(port, OP, numerics, foreign)
-        clean.assert_close("y", literal(inputs)[0])
-        assert_same(after["y"][0, 4:], clean["y"][0, 4:], f"second document after an infinite first one in {numerics}")
-        assert_same(after["y"][1], clean["y"][1], f"row whose unreachable tail is infinite in {numerics}")
+        with where_declared():
+            clean, after = run(port, OP, numerics, inputs), run(port, OP, numerics, foreign)
+            clean.assert_close("y", literal(inputs)[0])
+            assert_same(
+                after["y"][0, 4:], clean["y"][0, 4:], f"second document after an infinite first one in {numerics}"
+            )
+            assert_same(after["y"][1], clean["y"][1], f"row whose unreachable tail is infinite in {numerics}")
 
 
 @pytest.mark.spec("CONV-3")
@@ -79,25 +84,29 @@ def test_any_split_into_calls_gives_the_same_outputs_and_tail(port: Port) -> Non
     def agrees(drawn: tuple[Sequence, int]) -> None:
         size, kernel = drawn
         for numerics in precisions(port):
-            inputs = case(size.batch, size.time, kernel, size.seed)
-            assert_any_split_agrees(port, OP, numerics, inputs, [size.pieces])
+            with where_declared():
+                inputs = case(size.batch, size.time, kernel, size.seed)
+                assert_any_split_agrees(port, OP, numerics, inputs, [size.pieces])
 
     hold(st.tuples(sequences(shortest=1), st.sampled_from((2, 4))), agrees)
     one_at_a_time = [slice(t, t + 1) for t in range(9)]
     for numerics in precisions(port):
-        assert_any_split_agrees(port, OP, numerics, case(2, 9, 4, seed=5), [one_at_a_time])
+        with where_declared():
+            assert_any_split_agrees(port, OP, numerics, case(2, 9, 4, seed=5), [one_at_a_time])
 
 
 @pytest.mark.spec("CONV-4")
 def test_outputs_depend_on_their_own_token_and_not_on_later_ones(port: Port) -> None:
     for numerics in precisions(port):
-        assert_causal(port, OP, numerics, case(2, 12, 4, seed=2), (0, 1, 5, 11))
+        with where_declared():
+            assert_causal(port, OP, numerics, case(2, 12, 4, seed=2), (0, 1, 5, 11))
 
 
 @pytest.mark.spec("CONV-5")
 def test_rows_are_independent(port: Port) -> None:
     for numerics in precisions(port):
-        assert_rows_independent(port, OP, numerics, case(3, 11, 4, seed=3))
+        with where_declared():
+            assert_rows_independent(port, OP, numerics, case(3, 11, 4, seed=3))
 
 
 @pytest.mark.spec("CONV-6")

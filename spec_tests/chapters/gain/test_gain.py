@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from spec_tests.contract.driver import precisions, run
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 
@@ -40,15 +41,17 @@ def gains(port: Port, gradients: Array, learning_rate: float, numerics: Numerics
 def test_the_effective_gain_follows_the_float64_trajectory_within_one_percent(port: Port) -> None:
     for numerics in precisions(port):
         for learning_rate in (1e-4, 1e-3):
-            expected = trajectory(learning_rate)
-            assert np.abs(expected[-1] / expected[0] - 1.0).min() > 0.02
-            error = np.abs(gains(port, PUSHES, learning_rate, numerics) / expected - 1.0)
-            assert error.max() <= 0.01, f"lr {learning_rate} in {numerics}: off by {error.max():.1%}"
+            with where_declared():
+                expected = trajectory(learning_rate)
+                assert np.abs(expected[-1] / expected[0] - 1.0).min() > 0.02
+                error = np.abs(gains(port, PUSHES, learning_rate, numerics) / expected - 1.0)
+                assert error.max() <= 0.01, f"lr {learning_rate} in {numerics}: off by {error.max():.1%}"
 
 
 @pytest.mark.spec("GAIN-2")
 def test_a_small_step_moves_the_gain(port: Port) -> None:
     for numerics in precisions(port):
-        moved = gains(port, np.ones((2, len(START))), 1e-4, numerics)
-        assert (moved[0] < np.exp(START)).all(), f"the first step is lost in {numerics}"
-        assert (moved[1] < moved[0]).all(), f"the second step is lost in {numerics}"
+        with where_declared():
+            moved = gains(port, np.ones((2, len(START))), 1e-4, numerics)
+            assert (moved[0] < np.exp(START)).all(), f"the first step is lost in {numerics}"
+            assert (moved[1] < moved[0]).all(), f"the second step is lost in {numerics}"

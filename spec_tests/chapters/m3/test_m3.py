@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import GRADIENT, Inputs, assert_rows_independent, representable
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
@@ -38,8 +39,9 @@ def test_the_mixing_ramps_by_crossings_and_then_follows_the_logit(port: Port) ->
         crossings, warmup, logit, seed = drawn
         inputs = case(seed, (*CROSSINGS, warmup, *crossings), logit)
         for numerics in precisions(port):
-            result = run(port, Op.M3_MIX, numerics, inputs, warmup_crossings=warmup)
-            result.assert_close("mixing", mixing(inputs, warmup))
+            with where_declared():
+                result = run(port, Op.M3_MIX, numerics, inputs, warmup_crossings=warmup)
+                result.assert_close("mixing", mixing(inputs, warmup))
 
     crossings = st.lists(st.integers(0, 1000), max_size=3)
     hold(st.tuples(crossings, st.sampled_from((0, 1, 8, 500)), st.sampled_from((-3.0, 0.0, 0.9, 4.0)), seeds), ramps)
@@ -50,8 +52,9 @@ def test_the_new_state_is_the_convex_mixture(port: Port) -> None:
     inputs = case(2)
     a = mixing(inputs)[:, None, None]
     for numerics in precisions(port):
-        result = run(port, Op.M3_MIX, numerics, inputs, warmup_crossings=WARMUP)
-        result.assert_close("mixed", a * inputs["previous"] + (1 - a) * inputs["initial"])
+        with where_declared():
+            result = run(port, Op.M3_MIX, numerics, inputs, warmup_crossings=WARMUP)
+            result.assert_close("mixed", a * inputs["previous"] + (1 - a) * inputs["initial"])
 
 
 @pytest.mark.spec("M3-3")
@@ -59,9 +62,10 @@ def test_no_gradient_reaches_the_previous_state(port: Port) -> None:
     inputs, weight = case(4), generator(3).standard_normal((len(CROSSINGS), 3, 4))
     wanted = ((1 - mixing(inputs))[:, None, None] * weight).sum(0)
     for numerics in precisions(port):
-        result = run_with_gradients(port, Op.M3_MIX, numerics, inputs, {"mixed": weight}, warmup_crossings=WARMUP)
-        assert not result["grad.previous"].any(), f"the previous state has a gradient in {numerics}"
-        assert_close(result["grad.initial"], wanted, EXACT[numerics], f"gradient of initial in {numerics}")
+        with where_declared():
+            result = run_with_gradients(port, Op.M3_MIX, numerics, inputs, {"mixed": weight}, warmup_crossings=WARMUP)
+            assert not result["grad.previous"].any(), f"the previous state has a gradient in {numerics}"
+            assert_close(result["grad.initial"], wanted, EXACT[numerics], f"gradient of initial in {numerics}")
 
 
 @pytest.mark.spec("M3-4")
@@ -70,24 +74,29 @@ def test_the_logit_learns_from_rows_past_the_warmup_only(port: Port) -> None:
     a = mixing(inputs)[-1]
     for numerics in precisions(port):
         for row, crossings in enumerate(CROSSINGS):
-            weight = np.zeros_like(inputs["previous"])
-            weight[row] = generator(6).standard_normal((3, 4))
-            asked = {"mixed": weight}
-            result = run_with_gradients(port, Op.M3_MIX, numerics, inputs, asked, warmup_crossings=WARMUP)
-            slope = ((inputs["previous"][row] - inputs["initial"]) * weight[row]).sum() * a * (1 - a)
-            expected = np.asarray(slope if crossings >= WARMUP else 0.0)
-            what = f"gradient of the logit from row {row} in {numerics}"
-            assert_close(result["grad.alpha_logit"], expected, GRADIENT[numerics], what)
+            with where_declared():
+                weight = np.zeros_like(inputs["previous"])
+                weight[row] = generator(6).standard_normal((3, 4))
+                asked = {"mixed": weight}
+                result = run_with_gradients(port, Op.M3_MIX, numerics, inputs, asked, warmup_crossings=WARMUP)
+                slope = ((inputs["previous"][row] - inputs["initial"]) * weight[row]).sum() * a * (1 - a)
+                expected = np.asarray(slope if crossings >= WARMUP else 0.0)
+                what = f"gradient of the logit from row {row} in {numerics}"
+                assert_close(result["grad.alpha_logit"], expected, GRADIENT[numerics], what)
 
 
 @pytest.mark.spec("M3-5")
 def test_rows_are_independent(port: Port) -> None:
     inputs = case(7)
     for numerics in precisions(port):
-        assert_rows_independent(port, Op.M3_MIX, numerics, inputs, warmup_crossings=WARMUP)
-        whole = run(port, Op.M3_MIX, numerics, inputs, warmup_crossings=WARMUP)
-        for row in range(len(CROSSINGS)):
-            only = {name: inputs[name][row : row + 1] for name in ("previous", "crossings")}
-            alone = run(port, Op.M3_MIX, numerics, inputs | only, warmup_crossings=WARMUP)
-            for name in ("mixing", "mixed"):
-                assert_close(alone[name], whole[name][row : row + 1], EXACT[numerics], f"{name} of row {row} alone")
+        with where_declared():
+            assert_rows_independent(port, Op.M3_MIX, numerics, inputs, warmup_crossings=WARMUP)
+            whole = run(port, Op.M3_MIX, numerics, inputs, warmup_crossings=WARMUP)
+            for row in range(len(CROSSINGS)):
+                with where_declared():
+                    only = {name: inputs[name][row : row + 1] for name in ("previous", "crossings")}
+                    alone = run(port, Op.M3_MIX, numerics, inputs | only, warmup_crossings=WARMUP)
+                    for name in ("mixing", "mixed"):
+                        assert_close(
+                            alone[name], whole[name][row : row + 1], EXACT[numerics], f"{name} of row {row} alone"
+                        )

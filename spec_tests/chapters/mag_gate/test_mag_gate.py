@@ -8,6 +8,7 @@ import pytest
 from spec_tests.chapters.mag_gate.oracle import gate
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_causal, assert_gradients, assert_rows_independent, representable
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator
 from spec_tests.port import Array, Numerics, Op, Port
 
@@ -37,14 +38,16 @@ def expect(port: Port, kind: str, numerics: Numerics, floor: float) -> None:
 def test_source_scales_the_memory_by_the_squashed_attention(port: Port) -> None:
     for numerics in precisions(port):
         for floor in (0.0, FLOOR):
-            expect(port, "source", numerics, floor)
+            with where_declared():
+                expect(port, "source", numerics, floor)
 
 
 @pytest.mark.spec("MAG-2")
 def test_convex_gives_attention_the_share_of_the_gate(port: Port) -> None:
     for numerics in precisions(port):
         for floor in (0.0, FLOOR):
-            expect(port, "convex", numerics, floor)
+            with where_declared():
+                expect(port, "convex", numerics, floor)
 
 
 @pytest.mark.spec("MAG-3")
@@ -61,9 +64,10 @@ def test_a_gate_near_its_floor_still_has_a_gradient(port: Port) -> None:
 def test_the_gate_keeps_single_precision(port: Port) -> None:
     for numerics in precisions(port):
         for kind in ("source", "convex"):
-            result = run(port, MAG, numerics, case(4), kind=kind, floor=FLOOR)
-            share, _ = answer(kind, result.inputs, FLOOR)
-            assert_close(result["gate"], share, 1e-6, f"gate of {kind} in {numerics}")
+            with where_declared():
+                result = run(port, MAG, numerics, case(4), kind=kind, floor=FLOOR)
+                share, _ = answer(kind, result.inputs, FLOOR)
+                assert_close(result["gate"], share, 1e-6, f"gate of {kind} in {numerics}")
 
 
 @pytest.mark.spec("MAG-5")
@@ -85,5 +89,6 @@ def test_the_gradients_are_those_of_the_formula(port: Port) -> None:
 @pytest.mark.spec("MAG-6")
 def test_tokens_and_rows_stand_alone(port: Port) -> None:
     for numerics in precisions(port):
-        assert_rows_independent(port, MAG, numerics, case(7), kind="convex", floor=FLOOR)
-        assert_causal(port, MAG, numerics, case(8), (1, 3), kind="convex", floor=FLOOR)
+        with where_declared():
+            assert_rows_independent(port, MAG, numerics, case(7), kind="convex", floor=FLOOR)
+            assert_causal(port, MAG, numerics, case(8), (1, 3), kind="convex", floor=FLOOR)

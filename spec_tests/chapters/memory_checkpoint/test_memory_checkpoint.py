@@ -9,6 +9,7 @@ from spec_tests.chapters.memory_step.calls import case, expected, rule, tokens
 from spec_tests.chapters.memory_step.loop import STATE, Config, Inputs
 from spec_tests.contract.driver import Result, assert_same, precisions, run
 from spec_tests.contract.properties import assert_computes
+from spec_tests.contract.tally import where_declared
 from spec_tests.port import Array, Numerics, Op, Port
 
 SAVED = Op.CHECKPOINT_ROUND_TRIP
@@ -37,19 +38,23 @@ def test_an_interrupted_scan_goes_on_bit_for_bit(port: Port) -> None:
     for numerics in precisions(port):
         for config, inputs in cases():
             for split in (0, 5) if config["rule"] == "titans" else (6,):
-                result = saved(port, numerics, config, inputs, split)
-                assert_computes(result)
-                for name, value in in_two_calls(port, numerics, config, inputs, split).items():
-                    assert_same(result[name], value, f"{name} of {config['rule']} interrupted at {split} in {numerics}")
+                with where_declared():
+                    result = saved(port, numerics, config, inputs, split)
+                    assert_computes(result)
+                    for name, value in in_two_calls(port, numerics, config, inputs, split).items():
+                        assert_same(
+                            result[name], value, f"{name} of {config['rule']} interrupted at {split} in {numerics}"
+                        )
 
 
 @pytest.mark.spec("CKPT-2")
 def test_the_interrupted_scan_is_the_scan(port: Port) -> None:
     for numerics in precisions(port):
         for config, inputs in cases():
-            result = saved(port, numerics, config, inputs, 5)
-            for name, value in expected(config, result.inputs).items():
-                result.assert_close(name, value)
+            with where_declared():
+                result = saved(port, numerics, config, inputs, 5)
+                for name, value in expected(config, result.inputs).items():
+                    result.assert_close(name, value)
 
 
 @pytest.mark.spec("CKPT-3")
@@ -57,12 +62,18 @@ def test_each_row_gets_its_own_state_back(port: Port) -> None:
     config = rule("omega")
     inputs = case(config, time=TIME, window=3, seed=32)
     for numerics in precisions(port):
-        whole = saved(port, numerics, config, inputs, 4)
-        assert_computes(whole)
-        for row in range(2):
-            part = {name: value if name == "initial" else value[row : row + 1] for name, value in inputs.items()}
-            alone = saved(port, numerics, config, part, 4)
-            for name in STATE:
-                whole_row, own = whole[name][row : row + 1], alone[name]
-                error = np.abs(own - whole_row).max(initial=0.0)
-                assert error <= 1e-5 * np.abs(whole_row).max(initial=1.0), f"{name} of row {row} is another row's"
+        with where_declared():
+            whole = saved(port, numerics, config, inputs, 4)
+            assert_computes(whole)
+            for row in range(2):
+                with where_declared():
+                    part = {
+                        name: value if name == "initial" else value[row : row + 1] for name, value in inputs.items()
+                    }
+                    alone = saved(port, numerics, config, part, 4)
+                    for name in STATE:
+                        whole_row, own = whole[name][row : row + 1], alone[name]
+                        error = np.abs(own - whole_row).max(initial=0.0)
+                        assert error <= 1e-5 * np.abs(whole_row).max(initial=1.0), (
+                            f"{name} of row {row} is another row's"
+                        )

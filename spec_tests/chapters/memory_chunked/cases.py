@@ -3,7 +3,17 @@
 from typing import Final
 
 from spec_tests.chapters.memory_step.calls import rule
-from spec_tests.chapters.memory_step.stored_calls import ALL_GATES, DOCUMENTS, call, cases_over, cotangents
+from spec_tests.chapters.memory_step.stored_calls import (
+    ALL_GATES,
+    DOCUMENTS,
+    PLAIN,
+    PLAINEST,
+    at_the_start,
+    call,
+    cases_over,
+    cotangents,
+    without_retention,
+)
 from spec_tests.port import Op
 from spec_tests.vectors.source import Family
 
@@ -88,4 +98,38 @@ STORED: Final = (
     # Titans as in its paper: a window of one token. A port that has this rule alone finds its questions here.
     _chunked(17, "CHUNK-5 CHUNK-3", "titans over single tokens, matrix", rule("titans"), window=1, resets=((0, 3),)),
     _chunked(18, "CHUNK-5", "titans over single tokens, MLP", rule("titans", "mlp"), window=1, position=(2, 0)),
+    # The plainest memories, b = c = 1: what most code in public has, and no more than that.
+    _chunked(19, "CHUNK-4 CHUNK-5 RULE-1", "titans, b = c = 1", rule("titans", chunk=1), **PLAIN),
+    _chunked(
+        20,
+        "CHUNK-5 MEM-4 RULE-6",
+        "titans, b = c = 1, reads before the write, loss without the half",
+        rule("titans", chunk=1, read="pre", loss_scale=1.0),
+        **PLAIN,
+    ),
+    _chunked(
+        21,
+        "CHUNK-5 RULE-1",
+        "titans, b = c = 1, without retention, from the start of a document: unit keys, one row, no state",
+        rule("titans", chunk=1),
+        turned=(at_the_start, without_retention),
+        **PLAINEST,
+    ),
+    _chunked(
+        22,
+        "CHUNK-5 MEM-6",
+        "titans, b = c = 1, from the start of a document",
+        rule("titans", chunk=1),
+        turned=(at_the_start,),
+        **PLAINEST,
+    ),
+    _chunked(23, "CHUNK-5 RULE-1", "omega, b = c = 1", rule("omega", chunk=1), resets=((1, 3),), **PLAIN),
+    _chunked(
+        24,
+        "CHUNK-4 CHUNK-5 RULE-4",
+        "delta, b = 1, without retention, from the start of a document: the delta rule, unit keys, one row",
+        rule("delta", chunk=1),
+        turned=(at_the_start, without_retention),
+        **PLAINEST,
+    ),
 )

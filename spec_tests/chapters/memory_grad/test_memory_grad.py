@@ -14,6 +14,7 @@ from spec_tests.chapters.memory_step.calls import RULES, case, expected, fresh, 
 from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
 from spec_tests.contract.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.contract.properties import representable
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.ports.reference import ReferencePort
@@ -82,9 +83,11 @@ def assert_slopes(
 def assert_every_slope(port: Port, *names: str) -> None:
     for numerics in precisions(port):
         for seed, config in enumerate(rules_in(numerics)):
-            assert_slopes(port, numerics, config, mixed_case(config, seed), names, seed)
+            with where_declared():
+                assert_slopes(port, numerics, config, mixed_case(config, seed), names, seed)
         for config in (rule("titans", "mlp", step_scale="mass"), rule("atlas", read="pre", boundary="truncate")):
-            assert_slopes(port, numerics, config, mixed_case(config, 3), names, 3)
+            with where_declared():
+                assert_slopes(port, numerics, config, mixed_case(config, 3), names, 3)
 
 
 @pytest.mark.spec("GRAD-1")
@@ -106,83 +109,90 @@ def test_gradients_of_m_0_and_of_the_state_are_those_of_the_loop(port: Port) -> 
 def test_gradients_go_through_the_state_from_call_to_call(port: Port) -> None:
     for numerics in precisions(port):
         for seed, config in enumerate(rules_in(numerics)):
-            inputs = mixed_case(config, seed)
-            whole, asked = differentiate(port, numerics, config, inputs, seed)
-            first, second = tokens(inputs, slice(0, 4)), tokens(inputs, slice(4, WRITES))
-            state = expected(config, first)
-            later = {**asked, "reads": asked["reads"][:, 4:]}
-            entered = {**second, **{name: state[name] for name in STATE}}
-            behind = run_with_gradients(port, GRAD, numerics, entered, later, **config)
-            back = {name: behind[f"grad.{name}"] for name in STATE[:-1]} | {"reads": asked["reads"][:, :4]}
-            before = run_with_gradients(port, GRAD, numerics, first, back, **config)
-            for name in ("keys", "values", "retention", "step_size", *STATE[:-1]):
-                gradient = before[f"grad.{name}"]
-                wanted = whole[f"grad.{name}"][:, : gradient.shape[1]]
-                what = f"{config['rule']} gradient of {name} through two calls in {numerics}"
-                assert_close(gradient, wanted, SAME[numerics], what)
-            assert_slopes(port, numerics, config, inputs, ("keys",), seed)
+            with where_declared():
+                inputs = mixed_case(config, seed)
+                whole, asked = differentiate(port, numerics, config, inputs, seed)
+                first, second = tokens(inputs, slice(0, 4)), tokens(inputs, slice(4, WRITES))
+                state = expected(config, first)
+                later = {**asked, "reads": asked["reads"][:, 4:]}
+                entered = {**second, **{name: state[name] for name in STATE}}
+                behind = run_with_gradients(port, GRAD, numerics, entered, later, **config)
+                back = {name: behind[f"grad.{name}"] for name in STATE[:-1]} | {"reads": asked["reads"][:, :4]}
+                before = run_with_gradients(port, GRAD, numerics, first, back, **config)
+                for name in ("keys", "values", "retention", "step_size", *STATE[:-1]):
+                    gradient = before[f"grad.{name}"]
+                    wanted = whole[f"grad.{name}"][:, : gradient.shape[1]]
+                    what = f"{config['rule']} gradient of {name} through two calls in {numerics}"
+                    assert_close(gradient, wanted, SAME[numerics], what)
+                assert_slopes(port, numerics, config, inputs, ("keys",), seed)
 
 
 @pytest.mark.spec("GRAD-4")
 def test_gradients_at_the_ends_of_the_gates_are_finite_and_those_of_the_loop(port: Port) -> None:
     for numerics in precisions(port):
         for seed, config in enumerate(rules_in(numerics)):
-            inputs = mixed_case(config, seed)
-            for name in ("retention", "momentum_decay", "window_weights"):
-                inputs[name] = generator(seed).choice(np.array([0.0, 1.0, 0.5]), inputs[name].shape)
-            assert_slopes(port, numerics, config, inputs, ("keys", "values", "initial"), seed)
-            result, _ = differentiate(port, numerics, config, inputs, seed)
-            for name in GATES:
-                assert np.isfinite(result[f"grad.{name}"]).all(), f"gradient of {name} is not finite in {numerics}"
+            with where_declared():
+                inputs = mixed_case(config, seed)
+                for name in ("retention", "momentum_decay", "window_weights"):
+                    inputs[name] = generator(seed).choice(np.array([0.0, 1.0, 0.5]), inputs[name].shape)
+                assert_slopes(port, numerics, config, inputs, ("keys", "values", "initial"), seed)
+                result, _ = differentiate(port, numerics, config, inputs, seed)
+                for name in GATES:
+                    assert np.isfinite(result[f"grad.{name}"]).all(), f"gradient of {name} is not finite in {numerics}"
 
 
 @pytest.mark.spec("GRAD-4")
 def test_no_product_of_small_decays_overflows_where_it_is_masked(port: Port) -> None:
     for numerics in precisions(port):
         for config in (rule("titans", chunk=64), rule("omega", "mlp", chunk=64)):
-            inputs = case(config, time=40, window=2, seed=5)
-            inputs |= {"position": np.array([64, 64]), "reset": 0 * inputs["reset"]}
-            for name in ("retention", "momentum_decay"):
-                inputs[name] = 1e-9 * inputs[name]
-            inputs = representable(GRAD, inputs)
-            assert_slopes(port, numerics, config, inputs, ("keys", "weights", "step_size"), 5)
+            with where_declared():
+                inputs = case(config, time=40, window=2, seed=5)
+                inputs |= {"position": np.array([64, 64]), "reset": 0 * inputs["reset"]}
+                for name in ("retention", "momentum_decay"):
+                    inputs[name] = 1e-9 * inputs[name]
+                inputs = representable(GRAD, inputs)
+                assert_slopes(port, numerics, config, inputs, ("keys", "weights", "step_size"), 5)
 
 
 @pytest.mark.spec("GRAD-5")
 def test_no_gradient_crosses_the_start_of_a_document_or_goes_back_in_time(port: Port) -> None:
     for numerics in precisions(port):
         for seed, config in enumerate(rules_in(numerics)):
-            inputs = mixed_case(config, seed)
-            asked = cotangents(inputs, seed)
-            # Of row 1 only what follows its reset at token 2 is asked for.
-            asked["reads"][1, :2] = 0.0
-            result = run_with_gradients(port, GRAD, numerics, inputs, asked, **config)
-            for name in ("keys", "values", "queries", *GATES):
-                assert not result[f"grad.{name}"][1, :2].any(), f"{config['rule']}: {name} of an earlier document"
-            for name in STATE[:-1]:
-                assert not result[f"grad.{name}"][1].any(), f"{config['rule']}: {name} of an earlier document"
-                own = result[f"grad.{name}"][0].any()
-                assert own or without_effect(config, name), f"{config['rule']}: {name} of its own document"
-            only = {name: np.zeros_like(value) for name, value in asked.items()}
-            only["reads"][:, 3] = asked["reads"][:, 3]
-            result = run_with_gradients(port, GRAD, numerics, inputs, only, **config)
-            for name in ("keys", "values", "queries", *GATES):
-                assert not result[f"grad.{name}"][:, 4:].any(), f"{config['rule']}: {name} of a later token"
+            with where_declared():
+                inputs = mixed_case(config, seed)
+                asked = cotangents(inputs, seed)
+                # Of row 1 only what follows its reset at token 2 is asked for.
+                asked["reads"][1, :2] = 0.0
+                result = run_with_gradients(port, GRAD, numerics, inputs, asked, **config)
+                for name in ("keys", "values", "queries", *GATES):
+                    assert not result[f"grad.{name}"][1, :2].any(), f"{config['rule']}: {name} of an earlier document"
+                for name in STATE[:-1]:
+                    assert not result[f"grad.{name}"][1].any(), f"{config['rule']}: {name} of an earlier document"
+                    own = result[f"grad.{name}"][0].any()
+                    assert own or without_effect(config, name), f"{config['rule']}: {name} of its own document"
+                only = {name: np.zeros_like(value) for name, value in asked.items()}
+                only["reads"][:, 3] = asked["reads"][:, 3]
+                result = run_with_gradients(port, GRAD, numerics, inputs, only, **config)
+                for name in ("keys", "values", "queries", *GATES):
+                    assert not result[f"grad.{name}"][:, 4:].any(), f"{config['rule']}: {name} of a later token"
 
 
 @pytest.mark.spec("GRAD-6")
 def test_a_document_that_begins_gives_m_0_the_gradient_of_a_fresh_start(port: Port) -> None:
     for numerics in precisions(port):
         for seed, config in enumerate(rules_in(numerics)):
-            reset = mixed_case(config, seed)
-            reset["reset"][:, 0] = 1
-            begun = fresh(reset) | {"reset": reset["reset"] * (np.arange(WRITES) > 0)}
-            (first, _), (second, _) = (differentiate(port, numerics, config, given, seed) for given in (reset, begun))
-            what = f"{config['rule']} gradient of M_0 in {numerics}"
-            assert_close(first["grad.initial"], second["grad.initial"], SAME[numerics], what)
-            for result in (first, second):
-                assert not result["grad.weights"].any(), f"{config['rule']}: gradient to a state that is not used"
-            assert_slopes(port, numerics, config, begun, ("initial",), seed)
+            with where_declared():
+                reset = mixed_case(config, seed)
+                reset["reset"][:, 0] = 1
+                begun = fresh(reset) | {"reset": reset["reset"] * (np.arange(WRITES) > 0)}
+                (first, _), (second, _) = (
+                    differentiate(port, numerics, config, given, seed) for given in (reset, begun)
+                )
+                what = f"{config['rule']} gradient of M_0 in {numerics}"
+                assert_close(first["grad.initial"], second["grad.initial"], SAME[numerics], what)
+                for result in (first, second):
+                    assert not result["grad.weights"].any(), f"{config['rule']}: gradient to a state that is not used"
+                assert_slopes(port, numerics, config, begun, ("initial",), seed)
 
 
 @pytest.mark.parametrize(("form", "architecture"), [(Op.MEMORY_SCAN, "matrix"), (Op.MEMORY_CHUNKED, "mlp")])

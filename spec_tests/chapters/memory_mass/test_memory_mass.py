@@ -20,6 +20,7 @@ from spec_tests.chapters.memory_step.calls import (
 )
 from spec_tests.chapters.memory_step.loop import gelu, gelu_slope, predict, unpack
 from spec_tests.contract.driver import assert_close, precisions, run
+from spec_tests.contract.tally import where_declared
 from spec_tests.port import Array, Op, Port
 
 STEP = Op.MEMORY_STEP
@@ -29,25 +30,26 @@ STEP = Op.MEMORY_STEP
 def test_mass_is_literal_with_the_stated_substitutions(port: Port) -> None:
     for numerics in precisions(port):
         for name in RULES:
-            mass, literal = rule(name, chunk=5, step_scale="mass"), rule(name, chunk=5)
-            inputs = token(case(mass, time=1, window=3, seed=22), 0)
-            for keys in ("keys", "window_keys"):
-                # Shorter than one: kappa does not count.
-                inputs[keys] = 0.5 * inputs[keys]
-            horizon = 0.0 if name == "delta" else 9.0
-            fresh_share = 1.0 - (0.0 if name == "delta" else inputs["momentum_decay"])
-            window = inputs["window_weights"].shape[-1]
-            substituted = {
-                "step_size": inputs["step_size"] / (5 + horizon),
-                "window_weights": inputs["window_weights"] / window * np.asarray(fresh_share)[..., None],
-            }
-            wanted = run(port, STEP, numerics, inputs | substituted, **literal)
-            actual = run(port, STEP, numerics, inputs, **mass)
-            actual.assert_close("momentum", wanted["momentum"])
-            if name not in ORTHOGONALISED:
-                actual.assert_close("reads", wanted["reads"])
-                actual.assert_close("weights", wanted["weights"])
-            assert_loop(wanted, literal)
+            with where_declared():
+                mass, literal = rule(name, chunk=5, step_scale="mass"), rule(name, chunk=5)
+                inputs = token(case(mass, time=1, window=3, seed=22), 0)
+                for keys in ("keys", "window_keys"):
+                    # Shorter than one: kappa does not count.
+                    inputs[keys] = 0.5 * inputs[keys]
+                horizon = 0.0 if name == "delta" else 9.0
+                fresh_share = 1.0 - (0.0 if name == "delta" else inputs["momentum_decay"])
+                window = inputs["window_weights"].shape[-1]
+                substituted = {
+                    "step_size": inputs["step_size"] / (5 + horizon),
+                    "window_weights": inputs["window_weights"] / window * np.asarray(fresh_share)[..., None],
+                }
+                wanted = run(port, STEP, numerics, inputs | substituted, **literal)
+                actual = run(port, STEP, numerics, inputs, **mass)
+                actual.assert_close("momentum", wanted["momentum"])
+                if name not in ORTHOGONALISED:
+                    actual.assert_close("reads", wanted["reads"])
+                    actual.assert_close("weights", wanted["weights"])
+                assert_loop(wanted, literal)
 
 
 @pytest.mark.spec("RULE-9")
@@ -57,15 +59,16 @@ def test_mass_starts_newton_schulz_with_a_slope_of_one(port: Port) -> None:
     for numerics in precisions(port):
         for name in ORTHOGONALISED:
             for length in (1e-3, 1.0, 30.0):
-                mass = rule(name, chunk=5, step_scale="mass", coefficients="quintic", newton_schulz_steps=5)
-                inputs = plain(mass, momentum_decay=1.0, window_weights=0.0, retention=0.0)
-                inputs["momentum"] *= length
-                result = run(port, STEP, numerics, inputs, **mass)
-                release = -column(inputs["step_size"]) / (5 + 9.0) if name == "atlas" else 1.0
-                written = release * orthogonalised(mass, inputs["momentum"], offset=slope)
-                result.assert_close("weights", written)
-                if length < 0.1:
-                    assert_close(written, release * inputs["momentum"], 1e-2, "small momentum")
+                with where_declared():
+                    mass = rule(name, chunk=5, step_scale="mass", coefficients="quintic", newton_schulz_steps=5)
+                    inputs = plain(mass, momentum_decay=1.0, window_weights=0.0, retention=0.0)
+                    inputs["momentum"] *= length
+                    result = run(port, STEP, numerics, inputs, **mass)
+                    release = -column(inputs["step_size"]) / (5 + 9.0) if name == "atlas" else 1.0
+                    written = release * orthogonalised(mass, inputs["momentum"], offset=slope)
+                    result.assert_close("weights", written)
+                    if length < 0.1:
+                        assert_close(written, release * inputs["momentum"], 1e-2, "small momentum")
 
 
 def kappa(architecture: str, anchor: Array, key: Array, value: Array) -> float:
@@ -82,21 +85,22 @@ def kappa(architecture: str, anchor: Array, key: Array, value: Array) -> float:
 def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port: Port) -> None:
     for numerics in precisions(port):
         for architecture in ARCHITECTURES:
-            mass, literal = (
-                rule("delta", architecture, chunk=1, step_scale="mass"),
-                rule("delta", architecture, chunk=1),
-            )
-            inputs = plain(mass)
-            # One head of each row below one, one above.
-            inputs["keys"] = inputs["keys"] * np.array([0.2, 3.0])[:, None]
-            actual, wanted = run(port, STEP, numerics, inputs, **mass), run(port, STEP, numerics, inputs, **literal)
-            divisors = np.ones((2, HEADS))
-            for row, head in np.ndindex(2, HEADS):
-                key, value = actual.inputs["keys"][row, head], actual.inputs["values"][row, head]
-                divisors[row, head] = max(1.0, kappa(architecture, actual.inputs["weights"][row, head], key, value))
-            assert divisors[:, 0].max() == 1.0
-            assert divisors[:, 1].min() > 2.0
-            for head in range(HEADS):
-                divided = wanted["momentum"][:, head] / divisors[:, head, None]
-                assert_close(actual["momentum"][:, head], divided, actual.tolerance("momentum"), "divided gradient")
-            assert_loop(wanted, literal)
+            with where_declared():
+                mass, literal = (
+                    rule("delta", architecture, chunk=1, step_scale="mass"),
+                    rule("delta", architecture, chunk=1),
+                )
+                inputs = plain(mass)
+                # One head of each row below one, one above.
+                inputs["keys"] = inputs["keys"] * np.array([0.2, 3.0])[:, None]
+                actual, wanted = run(port, STEP, numerics, inputs, **mass), run(port, STEP, numerics, inputs, **literal)
+                divisors = np.ones((2, HEADS))
+                for row, head in np.ndindex(2, HEADS):
+                    key, value = actual.inputs["keys"][row, head], actual.inputs["values"][row, head]
+                    divisors[row, head] = max(1.0, kappa(architecture, actual.inputs["weights"][row, head], key, value))
+                assert divisors[:, 0].max() == 1.0
+                assert divisors[:, 1].min() > 2.0
+                for head in range(HEADS):
+                    divided = wanted["momentum"][:, head] / divisors[:, head, None]
+                    assert_close(actual["momentum"][:, head], divided, actual.tolerance("momentum"), "divided gradient")
+                assert_loop(wanted, literal)

@@ -3,12 +3,21 @@
 from typing import Final
 
 from spec_tests.chapters.memory_step.calls import rule
-from spec_tests.chapters.memory_step.stored_calls import ALL_GATES, DOCUMENTS, cases_over
+from spec_tests.chapters.memory_step.stored_calls import (
+    ALL_GATES,
+    DOCUMENTS,
+    PLAIN,
+    PLAINEST,
+    at_the_start,
+    cases_over,
+    without_retention,
+)
 from spec_tests.port import Op
 from spec_tests.vectors.source import Family
 
 _SCAN: Final = Family("SCAN", Op.MEMORY_SCAN)
 _scan = cases_over(_SCAN, 500)
+ONE: Final = ((1, 3),)
 
 STORED: Final = (
     _scan(
@@ -90,4 +99,57 @@ STORED: Final = (
     # Titans as in its paper: a window of one token. A port that has this rule alone finds its questions here.
     _scan(20, "MEM-2 RULE-1 CHUNK-3", "titans over single tokens, matrix", rule("titans"), window=1, resets=((1, 5),)),
     _scan(21, "MEM-3 RULE-1", "titans over single tokens, MLP", rule("titans", "mlp"), window=1, position=(0, 6)),
+    # The plainest memories, b = c = 1: what most code in public has, and no more than that.
+    _scan(22, "MEM-2 RULE-1", "titans, b = c = 1: the recurrence of the paper", rule("titans", chunk=1), **PLAIN),
+    _scan(
+        23,
+        "MEM-2 MEM-4 RULE-1 RULE-6",
+        "titans, b = c = 1, reads before the write, loss without the half",
+        rule("titans", chunk=1, read="pre", loss_scale=1.0),
+        **PLAIN,
+    ),
+    _scan(
+        24,
+        "MEM-2 RULE-1",
+        "titans, b = c = 1, without retention, from the start of a document: unit keys, one row, no state",
+        rule("titans", chunk=1),
+        turned=(at_the_start, without_retention),
+        **PLAINEST,
+    ),
+    _scan(
+        25,
+        "MEM-2 MEM-6 RULE-1",
+        "titans, b = c = 1, from the start of a document",
+        rule("titans", chunk=1),
+        turned=(at_the_start,),
+        **PLAINEST,
+    ),
+    _scan(
+        26, "MEM-5 RULE-1", "titans, b = c = 1, two documents in a row", rule("titans", chunk=1), resets=ONE, **PLAIN
+    ),
+    _scan(27, "MEM-2 RULE-1 WIN-5", "omega, b = c = 1", rule("omega", chunk=1), **PLAIN),
+    _scan(
+        28,
+        "MEM-4 MEM-5 RULE-1 RULE-6",
+        "omega, b = c = 1, reads before the write, loss without the half, two documents in a row",
+        rule("omega", chunk=1, read="pre", loss_scale=1.0),
+        resets=ONE,
+        **PLAIN,
+    ),
+    _scan(
+        29,
+        "MEM-2 RULE-1 RULE-4 CHUNK-4",
+        "delta, b = 1, without retention, from the start of a document: the delta rule, unit keys, one row",
+        rule("delta", chunk=1),
+        turned=(at_the_start, without_retention),
+        **PLAINEST,
+    ),
+    _scan(
+        30,
+        "MEM-4 RULE-4 RULE-6",
+        "delta, b = 1, without retention, reads before the write, loss without the half",
+        rule("delta", chunk=1, read="pre", loss_scale=1.0),
+        turned=(without_retention,),
+        **PLAIN,
+    ),
 )

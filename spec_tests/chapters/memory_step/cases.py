@@ -5,10 +5,11 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.calls import rule
-from spec_tests.chapters.memory_step.stored_calls import HIDDEN, call, step
+from spec_tests.chapters.memory_step.stored_calls import HIDDEN, VALUES, at_the_start, call, step, without_retention
 from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.vectors.source import Family, Source
 
+_ONE: Final[dict[str, Any]] = {"window": 1, "position": (5, 6)}
 _STEP: Final = Family("STEP", Op.MEMORY_STEP)
 Inputs = dict[str, Array]
 
@@ -25,8 +26,11 @@ def _far_below_zero(inputs: Inputs) -> Inputs:
 
 
 def _step(number: int, requirements: str, why: str, config: dict[str, Scalar], **changes: Any) -> Source:
+    turned = changes.pop("turned", ())
     # Rows: a document's first token, the first token of a later chunk, one in the middle of a chunk.
     inputs = call(config, 400 + number, **{"position": (0, 8, 6), "time": 1, **changes})
+    for turn in turned:
+        inputs = turn(inputs)
     return _STEP.case(number, requirements, why, config, step(inputs))
 
 
@@ -107,5 +111,52 @@ STORED: Final = (
         "RULE-9 RULE-10",
         "titans by mass, MLP: kappa from the anchor of each row",
         rule("titans", "mlp", step_scale="mass"),
+    ),
+    # The plainest memories, b = c = 1: what most code in public has, and no more than that.
+    _step(21, "RULE-1 RULE-5", "titans, b = c = 1: the equation of the paper", rule("titans", chunk=1), **_ONE),
+    _step(
+        22,
+        "MEM-4 RULE-1 RULE-6",
+        "titans, b = c = 1, reads before the write, loss without the half",
+        rule("titans", chunk=1, read="pre", loss_scale=1.0),
+        **_ONE,
+    ),
+    _step(
+        23,
+        "RULE-1",
+        "titans, b = c = 1, without retention: unit keys, one row, as many features as values",
+        rule("titans", chunk=1),
+        window=1,
+        position=(5,),
+        features=VALUES,
+        turned=(without_retention,),
+    ),
+    _step(
+        24,
+        "MEM-1 RULE-1",
+        "titans, b = c = 1, the first token of a document: no state is needed",
+        rule("titans", chunk=1),
+        window=1,
+        position=(0,),
+        features=VALUES,
+        turned=(at_the_start,),
+    ),
+    _step(25, "MEM-5 RULE-1", "titans, b = c = 1, a mark", rule("titans", chunk=1), resets=((1, 0),), **_ONE),
+    _step(26, "RULE-1 WIN-5", "omega, b = c = 1: the step size outside the momentum", rule("omega", chunk=1), **_ONE),
+    _step(
+        27,
+        "MEM-4 RULE-1 RULE-6",
+        "omega, b = c = 1, reads before the write, loss without the half",
+        rule("omega", chunk=1, read="pre", loss_scale=1.0),
+        **_ONE,
+    ),
+    _step(
+        28,
+        "RULE-1 RULE-4 CHUNK-4",
+        "delta, b = 1, without retention: unit keys, one row, as many features as values",
+        rule("delta", chunk=1),
+        position=(5,),
+        features=VALUES,
+        turned=(without_retention,),
     ),
 )

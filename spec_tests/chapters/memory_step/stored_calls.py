@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.calls import ORTHOGONALISED, directions, gates, width
-from spec_tests.drawing.inputs import generator
+from spec_tests.drawing.inputs import generator, unit
 from spec_tests.port import Array, Scalar
 from spec_tests.vectors.source import Family, Source
 
@@ -101,6 +101,19 @@ def cotangents(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
     return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
 
 
+def at_the_start(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the call at the start of every row's document, with nothing carried on: M = xi = M_0, S = 0."""
+    start = np.broadcast_to(inputs["initial"], inputs["weights"].shape)
+    nothing = {name: 0 * inputs[name] for name in ("momentum", "window_keys", "window_values", "position")}
+    return {**inputs, **nothing, "weights": start, "anchor": start}
+
+
+def without_retention(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the call with a memory that forgets nothing, and keys and queries of length one."""
+    lengths = {name: unit(inputs[name]) for name in ("keys", "queries")}
+    return {**inputs, **lengths, "retention": np.ones_like(inputs["retention"])}
+
+
 def contracting(config: Mapping[str, Scalar]) -> bool:
     """Return whether the rule orthogonalises, so that its gates are drawn from a range in which errors die out."""
     return config["rule"] in ORTHOGONALISED
@@ -118,7 +131,10 @@ def cases_over(family: Family, seeds: int) -> Any:
     def make(number: int, requirements: str, why: str, config: dict[str, Scalar], **changes: Any) -> Source:
         ends = changes.pop("ends", ())
         dead = changes.pop("dead", False)
+        turned = changes.pop("turned", ())
         inputs = call(config, seeds + number, **changes)
+        for turn in turned:
+            inputs = turn(inputs)
         if dead:
             inputs = dead_places(inputs, seeds)
         return family.case(number, requirements, why, config, mixed_ends(inputs, seeds, *ends) if ends else inputs)
@@ -133,4 +149,8 @@ def dead_places(inputs: Inputs, seed: int) -> Inputs:
     return {**inputs, **filled}
 
 
+PLAIN: Final = {"window": 1, "position": (5, 6), "time": 7}
+"""The plainest memory, with chunk = 1: every token is a chunk and a window of its own."""
+PLAINEST: Final = {"window": 1, "position": (0,), "time": 7, "features": VALUES}
+"""The same for one row, with keys as long as values."""
 ALL_GATES: Final = ("retention", "momentum_decay", "step_size", "window_weights")

@@ -6,6 +6,7 @@ import pytest
 from spec_tests.chapters.memory_step.calls import FEATURES, VALUES, case, forms, rule, rules_in, tokens
 from spec_tests.chapters.memory_step.loop import STATE, Inputs
 from spec_tests.contract.driver import Result, assert_same, run
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
 
@@ -48,32 +49,35 @@ def test_a_pair_weighs_what_the_gate_of_the_writing_token_says_at_its_age(port: 
     config = rule("omega", chunk=8)
     for op, numerics in forms(port):
         for time in (1, 3, 6):
-            inputs = still(middle(config, time, position=8, seed=time))
-            result = run(port, op, numerics, inputs, **config)
-            result.assert_close("momentum", summed(result.inputs, result.inputs["weights"], range(WINDOW)))
+            with where_declared():
+                inputs = still(middle(config, time, position=8, seed=time))
+                result = run(port, op, numerics, inputs, **config)
+                result.assert_close("momentum", summed(result.inputs, result.inputs["weights"], range(WINDOW)))
 
 
 @pytest.mark.spec("WIN-2")
 def test_tokens_that_the_document_does_not_have_never_count(port: Port) -> None:
     for op, numerics in forms(port):
         for config in rules_in(numerics, chunk=3):
-            window = 1 if config["rule"] == "delta" else WINDOW
-            inputs = case(config, time=5, window=window, seed=3)
-            inputs |= {"position": np.array([2, 30]), "reset": np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 0]])}
-            foreign = {name: value.copy() for name, value in inputs.items()}
-            for name in ("window_keys", "window_values"):
-                # Row 0 has two tokens: the oldest place is dead. Row 1 begins again at token 3.
-                foreign[name][0, :1] = 100.0
-            before, after = (run(port, op, numerics, given, **config) for given in (inputs, foreign))
-            for name in before.outputs:
-                assert_same(after[name], before[name], f"{op} {config['rule']} {name} with a dead place filled")
+            with where_declared():
+                window = 1 if config["rule"] == "delta" else WINDOW
+                inputs = case(config, time=5, window=window, seed=3)
+                inputs |= {"position": np.array([2, 30]), "reset": np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 0]])}
+                foreign = {name: value.copy() for name, value in inputs.items()}
+                for name in ("window_keys", "window_values"):
+                    # Row 0 has two tokens: the oldest place is dead. Row 1 begins again at token 3.
+                    foreign[name][0, :1] = 100.0
+                before, after = (run(port, op, numerics, given, **config) for given in (inputs, foreign))
+                for name in before.outputs:
+                    assert_same(after[name], before[name], f"{op} {config['rule']} {name} with a dead place filled")
     config = rule("omega", chunk=8)
     for op, numerics in forms(port):
         for time in (1, 2, 3):
-            inputs = still(middle(config, time, position=0, seed=time))
-            result = run(port, op, numerics, inputs, **config)
-            start = np.broadcast_to(result.inputs["initial"], result.inputs["weights"].shape)
-            result.assert_close("momentum", summed(result.inputs, start, range(time)))
+            with where_declared():
+                inputs = still(middle(config, time, position=0, seed=time))
+                result = run(port, op, numerics, inputs, **config)
+                start = np.broadcast_to(result.inputs["initial"], result.inputs["weights"].shape)
+                result.assert_close("momentum", summed(result.inputs, start, range(time)))
 
 
 def carried_in_two_calls(port: Port, op: Op, numerics: Numerics, boundary: str, ages: range) -> None:
@@ -95,13 +99,15 @@ def carried_in_two_calls(port: Port, op: Op, numerics: Numerics, boundary: str, 
 @pytest.mark.spec("WIN-3")
 def test_a_carried_window_reaches_over_borders_and_is_evaluated_at_the_new_anchor(port: Port) -> None:
     for op, numerics in forms(port):
-        carried_in_two_calls(port, op, numerics, "carry", range(WINDOW))
+        with where_declared():
+            carried_in_two_calls(port, op, numerics, "carry", range(WINDOW))
 
 
 @pytest.mark.spec("WIN-4")
 def test_a_truncated_window_stops_at_the_start_of_the_chunk(port: Port) -> None:
     for op, numerics in forms(port):
-        carried_in_two_calls(port, op, numerics, "truncate", range(1))
+        with where_declared():
+            carried_in_two_calls(port, op, numerics, "truncate", range(1))
 
 
 def last_pairs(result: Result) -> dict[str, Array]:
@@ -112,22 +118,24 @@ def last_pairs(result: Result) -> dict[str, Array]:
 def test_literal_weights_add_up_and_ages_of_weight_zero_do_not_count(port: Port) -> None:
     for op, numerics in forms(port):
         for config in (rule("omega"), rule("titans", "mlp"), rule("atlas")):
-            wide = case(config, time=6, window=WINDOW, seed=7)
-            wide["window_weights"][..., 1:] = 0.0
-            narrow = {**wide, "window_weights": wide["window_weights"][..., :1]}
-            narrow |= {name: wide[name][:, :0] for name in ("window_keys", "window_values")}
-            one, many = run(port, op, numerics, narrow, **config), run(port, op, numerics, wide, **config)
-            for name in ("reads", "weights", "momentum", "anchor"):
-                many.assert_close(name, one[name])
+            with where_declared():
+                wide = case(config, time=6, window=WINDOW, seed=7)
+                wide["window_weights"][..., 1:] = 0.0
+                narrow = {**wide, "window_weights": wide["window_weights"][..., :1]}
+                narrow |= {name: wide[name][:, :0] for name in ("window_keys", "window_values")}
+                one, many = run(port, op, numerics, narrow, **config), run(port, op, numerics, wide, **config)
+                for name in ("reads", "weights", "momentum", "anchor"):
+                    many.assert_close(name, one[name])
     config = rule("omega", chunk=8)
     for op, numerics in forms(port):
-        inputs = still(middle(config, 5, position=8, seed=8))
-        for name, pairs in (("keys", "window_keys"), ("values", "window_values")):
-            same = inputs[name][:, :1]
-            inputs[name], inputs[pairs] = same.repeat(5, axis=1), same.repeat(WINDOW - 1, axis=1)
-        inputs["window_weights"] = np.ones_like(inputs["window_weights"])
-        # The same pair at every age, its window rounded to the precision of the tokens.
-        result = run(port, op, numerics, inputs, **config)
-        result = run(port, op, numerics, inputs | last_pairs(result), **config)
-        single = pair_gradients(result.inputs, result.inputs["weights"])[:, -1]
-        result.assert_close("momentum", WINDOW * single)
+        with where_declared():
+            inputs = still(middle(config, 5, position=8, seed=8))
+            for name, pairs in (("keys", "window_keys"), ("values", "window_values")):
+                same = inputs[name][:, :1]
+                inputs[name], inputs[pairs] = same.repeat(5, axis=1), same.repeat(WINDOW - 1, axis=1)
+            inputs["window_weights"] = np.ones_like(inputs["window_weights"])
+            # The same pair at every age, its window rounded to the precision of the tokens.
+            result = run(port, op, numerics, inputs, **config)
+            result = run(port, op, numerics, inputs | last_pairs(result), **config)
+            single = pair_gradients(result.inputs, result.inputs["weights"])[:, -1]
+            result.assert_close("momentum", WINDOW * single)

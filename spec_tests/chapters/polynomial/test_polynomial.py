@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_gradients, assert_rows_independent, representable
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, unit
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
@@ -54,10 +55,11 @@ def assert_kernel(port: Port, basis: str) -> None:
         inputs = representable(OP, {"x": x, "coefficients": rng.uniform(0.2, 2.5, degree)})
         expected = kernel(inputs["x"], inputs["x"], inputs["coefficients"])
         for numerics in precisions(port):
-            result = run(port, OP, numerics, inputs, basis=basis)
-            lifted = result["features"]
-            what = f"{basis} d={dim} p={degree} in {numerics}"
-            assert_close(lifted @ lifted.T, expected, result.tolerance("features"), what)
+            with where_declared():
+                result = run(port, OP, numerics, inputs, basis=basis)
+                lifted = result["features"]
+                what = f"{basis} d={dim} p={degree} in {numerics}"
+                assert_close(lifted @ lifted.T, expected, result.tolerance("features"), what)
 
     hold(st.tuples(st.integers(0, 5), st.integers(1, 5), st.integers(1, 4), seeds), equals, examples=15)
 
@@ -68,11 +70,12 @@ def test_the_number_of_features_is_that_of_the_basis(port: Port) -> None:
         for dim, degree in ((1, 1), (1, 4), (3, 3), (6, 2), (16, 2)):
             x = generator(dim).standard_normal((2, dim))
             for basis in BASES:
-                expected = {"kronecker": sum(dim**i for i in range(1, degree + 1)), "elementwise": dim}.get(
-                    basis, comb(dim + degree, degree) - 1
-                )
-                shape = features(port, x, degree, basis, numerics).shape
-                assert shape == (2, expected), f"{basis} d={dim} p={degree} in {numerics}"
+                with where_declared():
+                    expected = {"kronecker": sum(dim**i for i in range(1, degree + 1)), "elementwise": dim}.get(
+                        basis, comb(dim + degree, degree) - 1
+                    )
+                    shape = features(port, x, degree, basis, numerics).shape
+                    assert shape == (2, expected), f"{basis} d={dim} p={degree} in {numerics}"
 
 
 @pytest.mark.spec("FEAT-2")
@@ -95,33 +98,40 @@ def test_elementwise_features_are_the_polynomial_of_each_entry(port: Port) -> No
     x = generator(40).standard_normal((5, 6))
     for numerics in precisions(port):
         for degree in (1, 2, 4):
-            inputs = {"x": x, "coefficients": COEFFICIENTS[:degree]}
-            result = run(port, OP, numerics, inputs, basis="elementwise")
-            given = result.inputs["x"]
-            terms = sum(a * given**i for i, a in enumerate(COEFFICIENTS[:degree], start=1))
-            result.assert_close("features", 1.0 + terms)
+            with where_declared():
+                inputs = {"x": x, "coefficients": COEFFICIENTS[:degree]}
+                result = run(port, OP, numerics, inputs, basis="elementwise")
+                given = result.inputs["x"]
+                terms = sum(a * given**i for i, a in enumerate(COEFFICIENTS[:degree], start=1))
+                result.assert_close("features", 1.0 + terms)
 
 
 @pytest.mark.spec("FEAT-6")
 def test_there_is_no_constant_feature(port: Port) -> None:
     for numerics in precisions(port):
         for basis in ("monomial_weighted", "kronecker", "monomial"):
-            assert not features(port, np.zeros((2, 4)), 3, basis, numerics).any(), f"{basis} in {numerics}"
+            with where_declared():
+                assert not features(port, np.zeros((2, 4)), 3, basis, numerics).any(), f"{basis} in {numerics}"
 
 
 @pytest.mark.spec("FEAT-7")
 def test_features_of_unit_vectors_have_the_rank_of_polynomials_on_the_sphere(port: Port) -> None:
     for numerics in precisions(port):
         for dim, degree in ((8, 1), (8, 2), (5, 3)):
-            constant = comb(dim + degree - 2, degree - 2) if degree > 1 else 1
-            expected = comb(dim + degree, degree) - constant
-            x = unit(generator(50 + degree).standard_normal((expected + 20, dim)))
-            values = np.linalg.svd(features(port, x, degree, "monomial_weighted", numerics), compute_uv=False)
-            assert len(values) >= expected, f"d={dim} p={degree}: fewer than {expected} features"
-            assert values[0] < 100.0 * values[expected - 1], f"d={dim} p={degree}: rank below {expected} in {numerics}"
-            # What is left beyond the rank is rounding, of the unit length too.
-            beyond = values[expected:].max(initial=0.0)
-            assert beyond <= ROUNDING[numerics] * values[0], f"d={dim} p={degree}: rank above {expected} in {numerics}"
+            with where_declared():
+                constant = comb(dim + degree - 2, degree - 2) if degree > 1 else 1
+                expected = comb(dim + degree, degree) - constant
+                x = unit(generator(50 + degree).standard_normal((expected + 20, dim)))
+                values = np.linalg.svd(features(port, x, degree, "monomial_weighted", numerics), compute_uv=False)
+                assert len(values) >= expected, f"d={dim} p={degree}: fewer than {expected} features"
+                assert values[0] < 100.0 * values[expected - 1], (
+                    f"d={dim} p={degree}: rank below {expected} in {numerics}"
+                )
+                # What is left beyond the rank is rounding, of the unit length too.
+                beyond = values[expected:].max(initial=0.0)
+                assert beyond <= ROUNDING[numerics] * values[0], (
+                    f"d={dim} p={degree}: rank above {expected} in {numerics}"
+                )
 
 
 @pytest.mark.spec("FEAT-8")
@@ -129,20 +139,21 @@ def test_the_gradients_with_respect_to_vectors_and_coefficients_are_those_of_the
     given = representable(OP, {"x": generator(60).standard_normal((3, 4)), "coefficients": COEFFICIENTS[:3]})
     x, coefficients = given["x"], given["coefficients"]
     for basis, kernel in (("monomial_weighted", dot_product_kernel), ("monomial", monomial_kernel)):
-        # The loss sum_ab w_ab f(x_a).f(x_b) depends on the features through inner products only; its cotangent is 2 w
-        # f.
-        weight = generator(61).standard_normal((3, 3))
-        weight = weight + weight.T
+        with where_declared():
+            # The loss sum_ab w_ab f(x_a).f(x_b) depends on the features through inner products only; its cotangent is
+            # 2 w f.
+            weight = generator(61).standard_normal((3, 3))
+            weight = weight + weight.T
 
-        def loss(x: Array, a: Array, kernel: Kernel = kernel, weight: Array = weight) -> float:
-            return float((weight * kernel(x, x, a)).sum())
+            def loss(x: Array, a: Array, kernel: Kernel = kernel, weight: Array = weight) -> float:
+                return float((weight * kernel(x, x, a)).sum())
 
-        expected = {
-            "x": central_difference(partial(loss, a=coefficients), x),
-            "coefficients": central_difference(partial(loss, x), coefficients),
-        }
-        lifted = features(port, x, 3, basis, next(precisions(port)))
-        assert_gradients(port, OP, given, {"features": 2.0 * weight @ lifted}, expected, basis=basis)
+            expected = {
+                "x": central_difference(partial(loss, a=coefficients), x),
+                "coefficients": central_difference(partial(loss, x), coefficients),
+            }
+            lifted = features(port, x, 3, basis, next(precisions(port)))
+            assert_gradients(port, OP, given, {"features": 2.0 * weight @ lifted}, expected, basis=basis)
 
 
 @pytest.mark.spec("FEAT-9")
@@ -150,4 +161,5 @@ def test_each_vector_of_a_batch_stands_alone(port: Port) -> None:
     inputs = {"x": generator(70).standard_normal((4, 5)), "coefficients": COEFFICIENTS[:2]}
     for numerics in precisions(port):
         for basis in BASES:
-            assert_rows_independent(port, OP, numerics, inputs, basis=basis)
+            with where_declared():
+                assert_rows_independent(port, OP, numerics, inputs, basis=basis)

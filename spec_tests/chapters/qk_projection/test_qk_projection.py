@@ -16,6 +16,7 @@ from spec_tests.contract.properties import (
     representable,
     unchanged,
 )
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, orthonormal, positions
 from spec_tests.drawing.strategies import Sequence, hold, sequences
 from spec_tests.port import Array, Numerics, Op, Port
@@ -61,14 +62,16 @@ def long_case(time: int) -> tuple[dict[str, Array], dict[str, Array]]:
 def assert_literal(port: Port, output: str) -> None:
     for numerics in precisions(port):
         for time in (1, 65, 130):
-            inputs, expected = long_case(time)
-            run(port, OP, numerics, inputs).assert_close(output, expected[output])
+            with where_declared():
+                inputs, expected = long_case(time)
+                run(port, OP, numerics, inputs).assert_close(output, expected[output])
 
     def equals(size: Sequence) -> None:
         inputs = case(size.batch, size.time, size.seed)
         expected = literal(inputs)[output]
         for numerics in precisions(port):
-            run(port, OP, numerics, inputs).assert_close(output, expected)
+            with where_declared():
+                run(port, OP, numerics, inputs).assert_close(output, expected)
 
     hold(sequences(longest=14), equals)
 
@@ -93,41 +96,49 @@ def test_a_new_document_starts_from_zero(port: Port) -> None:
     foreign["keys"][1, :3] = generator(3).standard_normal((3, HEADS, DIM))
     expected = literal(inputs)["carry"]
     for numerics in precisions(port):
-        before, after = run(port, OP, numerics, inputs), run(port, OP, numerics, foreign)
-        before.assert_close("carry", expected)
-        for name in ("projected", "frobenius"):
-            rounding = unchanged(before, name)
-            assert_close(after[name][0, 66:], before[name][0, 66:], rounding, f"{name} of the last document of row 0")
-            assert_close(after[name][1, 3:], before[name][1, 3:], rounding, f"{name} of the last document of row 1")
-            assert not np.allclose(after[name][1, :3], before[name][1, :3]), f"{name} of an open document: no carry"
-        assert_close(after["carry"], before["carry"], unchanged(before, "carry"), "carry")
+        with where_declared():
+            before, after = run(port, OP, numerics, inputs), run(port, OP, numerics, foreign)
+            before.assert_close("carry", expected)
+            for name in ("projected", "frobenius"):
+                rounding = unchanged(before, name)
+                assert_close(
+                    after[name][0, 66:], before[name][0, 66:], rounding, f"{name} of the last document of row 0"
+                )
+                assert_close(after[name][1, 3:], before[name][1, 3:], rounding, f"{name} of the last document of row 1")
+                assert not np.allclose(after[name][1, :3], before[name][1, :3]), f"{name} of an open document: no carry"
+            assert_close(after["carry"], before["carry"], unchanged(before, "carry"), "carry")
 
 
 @pytest.mark.spec("QK-4")
 def test_any_split_into_calls_gives_the_same_results(port: Port) -> None:
     def agrees(size: Sequence) -> None:
         for numerics in precisions(port):
-            inputs = case(size.batch, size.time, size.seed)
-            assert_any_split_agrees(port, OP, numerics, inputs, [size.pieces])
+            with where_declared():
+                inputs = case(size.batch, size.time, size.seed)
+                assert_any_split_agrees(port, OP, numerics, inputs, [size.pieces])
 
     hold(sequences(shortest=1), agrees)
     for numerics in precisions(port):
-        inputs = case(2, 130, seed=130, reset_rate=0.02)
-        assert_any_split_agrees(port, OP, numerics, inputs, [[slice(0, 65), slice(65, 66), slice(66, 130)]])
-        empty = case(2, 0, seed=4)
-        assert_close(run(port, OP, numerics, empty)["carry"], empty["carry"], EXACT, "carry after an empty call")
+        with where_declared():
+            long = case(2, 130, seed=130, reset_rate=0.02)
+            assert_any_split_agrees(port, OP, numerics, long, [[slice(0, 65), slice(65, 66), slice(66, 130)]])
+        with where_declared():
+            empty = case(2, 0, seed=4)
+            assert_close(run(port, OP, numerics, empty)["carry"], empty["carry"], EXACT, "carry after an empty call")
 
 
 @pytest.mark.spec("QK-5")
 def test_a_token_uses_the_keys_up_to_itself_and_no_later_ones(port: Port) -> None:
     for numerics in precisions(port):
-        assert_causal(port, OP, numerics, case(2, 80, seed=5, reset_rate=0.03), (0, 1, 30, 63, 64, 79))
+        with where_declared():
+            assert_causal(port, OP, numerics, case(2, 80, seed=5, reset_rate=0.03), (0, 1, 30, 63, 64, 79))
 
 
 @pytest.mark.spec("QK-6")
 def test_rows_are_independent(port: Port) -> None:
     for numerics in precisions(port):
-        assert_rows_independent(port, OP, numerics, case(3, 20, seed=6))
+        with where_declared():
+            assert_rows_independent(port, OP, numerics, case(3, 20, seed=6))
 
 
 @pytest.mark.spec("QK-7")
@@ -135,17 +146,21 @@ def test_only_the_direction_of_a_key_counts_and_a_zero_key_adds_nothing(port: Po
     inputs = case(2, 12, seed=7)
     scales = 10.0 ** generator(8).integers(-18, 19, size=(2, 12, 1, 1))
     for numerics in precisions(port):
-        plain = run(port, OP, numerics, inputs)
-        scaled = run(port, OP, numerics, {**inputs, "keys": scales * inputs["keys"]})
-        for name in plain.outputs:
-            # Scaling by a power of ten rounds a bfloat16 key to another direction.
-            assert_close(scaled[name], plain[name], 2e-2 if numerics is Numerics.BF16_IO else 1e-4, f"scaled {name}")
+        with where_declared():
+            plain = run(port, OP, numerics, inputs)
+            scaled = run(port, OP, numerics, {**inputs, "keys": scales * inputs["keys"]})
+            for name in plain.outputs:
+                # Scaling by a power of ten rounds a bfloat16 key to another direction.
+                assert_close(
+                    scaled[name], plain[name], 2e-2 if numerics is Numerics.BF16_IO else 1e-4, f"scaled {name}"
+                )
     silent = {**inputs, "keys": np.where(np.arange(12)[None, :, None, None] % 3 == 0, 0.0, inputs["keys"])}
     wanted = literal(silent)
     for numerics in precisions(port):
-        result = run(port, OP, numerics, silent)
-        for name, expected in wanted.items():
-            result.assert_close(name, expected)
+        with where_declared():
+            result = run(port, OP, numerics, silent)
+            for name, expected in wanted.items():
+                result.assert_close(name, expected)
 
 
 @pytest.mark.spec("QK-8")
@@ -155,13 +170,14 @@ def test_orthonormal_keys_make_a_projector(port: Port) -> None:
     inputs = case(1, 4, seed=10) | {"keys": keys, "position": np.arange(4)[None]}
     span = basis.T @ basis
     for numerics in precisions(port):
-        result = run(port, OP, numerics, inputs)
-        result.assert_close("carry", np.broadcast_to(span, (1, HEADS, DIM, DIM)))
-        what = f"projected query in {numerics}"
-        projected = inputs["queries"][0, 3] @ span
-        assert_close(result["projected"][0, 3], projected, result.tolerance("projected"), what)
-        norms = np.sqrt([1.0, 2.0, 3.0, 4.0])
-        assert_close(result["frobenius"][0, :, 1], norms, result.tolerance("frobenius"), f"norm in {numerics}")
+        with where_declared():
+            result = run(port, OP, numerics, inputs)
+            result.assert_close("carry", np.broadcast_to(span, (1, HEADS, DIM, DIM)))
+            what = f"projected query in {numerics}"
+            projected = inputs["queries"][0, 3] @ span
+            assert_close(result["projected"][0, 3], projected, result.tolerance("projected"), what)
+            norms = np.sqrt([1.0, 2.0, 3.0, 4.0])
+            assert_close(result["frobenius"][0, :, 1], norms, result.tolerance("frobenius"), f"norm in {numerics}")
 
 
 @pytest.mark.spec("QK-9")
@@ -180,9 +196,10 @@ def test_the_gradients_are_those_of_the_sums_and_finite_for_zero_keys(port: Port
     assert_gradients(port, OP, inputs, weights, {name: gradient(name) for name in ("queries", "keys", "carry")})
     zero = {**inputs, "keys": 0.0 * inputs["keys"], "carry": 0.0 * inputs["carry"]}
     for numerics in precisions(port):
-        result = run_with_gradients(port, OP, numerics, zero, weights)
-        finite = all(np.isfinite(result[f"grad.{name}"]).all() for name in ("queries", "keys", "carry"))
-        assert finite, f"the gradient at zero keys is not finite in {numerics}"
+        with where_declared():
+            result = run_with_gradients(port, OP, numerics, zero, weights)
+            finite = all(np.isfinite(result[f"grad.{name}"]).all() for name in ("queries", "keys", "carry"))
+            assert finite, f"the gradient at zero keys is not finite in {numerics}"
 
 
 @pytest.mark.spec("QK-10")
@@ -197,7 +214,8 @@ def test_the_gate_is_the_bounded_projected_query(port: Port) -> None:
     drawn["frobenius"][0, 0], drawn["projected"][0, 0] = 0.0, 1e-8
     inputs = representable(Op.QK_GATE, drawn)
     for numerics in precisions(port):
-        result = run(port, Op.QK_GATE, numerics, inputs)
-        projected, frobenius, log_gain, scale = (result.inputs[name] for name in inputs)
-        aligned = projected / (frobenius[..., None] + 1e-7)
-        result.assert_close("gated", np.tanh(np.exp(log_gain) * aligned) * scale)
+        with where_declared():
+            result = run(port, Op.QK_GATE, numerics, inputs)
+            projected, frobenius, log_gain, scale = (result.inputs[name] for name in inputs)
+            aligned = projected / (frobenius[..., None] + 1e-7)
+            result.assert_close("gated", np.tanh(np.exp(log_gain) * aligned) * scale)
