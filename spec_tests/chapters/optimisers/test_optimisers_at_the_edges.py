@@ -6,6 +6,7 @@ import pytest
 from spec_tests.chapters.optimisers.oracle import clip_factor, largest_logits, perpendicular
 from spec_tests.contract.driver import precisions, run
 from spec_tests.contract.properties import representable
+from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Op, Port
 
@@ -16,8 +17,13 @@ def test_a_short_weight_is_projected_out_like_a_long_one(port: Port) -> None:
     weight, gradient = rng.standard_normal((4, 3)), rng.standard_normal((4, 3))
     for numerics in precisions(port):
         for length in (1e-4, 1e-6, 1e-9):
-            result = run(port, Op.PERP_GRAD, numerics, {"weight": length * weight, "gradient": gradient}, rescale=False)
-            result.assert_close("filtered", perpendicular(result.inputs["weight"], result.inputs["gradient"], False))
+            with where_declared():
+                result = run(
+                    port, Op.PERP_GRAD, numerics, {"weight": length * weight, "gradient": gradient}, rescale=False
+                )
+                result.assert_close(
+                    "filtered", perpendicular(result.inputs["weight"], result.inputs["gradient"], False)
+                )
 
 
 @pytest.mark.spec("OPT-7")
@@ -33,14 +39,15 @@ def test_heads_of_negative_and_of_small_logits_are_clipped_by_the_rule(port: Por
     inputs = representable(Op.QK_CLIP, {"queries": queries, "keys": keys, **weights})
     for numerics in precisions(port):
         for threshold in (2.0, 0.005):
-            result = run(port, Op.QK_CLIP, numerics, inputs, threshold=threshold)
-            maximum = largest_logits(result.inputs["queries"], result.inputs["keys"])
-            assert maximum[0] < -threshold, "the first head has no negative maximum"
-            result.assert_close("maximum", maximum)
-            factor = clip_factor(maximum, threshold)[:, None, None]
-            for name in weights:
-                for head in range(3):
-                    what = factor[head] * result.inputs[name][head]
-                    assert np.abs(result[name][head] - what).max() <= 4e-6 * np.abs(what).max(), (
-                        f"{name} of head {head}"
-                    )
+            with where_declared():
+                result = run(port, Op.QK_CLIP, numerics, inputs, threshold=threshold)
+                maximum = largest_logits(result.inputs["queries"], result.inputs["keys"])
+                assert maximum[0] < -threshold, "the first head has no negative maximum"
+                result.assert_close("maximum", maximum)
+                factor = clip_factor(maximum, threshold)[:, None, None]
+                for name in weights:
+                    for head in range(3):
+                        what = factor[head] * result.inputs[name][head]
+                        assert np.abs(result[name][head] - what).max() <= 4e-6 * np.abs(what).max(), (
+                            f"{name} of head {head}"
+                        )
