@@ -1,12 +1,11 @@
-"""Linear scans with data-dependent decay: the closed form of momentum and retention inside a chunk.
+"""Linear scans with data-dependent decay: the recurrences of momentum and retention, token after token.
 
-Both inner recurrences of the memory are first-order linear, x_t = d_t x_{t-1} + r_t. Inside a chunk they become one
-triangular matrix of decay products, so that a whole chunk is a few matrix products:
+    x_t = d_t x_{t-1} + r_t
 
-    x_t = (d_1 ... d_t) x_0 + sum_{i <= t} D[t, i] r_i,     D[t, i] = d_{i+1} ... d_t,     D[t, t] = 1.
-
-Deliberately different from the usual exp(difference of cumulative logs): each product is summed over its own factors
-only, so a decay of exactly 0 is exact, no entry overflows, and the gradient needs no division by a decay.
+Run on coordinates instead of states, such a recurrence makes the matrices of a whole chunk (`memory.chunked`): with
+r_t the t-th unit vector row t of x is the decay products d_{i+1} ... d_t. That needs as many products as the matrix has
+entries, no logarithm and no exponential: a decay of exactly 0 or 1 is exact, nothing overflows, and the gradient, which
+is the same recurrence backwards, divides by nothing.
 """
 
 from collections.abc import Callable
@@ -17,46 +16,42 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class _DecayProducts(torch.autograd.Function):
-    """D = (I - shift diag(d))^-1, with its derivative dD = D (shift diag(dd)) D written out."""
+class _LinearScan(torch.autograd.Function):
+    """All x_t, time first; the derivative is the adjoint recurrence y_t = dL/dx_t + d_{t+1} y_{t+1}, written out."""
 
     @staticmethod
-    def forward(decay: Tensor) -> Tensor:
-        length = decay.shape[-1]
-        row = torch.arange(length, device=decay.device)
-        logs = torch.log(decay).unsqueeze(-1).expand(*decay.shape, length)
-        # Masked before the sum: an entry above the diagonal never reaches the exponential.
-        logs = torch.where(row[:, None] > row[None, :], logs, 0.0).cumsum(-2)
-        return torch.where(row[:, None] >= row[None, :], logs, -torch.inf).exp()
+    def forward(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
+        states = torch.empty_like(inputs)
+        state = initial
+        for x, d, r in zip(states.unbind(), decay.unsqueeze(-1).unbind(), inputs.unbind(), strict=True):
+            state = torch.addcmul(r, d, state, out=x)
+        return states
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(output)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        decay, _, initial = inputs
+        ctx.save_for_backward(decay, initial, output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (products,) = ctx.saved_tensors
-        inner = products.mT @ grads[0] @ products.mT
-        return torch.nn.functional.pad(torch.diagonal(inner, offset=-1, dim1=-2, dim2=-1), (1, 0))
-
-
-def decay_products(decay: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch time time"]:
-    """Return D[t, i] = d_{i+1} d_{i+2} ... d_t for i <= t and 0 above the diagonal (derived; Titans 2501.00663 Eq. 16).
-
-    `decay` lies in [0, 1]; 0 and 1 are exact, in the value and in the gradient.
-    """
-    apply: Callable[[Tensor], Tensor] = _DecayProducts.apply
-    return apply(decay)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        decay, initial, states = ctx.saved_tensors
+        later = decay.unsqueeze(-1)
+        adjoint = list(grads[0].unbind())
+        for t in range(len(adjoint) - 1, 0, -1):
+            adjoint[t - 1] = torch.addcmul(adjoint[t - 1], later[t], adjoint[t])
+        found = torch.stack(adjoint)
+        before = torch.cat([initial.unsqueeze(0), states[:-1]])
+        return torch.linalg.vecdot(found, before), found, later[0] * found[0]
 
 
 def linear_scan(
-    decay: Float[Tensor, "*batch time"],
-    inputs: Float[Tensor, "*batch time dim"],
+    decay: Float[Tensor, "time *batch"],
+    inputs: Float[Tensor, "time *batch dim"],
     initial: Float[Tensor, "*batch dim"],
-) -> Float[Tensor, "*batch time dim"]:
-    """Return every state of x_t = d_t x_{t-1} + r_t, x_0 = `initial` (derived).
+) -> Float[Tensor, "time *batch dim"]:
+    """Return every state of x_t = d_t x_{t-1} + r_t, x_0 = `initial` (derived; Titans 2501.00663 Eq. 16).
 
-    `decay` lies in [0, 1]. The work is quadratic in `time`: meant for one chunk, not for a whole sequence.
+    Time comes first, and `time` is at least 1: one step of the loop is one operation on all rows.
     """
-    first = torch.cumprod(decay, dim=-1).unsqueeze(-1) * initial.unsqueeze(-2)
-    return first + decay_products(decay) @ inputs
+    apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _LinearScan.apply
+    return apply(decay, inputs, initial)

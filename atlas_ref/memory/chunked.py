@@ -1,31 +1,36 @@
 """The parallel form of the memory: whole chunks as matrix products, equal to `recurrent` on every output and gradient.
 
 Inside a segment (see `plan`) the anchor xi is fixed, so every gradient is known at once as rank-one factors
-l_i r_i^T, and momentum, window and retention are linear in them. With the decay-product matrices Theta and A (`scan`),
-the window band G (`window`) and the cumulative decays t = theta_1 ... theta_t, a = alpha_1 ... alpha_t:
+l_i r_i^T, and momentum, window and retention are linear in them. So S_t and M_t are sums, and their coordinates, row t
+of U and W, obey the recurrences of the memory themselves (`scan`), with G[t, i] the weight of pair i in the window of t:
 
-    U = Theta diag(intake) G,      S_t = t_t S + sum_i U[t, i] l_i r_i^T
-    W = A diag(release) U,         M_t = a_t M + s_t S + sum_i W[t, i] l_i r_i^T,      s = A diag(release) t
+    U[t] = theta_t U[t-1] + intake_t [G[t], 0],         S_t = sum_i U[t, i] l_i r_i^T + U[t, S] S
+    W[t] = alpha_t W[t-1] + release_t [U[t], 0],        M_t = sum_i W[t, i] l_i r_i^T + W[t, S] S + W[t, M] M
 
-so M_t x = a_t M x + s_t S x + sum_i W[t, i] (r_i . x) l_i for any vector x: no M_t is ever formed. Only the end of each
-segment, two small matrix products, is sequential; all reads are one batched product afterwards. This is ATLAS
-(2505.23735) Eq. 16 with momentum and window (derived; equal to the loop to rounding in float64).
+and M_t x = sum_i W[t, i] (r_i . x) l_i + W[t, S] S x + W[t, M] M x for any vector x: no M_t is ever formed. Only the
+end of each segment, two small matrix products, is sequential; all reads are one batched product afterwards. This is
+ATLAS (2505.23735) Eq. 16 with momentum and window (derived; equal to the loop to rounding in float64).
 
-Under Newton-Schulz M_t is no longer linear in the factors: S_t and M_t are then formed for each token of one segment
-at a time, and recomputed in the backward pass so that only one segment is held.
+Under Newton-Schulz M_t is no longer linear in the factors, but in the orthogonalised momenta of the tokens that write:
+
+    W[t] = alpha_t W[t-1] + release_t [e_t, 0],         M_t = sum_i W[t, i] NS(S_i) + W[t, M] M
+
+These are formed for the writing tokens of one segment at a time, and recomputed in the backward pass so that only one
+segment is held.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.errors import UserError
-from atlas_ref.functional.scan import decay_products
-from atlas_ref.functional.ttl import gathered_window, waiting_losses
+from atlas_ref.functional.scan import linear_scan
+from atlas_ref.functional.ttl import gathered_window, waiting_losses, writing_tokens
 from atlas_ref.functional.window import recent, window_band
 from atlas_ref.memory.architecture import Factors, Weights, gradient_factors, predict
 from atlas_ref.memory.plan import Rows, SegmentPlan, make_plan, where_rows
@@ -36,14 +41,14 @@ from atlas_ref.memory.state import MemoryState
 
 
 class _Mixing(NamedTuple):
-    """The matrices of the module docstring, for every segment: [segments, batch, heads, slots(, slots or span)]."""
+    """The coordinates of the module docstring in every segment: [slots, segments, batch, heads, coordinates].
 
-    weight_decay: Tensor  # a
-    momentum_decay: Tensor  # t
-    momentum_share: Tensor  # s
-    retained: Tensor  # A diag(release)
-    momentum_mix: Tensor  # U
-    weight_mix: Tensor  # W
+    Under Newton-Schulz `weights` has a coordinate for each of the `writers`, the slots that write in each row.
+    """
+
+    momentum: Tensor  # U
+    weights: Tensor  # W
+    writers: Int[Tensor, "segments batch writers"] | None
 
 
 class _Segments(NamedTuple):
@@ -98,7 +103,7 @@ def memory_chunked(
         waiting = (waiting_losses(windows, seen, rule.update_every),)
     run = _run_orthogonalised if rule.orthogonalised else _run_linear
     start = _Start(initial, shards)
-    reads, (weights, momentum, anchor), errors = run(rule, plan, segments, _mixing(plan, write), start, state)
+    reads, (weights, momentum, anchor), errors = run(rule, plan, segments, _mixing(rule, plan, write), start, state)
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
     omega_loss = _omega_loss(plan, write.window, errors, mass) if writes else None
@@ -125,24 +130,31 @@ def _squared_errors(factors: list[Factors]) -> Tensor:
     return squared * torch.stack(divisors).square() if divisors else squared
 
 
-def _mixing(plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
-    """Return the matrices of every segment; an empty slot decays nothing and writes nothing."""
-    retention = plan.split(write.retention, 1.0).transpose(2, 3)
-    decay = plan.split(write.momentum, 1.0).transpose(2, 3)
-    intake = plan.split(write.intake, 0.0).transpose(2, 3)
-    release = plan.split(write.release, 0.0).transpose(2, 3)
-    band = window_band(plan.split(write.window, 0.0).transpose(2, 3))
-    momentum_decay = torch.cumprod(decay, -1)
-    momentum_mix = decay_products(decay) @ (intake.unsqueeze(-1) * band)
-    retained = decay_products(retention) * release.unsqueeze(-2)
-    return _Mixing(
-        weight_decay=torch.cumprod(retention, -1),
-        momentum_decay=momentum_decay,
-        momentum_share=(retained @ momentum_decay.unsqueeze(-1)).squeeze(-1),
-        retained=retained,
-        momentum_mix=momentum_mix,
-        weight_mix=retained @ momentum_mix,
-    )
+def _mixing(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> _Mixing:
+    """Return the coordinates in every segment; an empty slot decays nothing and writes nothing."""
+    band = window_band(plan.split(write.window, 0.0).transpose(2, 3)).movedim(3, 0)
+    decay, retention = (plan.split(x, 1.0).movedim(2, 0) for x in (write.momentum, write.retention))
+    intake, release = (plan.split(x, 0.0).movedim(2, 0).unsqueeze(-1) for x in (write.intake, write.release))
+    momentum = _coordinates(decay, intake * band)
+    if not rule.orthogonalised:
+        return _Mixing(momentum, _coordinates(retention, release * momentum), None)
+    writers = _writers(plan, rule.update_every)
+    own = torch.arange(plan.width, device=writers.device).view(-1, 1, 1, 1, 1) == writers.unsqueeze(2)
+    return _Mixing(momentum, _coordinates(retention, torch.where(own, release, 0.0)), writers)
+
+
+def _coordinates(decay: Tensor, inputs: Tensor) -> Tensor:
+    """Run a recurrence on coordinates: those of its `inputs`, and one more for what it starts from."""
+    start = F.pad(torch.zeros_like(inputs[0]), (0, 1), value=1.0)
+    return linear_scan(decay, F.pad(inputs, (0, 1)), start)
+
+
+def _writers(plan: SegmentPlan, every: int) -> Int[Tensor, "segments batch writers"]:
+    """Return the slots that write in each row of each segment, `width` for none."""
+    writing = plan.split(writing_tokens(plan.position, every), pad=0.0)
+    slots = torch.where(writing, torch.arange(plan.width, device=writing.device), plan.width)
+    # The tokens of a segment follow each other in one document.
+    return slots.sort(-1).values[..., : -(-plan.width // every)]
 
 
 class _Carry(NamedTuple):
@@ -184,81 +196,79 @@ def _run_linear(
     carry = _Carry(state.weights, state.momentum, state.anchor)
     entered: list[_Carry] = []
     factors: list[Factors] = []
-    ends = _Mixing(*(matrix[:, :, :, -1].unsqueeze(-1) for matrix in mixing))
     # Taken apart once: indexing segment by segment would make a gradient of full size for each.
-    inputs = zip(segments.keys.unbind(), segments.values.unbind(), *(end.unbind() for end in ends), strict=True)
-    for n, (keys, values, decay, kept, share, _, momentum_mix, weight_mix) in enumerate(inputs):
+    inputs = (segments.keys, segments.values, mixing.momentum[-1], mixing.weights[-1])
+    for n, (keys, values, u, w) in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
         carry = _enter(plan, n, start, carry)
         found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
         entered.append(carry)
         factors.append(found)
-        decay, kept, share = decay.unsqueeze(-1), kept.unsqueeze(-1), share.unsqueeze(-1)
-        carry = _Carry(
-            tuple(
-                decay * m + share * s + (left * weight_mix).mT @ right
-                for m, s, left, right in zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
-            ),
-            tuple(
-                kept * s + (left * momentum_mix).mT @ right
-                for s, left, right in zip(carry.momentum, found.left, found.right, strict=True)
-            ),
-            carry.anchor,
-        )
-    return _read_linear(rule, segments.queries, mixing, entered, factors), carry, _squared_errors(factors)
+        old = zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
+        new = [(_sum(w, left, right, s, m), _sum(u, left, right, s)) for m, s, left, right in old]
+        carry = _Carry(tuple(m for m, _ in new), tuple(s for _, s in new), carry.anchor)
+    return _read_linear(rule, segments.queries, mixing.weights, entered, factors), carry, _squared_errors(factors)
+
+
+def _sum(coordinates: Tensor, left: Tensor, right: Tensor, *carried: Tensor) -> Tensor:
+    """Return sum_i x[i] l_i r_i^T + sum_j x[span + j] carried_j for one x [..., span + carried] of each head."""
+    span = left.shape[-2]
+    total = (left * coordinates[..., :span].unsqueeze(-1)).mT @ right
+    for x, matrix in zip(coordinates[..., span:, None, None].unbind(-3), carried, strict=True):
+        total = torch.addcmul(total, x, matrix)
+    return total
 
 
 def _read_linear(
-    rule: MemoryRule, queries: Tensor, mixing: _Mixing, entered: list[_Carry], factors: list[Factors]
+    rule: MemoryRule, queries: Tensor, coordinates: Tensor, entered: list[_Carry], factors: list[Factors]
 ) -> Tensor:
-    """Return the reads of all segments: M_t x = a_t M x + s_t S x + sum_i W[t, i] (r_i . x) l_i."""
-    decay, share, mix = mixing.weight_decay, mixing.momentum_share, mixing.weight_mix
-    if rule.read == "pre":
-        decay, share, mix = _previous(decay, 1.0), _previous(share, 0.0), _previous(mix.mT, 0.0).mT
+    """Return the reads of all segments: M_t x = sum_i W[t, i] (r_i . x) l_i + W[t, S] S x + W[t, M] M x."""
+    mix = _seen_by_reads(rule, coordinates)
     layers = []
     for i in range(len(factors[0].left)):
         weights = torch.stack([carry.weights[i] for carry in entered])
         momentum = torch.stack([carry.momentum[i] for carry in entered])
         left, right = torch.stack([f.left[i] for f in factors]), torch.stack([f.right[i] for f in factors])
-
-        layers.append(_mixed_product(decay, share, mix, weights, momentum, left, right))
+        layers.append(_mixed_product(mix, weights, momentum, left, right))
     return predict(rule.architecture, layers, queries)
 
 
 def _mixed_product(
-    decay: Tensor, share: Tensor, mix: Tensor, weights: Tensor, momentum: Tensor, left: Tensor, right: Tensor
+    mix: Tensor, weights: Tensor, momentum: Tensor, left: Tensor, right: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """Return x_t -> M_t x_t for every token of every segment (module docstring)."""
+    inside, share, decay = mix.split_with_sizes([left.shape[-2], 1, 1], -1)
 
     def multiply(x: Tensor) -> Tensor:
-        carried = decay.unsqueeze(-1) * (x @ weights.mT) + share.unsqueeze(-1) * (x @ momentum.mT)
-        return carried + ((x @ right.mT) * mix) @ left
+        carried = decay * (x @ weights.mT) + share * (x @ momentum.mT)
+        return carried + ((x @ right.mT) * inside) @ left
 
     return multiply
 
 
-def _previous(x: Tensor, first: float) -> Tensor:
-    """Shift the last axis by one token: what held before each token, `first` before the segment."""
-    return torch.nn.functional.pad(x[..., :-1], (1, 0), value=first)
+def _seen_by_reads(rule: MemoryRule, coordinates: Tensor) -> Tensor:
+    """Return the coordinates of the memory that each token reads, [..., slots, coordinates]: its own, or the last."""
+    if rule.read == "pre":
+        first = F.pad(torch.zeros_like(coordinates[:1, ..., 1:]), (0, 1), value=1.0)
+        coordinates = torch.cat([first, coordinates[:-1]])
+    return coordinates.movedim(0, -2)
 
 
 def _run_orthogonalised(
     rule: MemoryRule, plan: SegmentPlan, segments: _Segments, mixing: _Mixing, start: _Start, state: MemoryState
 ) -> tuple[Tensor, _Carry, Tensor]:
-    """Go from segment to segment with every S_t and M_t of one segment formed at a time."""
+    """Go from segment to segment with NS(S_i) of the writing tokens of one segment formed at a time."""
+    assert mixing.writers is not None
     carry = _Carry(state.weights, state.momentum, state.anchor)
     reads, errors = [], []
-    all_inputs = zip(*(x.unbind() for x in segments), strict=True)
-    all_matrices = zip(*(matrix.unbind() for matrix in mixing), strict=True)
-    for n, (inputs, matrices) in enumerate(zip(all_inputs, all_matrices, strict=True)):
+    last = mixing.momentum[-1]
+    # A slot of no token stands for the last: nothing of it is written.
+    index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
+    writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)
+    inputs = (*segments, writing, last, mixing.weights[-1], _seen_by_reads(rule, mixing.weights))
+    for n, found in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
         carry = _enter(plan, n, start, carry)
         read, weights, momentum, missed = checkpoint(
-            _orthogonalised_segment,
-            rule,
-            _Segments(*inputs),
-            _Mixing(*matrices),
-            carry,
-            use_reentrant=False,
-            preserve_rng_state=False,
+            _orthogonalised_segment, rule, carry, *found, use_reentrant=False, preserve_rng_state=False
         )
         carry = _Carry(weights, momentum, carry.anchor)
         reads.append(read)
@@ -267,38 +277,38 @@ def _run_orthogonalised(
 
 
 def _orthogonalised_segment(
-    rule: MemoryRule, inputs: _Segments, mixing: _Mixing, carry: _Carry
+    rule: MemoryRule,
+    carry: _Carry,
+    keys: Tensor,
+    values: Tensor,
+    queries: Tensor,
+    writing: Tensor,
+    u: Tensor,
+    w: Tensor,
+    mix: Tensor,
 ) -> tuple[Tensor, Weights, Weights, Tensor]:
     """Return the reads of one segment, M and S after it, and its squared errors.
 
-    S_t -> NS(S_t) -> M_t, each [batch, heads, time, out, in].
+    S_i -> NS(S_i) for every token i that writes: [batch, heads, writers, out, in]; u and w are the last rows of U and W.
     """
-    factors = gradient_factors(rule.architecture, carry.anchor, inputs.keys, inputs.values, rule.normalised)
+    factors = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
     for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):
-        gradients = left.unsqueeze(-1) * right.unsqueeze(-2)
-        momentum = _spread(mixing.momentum_decay, s) + _combine(mixing.momentum_mix, gradients)
-        weights = _spread(mixing.weight_decay, m) + _combine(mixing.retained, update(rule, momentum))
-        last_weights.append(weights[:, :, -1])
-        last_momentum.append(momentum[:, :, -1])
-        if rule.read == "pre":
-            weights = torch.cat([m.unsqueeze(2), weights[:, :, :-1]], 2)
-        layers.append(_each_token(weights))
-    reads = predict(rule.architecture, layers, inputs.queries)
+        momentum = _sum(writing, left.unsqueeze(2), right.unsqueeze(2), s.unsqueeze(2))
+        updates = torch.cat([update(rule, momentum), m.unsqueeze(2)], 2)
+        last_weights.append((w.unsqueeze(-2) @ updates.flatten(-2)).view_as(m))
+        last_momentum.append(_sum(u, left, right, s))
+        layers.append(_each_token(mix, updates))
+    reads = predict(rule.architecture, layers, queries)
     return reads, tuple(last_weights), tuple(last_momentum), _squared_errors([factors])
 
 
-def _each_token(weights: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the product of each token's own matrix with its vector."""
-    return lambda x: (weights @ x.unsqueeze(-1)).squeeze(-1)
+def _each_token(mix: Tensor, matrices: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return x_t -> sum_i mix[t, i] matrices_i x_t."""
 
+    def multiply(x: Tensor) -> Tensor:
+        products = x.unsqueeze(2) @ matrices.mT
+        return (products * mix.mT.unsqueeze(-1)).sum(2)
 
-def _spread(decay: Tensor, matrix: Tensor) -> Tensor:
-    """Return decay_t * matrix for every token t."""
-    return decay[..., None, None] * matrix.unsqueeze(2)
-
-
-def _combine(mix: Tensor, matrices: Tensor) -> Tensor:
-    """Return sum_i mix[t, i] matrices[i] for every token t, over a trailing out x in."""
-    return torch.unflatten(mix @ matrices.flatten(-2), -1, matrices.shape[-2:])
+    return multiply
