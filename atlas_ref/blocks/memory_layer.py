@@ -241,7 +241,8 @@ class MemoryLayer(nn.Module):
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k (SiLU, unit length) and v, each [batch, time, heads, dim]."""
-        addresses, values = mixed.tensor_split([2 * self.n_heads * self.key_dim], dim=-1)
+        widths = [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim]
+        addresses, values = torch.split(mixed, widths, dim=-1)
         addresses = torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim))
         queries, keys = l2_normalize(addresses, L2_EPS).unbind(2)
         return queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim))

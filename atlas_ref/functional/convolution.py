@@ -11,12 +11,14 @@ Documents never mix: a token's filter reaches back no further than its `position
 what lies before counts for nothing even where it is infinite or NaN (`sight`).
 """
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from atlas_ref.functional.sight import spoil
+from atlas_ref.functional.sight import not_finite, spoil
 
 
 def short_convolution(
@@ -37,28 +39,37 @@ def short_convolution(
     new_tail = padded[:, time:].clone()
     if time == 0:
         return x, new_tail
-    bad = ~torch.isfinite(padded)
+    bad = not_finite(padded)
     padded = torch.where(bad, 0.0, padded)
     # A depthwise convolution over rows of height one; channels last is the layout of x and by far the fastest here.
     rows = padded.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
     y = conv2d(rows, weight[:, None, None, :], groups=weight.shape[0]).squeeze(2).transpose(1, 2)
+    hit = bad[:, kernel - 1 :]
+    for age in range(1, kernel):
+        hit = hit | bad[:, kernel - 1 - age : kernel - 1 - age + time]
     row, token = (position < kernel - 1).nonzero(as_tuple=True)
     if row.numel():
-        y = y.index_put((row, token), _first_tokens(padded, weight, position[row, token], row, token))
-    return spoil(y, _sees_bad_input(bad, position, kernel)).to(x.dtype), new_tail
+        # A filter that would reach before its document stops at its start.
+        filters = _first_filters(position[row, token], row, token, kernel)
+        y = y.index_put((row, token), (filters.select(padded) * weight.T).sum(1))
+        hit = hit.index_put((row, token), filters.select(bad).any(1))
+    return spoil(y, hit).to(x.dtype), new_tail
 
 
-def _sees_bad_input(bad: Tensor, position: Tensor, kernel: int) -> Tensor:
-    """Return which outputs have an input in their filter, and in their document, that is not finite."""
-    time = position.shape[1]
-    hits = [bad[:, kernel - 1 - j : kernel - 1 - j + time] & (position >= j).unsqueeze(-1) for j in range(kernel)]
-    return torch.stack(hits).any(0)
+class _Filters(NamedTuple):
+    """The inputs under some filters, oldest first: where they stand, and which are of the filter's document."""
+
+    row: Int[Tensor, "filters 1"]
+    place: Int[Tensor, "filters kernel"]
+    inside: Bool[Tensor, "filters kernel 1"]
+
+    def select(self, padded: Tensor) -> Tensor:
+        """Return the inputs [filters, kernel, channels], zero where they are of another document."""
+        return torch.where(self.inside, padded[self.row, self.place], 0)
 
 
-def _first_tokens(padded: Tensor, weight: Tensor, position: Tensor, row: Tensor, token: Tensor) -> Tensor:
-    """Return y at the given tokens, whose filter would reach before their document: the sum stops at its start."""
-    kernel = weight.shape[1]
-    age = torch.arange(kernel - 1, -1, -1, device=weight.device)
-    seen = padded[row.unsqueeze(-1), token.unsqueeze(-1) + kernel - 1 - age]
-    seen = torch.where((age <= position.unsqueeze(-1)).unsqueeze(-1), seen, 0.0)
-    return (seen * weight.T).sum(1)
+def _first_filters(position: Tensor, row: Tensor, token: Tensor, kernel: int) -> _Filters:
+    """Return the filters of tokens at some positions of their documents."""
+    age = torch.arange(kernel - 1, -1, -1, device=position.device)
+    place = token.unsqueeze(-1) + kernel - 1 - age
+    return _Filters(row.unsqueeze(-1), place, (age <= position.unsqueeze(-1)).unsqueeze(-1))

@@ -6,6 +6,9 @@ neither a norm of 1e20 nor one of 1e-20 is squared in single precision. RMS norm
 `torch.nn.functional.rms_norm`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,10 +38,32 @@ def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*
     """
     if not eps > 0:
         raise UserError(f"l2_normalize: eps is {eps}, but it must be a positive length such as 1e-6")
-    wide = at_least_float32(x)
-    # Squared and summed in float64, in one pass over x: the square of 1e20 is no float32.
-    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True, dtype=torch.float64)
-    return (wide / torch.hypot(length, length.new_tensor(eps)).to(wide.dtype)).to(x.dtype)
+    apply: Callable[[Tensor, float], Tensor] = _Normalized.apply
+    return apply(at_least_float32(x), eps).to(x.dtype)
+
+
+def _length(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*shape 1"]:
+    """Return sqrt(||x||^2 + eps^2), summed in float64 in one pass over x: the square of 1e20 is no float32."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
+    return torch.hypot(length, length.new_tensor(eps)).to(x.dtype)
+
+
+class _Normalized(torch.autograd.Function):
+    """y = x / length, with its derivative (dy - y (y . dy)) / length written out: y is of order one, so nothing is
+    squared that float32 could not hold."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        y = x / _length(x, eps)
+        ctx.eps = eps
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, y = ctx.saved_tensors
+        along = torch.linalg.vecdot(y, grads[0]).unsqueeze(-1)
+        return torch.addcmul(grads[0], y, along, value=-1) / _length(x, ctx.eps), None
 
 
 def unit_vector(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:

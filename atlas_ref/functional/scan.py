@@ -20,17 +20,13 @@ class _LinearScan(torch.autograd.Function):
     """All x_t, time first; the derivative is the adjoint recurrence y_t = dL/dx_t + d_{t+1} y_{t+1}, written out."""
 
     @staticmethod
-    def forward(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
+    def forward(ctx: Any, decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
         states = torch.empty_like(inputs)
         state = initial
         for x, d, r in zip(states.unbind(), decay.unsqueeze(-1).unbind(), inputs.unbind(), strict=True):
             state = torch.addcmul(r, d, state, out=x)
+        ctx.save_for_backward(decay, initial, states)
         return states
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        decay, _, initial = inputs
-        ctx.save_for_backward(decay, initial, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,7 +41,7 @@ class _LinearScan(torch.autograd.Function):
 
 
 def linear_scan(
-    decay: Float[Tensor, "time *batch"],
+    decay: Float[Tensor, " time *batch"],
     inputs: Float[Tensor, "time *batch dim"],
     initial: Float[Tensor, "*batch dim"],
 ) -> Float[Tensor, "time *batch dim"]:

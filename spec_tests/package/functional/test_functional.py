@@ -188,15 +188,15 @@ def test_a_linear_scan_is_the_loop_in_value_and_gradient_with_decays_of_zero_and
     """Kills: a decay off by one; the initial state left out; a gradient lost or not finite at a decay of 0."""
     random = torch.Generator().manual_seed(3)
     decay, inputs, initial, weights = (
-        torch.rand(shape, generator=random, dtype=torch.float64) for shape in ((2, 9), (2, 9, 4), (2, 4), (2, 9, 4))
+        torch.rand(shape, generator=random, dtype=torch.float64) for shape in ((9, 2), (9, 2, 4), (2, 4), (9, 2, 4))
     )
-    decay[0, 3], decay[0, 6], decay[1, 5] = 0.0, 0.0, 1.0
+    decay[3, 0], decay[6, 0], decay[5, 1] = 0.0, 0.0, 1.0
     leaves = [x.requires_grad_() for x in (decay, inputs, initial)]
     state, states = initial, []
     for t in range(9):
-        state = decay[:, t, None] * state + inputs[:, t]
+        state = decay[t, :, None] * state + inputs[t]
         states.append(state)
-    expected = torch.stack(states, dim=1)
+    expected = torch.stack(states)
     actual = linear_scan(decay, inputs, initial)
 
     torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-13)

@@ -1,0 +1,73 @@
+"""The linear run over segments: only the end of each segment is sequential, and all reads are one product afterwards.
+
+With the coordinates W of `segments`,
+
+    M_t x = sum_i W[t, i] (r_i . x) l_i + W[t, S] S x + W[t, M] M x    for any vector x: no M_t is ever formed.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from atlas_ref.memory.architecture import Factors, gradient_factors, predict
+from atlas_ref.memory.plan import SegmentPlan
+from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.memory.segments import (
+    Carry,
+    Coordinates,
+    Segments,
+    Start,
+    enter,
+    seen_by_reads,
+    squared_errors,
+    weighted_sum,
+)
+from atlas_ref.memory.state import MemoryState
+
+
+def run_linear(
+    rule: MemoryRule, plan: SegmentPlan, segments: Segments, mixing: Coordinates, start: Start, state: MemoryState
+) -> tuple[Tensor, Carry, Tensor]:
+    """Carry M and S from segment to segment, then read all segments at once; return squared errors too."""
+    carry = Carry(state.weights, state.momentum, state.anchor)
+    entered: list[Carry] = []
+    factors: list[Factors] = []
+    # Taken apart once: indexing segment by segment would make a gradient of full size for each.
+    inputs = (segments.keys, segments.values, mixing.momentum[-1], mixing.weights[-1])
+    for n, (keys, values, u, w) in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
+        carry = enter(plan, n, start, carry)
+        found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
+        entered.append(carry)
+        factors.append(found)
+        old = zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
+        new = [(weighted_sum(w, left, right, s, m), weighted_sum(u, left, right, s)) for m, s, left, right in old]
+        carry = Carry(tuple(m for m, _ in new), tuple(s for _, s in new), carry.anchor)
+    return _read_linear(rule, segments.queries, mixing.weights, entered, factors), carry, squared_errors(factors)
+
+
+def _read_linear(
+    rule: MemoryRule, queries: Tensor, coordinates: Tensor, entered: list[Carry], factors: list[Factors]
+) -> Tensor:
+    """Return the reads of all segments: M_t x = sum_i W[t, i] (r_i . x) l_i + W[t, S] S x + W[t, M] M x."""
+    mix = seen_by_reads(rule, coordinates)
+    layers = []
+    for i in range(len(factors[0].left)):
+        weights = torch.stack([carry.weights[i] for carry in entered])
+        momentum = torch.stack([carry.momentum[i] for carry in entered])
+        left, right = torch.stack([f.left[i] for f in factors]), torch.stack([f.right[i] for f in factors])
+        layers.append(_mixed_product(mix, weights, momentum, left, right))
+    return predict(rule.architecture, layers, queries)
+
+
+def _mixed_product(
+    mix: Tensor, weights: Tensor, momentum: Tensor, left: Tensor, right: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return x_t -> M_t x_t for every token of every segment (module docstring)."""
+    inside, share, decay = mix.split_with_sizes([left.shape[-2], 1, 1], -1)
+
+    def multiply(x: Tensor) -> Tensor:
+        carried = decay * (x @ weights.mT) + share * (x @ momentum.mT)
+        return carried + ((x @ right.mT) * inside) @ left
+
+    return multiply

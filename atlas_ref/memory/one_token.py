@@ -1,0 +1,49 @@
+"""The run of a call of one token, which is what decoding makes: one write and one read, with no segment laid out.
+
+    S = theta S' + intake sum_a gamma_a l_a r_a^T,        M = alpha M' + release U(S)
+
+with the factors of the pairs in the token's window at its anchor (`architecture`), and M' and S' what the token finds
+(`segments.enter`).
+"""
+
+import torch
+from torch import Tensor
+
+from atlas_ref.functional.window import in_sight
+from atlas_ref.memory.architecture import gradient_factors, predict_with
+from atlas_ref.memory.plan import SegmentPlan
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, update
+from atlas_ref.memory.segments import Carry, Start, enter, squared_errors, weighted_sum
+from atlas_ref.memory.state import MemoryState
+
+
+def run_one_token(
+    rule: MemoryRule,
+    plan: SegmentPlan,
+    keys: Tensor,
+    values: Tensor,
+    queries: Tensor,
+    write: WriteCoefficients,
+    start: Start,
+    state: MemoryState,
+) -> tuple[Tensor, Carry, Tensor]:
+    """Return the reads [batch, 1, heads, values], M, S and xi after the token, and the squared errors of its window.
+
+    `keys` and `values` [batch, window, heads, .] end with the token's own pair.
+    """
+    carry = enter(plan, 0, start, Carry(state.weights, state.momentum, state.anchor))
+    sight = in_sight(keys.shape[1], plan.position[:, 0], rule.chunk, rule.boundary).flip(-1)[:, None, :, None]
+    # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
+    near_keys, near_values = (torch.where(sight, x.transpose(1, 2), 0.0) for x in (keys, values))
+    factors = gradient_factors(rule.architecture, carry.anchor, near_keys, near_values, rule.normalised)
+    retention, decay, intake, release = (x[:, 0, :, None] for x in write[:4])
+    u = torch.cat([intake * write.window[:, 0].flip(-1), decay], -1)
+    old = zip(factors.left, factors.right, carry.momentum, strict=True)
+    momentum = tuple(weighted_sum(u, left, right, s) for left, right, s in old)
+    weights = tuple(
+        retention.unsqueeze(-1) * m + release.unsqueeze(-1) * update(rule, s)
+        for m, s in zip(carry.weights, momentum, strict=True)
+    )
+    seen = carry.weights if rule.read == "pre" else weights
+    reads = predict_with(rule.architecture, seen, queries.transpose(1, 2)).transpose(1, 2)
+    return reads, Carry(weights, momentum, carry.anchor), squared_errors([factors])

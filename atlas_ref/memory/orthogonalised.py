@@ -1,0 +1,86 @@
+"""The run under Newton-Schulz: segment by segment, NS(S_i) of the tokens that write formed for one of them at a time.
+
+Each segment is recomputed in the backward pass, so that no more than one of them is ever held.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from atlas_ref.memory.architecture import Weights, gradient_factors, predict
+from atlas_ref.memory.plan import SegmentPlan
+from atlas_ref.memory.rules import MemoryRule, update
+from atlas_ref.memory.segments import (
+    Carry,
+    Coordinates,
+    Segments,
+    Start,
+    enter,
+    seen_by_reads,
+    squared_errors,
+    weighted_sum,
+)
+from atlas_ref.memory.state import MemoryState
+
+
+def run_orthogonalised(
+    rule: MemoryRule, plan: SegmentPlan, segments: Segments, mixing: Coordinates, start: Start, state: MemoryState
+) -> tuple[Tensor, Carry, Tensor]:
+    """Go from segment to segment with NS(S_i) of the writing tokens of one segment formed at a time."""
+    assert mixing.writers is not None
+    carry = Carry(state.weights, state.momentum, state.anchor)
+    reads, errors = [], []
+    last = mixing.momentum[-1]
+    # A slot of no token stands for the last: nothing of it is written.
+    index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
+    writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)
+    inputs = (*segments, writing, last, mixing.weights[-1], seen_by_reads(rule, mixing.weights))
+    for n, found in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
+        carry = enter(plan, n, start, carry)
+        read, weights, momentum, missed = checkpoint(
+            _segment, rule, carry, *found, use_reentrant=False, preserve_rng_state=False
+        )
+        carry = Carry(weights, momentum, carry.anchor)
+        reads.append(read)
+        errors.append(missed)
+    return torch.stack(reads), carry, torch.cat(errors)
+
+
+def _segment(
+    rule: MemoryRule,
+    carry: Carry,
+    keys: Tensor,
+    values: Tensor,
+    queries: Tensor,
+    writing: Tensor,
+    u: Tensor,
+    w: Tensor,
+    mix: Tensor,
+) -> tuple[Tensor, Weights, Weights, Tensor]:
+    """Return the reads of one segment, M and S after it, and its squared errors.
+
+    NS(S_i) is formed for every token i that writes: [batch, heads, writers, out, in]. u, w: the last rows of U and W.
+    """
+    factors = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
+    layers: list[Callable[[Tensor], Tensor]] = []
+    last_weights, last_momentum = [], []
+    for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):
+        momentum = weighted_sum(writing, left.unsqueeze(2), right.unsqueeze(2), s.unsqueeze(2))
+        updates = torch.cat([update(rule, momentum), m.unsqueeze(2)], 2)
+        last_weights.append((w.unsqueeze(-2) @ updates.flatten(-2)).view_as(m))
+        last_momentum.append(weighted_sum(u, left, right, s))
+        layers.append(_each_token(mix, updates))
+    reads = predict(rule.architecture, layers, queries)
+    return reads, tuple(last_weights), tuple(last_momentum), squared_errors([factors])
+
+
+def _each_token(mix: Tensor, matrices: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return x_t -> sum_i mix[t, i] matrices_i x_t."""
+
+    def multiply(x: Tensor) -> Tensor:
+        products = x.unsqueeze(2) @ matrices.mT
+        return (products * mix.mT.unsqueeze(-1)).sum(2)
+
+    return multiply

@@ -1,0 +1,132 @@
+"""Segments: what a run over the chunks is given, what it carries over their borders, and coordinates in both.
+
+Inside a segment (see `plan`) the anchor xi is fixed, so every gradient is known at once as rank-one factors
+l_i r_i^T, and momentum, window and retention are linear in them. So S_t and M_t are sums, whose coordinates, the rows
+U[t] and W[t], obey the recurrences of the memory themselves (`scan`). G[t, i] is the weight of pair i in t's window:
+
+    U[t] = theta_t U[t-1] + intake_t [G[t], 0],         S_t = sum_i U[t, i] l_i r_i^T + U[t, S] S
+    W[t] = alpha_t W[t-1] + release_t [U[t], 0],        M_t = sum_i W[t, i] l_i r_i^T + W[t, S] S + W[t, M] M
+
+Under Newton-Schulz M_t is no longer linear in the factors, but in the orthogonalised momenta of the tokens that write:
+
+    W[t] = alpha_t W[t-1] + release_t [e_t, 0],         M_t = sum_i W[t, i] NS(S_i) + W[t, M] M
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from atlas_ref.functional.scan import linear_scan
+from atlas_ref.functional.ttl import writing_tokens
+from atlas_ref.functional.window import window_band
+from atlas_ref.memory.architecture import Factors, Weights
+from atlas_ref.memory.plan import Rows, SegmentPlan, where_rows
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
+from atlas_ref.memory.shards import Shards
+
+
+class Segments(NamedTuple):
+    """The inputs of every segment: [segments, batch, heads, tokens, dim]; keys and values stand behind their window."""
+
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+class Coordinates(NamedTuple):
+    """Those of the module docstring in every segment: [slots, segments, batch, heads, coordinates].
+
+    Under Newton-Schulz `weights` has one for each of the `writers`, the slots that write in each row.
+    """
+
+    momentum: Tensor  # U
+    weights: Tensor  # W
+    writers: Int[Tensor, "segments batch writers"] | None
+
+
+class Carry(NamedTuple):
+    """M, S and xi at a segment border."""
+
+    weights: Weights
+    momentum: Weights
+    anchor: Weights
+
+
+class Start(NamedTuple):
+    """M_0, and what goes over the border of a shard."""
+
+    initial: Weights
+    shards: Shards | None
+
+
+def enter(plan: SegmentPlan, n: int, start: Start, carry: Carry) -> Carry:
+    """Return the carry at the first token of segment n: new documents and shards restart, rows in phase re-anchor."""
+    weights = _restarted(plan.resets[n], start.initial, carry.weights)
+    momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in carry.momentum)
+    crossings = plan.crossings[n]
+    if start.shards is not None and crossings is not None:
+        weights = _restarted(crossings >= 0, start.initial, weights)
+        momentum = tuple(start.shards.inherit(s, crossings) for s in momentum)
+    anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
+    return Carry(weights, momentum, anchor)
+
+
+def _restarted(rows: Rows, initial: Weights, weights: Weights) -> Weights:
+    """Return M_0 in the rows that `rows` names and M in the others."""
+    return tuple(where_rows(rows, m0.expand_as(m), m) for m0, m in zip(initial, weights, strict=True))
+
+
+def coordinates(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> Coordinates:
+    """Return the coordinates in every segment; an empty slot decays nothing and writes nothing."""
+    band = window_band(plan.split(write.window, 0.0).transpose(2, 3)).movedim(3, 0)
+    decay, retention = (plan.split(x, 1.0).movedim(2, 0) for x in (write.momentum, write.retention))
+    intake, release = (plan.split(x, 0.0).movedim(2, 0).unsqueeze(-1) for x in (write.intake, write.release))
+    momentum = _scanned(decay, intake * band)
+    if not rule.orthogonalised:
+        return Coordinates(momentum, _scanned(retention, release * momentum), None)
+    writers = _writers(plan, rule.update_every)
+    own = torch.arange(plan.width, device=writers.device).view(-1, 1, 1, 1, 1) == writers.unsqueeze(2)
+    return Coordinates(momentum, _scanned(retention, torch.where(own, release, 0.0)), writers)
+
+
+def _scanned(decay: Tensor, inputs: Tensor) -> Tensor:
+    """Run a recurrence on coordinates: those of its `inputs`, and one more for what it starts from."""
+    start = F.pad(torch.zeros_like(inputs[0]), (0, 1), value=1.0)
+    return linear_scan(decay, F.pad(inputs, (0, 1)), start)
+
+
+def _writers(plan: SegmentPlan, every: int) -> Int[Tensor, "segments batch writers"]:
+    """Return the slots that write in each row of each segment, `width` for none."""
+    writing = plan.split(writing_tokens(plan.position, every), pad=0.0)
+    slots = torch.where(writing, torch.arange(plan.width, device=writing.device), plan.width)
+    # The tokens of a segment follow each other in one document.
+    return slots.sort(-1).values[..., : -(-plan.width // every)]
+
+
+def seen_by_reads(rule: MemoryRule, coordinates: Tensor) -> Tensor:
+    """Return the coordinates of the memory that each token reads, [..., slots, coordinates]: its own, or the last."""
+    if rule.read == "pre":
+        first = F.pad(torch.zeros_like(coordinates[:1, ..., 1:]), (0, 1), value=1.0)
+        coordinates = torch.cat([first, coordinates[:-1]])
+    return coordinates.movedim(0, -2)
+
+
+def weighted_sum(coordinates: Tensor, left: Tensor, right: Tensor, *carried: Tensor) -> Tensor:
+    """Return sum_i x[i] l_i r_i^T + sum_j x[span + j] carried_j for one x [..., span + carried] of each head."""
+    span = left.shape[-2]
+    total = (left * coordinates[..., :span].unsqueeze(-1)).mT @ right
+    for x, matrix in zip(coordinates[..., span:, None, None].unbind(-3), carried, strict=True):
+        total = torch.addcmul(total, x, matrix)
+    return total
+
+
+@torch.no_grad()
+def squared_errors(factors: list[Factors]) -> Tensor:
+    """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
+    error = torch.stack([found.left[0] for found in factors])
+    squared: Tensor = torch.linalg.vecdot(error, error)
+    divisors = [found.divisor for found in factors if found.divisor is not None]
+    return squared * torch.stack(divisors).square() if divisors else squared
