@@ -40,11 +40,11 @@ class LayerState(StateTree):
 
 
 class BlockOutput(NamedTuple):
-    """Hidden states, the state after the call, telemetry, and how undecided the gates are, where that was asked for."""
+    """Hidden states, the state after the call, and where asked for telemetry and how undecided the gates are."""
 
     hidden: Float[Tensor, "batch time model"]
     state: LayerState
-    telemetry: LayerTelemetry
+    telemetry: LayerTelemetry | None
     indecision: Float[Tensor, ""] | None
 
 
@@ -70,7 +70,8 @@ class SlidingWindowAttention(nn.Module):
         queries, keys, values = self._project(hidden)
         # Persistent tokens have no position: they pass through the same projections and are not rotated.
         _, persistent_keys, persistent_values = self._project(self.persistent.unsqueeze(0))
-        queries, keys = (rotate(x, plan.position, self.rope_base) for x in (queries, keys))
+        # Both at once: the angles are the same.
+        queries, keys = rotate(torch.cat([queries, keys], 2), plan.position, self.rope_base).chunk(2, 2)
         output, cache_keys, cache_values = sliding_window_attention(
             queries,
             keys,
@@ -135,10 +136,11 @@ class MagBlock(nn.Module):
         plan: SegmentPlan,
         phase: Phase | None = None,
         penalised: bool = False,
+        measured: bool = True,
     ) -> BlockOutput:
         """Return x plus the gated join of attention and memory; without a phase, that of the end of all schedules.
 
-        `penalised` asks for the indecision of the gates, with its graph (`blocks.polarisation`).
+        `penalised` asks for the indecision of the gates, with its graph (`blocks.polarisation`), `measured` telemetry.
         """
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
@@ -149,8 +151,10 @@ class MagBlock(nn.Module):
         gated = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor)
         y: Tensor = self.output(gated.joined)
         after = LayerState(remembered.state, cache_keys, cache_values)
-        before = state.memory.memory.weights
-        telemetry = summarise(self.memory, before, remembered, Gate(gated.raw.detach(), phase.gate_floor))
+        telemetry = None
+        if measured:
+            gate = Gate(gated.raw.detach(), phase.gate_floor)
+            telemetry = summarise(self.memory, state.memory.memory.weights, remembered, gate)
         return BlockOutput(x + y, after, telemetry, indecision(gated.raw) if penalised else None)
 
     def _join(self, hidden: Tensor, attended: Tensor, reads: Tensor, floor: float) -> Gated:

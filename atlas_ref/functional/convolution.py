@@ -41,9 +41,7 @@ def short_convolution(
         return x, new_tail
     bad = not_finite(padded)
     padded = torch.where(bad, 0.0, padded)
-    # A depthwise convolution over rows of height one; channels last is the layout of x and by far the fastest here.
-    rows = padded.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    y = conv2d(rows, weight[:, None, None, :], groups=weight.shape[0]).squeeze(2).transpose(1, 2)
+    y = _filtered(padded, weight)
     hit = bad[:, kernel - 1 :]
     for age in range(1, kernel):
         hit = hit | bad[:, kernel - 1 - age : kernel - 1 - age + time]
@@ -54,6 +52,17 @@ def short_convolution(
         y = y.index_put((row, token), (filters.select(padded) * weight.T).sum(1))
         hit = hit.index_put((row, token), filters.select(bad).any(1))
     return spoil(y, hit).to(x.dtype), new_tail
+
+
+def _filtered(padded: Tensor, weight: Tensor) -> Tensor:
+    """Return the filter of every token as if all were of one document."""
+    kernel = weight.shape[1]
+    if padded.shape[1] < 2 * kernel:
+        # A call of a few tokens, as in decoding, is over before a convolution has begun.
+        return (padded.unfold(1, kernel, 1) * weight).sum(-1)
+    # A depthwise convolution over rows of height one; channels last is the layout of x and by far the fastest here.
+    rows = padded.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    return conv2d(rows, weight[:, None, None, :], groups=weight.shape[0]).squeeze(2).transpose(1, 2)
 
 
 class _Filters(NamedTuple):

@@ -59,9 +59,10 @@ class Layer(nn.Module):
         plan: SegmentPlan,
         phase: Phase,
         penalised: bool,
+        measured: bool,
     ) -> BlockOutput:
         """Return what the block returns, its hidden states behind the feed-forward."""
-        output: BlockOutput = self.mag(x, state, reset, plan, phase, penalised)
+        output: BlockOutput = self.mag(x, state, reset, plan, phase, penalised, measured)
         return output._replace(hidden=self.feed_forward(output.hidden))
 
 
@@ -100,11 +101,13 @@ class AtlasModel(nn.Module):
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
         penalised: bool = False,
+        measured: bool = True,
     ) -> ModelOutput:
         """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
 
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
-        the end of all schedules. `penalised` asks for the indecision of the gates.
+        the end of all schedules. `penalised` asks for the indecision of the gates; without `measured` there is no
+        telemetry, which decoding does not read.
         """
         phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one plan serves all.
@@ -114,9 +117,9 @@ class AtlasModel(nn.Module):
         x: Tensor = self.embedding(tokens)
         states, telemetry, undecided = [], [], []
         for layer, before in zip(self._layers(), state.layers, strict=True):
-            x, after, summary, indecision = layer(x, before, reset, plan, phase, penalised)
+            x, after, summary, indecision = layer(x, before, reset, plan, phase, penalised, measured)
             states.append(after)
-            telemetry.append(summary)
+            telemetry.extend([summary] if summary is not None else [])
             undecided.append(indecision)
         normed: Tensor = self.norm(x)
         logits = F.linear(normed, self.embedding.weight)

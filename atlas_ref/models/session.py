@@ -31,7 +31,7 @@ class Session:
         self, tokens: Int[Tensor, "batch time"], reset: Bool[Tensor, "batch time"] | None = None
     ) -> Float[Tensor, "batch time vocab"]:
         """Return the logits of the tokens, and remember what they leave; `reset` marks beginnings of documents."""
-        output: ModelOutput = self.model(tokens, self._state, reset, self.outer_step)
+        output: ModelOutput = self.model(tokens, self._state, reset, self.outer_step, measured=False)
         self._state = output.state.detach()
         return output.logits
 

@@ -29,10 +29,11 @@ class SeedIgnored(AtlasModel):
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
         penalised: bool = False,
+        measured: bool = True,
     ) -> ModelOutput:
         """Run the model without what its memory held."""
         return super().forward(
-            tokens, empty_memory(state, self.initial_state(len(tokens))), reset, outer_step, penalised
+            tokens, empty_memory(state, self.initial_state(len(tokens))), reset, outer_step, penalised, measured
         )
 
 

@@ -49,10 +49,11 @@ class ResetIgnored(AtlasModel):
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
         penalised: bool = False,
+        measured: bool = True,
     ) -> ModelOutput:
         """Run the model without the resets."""
         del reset
-        return super().forward(tokens, state, None, outer_step, penalised)
+        return super().forward(tokens, state, None, outer_step, penalised, measured)
 
 
 class ResetOfAllRows(AtlasModel):
@@ -65,10 +66,11 @@ class ResetOfAllRows(AtlasModel):
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
         penalised: bool = False,
+        measured: bool = True,
     ) -> ModelOutput:
         """Run the model with the resets of any row in all rows."""
         everywhere = None if reset is None else reset.any(0, keepdim=True).expand_as(reset)
-        return super().forward(tokens, state, everywhere, outer_step, penalised)
+        return super().forward(tokens, state, everywhere, outer_step, penalised, measured)
 
 
 class FutureLeak(AtlasModel):
@@ -81,9 +83,10 @@ class FutureLeak(AtlasModel):
         reset: Bool[Tensor, "batch time"] | None,
         outer_step: int | None = None,
         penalised: bool = False,
+        measured: bool = True,
     ) -> ModelOutput:
         """Run the model and favour the token that comes next."""
-        output = super().forward(tokens, state, reset, outer_step, penalised)
+        output = super().forward(tokens, state, reset, outer_step, penalised, measured)
         following: Float[Tensor, "batch time vocab"] = one_hot(tokens.roll(-1, 1), self.config.vocab_size).to(
             output.logits.dtype
         )

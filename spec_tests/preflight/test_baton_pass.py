@@ -87,8 +87,11 @@ def test_a_model_whose_state_is_worthless_is_not_passed() -> None:
             reset: Bool[Tensor, "batch time"] | None,
             outer_step: int | None = None,
             penalised: bool = False,
+            measured: bool = True,
         ) -> ModelOutput:
-            return super().forward(tokens, state, torch.ones_like(tokens, dtype=torch.bool), outer_step, penalised)
+            return super().forward(
+                tokens, state, torch.ones_like(tokens, dtype=torch.bool), outer_step, penalised, measured
+            )
 
     result = baton_pass(micro_config(), Subject("forgetful", Forgetful, HEALTHY.optimiser, HEALTHY.hand_over), 0, SHORT)
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -107,8 +110,9 @@ def test_a_probe_that_diverges_fails_with_its_reason_and_without_a_traceback() -
             reset: Bool[Tensor, "batch time"] | None,
             outer_step: int | None = None,
             penalised: bool = False,
+            measured: bool = True,
         ) -> ModelOutput:
-            output = super().forward(tokens, state, reset, outer_step, penalised)
+            output = super().forward(tokens, state, reset, outer_step, penalised, measured)
             return output._replace(logits=output.logits * float("nan"))
 
     result = baton_pass(micro_config(), Subject("broken", Broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET)
