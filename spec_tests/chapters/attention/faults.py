@@ -1,71 +1,34 @@
 """Faults of attention."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
-import numpy as np
-
+from spec_tests.chapters.attention.wrong_attention import (
+    across_heads,
+    attending,
+    cache_in_sight,
+    cleared_by_an_empty_call,
+    in_window,
+    itself,
+    late,
+    needs_a_token,
+    newest_first,
+    no_reset,
+    overflowing,
+    rolled,
+    symmetric,
+    tokens_age_out,
+)
 from spec_tests.faults.fault import (
-    Arrays,
-    Config,
     Fault,
-    Wrap,
     averaged,
     forgotten,
     gradients_lost,
     with_inputs,
     with_outputs,
 )
-from spec_tests.port import Array, Op, Run
+from spec_tests.port import Op
 
 ATTENTION = Op.SLIDING_WINDOW_ATTENTION
-Sight = Callable[[Array, Array, int], Array]
-
-
-def _no_reset(_: Config, inputs: Arrays) -> Arrays:
-    return {"position": inputs["position"] + 1000}
-
-
-def _in_window(age: Array, position: Array, window: int) -> Array:
-    return np.asarray((age >= 0) & (age < window) & (age <= position))
-
-
-def attended(
-    config: Config, inputs: Arrays, _: Arrays, *, sight: Sight = _in_window, scale: float = 0.5, tokens: bool = True
-) -> Arrays:
-    """Compute attention with another sight, another scale (0.5 is right for width 4) or no persistent tokens."""
-    window = int(config["window"])
-    batch, time, heads, _dim = inputs["queries"].shape
-    wide = {name: value.astype(np.float64) for name, value in inputs.items() if value.dtype.kind == "f"}
-    parts_k, parts_v = [wide["cache_keys"], wide["keys"]], [wide["cache_values"], wide["values"]]
-    age = (window - 1 + np.arange(time))[:, None] - np.arange(window - 1 + time)
-    seen = sight(age, inputs["position"][:, :, None], window)
-    if tokens:
-        count = len(inputs["persistent_keys"])
-        shape = (batch, count, heads, wide["keys"].shape[-1])
-        parts_k.append(np.broadcast_to(wide["persistent_keys"], shape))
-        parts_v.append(np.broadcast_to(wide["persistent_values"], shape))
-        seen = np.concatenate([seen, np.ones((batch, time, count), dtype=bool)], axis=2)
-    keys, values = np.concatenate(parts_k, axis=1), np.concatenate(parts_v, axis=1)
-    scores = np.where(seen[:, None], np.einsum("bthd,bshd->bhts", wide["queries"], keys) * scale, -np.inf)
-    if time == 0:
-        return {}
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return {"output": np.einsum("bhts,bshd->bthd", weights / weights.sum(-1, keepdims=True), values)}
-
-
-def attending(*, sight: Sight = _in_window, scale: float = 0.5, tokens: bool = True) -> Wrap:
-    """Build a fault of attention from the parts of `attended`."""
-    return with_outputs(partial(attended, sight=sight, scale=scale, tokens=tokens))
-
-
-def _across_heads(_: Config, inputs: Arrays) -> Arrays:
-    """Normalise queries and keys over all heads together and keep the 1/sqrt(dim): attention becomes nearly uniform."""
-    return {
-        name: inputs[name] / (np.sqrt((inputs[name] ** 2).sum((-2, -1), keepdims=True)) + 1e-6)
-        for name in ("queries", "keys")
-    }
 
 
 CAUSAL = "test_outputs_depend_on_their_own_token_and_not_on_later_ones"
@@ -78,68 +41,9 @@ ATT_TOKENS = "test_attention:test_every_query_sees_every_persistent_token"
 ATT_GRADIENT = "test_attention:test_the_gradients_are_those_of_the_softmax"
 
 
-def _symmetric(age: Array, position: Array, window: int) -> Array:
-    return np.asarray((np.abs(age) < window) & (age <= position))
-
-
-def _itself(age: Array, position: Array, window: int) -> Array:
-    return np.asarray((age == 0) & (age <= position))
-
-
-def _cache_in_sight(age: Array, position: Array, window: int) -> Array:
-    """See every cached token of the window, whatever document it is of."""
-    cached = np.arange(age.shape[1]) < window - 1
-    return np.asarray((age >= 0) & (age < window) & ((age <= position) | cached))
-
-
-def _overflowing(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    """Take exponentials without taking the largest score off first."""
-    keys = np.concatenate([inputs["keys"], inputs["cache_keys"]], axis=1).astype(np.float64)
-    if not inputs["queries"].size:
-        return {}
-    scores = 0.5 * np.einsum("bthd,bshd->bhts", inputs["queries"].astype(np.float64), keys)
-    lost = (scores > np.log(np.finfo(inputs["queries"].dtype).max)).any(-1)
-    return {"output": np.where(np.moveaxis(lost, 1, 2)[..., None], np.nan, outputs["output"])}
-
-
-def _tokens_age_out(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    """Let the persistent tokens leave the window like any other prefix."""
-    without = attended(config, inputs, outputs, tokens=False).get("output", outputs["output"])
-    late = inputs["position"] >= int(config["window"])
-    return {"output": np.where(late[:, :, None, None], without, outputs["output"])}
-
-
-def _rolled(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
-    """Hand on a cache that is one token late."""
-    return {name: np.roll(outputs[name], 1, axis=1) for name in ("cache_keys", "cache_values")}
-
-
 SCALE_AND_SIGHT = "misreading: the scale and the sight of attention"
 TARGET_IN_SIGHT = "source: attention that is not causal, the target in sight"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
-
-
-def _needs_a_token(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    return {} if len(inputs["persistent_keys"]) else {"output": 0.0 * outputs["output"]}
-
-
-def _newest_first(run: Run) -> Run:
-    """Keep the cache the other way round, inside and outside alike."""
-    turned = with_inputs(lambda _, x: {name: x[name][:, ::-1] for name in ("cache_keys", "cache_values")})
-    return with_outputs(lambda _, __, y: {name: y[name][:, ::-1] for name in ("cache_keys", "cache_values")})(
-        turned(run)
-    )
-
-
-def _cleared_by_an_empty_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    if inputs["queries"].shape[1]:
-        return {}
-    return {name: 0.0 * outputs[name] for name in ("cache_keys", "cache_values")}
-
-
-def _late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
-    """Give every token the output of the one before it."""
-    return {"output": np.concatenate([0.0 * outputs["output"][:, :1], outputs["output"][:, :-1]], axis=1)}
 
 
 ATT_EMPTY = "test_attention_at_the_edges:test_a_call_without_tokens_hands_the_cache_on_as_it_came"
@@ -151,7 +55,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-1c",
         ATTENTION,
         ATT_LITERAL,
-        with_inputs(_across_heads),
+        with_inputs(across_heads),
         "source: queries and keys normalised over all heads at once: attention becomes uniform",
     ),
     Fault(
@@ -159,7 +63,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-2b",
         ATTENTION,
         ATT_WINDOW,
-        attending(sight=lambda age, position, window: _in_window(age, position, window - 1)),
+        attending(sight=lambda age, position, window: in_window(age, position, window - 1)),
         SCALE_AND_SIGHT,
     ),
     Fault(
@@ -167,7 +71,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-2b",
         ATTENTION,
         ATT_WINDOW,
-        attending(sight=lambda age, position, window: _in_window(age, position, window + 1)),
+        attending(sight=lambda age, position, window: in_window(age, position, window + 1)),
         SCALE_AND_SIGHT,
     ),
     Fault(
@@ -175,7 +79,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-3a",
         ATTENTION,
         "test_attention:test_tokens_of_another_document_are_out_of_sight",
-        with_inputs(_no_reset),
+        with_inputs(no_reset),
         "source: resets that nothing calls",
     ),
     Fault(
@@ -226,7 +130,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-1a",
         ATTENTION,
         ATT_LITERAL,
-        with_outputs(_overflowing),
+        with_outputs(overflowing),
         "porting: squares overflow or underflow",
     ),
     Fault(
@@ -234,7 +138,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-2b",
         ATTENTION,
         ATT_WINDOW,
-        attending(sight=_itself),
+        attending(sight=itself),
         "source: the memory is never used, so that every test of leaks passes",
     ),
     Fault(
@@ -242,22 +146,22 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-3b",
         ATTENTION,
         ATT_DOCUMENT,
-        attending(sight=_cache_in_sight),
+        attending(sight=cache_in_sight),
         "porting: a sight that is wrong by one document or token",
     ),
     Fault(
-        "att-persistent-tokens-age-out", "ATT-4a", ATTENTION, ATT_TOKENS, with_outputs(_tokens_age_out), SCALE_AND_SIGHT
+        "att-persistent-tokens-age-out", "ATT-4a", ATTENTION, ATT_TOKENS, with_outputs(tokens_age_out), SCALE_AND_SIGHT
     ),
     Fault(
         "att-cache-one-token-late",
         "ATT-5c",
         ATTENTION,
         ATT_SPLIT,
-        with_outputs(_rolled),
+        with_outputs(rolled),
         "porting: a filter or a cache the wrong way round",
     ),
     Fault(
-        "att-not-causal", "ATT-6b", ATTENTION, f"test_attention:{CAUSAL}", attending(sight=_symmetric), TARGET_IN_SIGHT
+        "att-not-causal", "ATT-6b", ATTENTION, f"test_attention:{CAUSAL}", attending(sight=symmetric), TARGET_IN_SIGHT
     ),
     Fault(
         "att-cache-detached",
@@ -272,18 +176,18 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-2a",
         ATTENTION,
         ATT_WINDOW,
-        attending(sight=lambda age, position, window: _in_window(age, position, window) & (age > 0)),
+        attending(sight=lambda age, position, window: in_window(age, position, window) & (age > 0)),
         SCALE_AND_SIGHT,
     ),
     Fault(
-        "att-needs-a-persistent-token", "ATT-4b", ATTENTION, ATT_LITERAL, with_outputs(_needs_a_token), SCALE_AND_SIGHT
+        "att-needs-a-persistent-token", "ATT-4b", ATTENTION, ATT_LITERAL, with_outputs(needs_a_token), SCALE_AND_SIGHT
     ),
     Fault(
         "att-cache-newest-first",
         "ATT-5b",
         ATTENTION,
         ATT_LITERAL,
-        _newest_first,
+        newest_first,
         "porting: a filter or a cache the wrong way round",
     ),
     Fault(
@@ -291,7 +195,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-5d",
         ATTENTION,
         ATT_EMPTY,
-        with_outputs(_cleared_by_an_empty_call),
+        with_outputs(cleared_by_an_empty_call),
         "porting: a count that is off by one, or that counts an empty call",
     ),
     Fault(
@@ -299,7 +203,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ATT-6a",
         ATTENTION,
         f"test_attention:{CAUSAL}",
-        with_outputs(_late),
+        with_outputs(late),
         "porting: a sight that is wrong by one document or token",
     ),
     Fault("att-queries-detached", "ATT-8a", ATTENTION, ATT_GRADIENT, gradients_lost("queries"), DERIVATIVE),

@@ -80,11 +80,11 @@ SCAN: Final = Op.MEMORY_SCAN
 OUTLIVES_THE_CALL = "source: buffers that outlive the call, counters that probing moves"
 
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("call-buffer-persists", "CALL-1", SCAN, SAME, remembering(partial(_buffer, "weights")), OUTLIVES_THE_CALL),
-    Fault("call-stale-answer", "CALL-1", CHUNKED, SAME, remembering(partial(_stale, "reads")), OUTLIVES_THE_CALL),
+    Fault("call-buffer-persists", "CALL-1a", SCAN, SAME, remembering(partial(_buffer, "weights")), OUTLIVES_THE_CALL),
+    Fault("call-stale-answer", "CALL-1a", CHUNKED, SAME, remembering(partial(_stale, "reads")), OUTLIVES_THE_CALL),
     Fault(
         "call-dropout-left-on",
-        "CALL-1",
+        "CALL-1c",
         Op.SLIDING_WINDOW_ATTENTION,
         SAME,
         remembering(partial(_dropout, "output")),
@@ -92,7 +92,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "call-schedule-by-calls",
-        "CALL-1",
+        "CALL-1b",
         Op.NEWTON_SCHULZ,
         SAME,
         remembering(partial(_counted, "orthogonal")),

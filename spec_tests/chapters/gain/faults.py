@@ -48,8 +48,8 @@ def _plain_descent(config: Config, inputs: Arrays, _: Arrays) -> Arrays:
 STORED_IN_BF16 = "source: the gain, or its logarithm, stored in bfloat16"
 
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("gain-logarithm-in-bf16", "GAIN-1", Op.OPTIMIZER_STEP, GAIN, _adamw_in_bf16(raw=False), STORED_IN_BF16),
-    Fault("gain-raw-in-bf16", "GAIN-1", Op.OPTIMIZER_STEP, GAIN, _adamw_in_bf16(raw=True), STORED_IN_BF16),
+    Fault("gain-logarithm-in-bf16", "GAIN-1b", Op.OPTIMIZER_STEP, GAIN, _adamw_in_bf16(raw=False), STORED_IN_BF16),
+    Fault("gain-raw-in-bf16", "GAIN-1b", Op.OPTIMIZER_STEP, GAIN, _adamw_in_bf16(raw=True), STORED_IN_BF16),
     Fault(
         "gain-step-rounded-away",
         "GAIN-2",
@@ -60,7 +60,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "gain-without-exponential",
-        "GAIN-1",
+        "GAIN-1a",
         Op.OPTIMIZER_STEP,
         GAIN,
         with_outputs(_gain_without_exponential),
@@ -68,7 +68,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "gain-held-by-a-circuit-breaker",
-        "GAIN-1",
+        "GAIN-1a",
         Op.OPTIMIZER_STEP,
         GAIN,
         with_outputs(lambda _, __, outputs: {"gain": np.minimum(outputs["gain"], 6.0)}),
@@ -76,7 +76,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "gain-plain-descent",
-        "GAIN-1",
+        "GAIN-1a",
         Op.OPTIMIZER_STEP,
         GAIN,
         with_outputs(_plain_descent),

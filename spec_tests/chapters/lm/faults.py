@@ -43,31 +43,37 @@ def _model(fault: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Fau
     return Fault(fault, sentence, LM, f"test_lm:{test}", wrap, origin)
 
 
+def _second_layer_is_nothing(_: Config, x: Arrays) -> Arrays:
+    return {name: 0.0 * x[name] for name in ("1.output", "1.feed_down")}
+
+
+LOGITS = "test_logits_are_products_of_the_normalised_state_with_the_embedding"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     _model(
         "lm-head-not-tied",
-        "LM-1",
+        "LM-1a",
         "test_logits_are_products_of_the_normalised_state_with_the_embedding",
         with_outputs(_untied),
         "porting: a part of the block left out, or another constant",
     ),
     _model(
         "lm-feed-forward-halves-swapped",
-        "LM-2",
+        "LM-2a",
         "test_a_layer_is_a_block_and_a_gated_feed_forward",
         with_inputs(_feed_halves_swapped),
         "porting: another layout of the packed matrices",
     ),
     _model(
         "lm-logits-of-the-next-token",
-        "LM-3",
+        "LM-3a",
         "test_no_logit_depends_on_a_later_token_or_another_row",
         with_outputs(_logits_late),
         "source: attention that is not causal, the target in sight",
     ),
     _model(
         "lm-rows-share-logits",
-        "LM-3",
+        "LM-3b",
         "test_no_logit_depends_on_a_later_token_or_another_row",
         with_outputs(_shared_logits),
         "source: state kept as the mean over the batch",
@@ -92,5 +98,26 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "test_a_document_gets_the_logits_that_it_gets_alone",
         with_inputs(lambda _, x: {"reset": 0 * x["reset"]}),
         "source: resets that nothing calls",
+    ),
+    _model(
+        "lm-second-layer-skipped",
+        "LM-1b",
+        LOGITS,
+        with_inputs(_second_layer_is_nothing),
+        "porting: a part of the block left out, or another constant",
+    ),
+    _model(
+        "lm-last-norm-without-scale",
+        "LM-1c",
+        LOGITS,
+        with_inputs(lambda _, x: {"final_norm": np.ones_like(x["final_norm"])}),
+        "porting: a part of the block left out, or another constant",
+    ),
+    _model(
+        "lm-feed-norm-without-scale",
+        "LM-2b",
+        "test_a_layer_is_a_block_and_a_gated_feed_forward",
+        with_inputs(lambda _, x: {name: np.ones_like(x[name]) for name in ("0.feed_norm", "1.feed_norm")}),
+        "porting: a part of the block left out, or another constant",
     ),
 )

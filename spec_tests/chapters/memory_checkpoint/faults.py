@@ -42,12 +42,12 @@ WHOLE = "test_memory_checkpoint:test_the_interrupted_scan_is_the_scan"
 WITHOUT_STATE = "source: checkpoints without the state of the memory"
 
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("ckpt-momentum-not-saved", "CKPT-1", SAVED, BITS, _lost("momentum"), WITHOUT_STATE),
-    Fault("ckpt-window-not-saved", "CKPT-1", SAVED, BITS, _lost("window_keys", "window_values"), WITHOUT_STATE),
-    Fault("ckpt-position-not-saved", "CKPT-1", SAVED, BITS, _lost("position"), WITHOUT_STATE),
+    Fault("ckpt-momentum-not-saved", "CKPT-1b", SAVED, BITS, _lost("momentum"), WITHOUT_STATE),
+    Fault("ckpt-window-not-saved", "CKPT-1d", SAVED, BITS, _lost("window_keys", "window_values"), WITHOUT_STATE),
+    Fault("ckpt-position-not-saved", "CKPT-1e", SAVED, BITS, _lost("position"), WITHOUT_STATE),
     Fault(
         "ckpt-anchor-not-saved",
-        "CKPT-1",
+        "CKPT-1c",
         SAVED,
         BITS,
         _restored(lambda state: {"anchor": state["weights"]}),
@@ -69,4 +69,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         _restored(lambda state: {name: np.roll(value, 1, axis=0) for name, value in state.items()}),
         "porting: another layout of the packed matrices",
     ),
+    Fault("ckpt-weights-not-saved", "CKPT-1a", SAVED, BITS, _lost("weights"), WITHOUT_STATE),
 )

@@ -1,5 +1,6 @@
 """Faults of polynomial features."""
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -34,10 +35,28 @@ WHICH_BASIS = "misreading: the weights of monomials, and which basis"
 FACTORIAL = "misreading: 1/i! on the features or on the kernel"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 
+
+def _one_more(config: Config, _: Arrays, outputs: Arrays, *, of: str) -> Arrays:
+    """Keep the constant as a feature that is always zero."""
+    if config["basis"] not in of.split():
+        return {}
+    return {"features": np.concatenate([0.0 * outputs["features"][:, :1], outputs["features"]], axis=1)}
+
+
+def _affine(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Add a bias where there is one degree only."""
+    if len(inputs["coefficients"]) > 1:
+        return {}
+    return {"features": np.concatenate([1.0 + 0.0 * outputs["features"][:, :1], outputs["features"]], axis=1)}
+
+
+FEATURE_COUNT = "test_polynomial:test_the_number_of_features_is_that_of_the_basis"
+FEATURE_RANK = "test_polynomial:test_features_of_unit_vectors_have_the_rank_of_polynomials_on_the_sphere"
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "feat-kronecker-without-repeats",
-        "FEAT-1",
+        "FEAT-1b",
         FEATURES,
         "test_polynomial:test_the_number_of_features_is_that_of_the_basis",
         basis_instead("kronecker", "monomial_weighted"),
@@ -45,7 +64,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-unweighted-monomials",
-        "FEAT-2",
+        "FEAT-2c",
         FEATURES,
         KERNEL,
         basis_instead("monomial_weighted", "monomial"),
@@ -53,7 +72,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-coefficient-on-feature",
-        "FEAT-2",
+        "FEAT-2b",
         FEATURES,
         KERNEL,
         with_inputs(lambda _, inputs: {"coefficients": inputs["coefficients"] ** 2}),
@@ -69,7 +88,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-monomials-weighted",
-        "FEAT-4",
+        "FEAT-4b",
         FEATURES,
         "test_polynomial:test_plain_monomials_give_the_sum_over_monomials",
         basis_instead("monomial", "monomial_weighted"),
@@ -93,13 +112,15 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-elementwise-collapse",
-        "FEAT-7",
+        "FEAT-7a",
         FEATURES,
         "test_polynomial:test_features_of_unit_vectors_have_the_rank_of_polynomials_on_the_sphere",
         with_config(lambda _: {"basis": "elementwise"}),
         "source: element-wise features: random keys collapse to a cosine of 0.998",
     ),
-    Fault("feat-coefficients-frozen", "FEAT-8", FEATURES, FEATURE_GRADIENT, gradients_lost("coefficients"), DERIVATIVE),
+    Fault(
+        "feat-coefficients-frozen", "FEAT-8b", FEATURES, FEATURE_GRADIENT, gradients_lost("coefficients"), DERIVATIVE
+    ),
     Fault(
         "feat-centred-over-the-batch",
         "FEAT-9",
@@ -110,7 +131,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-standardised",
-        "FEAT-2",
+        "FEAT-2a",
         FEATURES,
         KERNEL,
         with_outputs(_standardised),
@@ -118,7 +139,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-coefficient-of-the-next-degree",
-        "FEAT-2",
+        "FEAT-2b",
         FEATURES,
         KERNEL,
         with_inputs(lambda _, inputs: {"coefficients": np.roll(inputs["coefficients"], 1)}),
@@ -126,11 +147,28 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-monomial-coefficient-not-rooted",
-        "FEAT-4",
+        "FEAT-4a",
         FEATURES,
         MONOMIALS,
         with_inputs(lambda _, inputs: {"coefficients": inputs["coefficients"] ** 2}),
         FACTORIAL,
     ),
-    Fault("feat-vectors-detached", "FEAT-8", FEATURES, FEATURE_GRADIENT, gradients_lost("x"), DERIVATIVE),
+    Fault("feat-vectors-detached", "FEAT-8a", FEATURES, FEATURE_GRADIENT, gradients_lost("x"), DERIVATIVE),
+    Fault(
+        "feat-one-feature-more",
+        "FEAT-1a",
+        FEATURES,
+        FEATURE_COUNT,
+        with_outputs(partial(_one_more, of="monomial_weighted monomial")),
+        WHICH_BASIS,
+    ),
+    Fault(
+        "feat-elementwise-one-more",
+        "FEAT-1c",
+        FEATURES,
+        FEATURE_COUNT,
+        with_outputs(partial(_one_more, of="elementwise")),
+        WHICH_BASIS,
+    ),
+    Fault("feat-constant-when-linear", "FEAT-7b", FEATURES, FEATURE_RANK, with_outputs(_affine), WHICH_BASIS),
 )

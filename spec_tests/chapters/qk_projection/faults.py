@@ -125,11 +125,30 @@ WHOLE_BLOCK = "source: projection by the keys of the whole block, or by their me
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 BOUNDED_GATE = "source: the gate of the bounded projection: raw gain, gain outside, no norm"
 
+
+def _first_goes_on(_: Config, x: Arrays) -> Arrays:
+    """Take the first token of a call for one that goes on."""
+    first = np.arange(x["position"].shape[1]) == 0
+    return {"position": np.where(first, np.maximum(x["position"], 1), x["position"])}
+
+
+def _mean_of_the_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    tokens = max(1, inputs["keys"].shape[1])
+    return {"projected": np.einsum("bhij,bthj->bthi", outputs["carry"] / tokens, inputs["queries"])}
+
+
+def _zero_key_is_nan(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    silent = ~inputs["keys"].any(-1, keepdims=True)
+    return {"projected": np.where(silent, np.nan, outputs["projected"])}
+
+
+QK_DIRECTION = "test_qk_projection:test_only_the_direction_of_a_key_counts_and_a_zero_key_adds_nothing"
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("qk-strictly-past", "QK-1", Op.QK_PROJECTION, QK_LITERAL, with_outputs(_strictly_past), OTHER_SUM),
+    Fault("qk-strictly-past", "QK-1c", Op.QK_PROJECTION, QK_LITERAL, with_outputs(_strictly_past), OTHER_SUM),
     Fault(
         "qk-trace-for-norm",
-        "QK-2",
+        "QK-2a",
         Op.QK_PROJECTION,
         "test_qk_projection:test_the_norm_is_that_of_pi_at_every_token",
         with_outputs(_trace_for_norm),
@@ -137,7 +156,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "qk-no-reset",
-        "QK-3",
+        "QK-3b",
         Op.QK_PROJECTION,
         "test_qk_projection:test_a_new_document_starts_from_zero",
         with_inputs(_no_reset),
@@ -151,7 +170,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         forgotten("carry"),
         "porting: state that is not handed on, or only that of one call",
     ),
-    Fault("qk-whole-call", "QK-5", Op.QK_PROJECTION, QK_CAUSAL, with_outputs(_whole_call), WHOLE_BLOCK),
+    Fault("qk-whole-call", "QK-5a", Op.QK_PROJECTION, QK_CAUSAL, with_outputs(_whole_call), WHOLE_BLOCK),
     Fault(
         "qk-carry-averaged",
         "QK-6",
@@ -162,7 +181,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "qk-keys-not-normalised",
-        "QK-7",
+        "QK-7a",
         Op.QK_PROJECTION,
         "test_qk_projection:test_only_the_direction_of_a_key_counts_and_a_zero_key_adds_nothing",
         with_outputs(partial(_projected, directions=lambda keys: np.clip(keys, -1e9, 1e9))),
@@ -170,38 +189,38 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "qk-mean-of-keys",
-        "QK-8",
+        "QK-8a",
         Op.QK_PROJECTION,
         "test_qk_projection:test_orthonormal_keys_make_a_projector",
         with_outputs(partial(_projected, mean=True)),
         WHOLE_BLOCK,
     ),
-    Fault("qk-carry-detached", "QK-9", Op.QK_PROJECTION, QK_GRADIENT, gradients_lost("carry"), DERIVATIVE),
+    Fault("qk-carry-detached", "QK-9c", Op.QK_PROJECTION, QK_GRADIENT, gradients_lost("carry"), DERIVATIVE),
     Fault(
         "qk-nan-gradient-of-zero-keys",
-        "QK-9",
+        "QK-9d",
         Op.QK_PROJECTION,
         QK_GRADIENT,
         with_outputs(_nan_gradient_of_zero_keys),
         "porting: a division by zero, or its derivative",
     ),
-    Fault("qk-gate-raw-gain", "QK-10", Op.QK_GATE, QK_GATE, with_outputs(partial(_gated, raw=True)), BOUNDED_GATE),
+    Fault("qk-gate-raw-gain", "QK-10a", Op.QK_GATE, QK_GATE, with_outputs(partial(_gated, raw=True)), BOUNDED_GATE),
     Fault(
-        "qk-gate-gain-after-tanh", "QK-10", Op.QK_GATE, QK_GATE, with_outputs(partial(_gated, raw=False)), BOUNDED_GATE
+        "qk-gate-gain-after-tanh", "QK-10a", Op.QK_GATE, QK_GATE, with_outputs(partial(_gated, raw=False)), BOUNDED_GATE
     ),
-    Fault("qk-older-keys-fade", "QK-1", QK, QK_LITERAL, with_outputs(partial(_summed, decay=0.95)), OTHER_SUM),
+    Fault("qk-older-keys-fade", "QK-1b", QK, QK_LITERAL, with_outputs(partial(_summed, decay=0.95)), OTHER_SUM),
     Fault(
-        "qk-divided-by-its-weights", "QK-1", QK, QK_LITERAL, with_outputs(partial(_summed, weighted=True)), OTHER_SUM
+        "qk-divided-by-its-weights", "QK-1a", QK, QK_LITERAL, with_outputs(partial(_summed, weighted=True)), OTHER_SUM
     ),
     Fault(
         "qk-not-projected",
-        "QK-1",
+        "QK-1a",
         QK,
         QK_LITERAL,
         with_outputs(lambda _, inputs, __: {"projected": inputs["queries"]}),
         "source: the memory is never used, so that every test of leaks passes",
     ),
-    Fault("qk-norm-of-the-last-token", "QK-2", QK, QK_NORM, with_outputs(_last_norm), WHICH_PI),
+    Fault("qk-norm-of-the-last-token", "QK-2b", QK, QK_NORM, with_outputs(_last_norm), WHICH_PI),
     Fault(
         "qk-carry-in-bfloat16",
         "QK-4",
@@ -210,11 +229,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(lambda _, __, outputs: {"carry": round_to_bf16(outputs["carry"])}),
         "source: accumulators in bfloat16 stall",
     ),
-    Fault("qk-started-at-the-identity", "QK-8", QK, QK_SPAN, with_outputs(partial(_summed, start=0.01)), OTHER_SUM),
-    Fault("qk-keys-detached", "QK-9", QK, QK_GRADIENT, gradients_lost("keys"), DERIVATIVE),
+    Fault("qk-started-at-the-identity", "QK-8a", QK, QK_SPAN, with_outputs(partial(_summed, start=0.01)), OTHER_SUM),
+    Fault("qk-keys-detached", "QK-9b", QK, QK_GRADIENT, gradients_lost("keys"), DERIVATIVE),
     Fault(
         "qk-gate-not-divided",
-        "QK-10",
+        "QK-10b",
         Op.QK_GATE,
         QK_GATE,
         with_outputs(partial(_gated_without, divided=False)),
@@ -222,11 +241,38 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "qk-gate-not-bounded",
-        "QK-10",
+        "QK-10a",
         Op.QK_GATE,
         QK_GATE,
         with_outputs(partial(_gated_without, bounded=False)),
         BOUNDED_GATE,
     ),
-    Fault("qk-gate-scale-inside", "QK-10", Op.QK_GATE, QK_GATE, with_outputs(_scaled_inside), BOUNDED_GATE),
+    Fault("qk-gate-scale-inside", "QK-10c", Op.QK_GATE, QK_GATE, with_outputs(_scaled_inside), BOUNDED_GATE),
+    Fault(
+        "qk-sum-of-the-call",
+        "QK-1b",
+        QK,
+        QK_LITERAL,
+        with_inputs(lambda _, x: {"carry": 0.0 * x["carry"]}),
+        "misreading: from where the sum of Pi runs",
+    ),
+    Fault(
+        "qk-carry-counts-at-a-start",
+        "QK-3a",
+        QK,
+        QK_LITERAL,
+        with_inputs(_first_goes_on),
+        "source: resets that nothing calls",
+    ),
+    Fault("qk-mean-over-the-call", "QK-5b", QK, QK_CAUSAL, with_outputs(_mean_of_the_call), WHOLE_BLOCK),
+    Fault(
+        "qk-zero-key-is-nan",
+        "QK-7b",
+        QK,
+        QK_DIRECTION,
+        with_outputs(_zero_key_is_nan),
+        "porting: a division by zero, or its derivative",
+    ),
+    Fault("qk-norm-without-root", "QK-8b", QK, QK_SPAN, with_outputs(_trace_for_norm), WHICH_PI),
+    Fault("qk-queries-detached", "QK-9a", QK, QK_GRADIENT, gradients_lost("queries"), DERIVATIVE),
 )

@@ -76,7 +76,7 @@ def assert_literal(port: Port, output: str) -> None:
     hold(sequences(longest=14), equals)
 
 
-@pytest.mark.spec("QK-1")
+@pytest.mark.spec("QK-1", "QK-3")
 def test_the_projected_query_is_pi_of_its_own_token_times_the_query(port: Port) -> None:
     assert_literal(port, "projected")
 

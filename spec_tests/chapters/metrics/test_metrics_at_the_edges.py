@@ -1,0 +1,22 @@
+"""The fit of a circle to what is none."""
+
+import numpy as np
+import pytest
+
+from spec_tests.chapters.metrics.oracle import circle
+from spec_tests.chapters.metrics.test_metrics import FIT, PRIME, shuffles
+from spec_tests.contract.driver import precisions, run
+from spec_tests.drawing.inputs import generator
+from spec_tests.port import Port
+
+
+@pytest.mark.spec("GROK-4")
+def test_points_that_are_no_circle_at_all_fit_by_zero(port: Port) -> None:
+    rng = generator(12)
+    embedding = 0.01 * rng.standard_normal((PRIME, 4))
+    # All but four at one place: distances vary by more than their mean.
+    embedding[:4] += np.array([[9.0, 0, 0, 0], [-9.0, 0, 0, 0], [0, 7.0, 0, 0], [0, -7.0, 0, 0]])
+    for numerics in precisions(port):
+        result = run(port, FIT, numerics, {"embedding": embedding, "permutations": shuffles(2, PRIME, 13)})
+        assert circle(result.inputs["embedding"], shuffles(2, PRIME, 13))[0] == 0.0, "the case has a fit"
+        assert float(result["fit"]) == 0.0, f"a fit of {float(result['fit'])}"
