@@ -20,8 +20,8 @@ from spec_tests.contract.contain import contained, kind_of, message_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.contract.schema import TensorSchema
-from spec_tests.contract.tally import TALLY, AbsentError
 from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
+from spec_tests.tally import TALLY, AbsentError
 
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
 """Largest error allowed, relative to the largest entry expected; in `bf16_io` state keeps the tolerance of `f32`."""

@@ -12,9 +12,9 @@ import numpy as np
 from spec_tests.contract.driver import Result, assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import TensorSchema
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar, round_to_bf16
+from spec_tests.tally import where_declared
 
 Inputs = Mapping[str, Array]
 

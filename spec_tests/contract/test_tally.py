@@ -8,11 +8,11 @@ from typing import Final
 import pytest
 
 from spec_tests.contract.driver import run
-from spec_tests.contract.tally import TALLY, AbsentError, where_declared
 from spec_tests.contract.test_driver import SOUND, StubPort, X
 from spec_tests.discovery import files_of_tests
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Numerics, Op
+from spec_tests.tally import TALLY, AbsentError, where_declared
 
 SINGLE: Final = StubPort(lambda inputs: {"y": inputs["x"]}, replace(SOUND, only={"eps": frozenset({"0.1"})}))
 

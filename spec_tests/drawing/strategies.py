@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from spec_tests.contract.tally import where_declared
+from spec_tests.tally import where_declared
 
 Drawn = TypeVar("Drawn")
 Draw = st.DrawFn

@@ -16,7 +16,6 @@ from atlas_ref.wording import visible
 from spec_tests.contract.contain import LONGEST, message_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import DivergenceError, Outcome, classify
-from spec_tests.contract.tally import TALLY
 from spec_tests.port import Numerics, Op
 from spec_tests.report.assemble import pairs
 from spec_tests.report.manifest import SUITE, Entry
@@ -24,6 +23,7 @@ from spec_tests.report.model import Asked, FirstDivergence, Result
 from spec_tests.report.options import option
 from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
 from spec_tests.report.selection import chapter_files
+from spec_tests.tally import TALLY
 
 UNTAPPED: Final = "untapped"
 """The pytest property under which a vector names a tap that the port does not show, one a tap."""

@@ -17,7 +17,6 @@ from pydantic import TypeAdapter
 from atlas_ref.errors import UserError
 from spec_tests.contract.contain import contained
 from spec_tests.contract.outcome import PortError
-from spec_tests.contract.tally import TALLY
 from spec_tests.process.load import COMMAND, load_port
 from spec_tests.report.assemble import Run, assemble
 from spec_tests.report.collect import case_id, crashed, is_case, result_of
@@ -33,6 +32,7 @@ from spec_tests.report.selection import selects_everything
 from spec_tests.report.summary import print_summary
 from spec_tests.report.write import write_report
 from spec_tests.report.xfail import Expectations, read_expected, write_expected
+from spec_tests.tally import TALLY
 
 PROPERTY: Final = "atlas"
 COLLECTED: Final = "atlas_collected"

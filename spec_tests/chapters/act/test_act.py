@@ -8,9 +8,9 @@ import pytest
 from spec_tests.chapters.act.oracle import halt
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run
 from spec_tests.contract.properties import assert_gradients, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator
 from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
 
 ACT = Op.ACT_HALT
 CHANCES = representable(ACT, {"probabilities": generator(1).uniform(0.05, 0.4, (12, 6))})["probabilities"]

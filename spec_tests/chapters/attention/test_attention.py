@@ -14,10 +14,10 @@ from spec_tests.contract.properties import (
     representable,
     unchanged,
 )
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, positions
 from spec_tests.drawing.strategies import Sequence, hold, sequences
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 OP = Op.SLIDING_WINDOW_ATTENTION
 HEADS, DIM = 2, 4

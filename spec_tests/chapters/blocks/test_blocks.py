@@ -11,10 +11,10 @@ from spec_tests.chapters.memory_step.loop import Config
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.properties import GRADIENT, assert_any_split_agrees, assert_causal, assert_rows_independent
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator, splits
 from spec_tests.oracle.sums import FORWARD
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 BLOCK = Op.MAG_BLOCK
 STATE = tuple(tensor.name for tensor in OPERATIONS[BLOCK].outputs if tensor.name != "y")

@@ -8,9 +8,9 @@ import pytest
 from spec_tests.contract.driver import Result, assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.properties import assert_computes
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import GRADIENTS, Array, Numerics, Port
+from spec_tests.tally import where_declared
 from spec_tests.vectors.case import Case, absent, load_cases
 
 

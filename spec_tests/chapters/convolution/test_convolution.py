@@ -13,10 +13,10 @@ from spec_tests.contract.properties import (
     assert_rows_independent,
     representable,
 )
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, positions
 from spec_tests.drawing.strategies import Sequence, hold, sequences
 from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
 
 OP = Op.SHORT_CONV
 

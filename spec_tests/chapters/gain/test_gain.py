@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from spec_tests.contract.driver import precisions, run
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
+from spec_tests.tally import where_declared
 
 ADAMW: Final[dict[str, Scalar]] = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.01}
 START = np.log(np.array([7.0, 1.0, 0.3, 2.0]))

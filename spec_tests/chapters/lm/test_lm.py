@@ -9,10 +9,10 @@ from spec_tests.chapters.blocks.cases import block_config, case
 from spec_tests.chapters.lm.oracle import lm_forward
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_any_split_agrees
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import splits
 from spec_tests.oracle.sums import FORWARD
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 LM = Op.LM_FORWARD
 CONFIG = block_config(span=2)

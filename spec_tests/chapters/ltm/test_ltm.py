@@ -12,9 +12,9 @@ from spec_tests.contract.properties import (
     assert_rows_independent,
     representable,
 )
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, positions, splits
 from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
 
 LTM = Op.LTM_SCAN
 DECAY = 0.8

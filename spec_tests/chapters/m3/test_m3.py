@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import GRADIENT, Inputs, assert_rows_independent, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 WARMUP = 8
 CROSSINGS = (0, 3, 7, 8, 100)

@@ -8,9 +8,9 @@ import pytest
 from spec_tests.chapters.mag_gate.oracle import gate
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_causal, assert_gradients, assert_rows_independent, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 MAG = Op.MAG_GATE
 NAMES = ("attention", "memory", "logits")

@@ -9,8 +9,8 @@ from spec_tests.chapters.memory_step.calls import case, expected, rule, tokens
 from spec_tests.chapters.memory_step.loop import STATE, Config, Inputs
 from spec_tests.contract.driver import Result, assert_same, precisions, run
 from spec_tests.contract.properties import assert_computes
-from spec_tests.contract.tally import where_declared
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 SAVED = Op.CHECKPOINT_ROUND_TRIP
 TIME = 9

@@ -20,9 +20,9 @@ from spec_tests.chapters.memory_step.calls import (
 )
 from spec_tests.chapters.memory_step.loop import Inputs
 from spec_tests.contract.driver import assert_close, precisions, run
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.pairwise import covering
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 CHUNKED = Op.MEMORY_CHUNKED
 GRID: Final = {**AXES, "time": (0, 1, 7, 34)}

@@ -14,10 +14,10 @@ from spec_tests.chapters.memory_step.calls import RULES, case, expected, fresh, 
 from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
 from spec_tests.contract.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.contract.properties import representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.ports.reference import ReferencePort
+from spec_tests.tally import where_declared
 
 GRAD = Op.MEMORY_GRAD
 WRITES = 6

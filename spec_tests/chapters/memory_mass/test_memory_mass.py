@@ -20,8 +20,8 @@ from spec_tests.chapters.memory_step.calls import (
 )
 from spec_tests.chapters.memory_step.loop import gelu, gelu_slope, predict, unpack
 from spec_tests.contract.driver import assert_close, precisions, run
-from spec_tests.contract.tally import where_declared
 from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
 
 STEP = Op.MEMORY_STEP
 

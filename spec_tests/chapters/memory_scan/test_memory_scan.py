@@ -21,11 +21,11 @@ from spec_tests.chapters.memory_step.calls import (
 from spec_tests.chapters.memory_step.loop import GATES, STATE, TOKENS
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run
 from spec_tests.contract.properties import assert_any_split_agrees, assert_computes, unchanged
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.drawing.pairwise import covering
 from spec_tests.drawing.strategies import hold
 from spec_tests.port import Op, Port
+from spec_tests.tally import where_declared
 
 VARIANTS = {
     "name": RULES,

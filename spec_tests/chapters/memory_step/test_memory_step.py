@@ -28,9 +28,9 @@ from spec_tests.chapters.memory_step.loop import STATE, Config, Inputs, Oracle, 
 from spec_tests.chapters.newton_schulz.oracle import iteration
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import unchanged
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, orthonormal
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 STEP = Op.MEMORY_STEP
 EVERY = [(name, architecture) for name in RULES for architecture in ARCHITECTURES]

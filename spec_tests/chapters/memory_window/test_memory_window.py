@@ -6,9 +6,9 @@ import pytest
 from spec_tests.chapters.memory_step.calls import FEATURES, VALUES, case, forms, rule, rules_in, tokens
 from spec_tests.chapters.memory_step.loop import STATE, Inputs
 from spec_tests.contract.driver import Result, assert_same, run
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 WINDOW = 4
 

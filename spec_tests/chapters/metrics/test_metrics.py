@@ -5,9 +5,9 @@ import pytest
 
 from spec_tests.chapters.metrics.oracle import circle, concentration
 from spec_tests.contract.driver import assert_close, precisions, run
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
 
 FOURIER, FIT = Op.FOURIER_CONCENTRATION, Op.CIRCULAR_FIT
 PRIME = 23

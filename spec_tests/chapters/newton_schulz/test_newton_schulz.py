@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from spec_tests.chapters.newton_schulz.oracle import iteration, scalar_iteration
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import assert_gradients, assert_rows_independent, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 OP = Op.NEWTON_SCHULZ
 SETS: Final = ("quintic", "cubic", "polar_express")

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import GRADIENT, assert_computes, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, unit
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 OP = Op.L2_NORMALIZE
 EPS = 1e-3

@@ -5,9 +5,9 @@ import pytest
 
 from spec_tests.chapters.optimisers.oracle import clip_factor, largest_logits, low_pass, muon, perpendicular
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Port, Scalar
+from spec_tests.tally import where_declared
 
 MUON: dict[str, Scalar] = {
     "learning_rate": 0.03,

@@ -6,9 +6,9 @@ import pytest
 from spec_tests.chapters.optimisers.oracle import clip_factor, largest_logits, perpendicular
 from spec_tests.contract.driver import precisions, run
 from spec_tests.contract.properties import representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Op, Port
+from spec_tests.tally import where_declared
 
 
 @pytest.mark.spec("OPT-5")

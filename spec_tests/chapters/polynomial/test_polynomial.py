@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_gradients, assert_rows_independent, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator, unit
 from spec_tests.drawing.strategies import hold, seeds
 from spec_tests.port import Array, Numerics, Op, Port
+from spec_tests.tally import where_declared
 
 OP = Op.POLYNOMIAL_FEATURES
 # Neither 1/i! nor monotonic, so that a coefficient in the wrong place shows.

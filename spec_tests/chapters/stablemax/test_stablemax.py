@@ -6,9 +6,9 @@ import pytest
 from spec_tests.chapters.stablemax.oracle import stablemax
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_gradients, assert_rows_independent, representable
-from spec_tests.contract.tally import where_declared
 from spec_tests.drawing.inputs import central_difference, generator
 from spec_tests.port import Op, Port
+from spec_tests.tally import where_declared
 
 STABLEMAX = Op.STABLEMAX
 LOGITS = 3.0 * generator(1).standard_normal((4, 6))
