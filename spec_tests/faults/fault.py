@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Final
+from unittest.mock import patch
 
 import numpy as np
 
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.discovery import modules_of_tests
+from spec_tests.oracle.sums import FORWARD
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar, round_to_bf16
 
 Arrays = Mapping[str, Array]
@@ -108,6 +111,29 @@ def with_config(change: Callable[[Config], Config]) -> Wrap:
     def wrap(run: Run) -> Run:
         def faulty(op: str, config: Config, inputs: Arrays, *, numerics: Numerics, taps: frozenset[str]) -> Arrays:
             return run(op, {**config, **change(config)}, inputs, numerics=numerics, taps=taps)
+
+        return faulty
+
+    return wrap
+
+
+def with_part(oracle: str, part: str, wrong: Callable[..., object]) -> Wrap:
+    """Build a fault that answers like the loops of a module of oracles, with one function of it replaced.
+
+    `wrong` is called with the right function and then with what that one would get.
+    """
+
+    def change(op: str, config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+        module = import_module(oracle)
+        wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in inputs.items()}
+        with patch.object(module, part, partial(wrong, getattr(module, part))):
+            answer = module.ANSWERS[Op(op)](config, wide, FORWARD)
+        return {name: answer[name] for name in outputs if name in answer}
+
+    def wrap(run: Run) -> Run:
+        def faulty(op: str, config: Config, inputs: Arrays, *, numerics: Numerics, taps: frozenset[str]) -> Arrays:
+            outputs = run(op, config, inputs, numerics=numerics, taps=taps)
+            return {**outputs, **in_form(op, change(op, config, inputs, outputs), numerics)}
 
         return faulty
 

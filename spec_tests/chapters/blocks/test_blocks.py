@@ -47,7 +47,7 @@ def expect(port: Port, config: Config, inputs: Mapping[str, Array], *names: str)
                 result.assert_close(name, answer[name], factor=4.0)
 
 
-@pytest.mark.spec("BLOCK-1")
+@pytest.mark.spec("BLOCK-1", "BLOCK-7")
 def test_the_block_adds_the_gated_join_of_attention_and_memory(port: Port) -> None:
     for config in CONFIGS:
         with where_declared():

@@ -1,0 +1,46 @@
+"""The block where a document has just begun, and what learns nothing where reads are constants."""
+
+import numpy as np
+import pytest
+
+from spec_tests.chapters.blocks.cases import block_config, case
+from spec_tests.chapters.blocks.oracle import mag_block
+from spec_tests.chapters.blocks.test_blocks import BLOCK, STATE
+from spec_tests.contract.driver import precisions, run, run_with_gradients
+from spec_tests.drawing.inputs import generator
+from spec_tests.oracle.sums import FORWARD
+from spec_tests.port import Port
+
+CARRIED = ("log_gain", "tail", "carry", "weights", "momentum", "anchor", "window_keys", "window_values")
+
+
+@pytest.mark.spec("BLOCK-7")
+def test_a_document_that_has_just_begun_leaves_zeros_in_the_places_it_does_not_have(port: Port) -> None:
+    config = block_config(span=6)
+    whole = case(BLOCK, config, 16)
+    # Row 0 begins a document with the last token of this call.
+    inputs = {**whole, "x": whole["x"][:, :5], "reset": whole["reset"][:, :5]}
+    assert inputs["reset"][0, 4] == 1
+    for numerics in precisions(port):
+        result = run(port, BLOCK, numerics, inputs, **config)
+        answer = mag_block(config, result.inputs, FORWARD)
+        for name in STATE:
+            result.assert_close(name, answer[name], factor=4.0)
+        for name in ("cache_keys", "cache_values", "tail"):
+            assert not result[name][0, :-1].any(), f"{name} holds what the document does not have in {numerics}"
+
+
+@pytest.mark.spec("BLOCK-10")
+def test_detached_reads_teach_gains_and_carried_state_nothing(port: Port) -> None:
+    config = block_config(projection="frobenius_tanh")
+    inputs = case(BLOCK, config, 17, batch=1, time=3)
+    inputs["reset"] = 0 * inputs["reset"]
+    # One token past a chunk's start, so that the anchor is one that came with the call.
+    inputs["position"] = np.full_like(inputs["position"], 9)
+    weight = {"y": generator(18).standard_normal(inputs["x"].shape)}
+    for numerics in precisions(port):
+        full = run_with_gradients(port, BLOCK, numerics, inputs, weight, **config)
+        result = run_with_gradients(port, BLOCK, numerics, inputs, weight, **{**config, "inner_grad": "detached"})
+        for name in CARRIED:
+            assert full[f"grad.{name}"].any(), f"{name} has no gradient in {numerics}"
+            assert not result[f"grad.{name}"].any(), f"detached, and yet {name} has a gradient in {numerics}"
