@@ -5,6 +5,7 @@ from typing import Final
 from spec_tests.chapters.memory_scan.wrong_scans import RemainderDropped
 from spec_tests.chapters.memory_step.loop import Cell, Inputs, Matrices, Oracle, Token
 from spec_tests.chapters.memory_step.wrong_turns import AnchorLate, computed
+from spec_tests.chapters.memory_step.wrong_writes import RetentionAfterWrite
 from spec_tests.faults.fault import Fault, gradients_lost, with_config, with_inputs
 from spec_tests.port import Array, Op
 
@@ -111,14 +112,23 @@ MERE_SCHEDULE = "misreading: the chunk as a mere schedule"
 OTHER_PHASE = "porting: phases of the call or of the first row"
 INDEX_OF_XI = "misreading: the anchor xi and indices that begin at one"
 
+
+class ErrorAtTheRetained(Oracle):
+    """The error of what is left of the memory after this token's retention, as in Gated DeltaNet."""
+
+    def window_gradient(self, cell: Cell, token: Token) -> Matrices:
+        kept = [token.retention * matrix for matrix in cell.anchor]
+        return super().window_gradient(Cell(cell.weights, cell.momentum, kept, cell.window, cell.position), token)
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("chunk-current-state", "CHUNK-1", CHUNKED, ANCHOR, computed(CurrentState), MERE_SCHEDULE),
-    Fault("chunk-length-ignored", "CHUNK-1", SCAN, ANCHOR, with_config(lambda _: {"chunk": 1}), MERE_SCHEDULE),
-    Fault("chunk-phase-of-the-call", "CHUNK-2", CHUNKED, PHASE, computed(PhaseOfTheCall), OTHER_PHASE),
-    Fault("chunk-phase-of-row-0", "CHUNK-2", CHUNKED, PHASE, computed(PhaseOfRowZero), OTHER_PHASE),
+    Fault("chunk-current-state", "CHUNK-1a", CHUNKED, ANCHOR, computed(CurrentState), MERE_SCHEDULE),
+    Fault("chunk-length-ignored", "CHUNK-1b", SCAN, ANCHOR, with_config(lambda _: {"chunk": 1}), MERE_SCHEDULE),
+    Fault("chunk-phase-of-the-call", "CHUNK-2a", CHUNKED, PHASE, computed(PhaseOfTheCall), OTHER_PHASE),
+    Fault("chunk-phase-of-row-0", "CHUNK-2b", CHUNKED, PHASE, computed(PhaseOfRowZero), OTHER_PHASE),
     Fault(
         "chunk-carried-momentum-undecayed",
-        "CHUNK-3",
+        "CHUNK-3b",
         CHUNKED,
         NESTED,
         computed(CarriedUndecayed),
@@ -126,22 +136,22 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "chunk-of-two",
-        "CHUNK-4",
+        "CHUNK-4a",
         SCAN,
         ONE,
         with_config(lambda config: {"chunk": int(config["chunk"]) + 1}),
         INDEX_OF_XI,
     ),
-    Fault("chunk-anchor-late", "CHUNK-5", CHUNKED, PARALLEL, computed(AnchorLate), INDEX_OF_XI),
+    Fault("chunk-anchor-late", "CHUNK-5b", CHUNKED, PARALLEL, computed(AnchorLate), INDEX_OF_XI),
     Fault(
         "chunk-anchor-of-the-call",
-        "CHUNK-5",
+        "CHUNK-5d",
         CHUNKED,
         PARALLEL,
         with_inputs(lambda _, inputs: {"anchor": inputs["weights"]}),
         "porting: the anchor of the call for that of the chunk",
     ),
-    Fault("chunk-phase-lost-in-splits", "CHUNK-5", CHUNKED, EQUALS, computed(PhaseOfTheCall), OTHER_PHASE),
+    Fault("chunk-phase-lost-in-splits", "CHUNK-5d", CHUNKED, EQUALS, computed(PhaseOfTheCall), OTHER_PHASE),
     Fault(
         "chunk-detached-in-the-carry",
         "CHUNK-6",
@@ -160,7 +170,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "chunk-anchored-at-the-start",
-        "CHUNK-1",
+        "CHUNK-1a",
         CHUNKED,
         ANCHOR,
         computed(AnchoredAtTheStart),
@@ -168,7 +178,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "chunk-sums-counted-twice",
-        "CHUNK-3",
+        "CHUNK-3b",
         CHUNKED,
         NESTED,
         computed(CountedTwice),
@@ -176,7 +186,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "chunk-mean-of-gradients",
-        "CHUNK-3",
+        "CHUNK-3b",
         SCAN,
         NESTED,
         computed(MeanOverChunk),
@@ -184,10 +194,21 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "chunk-remainder-dropped",
-        "CHUNK-5",
+        "CHUNK-5a",
         CHUNKED,
         PARALLEL,
         computed(RemainderDropped),
         "porting: tokens after the last whole chunk are forgotten",
     ),
+    Fault("chunk-cut-at-the-end-of-a-call", "CHUNK-2c", CHUNKED, PHASE, computed(RemainderDropped), OTHER_PHASE),
+    Fault("chunk-retention-on-the-writes", "CHUNK-3a", CHUNKED, NESTED, computed(RetentionAfterWrite), INDEX_OF_XI),
+    Fault(
+        "chunk-error-at-the-retained",
+        "CHUNK-4b",
+        CHUNKED,
+        ONE,
+        computed(ErrorAtTheRetained),
+        "misreading: the error of delta before or after retention",
+    ),
+    Fault("chunk-one-phase-in-parallel", "CHUNK-5c", CHUNKED, PARALLEL, computed(PhaseOfRowZero), OTHER_PHASE),
 )

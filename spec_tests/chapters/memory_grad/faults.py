@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.chapters.memory_grad.wrong_slopes import nothing_to_the_anchor, slopes_with
 from spec_tests.chapters.memory_step.loop import GATES, STATE
 from spec_tests.faults.fault import Arrays, Config, Fault, gradients_lost, with_outputs
 from spec_tests.port import Array, Op
@@ -83,16 +84,24 @@ DETACHED_WRITES = "source: detached writes: keys, values and gates learn nothing
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 QUOTIENT = "misreading: a quotient of decay products where one is zero"
 
+
+def _leaking_into_the_state(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    return {"grad.momentum": outputs["grad.momentum"] + 1e-14}
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("grad-keys-detached", "GRAD-1", GRAD, TOKENS_GRAD, gradients_lost("keys"), DETACHED_WRITES),
-    Fault("grad-of-the-last-writes-only", "GRAD-1", GRAD, TOKENS_GRAD, with_outputs(_last_four), DERIVATIVE),
-    *(Fault(f"grad-{name}-detached", "GRAD-2", GRAD, GATES_GRAD, gradients_lost(name), DERIVATIVE) for name in GATES),
-    Fault("grad-m-0-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("initial"), DETACHED_WRITES),
-    Fault("grad-window-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("window_keys"), DERIVATIVE),
-    Fault("grad-state-detached", "GRAD-3", GRAD, CALLS_GRAD, gradients_lost("weights", "momentum"), DETACHED_WRITES),
+    Fault("grad-keys-detached", "GRAD-1a", GRAD, TOKENS_GRAD, gradients_lost("keys"), DETACHED_WRITES),
+    Fault("grad-of-the-last-writes-only", "GRAD-1d", GRAD, TOKENS_GRAD, with_outputs(_last_four), DERIVATIVE),
+    *(
+        Fault(f"grad-{name}-detached", f"GRAD-2{letter}", GRAD, GATES_GRAD, gradients_lost(name), DERIVATIVE)
+        for letter, name in zip("abcd", GATES, strict=True)
+    ),
+    Fault("grad-m-0-detached", "GRAD-3a", GRAD, STATE_GRAD, gradients_lost("initial"), DETACHED_WRITES),
+    Fault("grad-window-detached", "GRAD-3e", GRAD, STATE_GRAD, gradients_lost("window_keys"), DERIVATIVE),
+    Fault("grad-state-detached", "GRAD-3f", GRAD, CALLS_GRAD, gradients_lost("weights", "momentum"), DETACHED_WRITES),
     Fault(
         "grad-logarithm-of-zero",
-        "GRAD-4",
+        "GRAD-4a",
         GRAD,
         ENDS_GRAD,
         with_outputs(_nan_where(lambda inputs: inputs["retention"] == 0.0, "retention")),
@@ -100,16 +109,16 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "grad-masked-after-the-exponential",
-        "GRAD-4",
+        "GRAD-4a",
         GRAD,
         ENDS_GRAD,
         with_outputs(_nan_where(_overflowing, "keys", "step_size")),
         "source: decay products masked after the exponential: NaN gradients at theta^64",
     ),
-    Fault("grad-leaks-over-a-reset", "GRAD-5", GRAD, PAST_GRAD, with_outputs(_leaking), DERIVATIVE),
+    Fault("grad-leaks-over-a-reset", "GRAD-5a", GRAD, PAST_GRAD, with_outputs(_leaking), DERIVATIVE),
     Fault("grad-fresh-start-cut-off", "GRAD-6", GRAD, START_GRAD, with_outputs(_cut_off), DERIVATIVE),
-    Fault("grad-values-detached", "GRAD-1", GRAD, TOKENS_GRAD, gradients_lost("values"), DETACHED_WRITES),
-    Fault("grad-queries-detached", "GRAD-1", GRAD, TOKENS_GRAD, gradients_lost("queries"), DERIVATIVE),
+    Fault("grad-values-detached", "GRAD-1b", GRAD, TOKENS_GRAD, gradients_lost("values"), DETACHED_WRITES),
+    Fault("grad-queries-detached", "GRAD-1c", GRAD, TOKENS_GRAD, gradients_lost("queries"), DERIVATIVE),
     Fault(
         "grad-writes-detached",
         "GRAD-2",
@@ -118,17 +127,17 @@ FAULTS: Final[tuple[Fault, ...]] = (
         gradients_lost(*GATES, "keys", "values", "initial"),
         DETACHED_WRITES,
     ),
-    Fault("grad-anchor-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost("anchor"), DERIVATIVE),
-    Fault("grad-whole-state-detached", "GRAD-3", GRAD, STATE_GRAD, gradients_lost(*STATE[:-1]), DETACHED_WRITES),
+    Fault("grad-anchor-detached", "GRAD-3d", GRAD, STATE_GRAD, gradients_lost("anchor"), DERIVATIVE),
+    Fault("grad-whole-state-detached", "GRAD-3f", GRAD, STATE_GRAD, gradients_lost(*STATE[:-1]), DETACHED_WRITES),
     Fault(
         "grad-quotient-of-products",
-        "GRAD-4",
+        "GRAD-4b",
         GRAD,
         MASKED,
         with_outputs(_nan_if(_underflowing, "keys", "weights")),
         QUOTIENT,
     ),
-    Fault("grad-reaches-later-queries", "GRAD-5", GRAD, PAST_GRAD, with_outputs(_by_later_tokens), DERIVATIVE),
+    Fault("grad-reaches-later-queries", "GRAD-5c", GRAD, PAST_GRAD, with_outputs(_by_later_tokens), DERIVATIVE),
     Fault(
         "grad-of-a-polar-factor",
         "GRAD-6",
@@ -137,4 +146,15 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(_nan_if(_rank_one, "initial")),
         "misreading: the derivative of a polar factor at a rank-one momentum",
     ),
+    Fault(
+        "grad-of-gradients-detached",
+        "GRAD-1e",
+        GRAD,
+        STATE_GRAD,
+        slopes_with("through_gradient", nothing_to_the_anchor),
+        DERIVATIVE,
+    ),
+    Fault("grad-weights-detached", "GRAD-3b", GRAD, STATE_GRAD, gradients_lost("weights"), DERIVATIVE),
+    Fault("grad-momentum-detached", "GRAD-3c", GRAD, STATE_GRAD, gradients_lost("momentum"), DERIVATIVE),
+    Fault("grad-leaks-into-the-state", "GRAD-5b", GRAD, PAST_GRAD, with_outputs(_leaking_into_the_state), DERIVATIVE),
 )

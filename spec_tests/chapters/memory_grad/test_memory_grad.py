@@ -100,7 +100,7 @@ def test_gradients_of_the_gates_are_those_of_the_loop(port: Port) -> None:
     assert_every_slope(port, *GATES)
 
 
-@pytest.mark.spec("GRAD-3")
+@pytest.mark.spec("GRAD-1", "GRAD-3")
 def test_gradients_of_m_0_and_of_the_state_are_those_of_the_loop(port: Port) -> None:
     assert_every_slope(port, "initial", *STATE[:-1])
 

@@ -81,7 +81,7 @@ def kappa(architecture: str, anchor: Array, key: Array, value: Array) -> float:
     return float((gelu(inner @ key) ** 2).sum() + square * (slopes**2).sum() + coupling)
 
 
-@pytest.mark.spec("RULE-10")
+@pytest.mark.spec("RULE-9", "RULE-10")
 def test_mass_divides_each_gradient_by_its_curvature_where_that_exceeds_one(port: Port) -> None:
     for numerics in precisions(port):
         for architecture in ARCHITECTURES:

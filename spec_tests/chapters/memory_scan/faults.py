@@ -6,13 +6,16 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.memory_scan.wrong_scans import (
+    AnchoredAtTheEnd,
     BatchMean,
     FreshRowTrusted,
     LastState,
     MomentumNotCarried,
     Nesterov,
     NeverRead,
+    OneTokenOld,
     OneWriteAChunk,
+    PreBeforeReset,
     RemainderDropped,
     ResetLate,
     keeping,
@@ -98,26 +101,47 @@ MISCOUNTED = "porting: a count that is off by one, or that counts an empty call"
 MEAN_OVER_BATCH = "source: state kept as the mean over the batch"
 ONE_UPDATE = "source: one update a chunk, gates of one token or of the mean of the chunk"
 
+
+def _dead_places_repeat(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Fill the places that the document does not have with its last pair."""
+    names = ("window_keys", "window_values")
+    dead = np.arange(outputs[names[0]].shape[1]) < outputs[names[0]].shape[1] - outputs["position"][:, None]
+    return {name: np.where(dead[:, :, None, None], outputs[name][:, -1:], outputs[name]) for name in names}
+
+
+def _multiplied(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Keep the state of a call without tokens by multiplying what is new by zero."""
+    if inputs["keys"].shape[1]:
+        return {}
+    return {name: inputs[name] + 0.0 * inputs[name] for name in ("weights", "momentum", "anchor")}
+
+
+def _late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    return {"reads": np.concatenate([0.0 * outputs["reads"][:, :1], outputs["reads"][:, :-1]], axis=1)}
+
+
+EMPTY = "test_memory_scan_at_the_edges:test_a_call_without_tokens_returns_its_state_whatever_it_holds"
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("mem-momentum-not-carried", "MEM-2", SCAN, LOOP, computed(MomentumNotCarried), NOT_HANDED_ON),
-    Fault("mem-post-reads-before-the-write", "MEM-2", SCAN, LOOP, with_config(lambda _: {"read": "pre"}), READ_ORDER),
-    Fault("mem-pre-reads-after-the-write", "MEM-4", SCAN, PRE, with_config(lambda _: {"read": "post"}), READ_ORDER),
+    Fault("mem-momentum-not-carried", "MEM-2b", SCAN, LOOP, computed(MomentumNotCarried), NOT_HANDED_ON),
+    Fault("mem-post-reads-before-the-write", "MEM-2a", SCAN, LOOP, with_config(lambda _: {"read": "pre"}), READ_ORDER),
+    Fault("mem-pre-reads-after-the-write", "MEM-4b", SCAN, PRE, with_config(lambda _: {"read": "post"}), READ_ORDER),
     Fault(
         "mem-reset-keeps-weights",
-        "MEM-5",
+        "MEM-5c",
         SCAN,
         RESET,
         computed(keeping("weights")),
         "source: a reset that resets the momentum only",
     ),
-    Fault("mem-reset-keeps-momentum", "MEM-5", SCAN, RESET, computed(keeping("momentum")), RESET_NOT_CALLED),
-    Fault("mem-reset-keeps-window", "MEM-5", CHUNKED, RESET, computed(keeping("window")), RESET_NOT_CALLED),
-    Fault("mem-reset-keeps-position", "MEM-5", CHUNKED, RESET, computed(keeping("position")), RESET_NOT_CALLED),
-    Fault("mem-reset-keeps-anchor", "MEM-5", CHUNKED, RESET, computed(keeping("anchor")), RESET_NOT_CALLED),
-    Fault("mem-fresh-row-trusted", "MEM-5", CHUNKED, FRESH, computed(FreshRowTrusted), RESET_NOT_CALLED),
+    Fault("mem-reset-keeps-momentum", "MEM-5e", SCAN, RESET, computed(keeping("momentum")), RESET_NOT_CALLED),
+    Fault("mem-reset-keeps-window", "MEM-5f", CHUNKED, RESET, computed(keeping("window")), RESET_NOT_CALLED),
+    Fault("mem-reset-keeps-position", "MEM-5g", CHUNKED, RESET, computed(keeping("position")), RESET_NOT_CALLED),
+    Fault("mem-reset-keeps-anchor", "MEM-5d", CHUNKED, RESET, computed(keeping("anchor")), RESET_NOT_CALLED),
+    Fault("mem-fresh-row-trusted", "MEM-5b", CHUNKED, FRESH, computed(FreshRowTrusted), RESET_NOT_CALLED),
     Fault(
         "mem-window-newest-first",
-        "MEM-6",
+        "MEM-6b",
         SCAN,
         PAIRS,
         with_outputs(_reversed),
@@ -125,28 +149,28 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mem-position-off-by-one",
-        "MEM-6",
+        "MEM-6d",
         CHUNKED,
         PAIRS,
         with_outputs(lambda *a: {"position": a[2]["position"] - 1}),
         MISCOUNTED,
     ),
-    Fault("mem-window-dropped-between-calls", "MEM-7", SCAN, SPLIT, forgotten("window_keys"), NOT_HANDED_ON),
-    Fault("mem-momentum-dropped-between-calls", "MEM-7", CHUNKED, SPLIT, forgotten("momentum"), NOT_HANDED_ON),
+    Fault("mem-window-dropped-between-calls", "MEM-7a", SCAN, SPLIT, forgotten("window_keys"), NOT_HANDED_ON),
+    Fault("mem-momentum-dropped-between-calls", "MEM-7a", CHUNKED, SPLIT, forgotten("momentum"), NOT_HANDED_ON),
     Fault(
         "mem-anchor-of-the-call",
-        "MEM-7",
+        "MEM-7a",
         CHUNKED,
         SPLIT,
         with_inputs(lambda _, inputs: {"anchor": inputs["weights"]}),
         "porting: the anchor of the call for that of the chunk",
     ),
-    Fault("mem-empty-call-counts", "MEM-7", SCAN, SPLIT, with_outputs(_ticking), MISCOUNTED),
-    Fault("mem-state-averaged", "MEM-8", SCAN, ROWS, averaged("momentum"), MEAN_OVER_BATCH),
-    Fault("mem-gradient-averaged", "MEM-8", CHUNKED, ROWS, computed(BatchMean), MEAN_OVER_BATCH),
+    Fault("mem-empty-call-counts", "MEM-7b", SCAN, SPLIT, with_outputs(_ticking), MISCOUNTED),
+    Fault("mem-state-averaged", "MEM-8b", SCAN, ROWS, averaged("momentum"), MEAN_OVER_BATCH),
+    Fault("mem-gradient-averaged", "MEM-8a", CHUNKED, ROWS, computed(BatchMean), MEAN_OVER_BATCH),
     Fault(
         "mem-reads-of-the-last-state",
-        "MEM-9",
+        "MEM-9a",
         CHUNKED,
         CAUSAL,
         computed(LastState),
@@ -154,7 +178,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mem-never-read",
-        "MEM-9",
+        "MEM-9c",
         SCAN,
         CAUSAL,
         computed(NeverRead),
@@ -164,7 +188,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "mem-state-in-bfloat16", "MEM-10", SCAN, SMALL, with_outputs(_rounded), "source: accumulators in bfloat16 stall"
     ),
     Fault(
-        "mem-retention-floored", "MEM-11", SCAN, ENDS, with_inputs(_floored), "source: retention with a floor under it"
+        "mem-retention-floored", "MEM-11a", SCAN, ENDS, with_inputs(_floored), "source: retention with a floor under it"
     ),
     Fault(
         "rule-titans-nesterov",
@@ -174,7 +198,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         computed(Nesterov),
         "misreading: the step size inside or outside the momentum",
     ),
-    Fault("mem-one-write-a-chunk", "MEM-2", SCAN, LOOP, computed(OneWriteAChunk), ONE_UPDATE),
+    Fault("mem-one-write-a-chunk", "MEM-2b", SCAN, LOOP, computed(OneWriteAChunk), ONE_UPDATE),
     Fault(
         "mem-gates-of-the-first-token", "MEM-2", SCAN, LOOP, with_inputs(gates_of(lambda gate: gate[:, :1])), ONE_UPDATE
     ),
@@ -188,7 +212,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mem-remainder-dropped",
-        "MEM-2",
+        "MEM-2b",
         SCAN,
         RANDOM,
         computed(RemainderDropped),
@@ -196,17 +220,17 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mem-state-of-the-call",
-        "MEM-7",
+        "MEM-7a",
         SCAN,
         SPLIT,
         with_inputs(_state_forgotten),
         "source: a smaller batch begins its state again, or none is carried",
     ),
-    Fault("mem-reset-one-token-late", "MEM-5", SCAN, ANYWHERE, computed(ResetLate), MISCOUNTED),
-    Fault("mem-initial-of-head-0", "MEM-5", SCAN, FRESH, with_inputs(_first_head), "porting: one row or head for all"),
+    Fault("mem-reset-one-token-late", "MEM-5a", SCAN, ANYWHERE, computed(ResetLate), MISCOUNTED),
+    Fault("mem-initial-of-head-0", "MEM-5c", SCAN, FRESH, with_inputs(_first_head), "porting: one row or head for all"),
     Fault(
         "mem-one-reset-for-all-rows",
-        "MEM-8",
+        "MEM-8a",
         CHUNKED,
         ROWS,
         with_inputs(_any_row),
@@ -214,7 +238,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mem-never-written",
-        "MEM-9",
+        "MEM-9c",
         SCAN,
         CAUSAL,
         with_inputs(_never_written),
@@ -222,10 +246,46 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "mem-divided-by-retentions",
-        "MEM-11",
+        "MEM-11a",
         CHUNKED,
         ENDS,
         with_outputs(_divided_by_products),
         "misreading: a quotient of decay products where one is zero",
+    ),
+    Fault("mem-pre-for-both", "MEM-4a", SCAN, PRE, with_config(lambda _: {"read": "pre"}), READ_ORDER),
+    Fault("mem-pre-reads-before-a-reset", "MEM-4c", SCAN, LOOP, computed(PreBeforeReset), READ_ORDER),
+    Fault("mem-state-one-token-old", "MEM-6a", SCAN, LOOP, computed(OneTokenOld), MISCOUNTED),
+    Fault(
+        "mem-dead-places-repeat",
+        "MEM-6c",
+        SCAN,
+        PAIRS,
+        with_outputs(_dead_places_repeat),
+        "misreading: the window at the start of a chunk or document",
+    ),
+    Fault(
+        "mem-anchor-moved-at-the-end",
+        "MEM-6e",
+        SCAN,
+        LOOP,
+        computed(AnchoredAtTheEnd),
+        "misreading: the anchor xi and indices that begin at one",
+    ),
+    Fault(
+        "mem-empty-call-multiplies",
+        "MEM-7c",
+        SCAN,
+        EMPTY,
+        with_outputs(_multiplied),
+        "porting: a product with a mask of zeros: 0 times infinity",
+    ),
+    Fault("mem-read-one-token-late", "MEM-9b", SCAN, CAUSAL, with_outputs(_late), MISCOUNTED),
+    Fault(
+        "mem-retention-below-one",
+        "MEM-11b",
+        SCAN,
+        ENDS,
+        with_inputs(lambda _, x: {"retention": np.minimum(x["retention"], 0.999)}),
+        "source: gates kept in an open interval",
     ),
 )

@@ -40,7 +40,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.spec("MEM-2")
+@pytest.mark.spec("MEM-2", "MEM-4", "MEM-6")
 def test_reads_and_last_state_are_those_of_the_loop(port: Port) -> None:
     for numerics in precisions(port):
         for seed, cell in enumerate(covering(VARIANTS)):

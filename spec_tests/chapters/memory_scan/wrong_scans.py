@@ -145,3 +145,31 @@ class ResetLate(Oracle):
     def begins(self, cell: Cell, token: Token) -> bool:
         begins, self.pending = self.pending or cell.position == 0, token.reset
         return begins
+
+
+class PreBeforeReset(Oracle):
+    """Reads before the write, and before the reset as well: the document before answers."""
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        before = self.read(cell, token)
+        after = super().token(cell, token, initial)
+        return before if self.config["read"] == "pre" else after
+
+
+class OneTokenOld(Oracle):
+    """Hands on the M that the last token found."""
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        self.found = cell.weights
+        return super().token(cell, token, initial)
+
+    def store(self, cell: Cell, outputs: dict[str, Array], row: int, head: int) -> None:
+        super().store(Cell(self.found, cell.momentum, cell.anchor, cell.window, cell.position), outputs, row, head)
+
+
+class AnchoredAtTheEnd(Oracle):
+    """Takes xi for the next chunk when a chunk ends, not when the next one begins."""
+
+    def store(self, cell: Cell, outputs: dict[str, Array], row: int, head: int) -> None:
+        anchor = cell.weights if self.phase(cell) == 0 else cell.anchor
+        super().store(Cell(cell.weights, cell.momentum, anchor, cell.window, cell.position), outputs, row, head)

@@ -84,6 +84,7 @@ WEIGHS: Final = "test_memory_window:test_a_pair_weighs_what_the_gate_of_the_writ
 DEAD: Final = "test_memory_window:test_tokens_that_the_document_does_not_have_never_count"
 CARRY: Final = "test_memory_window:test_a_carried_window_reaches_over_borders_and_is_evaluated_at_the_new_anchor"
 TRUNCATE: Final = "test_memory_window:test_a_truncated_window_stops_at_the_start_of_the_chunk"
+BEFORE: Final = "test_memory_window_at_the_edges:test_pairs_of_the_document_before_never_count"
 SUMS: Final = "test_memory_window:test_literal_weights_add_up_and_ages_of_weight_zero_do_not_count"
 CHUNKED: Final = Op.MEMORY_CHUNKED
 SCAN: Final = Op.MEMORY_SCAN
@@ -136,20 +137,43 @@ GAMMA_BY = "misreading: gamma by age, by position or by pair"
 WINDOW_START = "misreading: the window at the start of a chunk or document"
 MEAN_OF_GRADIENTS = "source: gradients as a mean over values, window or chunk"
 
+
+class DeadInTheState(DeadPlacesCount):
+    """Only what came with the call is read to its full length."""
+
+    def begin(self, cell: Cell, initial: Matrices) -> None:
+        super().begin(cell, initial)
+        cell.window = []
+
+
+class OfAnotherDocument(DeadPlacesCount):
+    """Only a reset leaves the window as it is."""
+
+    def load(self, inputs: Inputs, row: int, head: int) -> Cell:
+        return Oracle.load(self, inputs, row, head)
+
+
+class NeverZero(Oracle):
+    """Weights by a softplus or sigmoid that never reaches zero."""
+
+    def gamma(self, cell: Cell, token: Token, age: int) -> float:
+        return max(super().gamma(cell, token, age), 0.02)
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("win-gamma-reversed", "WIN-1", SCAN, WEIGHS, computed(GammaReversed), GAMMA_BY),
-    Fault("win-gamma-by-position", "WIN-1", CHUNKED, WEIGHS, computed(GammaByPosition), GAMMA_BY),
-    Fault("win-gamma-late", "WIN-1", CHUNKED, WEIGHS, computed(GammaLate), GAMMA_BY),
+    Fault("win-gamma-reversed", "WIN-1b", SCAN, WEIGHS, computed(GammaReversed), GAMMA_BY),
+    Fault("win-gamma-by-position", "WIN-1b", CHUNKED, WEIGHS, computed(GammaByPosition), GAMMA_BY),
+    Fault("win-gamma-late", "WIN-1b", CHUNKED, WEIGHS, computed(GammaLate), GAMMA_BY),
     Fault("win-dead-places-count", "WIN-2", CHUNKED, DEAD, computed(DeadPlacesCount), WINDOW_START),
     Fault(
         "win-truncated-under-carry",
-        "WIN-3",
+        "WIN-3a",
         CHUNKED,
         CARRY,
         with_config(lambda _: {"boundary": "truncate"}),
         WINDOW_START,
     ),
-    Fault("win-old-anchor", "WIN-3", SCAN, CARRY, computed(OldAnchor), WINDOW_START),
+    Fault("win-old-anchor", "WIN-3c", SCAN, CARRY, computed(OldAnchor), WINDOW_START),
     Fault(
         "win-carried-under-truncate",
         "WIN-4",
@@ -158,17 +182,20 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_config(lambda _: {"boundary": "carry"}),
         WINDOW_START,
     ),
-    Fault("win-gamma-normalised", "WIN-5", SCAN, SUMS, computed(GammaNormalised), MEAN_OF_GRADIENTS),
-    Fault("win-strictly-past", "WIN-1", SCAN, WEIGHS, computed(StrictlyPast), GAMMA_BY),
+    Fault("win-gamma-normalised", "WIN-5a", SCAN, SUMS, computed(GammaNormalised), MEAN_OF_GRADIENTS),
+    Fault("win-strictly-past", "WIN-1b", SCAN, WEIGHS, computed(StrictlyPast), GAMMA_BY),
     Fault(
         "win-fading-by-age",
-        "WIN-1",
+        "WIN-1b",
         CHUNKED,
         WEIGHS,
         computed(FadingWindow),
         "source: window weights that fade by age whatever the gates say",
     ),
-    Fault("win-gate-of-the-pair", "WIN-1", CHUNKED, WEIGHS, computed(GateOfThePair), GAMMA_BY),
-    Fault("win-of-the-call", "WIN-3", CHUNKED, CARRY, with_inputs(_window_of_the_call), WINDOW_START),
-    Fault("win-mean-over-the-window", "WIN-5", CHUNKED, SUMS, computed(MeanOverWindow), MEAN_OF_GRADIENTS),
+    Fault("win-gate-of-the-pair", "WIN-1a", CHUNKED, WEIGHS, computed(GateOfThePair), GAMMA_BY),
+    Fault("win-of-the-call", "WIN-3b", CHUNKED, CARRY, with_inputs(_window_of_the_call), WINDOW_START),
+    Fault("win-mean-over-the-window", "WIN-5a", CHUNKED, SUMS, computed(MeanOverWindow), MEAN_OF_GRADIENTS),
+    Fault("win-dead-places-of-the-state-count", "WIN-2a", SCAN, DEAD, computed(DeadInTheState), WINDOW_START),
+    Fault("win-pairs-of-another-document-count", "WIN-2b", SCAN, BEFORE, computed(OfAnotherDocument), WINDOW_START),
+    Fault("win-weight-never-zero", "WIN-5b", SCAN, SUMS, computed(NeverZero), GAMMA_BY),
 )
