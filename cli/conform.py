@@ -24,8 +24,13 @@ def conform(
         Path | None, typer.Option(metavar="FILE", help="TOML list of expected failures, strict both ways.")
     ] = None,
     update_xfail: Annotated[bool, typer.Option("--update-xfail", help="Rewrite that list from this run.")] = False,
-    jobs: Annotated[str, typer.Option(metavar="N", help="Processes that ask at once, or auto.")] = "auto",
+    jobs: Annotated[
+        str, typer.Option(metavar="N", help="Processes that ask at once; auto: one below 200 questions.")
+    ] = "auto",
     explore: Annotated[bool, typer.Option("--explore", help="Draw fresh examples, and more of them.")] = False,
+    seed: Annotated[
+        str | None, typer.Option(metavar="N", help="What --explore drew with this seed, once more.")
+    ] = None,
 ) -> None:
     """Run the conformance suite on a port and report.
 
@@ -42,4 +47,5 @@ def conform(
     options += [f"--xfail={xfail}"] if xfail else []
     options += ["--update-xfail"] if update_xfail else []
     options += ["--explore"] if explore else []
+    options += [f"--seed={seed}"] if seed is not None else []
     raise typer.Exit(Launch(port or chosen_port(), options, check_jobs(jobs)).run())

@@ -6,9 +6,10 @@ import sys
 import pytest
 from hypothesis import settings
 
+from spec_tests.drawing.inputs import draw_afresh
 from spec_tests.port import Port
 from spec_tests.report import plugin
-from spec_tests.report.options import add_options, option
+from spec_tests.report.options import add_options, drawn_from
 
 # More threads make small tensors slower. A port that does not use torch never waits for its import.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -33,11 +34,19 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return plugin.pytest_cmdline_main(config)
 
 
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Ask few questions in one process."""
+    return plugin.pytest_xdist_auto_num_workers(config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Load the port once, before any test: a name that leads nowhere is one usage error, not one error a test."""
-    if option(config, "--explore"):
-        settings.load_profile("explore")
     config.stash[PORT] = plugin.install(config)
+    seed = drawn_from(config)
+    if seed is not None:
+        settings.load_profile("explore")
+        draw_afresh(seed)
 
 
 @pytest.fixture(scope="session")

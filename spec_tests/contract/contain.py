@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from traceback import walk_tb
 from types import FrameType, TracebackType
 from typing import Final, TypeVar
 
@@ -19,6 +20,10 @@ Answer = TypeVar("Answer")
 
 LONGEST: Final = 4000
 """Most characters of an exception's own message that are kept."""
+PLACE: Final = "  at "
+"""How the line begins that tells where a port raised."""
+MACHINERY: Final = ("spec_tests.contract.contain", "spec_tests.contract.driver", "spec_tests.report.scope")
+"""Modules of this suite that stand between a test and a port."""
 TWIN: Final = 70
 """The exit code of a forked copy of this process, which must not go on with the suite."""
 
@@ -37,7 +42,7 @@ def contained(what: str, call: Callable[[], Answer], passing: tuple[type[BaseExc
             # By its type: a stranger's class may say that it is another.
             if issubclass(type(error), passing):
                 raise
-            raise PortError(f"{what} raised {described(error)}") from error
+            raise PortError(f"{what} raised {described(error)}{_place(error)}") from error
         finally:
             if os.getpid() != here:
                 os._exit(TWIN)
@@ -49,6 +54,30 @@ def described(error: BaseException) -> str:
     """Return the name of an exception's class and its message; either may break, or be endless, where it is printed."""
     message = message_of(error)
     return _plain(lambda: type(error).__name__) + (f": {message}" if message else "")
+
+
+def _place(error: BaseException) -> str:
+    """Return a line with the last place of the port's own in the trace of an error, "" where the port has none there.
+
+    The first frame outside this suite's machinery is the port's; what its package calls of others' is left out.
+    """
+    trace = list(walk_tb(error.__traceback__))
+    entered = next((frame for frame, _ in trace if not _module(frame).startswith(MACHINERY)), None)
+    if entered is None:
+        return ""
+    frame, line = [found for found in trace if _family(found[0]) == _family(entered)][-1]
+    code = frame.f_code
+    return visible(f"\n{PLACE}{os.path.basename(code.co_filename)}:{line} in {code.co_name}", lines=True)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _family(frame: FrameType) -> str:
+    """Return the package that a frame's module belongs to; a port of this suite's has one of its own."""
+    module = _module(frame)
+    return module.rpartition(".")[0] if module.startswith("spec_tests.") else module.partition(".")[0]
 
 
 def kind_of(value: object) -> str:

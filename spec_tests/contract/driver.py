@@ -140,6 +140,8 @@ def ask(
 
     try:
         answer = contained(f"{op}: the port", run, passing=(FormError, PortError, UnsupportedError))
+    except PortError as error:
+        raise PortError(f"{error}\n  with {shapes(given)}") from error
     except UnsupportedError as unsupported:
         raise UndeclaredError(f"{op}: declared, but answered unsupported ({message_of(unsupported)})") from unsupported
     for name, value in given.items():
@@ -149,6 +151,12 @@ def ask(
     _check_outputs(op, numerics, given, outputs, config, taps)
     tell(Question(op, config, given, outputs))
     return outputs
+
+
+def shapes(arrays: Mapping[str, Array]) -> str:
+    """Return names and shapes of arrays, and which of them are empty: what whoever mends a crash asks first."""
+    words = [f"{name} {list(value.shape)}{'' if value.size else ' (empty)'}" for name, value in arrays.items()]
+    return ", ".join(words)
 
 
 def plain(op: Op, answer: object) -> dict[str, Array]:

@@ -37,7 +37,8 @@ class Divergence:
 
     `step` is the index along time (or optimiser steps), None where the array has no such axis. `index` is the worst
     element at that step. `upstream` names the arrays that still agree there. `hint` is the seeded fault whose error
-    points most nearly the same way, with the cosine between the two.
+    points most nearly the same way, with the cosine between the two; `likely` are the faults nearest to it with their
+    cosines, None where none was sought.
     """
 
     tensor: str
@@ -50,6 +51,7 @@ class Divergence:
     upstream: tuple[str, ...]
     hint: str | None
     similarity: float | None
+    likely: tuple[tuple[str, float], ...] | None = None
 
 
 class DivergenceError(AssertionError):

@@ -8,10 +8,26 @@ import numpy as np
 
 from spec_tests.port import Array
 
+_run = 0
+
+
+def draw_afresh(run: int) -> None:
+    """Let every generator made from here on depend on the seed of a run too; 0 are the numbers of the gate."""
+    global _run
+    _run = run
+
+
+def run_seed() -> int:
+    """Return the seed of a run that explores, 0 of any other."""
+    return _run
+
 
 def generator(seed: int) -> np.random.Generator:
-    """Return a generator whose stream depends on the seed alone (Philox 4x64 with this key)."""
-    return np.random.Generator(np.random.Philox(key=seed))
+    """Return a generator whose stream depends on its seed, and on that of the run where the run explores.
+
+    Philox 4x64 with the key run * 2^64 + seed; both are below 2^64.
+    """
+    return np.random.Generator(np.random.Philox(key=(_run << 64) + seed))
 
 
 def positions(batch: int, time: int, seed: int, *, reset_rate: float = 0.08) -> Array:

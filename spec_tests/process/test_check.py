@@ -59,9 +59,10 @@ def around(name: str, body: str) -> str:
 
 RUNS = ("run polynomial_features", "run l2_normalize")
 OP, KEYS, VALUES = "an unknown operation", "unknown configuration keys", "unknown configuration values"
-EMPTY, ALONE = "empty arrays (polynomial_features)", "one case by arguments (polynomial_features)"
+EMPTIES = ("empty arrays (polynomial_features)", "empty arrays (l2_normalize)")
+ALONE = "one case by arguments (polynomial_features)"
 OP_ALONE = "an unknown operation by arguments"
-STEPS = ["hello", *RUNS, OP, KEYS, VALUES, EMPTY, "bye", ALONE, OP_ALONE]
+STEPS = ["hello", *RUNS, OP, KEYS, VALUES, *EMPTIES, "bye", ALONE, OP_ALONE]
 GUESS_VALUES = """
     case["config"] = {key: BASES[0] if value == "no_such_thing" else value for key, value in case["config"].items()}
     return kept(case)
@@ -74,14 +75,24 @@ DEFECTS: dict[str, tuple[str, set[str]]] = {
     "another specification": ("SPEC = '9'", {"hello"}),
     "no precision": ("PRECISIONS = []", {"hello"}),
     "no operation": ("OPS = {}", {"hello"}),
-    "declares too much": (around("refuse", "return 'no' if 'eps' in case['config'] else kept(case)"), {RUNS[1]}),
+    "declares too much": (
+        around("refuse", "return 'no' if 'eps' in case['config'] else kept(case)"),
+        {RUNS[1], EMPTIES[1]},
+    ),
     "guesses operations": (around("answer", "(kept if case['op'] in OPS else done)(case)"), {OP}),
     "dies of operations": (around("answer", "kept(case if case['op'] in OPS else {})"), {OP}),
     "guesses keys": (around("refuse", "case['config'].pop('no_such_thing', None)\nreturn kept(case)"), {KEYS}),
     "guesses values": (around("refuse", GUESS_VALUES), {VALUES}),
-    "other names": (around("compute", OTHER_NAMES), {*RUNS, EMPTY, ALONE}),
-    "one type only": (around("compute", "kept(case if read(case['in'])[0]['dtype'] == 'F32' else {})"), {*RUNS, EMPTY}),
-    "no empty arrays": (around("compute", "kept(case if all(read(case['in'])[0]['shape']) else {})"), {EMPTY}),
+    "other names": (around("compute", OTHER_NAMES), {*RUNS, *EMPTIES, ALONE}),
+    "one type only": (
+        around("compute", "kept(case if read(case['in'])[0]['dtype'] == 'F32' else {})"),
+        {*RUNS, *EMPTIES},
+    ),
+    "no empty arrays": (around("compute", "kept(case if all(read(case['in'])[0]['shape']) else {})"), set(EMPTIES)),
+    "no empty arrays of the last": (
+        around("compute", "kept(case if 'eps' not in case['config'] or all(read(case['in'])[0]['shape']) else {})"),
+        {EMPTIES[1]},
+    ),
     "an exit code": ("EXIT = 1", {"bye"}),
     "no end": (NO_END, {"bye"}),
     "no arguments": ("once = lambda arguments: kept(64)\nkept = sys.exit", {ALONE, OP_ALONE}),
@@ -103,11 +114,11 @@ def test_the_command_says_what_passed_what_failed_and_what_to_do(atlas: Atlas, t
     """Kills: exit code 0 after a failure; advice without the problem, or the other way round."""
     sound = atlas("check", f"cmd:{program(tmp_path)}")
     assert (sound.code, sound.err) == (0, "")
-    assert sound.out.splitlines() == [*(f"passed  {step}" for step in STEPS), "10 of 10 steps passed."]
+    assert sound.out.splitlines() == [*(f"passed  {step}" for step in STEPS), "11 of 11 steps passed."]
     broken = atlas("check", f"cmd:{program(tmp_path, 'EXIT = 5')}")
     assert broken.code == 1
     assert "FAILED  bye\n        the program ended with exit code 5\n        To do: Answer" in broken.out
-    assert broken.out.endswith("9 of 10 steps passed.\n")
+    assert broken.out.endswith("10 of 11 steps passed.\n")
 
 
 USAGE = {

@@ -12,8 +12,9 @@ import numpy as np
 
 import atlas_ref
 from spec_tests.contract.outcome import Outcome
-from spec_tests.port import SPEC_VERSION, Declaration, Numerics, Op
+from spec_tests.port import Declaration, Numerics, Op
 from spec_tests.report.blocked import with_blocked
+from spec_tests.report.causes import causes
 from spec_tests.report.manifest import MANIFEST, Entry, Manifest, sha256
 from spec_tests.report.model import (
     LEVELS,
@@ -26,7 +27,7 @@ from spec_tests.report.model import (
     Verdict,
 )
 from spec_tests.report.scope import Scope
-from spec_tests.report.xfail import Expectations, matches, stale_lines
+from spec_tests.report.xfail import Expectations, listing, matches, stale_lines
 
 _COUNTED: Final[Mapping[Outcome, str]] = {
     Outcome.PASS: "passed",
@@ -56,6 +57,7 @@ class Run:
     problems: tuple[str, ...] = ()
     understated: tuple[str, ...] = ()
     given_up: str = ""
+    seed: int | None = None
 
 
 def assemble(run: Run) -> Report:
@@ -63,14 +65,15 @@ def assemble(run: Run) -> Report:
     asked = run.manifest.asked(run.scope)
     found = {result.id: result for result in run.results}
     missing = [not_run(name, entry) for name, entry in asked.items() if name not in found]
-    results = with_blocked([*(_marked(result, run.expected) for result in run.results), *missing])
+    names = listing(run.expected, found)
+    results = with_blocked([*(_marked(result, run.expected, names.get(result.id)) for result in run.results), *missing])
     problems = (*run.problems, *_count_problems(run, asked), *_strangers(run.results, asked))
     owed = frozenset(asked) if run.whole else frozenset(found)
     stale = tuple(stale_lines(run.expected, found, frozenset(run.manifest.asked(Scope())), owed))
     levels = tuple(_count(level, asked, results) for level in LEVELS if level <= run.scope.level)
     return Report(
         suite_version=atlas_ref.__version__,
-        spec_version=SPEC_VERSION,
+        spec_version=run.scope.version,
         manifest_sha256=sha256(MANIFEST),
         port=run.port,
         declaration=DeclarationRecord.of(run.declared),
@@ -88,6 +91,8 @@ def assemble(run: Run) -> Report:
         stale=stale,
         understated=run.understated,
         given_up=run.given_up,
+        seed=run.seed,
+        causes=causes(results),
         results=tuple(sorted(results, key=lambda result: result.place)),
     )
 
@@ -144,8 +149,8 @@ def machine() -> Machine:
     )
 
 
-def _marked(result: Result, expected: Expectations) -> Result:
-    entry = expected.get(result.id)
+def _marked(result: Result, expected: Expectations, name: str | None) -> Result:
+    entry = expected[name] if name else None
     return result.model_copy(update={"known": entry.reason}) if entry and matches(entry, result) else result
 
 
@@ -174,7 +179,7 @@ def _count(level: int, asked: Mapping[str, Entry], results: Sequence[Result]) ->
     counts = Counter(_COUNTED[result.outcome] for result in here)
     return LevelCount(
         level=level,
-        defined=sum(entry.level == level for entry in asked.values()),
+        defined=sum(result.id in asked for result in here),
         known=sum(result.known is not None for result in here),
         **{name: counts[name] for name in set(_COUNTED.values())},
     )

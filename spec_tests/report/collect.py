@@ -16,11 +16,12 @@ from atlas_ref.wording import visible
 from spec_tests.contract.contain import LONGEST, message_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import DivergenceError, Outcome, classify
+from spec_tests.contract.version import FIRST
 from spec_tests.port import Numerics, Op
 from spec_tests.report.assemble import pairs
 from spec_tests.report.manifest import SUITE, Entry
-from spec_tests.report.model import Asked, FirstDivergence, Result
-from spec_tests.report.options import option
+from spec_tests.report.model import FAILURES, Asked, FirstDivergence, LastCall, Result
+from spec_tests.report.options import drawn_from, option
 from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
 from spec_tests.report.selection import chapter_files
 from spec_tests.tally import TALLY
@@ -77,7 +78,7 @@ def result_of(item: pytest.Item, call: pytest.CallInfo[None], port: ScopedPort, 
     return Result(
         id=case_id(item),
         kind="vector" if mark else "property",
-        level=_level(mark, port, entry),
+        level=_level(mark, port, entry, failed=outcome in FAILURES),
         requirements=mark.requirements if mark else spec_ids(item),
         outcome=outcome,
         asked=port.asked or _owed(mark, entry),
@@ -87,8 +88,9 @@ def result_of(item: pytest.Item, call: pytest.CallInfo[None], port: ScopedPort, 
         divergence=FirstDivergence.of(error.divergence) if isinstance(error, DivergenceError) else None,
         left_out=TALLY.absent.total(),
         untapped=tuple(str(value) for name, value in item.user_properties if name == UNTAPPED),
-        rerun=rerun(str(option(item.config, "--port")), item.nodeid),
+        rerun=rerun(str(option(item.config, "--port")), item.nodeid, drawn_from(item.config)),
         seconds=round(call.duration, 4),
+        since=since(item, entry),
     )
 
 
@@ -97,15 +99,19 @@ def spec_ids(item: pytest.Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for mark in item.iter_markers("spec") for name in mark.args))
 
 
-def rerun(port: str, node: str) -> str:
-    """Return the command that asks one case alone, wherever the suite is installed; `node` is pytest's name of it."""
+def rerun(port: str, node: str, seed: int | None) -> str:
+    """Return the command that asks one case alone, wherever the suite is installed; `node` is pytest's name of it.
+
+    `seed`: that of a run that explores.
+    """
     file, _, test = node.partition("::")
     module = ".".join(Path(file[file.index(SUITE.name) :]).with_suffix("").parts)
     plugin = ["-p", "spec_tests.report.plugin"]
-    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", f"{module}::{test}", "--port", port])
+    explore = [] if seed is None else ["--explore", "--seed", str(seed)]
+    return shlex.join(["python", "-m", "pytest", *plugin, "--pyargs", f"{module}::{test}", "--port", port, *explore])
 
 
-def crashed(name: str, node: str, port: str, entry: Entry | None, reason: str) -> Result:
+def crashed(name: str, node: str, port: str, entry: Entry | None, reason: str, seed: int | None) -> Result:
     """Return the result of a case during which the process of the suite died; `node` is pytest's name of it."""
     vector = entry is not None and entry.kind == "vector"
     return Result(
@@ -116,7 +122,7 @@ def crashed(name: str, node: str, port: str, entry: Entry | None, reason: str) -
         outcome=Outcome.ERROR,
         asked=pairs(entry, list(Numerics)) if entry else (),
         reason=readable(reason),
-        rerun=rerun(port, node),
+        rerun=rerun(port, node, seed),
     )
 
 
@@ -128,10 +134,27 @@ def _fate(error: BaseException | None, when: str) -> tuple[Outcome, str]:
     return classify(error), message_of(error) or type(error).__name__
 
 
-def _level(mark: CaseMark | None, port: ScopedPort, entry: Entry | None) -> int:
-    if entry or mark:
-        return entry.level if entry else mark.level if mark else TOP
-    return max(levels_asked(port.asked, port.gradients), default=0)
+def _level(mark: CaseMark | None, port: ScopedPort, entry: Entry | None, *, failed: bool) -> int:
+    """Return the level of a case; that of the call where it stopped for a property that failed above its own.
+
+    A property asks each form of an operation that the port has; the level of the case is that of the lowest.
+    """
+    if not (entry or mark):
+        return max(levels_asked(port.asked, port.gradients), default=0)
+    own = entry.level if entry else mark.level if mark else TOP
+    return max(own, level_of(port.last)) if failed and port.last and not mark else own
+
+
+def level_of(call: LastCall) -> int:
+    """Return the level of one call: that of its operation, or of gradients."""
+    level = OPERATIONS[call.operation].level
+    return max(level, GRADIENT_LEVEL) if call.gradients else level
+
+
+def since(item: pytest.Item, entry: Entry | None) -> str:
+    """Return the first version of the specification that has a case."""
+    mark = item.get_closest_marker("since")
+    return str(mark.args[0]) if mark else entry.since if entry else FIRST
 
 
 def levels_asked(asked: tuple[Asked, ...], gradients: bool) -> Iterator[int]:

@@ -52,10 +52,11 @@ class Conformance:
         self._witness = witness
         self._options = Options.of(config)
         self.port = self._load()
+        self._scope = self.port.scope
         self._latecomers = Latecomers(self.port.port, process=self._options.port.startswith(COMMAND))
         self._manifest = read_manifest()
         self._entries = self._manifest.asked(Scope())
-        self._asked = self._manifest.asked(self._options.scope)
+        self._asked = self._manifest.asked(self._scope)
         self._results: dict[str, Result] = {}
         self._collected: dict[str, str] = {}
         self._told = not hasattr(config, "workerinput")
@@ -70,15 +71,24 @@ class Conformance:
         if self._options.given and getattr(config.option, "maxworkerrestart", "") is None:
             config.option.maxworkerrestart = str(DEATHS)
 
+    @property
+    def questions(self) -> int | None:
+        """Return how many cases the port will be asked at most, None where the manifest does not say."""
+        declared = self.port.declare().operations
+        asked = sum(bool(declared.intersection(entry.operations)) for entry in self._asked.values())
+        return asked if self._manifest.cases and self._options.seed is None else None
+
     def _load(self) -> ScopedPort:
         name = self._options.port
         self._stand("while the port was loaded")
         with harmless_output(self._config):
             port = load_port(name)
             try:
-                return contained("it", lambda: ScopedPort(port, self._options.scope))
+                return contained("it", lambda: ScopedPort(port, self._options.scope), passing=(UserError,))
             except PortError as error:
                 raise UserError(f"--port {name}: it does not start: {error}.") from error
+            except UserError as error:
+                raise UserError(f"--port {name}: {error}") from error
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -216,7 +226,7 @@ class Conformance:
         return Run(
             port=self._options.port,
             declared=self.port.declared,
-            scope=self._options.scope,
+            scope=self._scope,
             manifest=self._manifest,
             results=results,
             collected=frozenset(self._collected.values()),
@@ -228,6 +238,7 @@ class Conformance:
             # A port that ends processes would end this one too.
             understated=() if self._deaths else self._understated(),
             given_up=self._given_up(),
+            seed=self._options.seed,
         )
 
     def _expected(self, results: Sequence[Result]) -> Expectations:
@@ -239,7 +250,7 @@ class Conformance:
     def _understated(self) -> tuple[str, ...]:
         try:
             with harmless_output(self._config):
-                return tuple(understated(self.port.port, self.port.declared, self._options.scope))
+                return tuple(understated(self.port.port, self.port.declared, self._scope))
         except UserError:
             # Stored vectors that cannot be read are a problem of their own, and are reported as one.
             return ()
@@ -256,7 +267,7 @@ class Conformance:
         for node, reason in self._crashes.items():
             name = self._collected.get(node)
             if name:
-                yield name, crashed(name, node, self._options.port, self._entries.get(name), reason)
+                yield name, crashed(name, node, self._options.port, self._entries.get(name), reason, self._options.seed)
 
     def _close(self) -> None:
         close = getattr(self.port.port, "close", None)

@@ -7,7 +7,7 @@ from typing import Final
 from atlas_ref.wording import counted
 from spec_tests.report.elements import Html, bullets, cell, definitions, element, join, row, table, text
 from spec_tests.report.model import LEVELS, LevelCount, Report, Verdict
-from spec_tests.report.page_cases import all_cases, failures, not_passed
+from spec_tests.report.page_cases import all_cases, causes, failures, not_passed
 from spec_tests.report.page_tables import matrix, requirements
 from spec_tests.report.sentences import Sentence
 
@@ -29,8 +29,14 @@ def render_html(report: Report, sentences: Sequence[Sentence]) -> str:
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>\n{CSS.read_text()}</style>"
     )
-    parts = (header(report), levels(report), complaints(report), matrix(report), failures(report, sentences))
-    more = (not_passed(report), requirements(report, sentences), all_cases(report), footer(report))
+    parts = (header(report), levels(report), complaints(report), causes(report), matrix(report))
+    more = (
+        failures(report, sentences),
+        not_passed(report),
+        requirements(report, sentences),
+        all_cases(report),
+        footer(report),
+    )
     body = join((*parts, *more), "\n")
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 

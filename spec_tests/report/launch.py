@@ -53,14 +53,20 @@ def run_again(config: pytest.Config) -> int | None:
     It is needed where a port of the suite's process is judged, which could end pytest with the code of a pass. Not seen
     to is a pytest that another program started with plugins of its own, and one that stops in a debugger.
     """
-    given = names_port(config) and not str(option(config, "--port")).startswith(COMMAND)
-    watched = VARIABLE in os.environ or hasattr(config, "workerinput")
-    if not given or watched or config.invocation_params.plugins or any(config.getoption(name) for name in UNJUDGED):
+    if not starts_again(config):
         return None
     # `python -m pytest` finds modules of the working directory, `pytest` does not: as this process was started.
     safe = [] if {"", os.getcwd()}.intersection(sys.path) else ["-P"]
     command = [sys.executable, *safe, "-m", "pytest", *config.invocation_params.args]
     return guarded(command, folder=config.invocation_params.dir)
+
+
+def starts_again(config: pytest.Config) -> bool:
+    """Return whether pytest's command line is to run in a process of its own (`run_again`)."""
+    given = names_port(config) and not str(option(config, "--port")).startswith(COMMAND)
+    watched = VARIABLE in os.environ or hasattr(config, "workerinput")
+    plain = not config.invocation_params.plugins and not any(config.getoption(name) for name in UNJUDGED)
+    return given and not watched and plain
 
 
 def check_jobs(jobs: str) -> str:

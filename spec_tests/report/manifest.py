@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from atlas_ref.errors import UserError
+from spec_tests.contract.version import FIRST, is_asked
 from spec_tests.port import SPEC_VERSION, Numerics, Op
 from spec_tests.report.model import Frozen, Result
 from spec_tests.report.scope import GRADIENT_LEVEL, Scope
@@ -23,7 +24,10 @@ VECTORS: Final = SUITE / "vectors" / "data" / "MANIFEST.json"
 
 
 class Entry(Frozen):
-    """One case of the manifest; a stored vector is asked once in each of its precisions, a property once."""
+    """One case of the manifest; a stored vector is asked once in each of its precisions, a property once.
+
+    `since` is the first version of the specification that has it: ports written for an older one are not asked.
+    """
 
     id: str
     kind: Literal["vector", "property"]
@@ -31,10 +35,11 @@ class Entry(Frozen):
     operations: tuple[Op, ...]
     numerics: tuple[Numerics, ...]
     requirements: tuple[str, ...]
+    since: str = FIRST
 
     def asked(self, scope: Scope) -> tuple[str, ...]:
         """Return the ids of the results that a run of this scope must have."""
-        if self.level > scope.level:
+        if self.level > scope.level or not is_asked(self.since, scope.version):
             return ()
         numerics = [each for each in self.numerics if each in scope.numerics]
         if self.kind == "vector":
@@ -77,6 +82,7 @@ def property_entries(results: Iterable[Result]) -> Iterator[Entry]:
                 operations=tuple(op for op in Op if op in result.operations),
                 numerics=tuple(each for each in Numerics if each in {pair.numerics for pair in result.asked}),
                 requirements=result.requirements,
+                since=result.since,
             )
 
 
@@ -90,6 +96,7 @@ def vector_entries() -> Iterator[Entry]:
             operations=(case.op,),
             numerics=tuple(numerics for numerics in Numerics if numerics in case.numerics),
             requirements=case.requirements,
+            since=case.since,
         )
 
 
@@ -99,7 +106,7 @@ def write_manifest(properties: Iterable[Entry]) -> Manifest:
     manifest = Manifest(spec_version=SPEC_VERSION, vectors_sha256=sha256(VECTORS), cases=cases)
     fields = manifest.model_dump(mode="json", exclude={"cases"})
     head = "".join(f" {json.dumps(name)}: {json.dumps(value)},\n" for name, value in fields.items())
-    lines = ",\n".join(f"  {entry.model_dump_json()}" for entry in manifest.cases)
+    lines = ",\n".join(f"  {entry.model_dump_json(exclude_defaults=True)}" for entry in manifest.cases)
     MANIFEST.write_text(f'{{\n{head} "cases": [\n{lines}\n ]\n}}\n')
     return manifest
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from atlas_ref.wording import visible
 from spec_tests.contract.outcome import Divergence, Outcome
+from spec_tests.contract.version import FIRST
 from spec_tests.port import Declaration, Numerics, Op, Scalar
 
 LEVELS: Final[Mapping[int, str]] = {
@@ -65,9 +66,18 @@ class Asked(Frozen):
 
 
 class LastCall(Asked):
-    """The call after which a case ended; for a case that failed, the one to look at."""
+    """The call after which a case ended; for a case that failed, the one to look at. `shapes`: of its inputs."""
 
     config: dict[str, Scalar]
+    shapes: dict[str, tuple[int, ...]] = {}
+    gradients: bool = False
+
+
+class Likeness(Frozen):
+    """A seeded fault, and the cosine of its error with that of the port."""
+
+    fault: str
+    cosine: Number
 
 
 class FirstDivergence(Frozen):
@@ -83,6 +93,7 @@ class FirstDivergence(Frozen):
     upstream: tuple[str, ...]
     hint: str | None
     similarity: Number | None
+    likely: tuple[Likeness, ...] | None = Field(default=None, description="null where no seeded fault was sought")
 
     @classmethod
     def of(cls, found: Divergence) -> "FirstDivergence":
@@ -98,11 +109,14 @@ class FirstDivergence(Frozen):
             upstream=tuple(found.upstream),
             hint=found.hint,
             similarity=None if found.similarity is None else float(found.similarity),
+            likely=None
+            if found.likely is None
+            else tuple(Likeness(fault=fault, cosine=float(cosine)) for fault, cosine in found.likely),
         )
 
 
 class Result(Frozen):
-    """The fate of one case.
+    """The fate of one case. `level` is that of the case, or of what it asked last where it failed above its own.
 
     `id` is permanent: `ATL-NS-001/f32` for a stored vector in one precision, `module:function` for a property, which
     asks in every precision it needs. `asked` is what the port was asked, or what it would have been asked. `left_out`
@@ -126,6 +140,7 @@ class Result(Frozen):
     known: Text | None = None
     rerun: Line = ""
     seconds: Number = 0.0
+    since: str = FIRST
 
     @property
     def operations(self) -> tuple[Op, ...]:
@@ -144,8 +159,29 @@ class Result(Frozen):
         return self.outcome in FAILURES
 
 
+class Cause(Frozen):
+    """Failures that are told as one: of one operation, sentence and output, or of one error.
+
+    `operation` is None for an error that the port has whatever it is asked. `cases` begin with the one to look at.
+    """
+
+    operation: Op | None
+    level: int
+    outcome: Outcome
+    sentence: str
+    output: str
+    what: Text
+    cases: tuple[Line, ...]
+    hint: str | None = Field(default=None, description="the seeded fault that the run's cases together are most like")
+    similarity: Number | None = Field(default=None, description="the mean cosine; null where none was sought")
+    sought: int = Field(default=0, description="cases that voted")
+
+
 class LevelCount(Frozen):
-    """What became of the cases of one level, out of those that the manifest defines."""
+    """What became of the cases of one level, out of those that the manifest defines.
+
+    A property that failed counts at the level of the operation that failed.
+    """
 
     level: int
     defined: int
@@ -249,5 +285,7 @@ class Report(Frozen):
     problems: tuple[Line, ...] = Field(description="what is wrong with the suite itself")
     stale: tuple[Line, ...] = Field(description="what the file of expected failures has wrong")
     understated: tuple[Line, ...] = Field(description="what the port answers though it declares it absent")
+    seed: int | None = Field(default=None, description="what the examples of --explore were drawn from")
+    causes: tuple[Cause, ...] = Field(description="failures that no list expects, by cause, vectors first")
     given_up: str = Field(description="why the run ended before every case was asked; empty where it did not")
     results: tuple[Result, ...]

@@ -1,6 +1,7 @@
 """The options that a conformance run adds to pytest's own."""
 
 import os
+import secrets
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from spec_tests.report.scope import TOP, Scope, parse_level, parse_numerics
 from spec_tests.report.selection import selects_everything
 from spec_tests.report.xfail import Expectations, read_expected
 
+LARGEST_SEED: Final = 1 << 63
 PORT: Final = "ATLAS_PORT"
 """The variable that names the port where no option does."""
 
@@ -38,6 +40,7 @@ def defaults() -> dict[str, Any]:
         "--xfail": None,
         "--update-xfail": False,
         "--explore": False,
+        "--seed": None,
     }
 
 
@@ -55,6 +58,7 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(name, default=defaults()[name], metavar=metavar, help=words)
     group.addoption("--update-xfail", action="store_true", help="rewrite that list from this run")
     group.addoption("--explore", action="store_true", help="draw fresh examples, and more of them")
+    group.addoption("--seed", metavar="N", help="the examples that --explore drew with this seed, once more")
 
 
 def option(config: pytest.Config, name: str) -> Any:
@@ -85,6 +89,7 @@ class Options:
     xfail: Path | None
     expected: Expectations
     update: bool
+    seed: int | None
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Options":
@@ -105,12 +110,39 @@ class Options:
             xfail=xfail,
             expected=read_expected(xfail) if xfail and (xfail.exists() or not update) else {},
             update=update,
+            seed=chosen_seed(config),
         )
 
     @property
     def wanted(self) -> bool:
         """Return whether the run is to be judged: a port was named, or a report."""
         return self.given or self.directory is not None
+
+
+def parse_seed(text: str) -> int:
+    """Return the seed of a run that explores; UserError for what is none."""
+    if text.isascii() and text.isdecimal() and 0 < int(text) < LARGEST_SEED:
+        return int(text)
+    raise UserError(f"--seed {text}: expected a whole number from 1 to {LARGEST_SEED - 1}.")
+
+
+def chosen_seed(config: pytest.Config) -> int | None:
+    """Return the seed of a run that explores, drawn once where none is given; None where the run does not explore.
+
+    Processes that a run starts get the options of the one that starts them, and so its seed.
+    """
+    text = option(config, "--seed")
+    if not option(config, "--explore"):
+        if text is not None:
+            raise UserError(f"--seed {text}: only --explore draws anything; add it.")
+        return None
+    config.option.seed = str(secrets.randbelow(1_000_000_000) + 1) if text is None else text
+    return parse_seed(config.option.seed)
+
+
+def drawn_from(config: pytest.Config) -> int | None:
+    """Return the seed of a run that explores and has begun, None of any other."""
+    return int(option(config, "--seed")) if option(config, "--explore") else None
 
 
 def names_port(config: pytest.Config) -> bool:

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from atlas_ref.wording import visible
 from spec_tests.contract.outcome import Outcome
 from spec_tests.report.elements import Html, cell, definitions, element, join, prose, row, table, tag, text
-from spec_tests.report.model import FirstDivergence, Report, Result
-from spec_tests.report.page_tables import anchor
+from spec_tests.report.model import Cause, FirstDivergence, Report, Result
+from spec_tests.report.page_tables import SHOWN, anchor, link
 from spec_tests.report.sentences import Sentence
+from spec_tests.report.telling import headline, likeness
 
 
 def failures(report: Report, sentences: Sequence[Sentence]) -> Html:
@@ -18,6 +20,22 @@ def failures(report: Report, sentences: Sequence[Sentence]) -> Html:
     texts = {sentence.id: sentence.text for sentence in sentences}
     heading = element("h2", text(f"Failures ({len(failed)})"))
     return Html(heading + join(_card(result, texts) for result in failed))
+
+
+def causes(report: Report) -> Html:
+    """Return what went wrong in one table, one row a cause with links to its cases."""
+    if not report.causes:
+        return Html("")
+    by_name = {visible(result.id): result for result in report.results}
+    rows = (_cause(cause, [by_name[name] for name in cause.cases]) for cause in report.causes)
+    return Html(element("h2", text(f"Causes ({len(report.causes)})")) + table(("Outcome", "What", "Cases"), rows))
+
+
+def _cause(cause: Cause, results: Sequence[Result]) -> Html:
+    links = join((link(result, result.id) for result in results[:SHOWN]), "<br>")
+    more = text(f" and {len(results) - SHOWN} more") if len(results) > SHOWN else Html("")
+    lines = [text(headline(cause, results[0])), *([text(likeness(cause))] if likeness(cause) else [])]
+    return row(cell(tag(results[0])), cell(join(lines, "<br>"), "long"), cell(Html(links + more), "long"))
 
 
 def _order(result: Result) -> tuple[bool, bool, tuple[int, str, int]]:

@@ -14,12 +14,14 @@ from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
 from spec_tests.report.conformance import USAGE, Conformance
 from spec_tests.report.guard import BROKEN, Witness
-from spec_tests.report.launch import run_again
+from spec_tests.report.launch import run_again, starts_again
 from spec_tests.report.listener import Listener
-from spec_tests.report.options import add_options, asks_reference_everything
+from spec_tests.report.options import add_options, asks_reference_everything, names_port
 from spec_tests.report.scope import ScopedPort
 
 NAME: Final = "atlas-conformance"
+FEW: Final = 200
+"""Questions below which the start of other processes takes longer than they save."""
 
 
 class Error(Exit):
@@ -37,7 +39,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Run the command line in a process of its own, where a port could end this one."""
-    return run_again(config)
+    return None if config.pluginmanager.has_plugin(NAME) else run_again(config)
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return 0, for one process alone, where `auto` would start others for few questions; None for all processors."""
+    if not names_port(config) or starts_again(config):
+        return None
+    try:
+        questions = _installed(config).questions
+    except Error:
+        # Said where pytest can say it: in `pytest_configure`.
+        return 0
+    return 0 if questions is not None and questions < FEW else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,10 +62,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def install(config: pytest.Config) -> ScopedPort:
     """Register the plugin once and return the port; leave with one sentence where there is nothing to run."""
+    return _installed(config).port
+
+
+def _installed(config: pytest.Config) -> Conformance:
     installed = config.pluginmanager.get_plugin(NAME)
     if isinstance(installed, Conformance):
-        return installed.port
+        return installed
     config.addinivalue_line("markers", "spec(*ids): the numbered sentences of docs/spec that the test holds")
+    config.addinivalue_line("markers", "since(version): the first version of the specification that has the case")
     config.addinivalue_line("markers", "case(id, level, op, numerics, requirements): a stored vector in one precision")
     witness = Witness.appointed()
     try:
@@ -62,7 +82,7 @@ def install(config: pytest.Config) -> ScopedPort:
     config.pluginmanager.register(plugin, NAME)
     if asks_reference_everything(config):
         config.pluginmanager.register(Listener())
-    return plugin.port
+    return plugin
 
 
 def _started(config: pytest.Config, witness: Witness | None) -> Conformance:

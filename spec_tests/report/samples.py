@@ -49,6 +49,13 @@ class NothingPort:
         raise UnsupportedError("nothing is supported", capability=op)
 
 
+class ForeignPort(NothingPort):
+    """A port that was written for a specification that is not there yet."""
+
+    def __init__(self) -> None:
+        super().__init__(Declaration(**{**vars(NOTHING), "spec_version": "9.9"}))
+
+
 class EagerPort(NothingPort):
     """A port that declares every operation and answers none."""
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
-from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Declaration, Numerics, Op, Port, Scalar
+from spec_tests.contract.version import parse_version
+from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Port, Scalar
 from spec_tests.report.model import LEVELS, Asked, DeclarationRecord, LastCall
 
 TOP: Final = max(LEVELS)
@@ -19,10 +20,11 @@ GRADIENT_LEVEL: Final = 5
 
 @dataclass(frozen=True)
 class Scope:
-    """The highest level and the precisions asked."""
+    """The highest level and the precisions asked, and the version of the specification whose cases are."""
 
     level: int = TOP
     numerics: tuple[Numerics, ...] = tuple(Numerics)
+    version: str = SPEC_VERSION
 
     @property
     def whole(self) -> bool:
@@ -63,13 +65,18 @@ def parse_numerics(text: str) -> tuple[Numerics, ...]:
 
 
 class ScopedPort:
-    """A port that declares only what is asked of it, and whose calls are kept until `forget`."""
+    """A port that declares only what is asked of it, and whose calls are kept until `forget`.
+
+    UserError where it was written for a version of the specification that the suite does not have.
+    """
 
     def __init__(self, port: Port, scope: Scope) -> None:
         self.port = port
         # A copy in plain values: a port's own class could declare one thing now and another later.
         self.declared = DeclarationRecord.of(port.declare()).declaration()
-        self._declaration = scope.restrict(self.declared)
+        parse_version(self.declared.spec_version)
+        self.scope = replace(scope, version=self.declared.spec_version)
+        self._declaration = self.scope.restrict(self.declared)
         self.forget()
 
     def forget(self) -> None:
@@ -99,6 +106,8 @@ class ScopedPort:
         """Pass the call on, and keep what it was."""
         self._asked[Op(op), numerics] = None
         plain = {name: value if isinstance(value, Scalar) else str(value) for name, value in config.items()}
-        self.last = LastCall(operation=Op(op), numerics=numerics, config=plain)
-        self.gradients |= any(name.startswith("cotangent.") for name in inputs)
+        gradients = any(name.startswith("cotangent.") for name in inputs)
+        shapes = {name: tuple(value.shape) for name, value in inputs.items()}
+        self.last = LastCall(operation=Op(op), numerics=numerics, config=plain, shapes=shapes, gradients=gradients)
+        self.gradients |= gradients
         return self.port.run(op, config, inputs, numerics=numerics, taps=taps)

@@ -2,26 +2,34 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from textwrap import TextWrapper
 from typing import Final
 
 import pytest
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from atlas_ref.wording import counted, visible
-from spec_tests.report.model import LEVELS, Report, Result, Verdict
+from spec_tests.contract.outcome import Outcome
+from spec_tests.report.causes import place
+from spec_tests.report.model import LEVELS, Cause, Report, Result, Verdict
+from spec_tests.report.telling import cases, headline, likeness
 
 MOST: Final = 10
-"""Failures and complaints that are printed; the report has all of them."""
+"""Causes and complaints that are printed; the report has all of them."""
+INDENT: Final = "  "
+RERUN: Final = "  rerun: "
 
+NARROWEST: Final = 60
 COLOURS: Final = {Verdict.CONFORMANT: "bold green", Verdict.INCOMPLETE: "bold yellow"}
 
 
 def print_summary(report: Report, terminal: pytest.TerminalReporter) -> None:
     """Print counts by level, the first failures with the command that reruns each, and the verdict."""
     terminal.ensure_newline()
-    terminal.write(written(report, max(100, terminal._tw.fullwidth), coloured=terminal.hasmarkup))
+    terminal.write(written(report, max(NARROWEST, terminal._tw.fullwidth), coloured=terminal.hasmarkup))
 
 
 def written(report: Report, width: int, *, coloured: bool) -> str:
@@ -29,10 +37,26 @@ def written(report: Report, width: int, *, coloured: bool) -> str:
     console = Console(force_terminal=coloured, width=width, highlight=False, emoji=False)
     with console.capture() as capture:
         console.print(counts(report))
-        for line in (*complaints(report), *failures(report)):
-            console.print(line, soft_wrap=True)
-        console.print(f"[{COLOURS.get(report.verdict, 'bold red')}]{shown(sentence(report))}[/]", soft_wrap=True)
+        verdict = f"[{COLOURS.get(report.verdict, 'bold red')}]{shown(sentence(report))}[/]"
+        for text in (*complaints(report), *failures(report), verdict):
+            for line in text.split("\n"):
+                # A command is copied as it stands.
+                console.print(line if line.startswith(RERUN) else _folded(line, width), soft_wrap=True)
     return capture.get()
+
+
+def _folded(line: str, width: int) -> Text:
+    """Return a line of markup broken between words, what follows indented."""
+    text = Text.from_markup(line, emoji=False)
+    if len(text.plain) <= width:
+        return text
+    indent = " " * (len(line) - len(line.lstrip()))
+    whole = TextWrapper(
+        width, initial_indent=indent, subsequent_indent=indent + INDENT, break_long_words=False, break_on_hyphens=False
+    )
+    folded = whole.fill(text.plain.lstrip())
+    places = [span for span in text.spans if span.end <= len(folded.partition("\n")[0])]
+    return Text(folded, spans=places or text.spans)
 
 
 def counts(report: Report) -> Table:
@@ -62,41 +86,35 @@ def complaints(report: Report) -> Iterator[str]:
     if left_out := sum(result.left_out for result in report.results):
         yield f"left out: {counted(left_out, 'question')} of properties, which the declaration excludes"
     if report.not_asked:
-        yield f"not asked: {counted(report.not_asked, 'case')} of other levels or precisions"
+        yield f"not asked: {counted(report.not_asked, 'case')} of other levels, precisions or versions"
+    if report.seed is not None:
+        yield f"explored: the same examples are drawn again with --explore --seed {report.seed}"
 
 
 def failures(report: Report) -> Iterator[str]:
-    """Yield the first failures that no list expects, in markup: a vector once for all its precisions."""
-    together: dict[str, list[Result]] = {}
-    for result in report.results:
-        if result.failed and result.known is None:
-            together.setdefault(result.place[1], []).append(result)
-    yield from _some([_failure(found) for found in together.values()])
+    """Yield the causes of failures that no list expects, in markup, each with its cases and the command for one."""
+    by_name = {visible(result.id): result for result in report.results}
+    yield from _some([_cause(cause, by_name[cause.cases[0]]) for cause in report.causes])
 
 
-def _failure(found: list[Result]) -> str:
-    first = found[0]
-    why = f"blocked by {first.blocked_by}" if first.blocked_by else first.outcome
-    name = first.place[1]
-    if first.kind == "vector":
-        name += f" in {', '.join(result.id.rpartition('/')[2] for result in found)}"
-    return f"[red]{shown(why)}[/] {shown(name)}: {shown(_what(first))}\n  rerun: {shown(first.rerun)}"
+def _cause(cause: Cause, first: Result) -> str:
+    lines = [f"  {cases(cause)}", *(f"  {line}" for line in _crash(first) if cause.outcome is Outcome.ERROR)]
+    lines += [f"  {words}" for words in [likeness(cause)] if words]
+    lines.append(f"  rerun: {first.rerun}")
+    return "\n".join([f"[red]{shown(cause.outcome)}[/] {shown(headline(cause, first))}", *map(shown, lines)])
 
 
-def _what(result: Result) -> str:
-    """Return the first divergence where there is one, else the first line of the reason."""
-    found = result.divergence
-    if found is None:
-        return result.reason.strip().partition("\n")[0]
-    at = "" if found.step is None else f" at step {found.step}"
-    hint = f", like the seeded fault {found.hint}" if found.hint else ""
-    return f"{found.tensor}{at} is off by {found.error:.3g}, budget {found.budget:.3g}{hint}"
+def _crash(result: Result) -> Iterator[str]:
+    if place(result):
+        yield f"at {place(result)}"
+    if result.last and result.last.shapes:
+        yield f"with {', '.join(f'{name} {list(shape)}' for name, shape in result.last.shapes.items())}"
 
 
 def _some(lines: list[str]) -> Iterator[str]:
     yield from islice(lines, MOST)
     if len(lines) > MOST:
-        yield f"  and {len(lines) - MOST} more"
+        yield f"and {len(lines) - MOST} more in the report"
 
 
 def sentence(report: Report) -> str:

@@ -99,7 +99,11 @@ def test_what_is_no_exception_costs_a_case_and_a_thread_that_is_left_costs_nothi
     code, report = judged(tmp_path, "Raises")
     assert code == 1
     assert report is not None
-    reasons = {each.reason.partition("raised ")[2] for each in report.results if each.outcome is Outcome.ERROR}
+    reasons = {
+        each.reason.partition("raised ")[2].partition("\n")[0]
+        for each in report.results
+        if each.outcome is Outcome.ERROR
+    }
     assert reasons == {"SystemExit: 0", "KeyboardInterrupt", "GeneratorExit"}
 
 

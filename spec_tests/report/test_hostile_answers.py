@@ -180,7 +180,7 @@ RAISED: Final[Mapping[str, tuple[BaseException, str]]] = {
 @pytest.mark.parametrize("name", RAISED)
 def test_whatever_is_raised_costs_the_case_in_one_sentence(name: str) -> None:
     error, words = RAISED[name]
-    with pytest.raises(PortError, match=f"^l2_normalize: the port {words}"):
+    with pytest.raises(PortError, match=f"(?m)^l2_normalize: the port {words}"):
         asked(StubPort(lambda *_: raising(error)))
 
 

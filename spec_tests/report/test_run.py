@@ -57,6 +57,10 @@ def found_scope(found: Report) -> Scope:
 
 
 WRONG = {
+    "a port of another specification": (
+        [f"--port={SAMPLES}:ForeignPort"],
+        f"--port {SAMPLES}:ForeignPort: the port declares spec_version '9.9', but this suite asks ports written for",
+    ),
     "a port that does not start": (["--port=spec_tests.port:Declaration"], "--port spec_tests.port:Declaration: "),
     "a list rewritten from a selection": (["--xfail=x.toml", "--update-xfail"], "--update-xfail: "),
 }

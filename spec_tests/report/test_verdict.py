@@ -120,6 +120,6 @@ def test_a_run_owes_the_cases_of_its_levels_and_precisions_and_counts_the_others
 
 def test_a_case_during_which_the_process_died_is_an_error_that_can_be_rerun() -> None:
     line = entry("test_a:test_b", 2, Op.MEMORY_SCAN)
-    found = crashed(line.id, "spec_tests/test_a.py::test_b", "my:Port", line, "worker 'gw0' crashed")
+    found = crashed(line.id, "spec_tests/test_a.py::test_b", "my:Port", line, "worker 'gw0' crashed", 7)
     assert (found.outcome, found.level, found.operations) == (Outcome.ERROR, 2, (Op.MEMORY_SCAN,))
-    assert found.rerun.endswith("--pyargs spec_tests.test_a::test_b --port my:Port")
+    assert found.rerun.endswith("--pyargs spec_tests.test_a::test_b --port my:Port --explore --seed 7")

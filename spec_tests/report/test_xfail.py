@@ -6,6 +6,7 @@ import pytest
 
 from atlas_ref.errors import UserError
 from spec_tests.contract.outcome import Outcome
+from spec_tests.report.model import Result
 from spec_tests.report.samples import DIVERGENCE, manifest_of, report, result
 from spec_tests.report.xfail import Expected, read_expected, write_expected
 
@@ -100,3 +101,54 @@ def test_a_list_that_cannot_be_meant_is_refused_in_one_sentence(tmp_path: Path, 
     with pytest.raises(UserError, match=r"expected\.toml") as refused:
         read_expected(path)
     assert "\n" not in str(refused.value)
+
+
+PATTERN = "ATL-NS-*/f32"
+
+
+def test_a_pattern_lists_every_case_so_named_that_was_asked() -> None:
+    made = (DIVERGES, result("ATL-NS-002/f32", Outcome.FAIL), result("ATL-NS-003/f32", Outcome.UNSUPPORTED))
+    found = report(*made, result("ATL-NSX-001/f32"), expected=listed("fail", PATTERN))
+    assert (found.stale, found.verdict.exit_code, found.levels[0].known) == ((), 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (result("ATL-NS-002/f32"), "ATL-NS-002/f32 is listed by ATL-NS-*/f32 as fail, but passes"),
+        (result("ATL-NS-002/f32", Outcome.ERROR), "ATL-NS-002/f32 is listed by ATL-NS-*/f32 as fail, but is error"),
+    ],
+)
+def test_a_pattern_is_stale_where_one_of_its_cases_is_not_as_listed(made: Result, words: str) -> None:
+    assert report(DIVERGES, made, expected=listed("fail", PATTERN)).stale == (words,)
+
+
+def test_a_pattern_is_stale_that_means_no_case_or_none_that_ran() -> None:
+    nothing = report(result(NAME), expected=listed("fail", "ATL-NO-*/f32"))
+    assert nothing.stale == ("ATL-NO-*/f32 is listed, but the suite has no such case",)
+    absent = report(result(NAME, Outcome.UNSUPPORTED), expected=listed("fail", PATTERN))
+    assert absent.stale == ("ATL-NS-*/f32 is listed, but did not run",)
+
+
+def test_a_case_with_an_entry_of_its_own_is_not_meant_by_a_pattern_and_of_several_the_first_counts() -> None:
+    own = listed("error", "ATL-NS-002/f32")
+    made = (DIVERGES, result("ATL-NS-002/f32", Outcome.ERROR))
+    assert report(*made, expected=listed("fail", PATTERN) | own).stale == ()
+    shadowed = report(*made[:1], expected=listed("fail", PATTERN) | listed("error", "ATL-*"))
+    assert shadowed.stale == ("ATL-* is listed, but the suite has no such case",)
+
+
+def test_only_the_star_is_special_in_a_pattern() -> None:
+    made = result("test_a:test_b[x.y-1]", Outcome.FAIL)
+    assert report(made, expected=listed("fail", "test_a:test_b[x.*]")).stale == ()
+    assert report(made, expected=listed("fail", "test_a:test_b[xy*]")).stale != ()
+
+
+def test_a_written_list_keeps_a_pattern_that_holds_and_spells_out_one_that_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "expected.toml"
+    other = result("ATL-NS-002/f32", Outcome.FAIL)
+    write_expected(path, listed("fail", PATTERN), [DIVERGES, other])
+    assert read_expected(path) == listed("fail", PATTERN)
+    write_expected(path, listed("fail", PATTERN), [DIVERGES, other, result("ATL-NS-003/f32")])
+    back = read_expected(path)
+    assert {name: entry.reason for name, entry in back.items()} == {NAME: "TF32", other.id: "TF32"}

@@ -7,11 +7,14 @@
 A case that is listed must fail in the class that is listed: one that passes, fails otherwise or does not run at all
 makes the list stale, and a stale list fails the run. What is expected is still a failure: no list makes a port
 conformant.
+
+A name may have stars, `"ATL-NS-*/f64"`: it lists every case so named that the port was asked, one of them at least. A
+case listed by its own name is not meant by any pattern, and of several patterns the first counts.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,6 +26,9 @@ from spec_tests.contract.outcome import Outcome
 from spec_tests.report.model import Result
 
 CLASSES: Final = rf"^({Outcome.FAIL}|{Outcome.ERROR}|{Outcome.UNDECLARED}|divergence@tensor=.+)$"
+
+STAR: Final = "*"
+"""What stands for any text in a pattern."""
 
 
 class Expected(BaseModel):
@@ -60,6 +66,17 @@ def failure_class(result: Result) -> str:
     return f"divergence@tensor={result.divergence.tensor}" if result.divergence else result.outcome
 
 
+def listing(expected: Expectations, names: Iterable[str]) -> dict[str, str]:
+    """Return, for each name of a case that is listed, under which name it is: its own, or the first pattern's."""
+    patterns = {name: re.compile(re.escape(name).replace(r"\*", ".*")) for name in expected if STAR in name}
+    found = {}
+    for name in names:
+        fits = [pattern for pattern, expression in patterns.items() if expression.fullmatch(name)]
+        if name in expected or fits:
+            found[name] = name if name in expected else fits[0]
+    return found
+
+
 def matches(expected: Expected, result: Result) -> bool:
     """Return whether a case fails, and as expected."""
     return result.failed and expected.failure in (result.outcome, failure_class(result))
@@ -72,28 +89,57 @@ def stale_lines(
 
     A result is judged before anything is called blocked: a list says how a case fails, not why.
     """
+    cases: dict[str, list[str]] = {name: [] for name in expected}
+    for case, name in listing(expected, sorted(defined | results.keys())).items():
+        cases[name].append(case)
     for name, entry in expected.items():
-        result = results.get(name)
-        if name not in defined:
+        here = [case for case in cases[name] if case in defined]
+        ran = [case for case in here if case in results and _ran(results[case])]
+        if not here:
             yield f"{name} is listed, but the suite has no such case"
-        elif result is None or not (result.failed or result.outcome is Outcome.PASS):
-            if name in asked:
-                yield f"{name} is listed, but did not run"
-        elif not result.failed:
-            yield f"{name} is listed as {entry.failure}, but passes"
-        elif not matches(entry, result):
-            yield f"{name} is listed as {entry.failure}, but is {failure_class(result)}"
+        elif not ran and asked.intersection(here):
+            yield f"{name} is listed, but did not run"
+        for case in ran:
+            by = f"{case} is listed" + (f" by {name}" if case != name else "")
+            if not results[case].failed:
+                yield f"{by} as {entry.failure}, but passes"
+            elif not matches(entry, results[case]):
+                yield f"{by} as {entry.failure}, but is {failure_class(results[case])}"
+
+
+def _ran(result: Result) -> bool:
+    return result.failed or result.outcome is Outcome.PASS
 
 
 def write_expected(path: Path, before: Expectations, results: Sequence[Result]) -> None:
-    """Write the failures of a run; a case that was listed before keeps its reason."""
-    path.write_text("\n".join(_table(result, before.get(result.id)) for result in results if result.failed), "utf-8")
+    """Write the failures of a run; a case that was listed before keeps its reason, a pattern that still holds stays."""
+    by_name = {result.id: result for result in results}
+    names = listing(before, by_name)
+    broken = {
+        names[each.id] for each in results if each.id in names and _ran(each) and not _as_listed(before, names, each)
+    }
+    failed = [result for result in results if result.failed]
+    kept = {names[result.id] for result in failed if STAR in names.get(result.id, "")} - broken
+    tables = [_entry(name, before[name].failure, before[name].reason) for name in before if name in kept]
+    for result in failed:
+        name = names.get(result.id)
+        if name not in kept:
+            tables.append(_table(result, before[name] if name else None))
+    path.write_text("\n".join(tables), "utf-8")
+
+
+def _as_listed(expected: Expectations, names: Mapping[str, str], result: Result) -> bool:
+    return matches(expected[names[result.id]], result)
 
 
 def _table(result: Result, before: Expected | None) -> str:
     first_line = result.reason.strip().partition("\n")[0]
     reason = before.reason if before else first_line or failure_class(result)
-    return f"[{_quote(result.id)}]\nclass = {_quote(failure_class(result))}\nreason = {_quote(reason)}\n"
+    return _entry(result.id, failure_class(result), reason)
+
+
+def _entry(name: str, failure: str, reason: str) -> str:
+    return f"[{_quote(name)}]\nclass = {_quote(failure)}\nreason = {_quote(reason)}\n"
 
 
 def _quote(text: str) -> str:

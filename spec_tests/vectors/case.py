@@ -20,6 +20,7 @@ from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
 from spec_tests.contract.absence import absence
+from spec_tests.contract.version import FIRST
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.vectors.compare import TRACED, TRACES
 from spec_tests.vectors.question import Question
@@ -48,6 +49,7 @@ class Record(BaseModel):
     budgets: dict[Numerics, dict[str, list[float]]]
     kills: tuple[str, ...]
     provenance: dict[str, str]
+    since: str = FIRST
 
 
 class Manifest(BaseModel):
@@ -71,7 +73,8 @@ class Case:
     `expected` holds outputs, taps and `grad.X` in float64; for the memory over a sequence also the state after every
     token, under the names of the taps, for forms that have no taps too, unless the call is too long for that.
     `budgets[numerics][name]` is the largest error allowed at each step, in the measure of `spec_tests.vectors.compare`.
-    `kills` names the seeded faults that exceed the budget threefold.
+    `kills` names the seeded faults that exceed the budget threefold. `since` is the first version of the specification
+    that has the case.
     """
 
     id: str
@@ -87,6 +90,7 @@ class Case:
     budgets: Budgets
     kills: tuple[str, ...]
     provenance: Mapping[str, str]
+    since: str = FIRST
 
     @property
     def question(self) -> Question:

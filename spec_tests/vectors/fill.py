@@ -82,6 +82,7 @@ def fill_case(source: Source) -> Case:
         budgets=allowed,
         kills=kills,
         provenance=_provenance(source, found, variants),
+        since=source.since,
     )
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
@@ -28,7 +29,9 @@ LARGEST: Final = 1e3
 """What an entry counts for that is not finite or far off, in units of the tensor's rms."""
 
 MOST: Final = 3
-"""Cases of an operation for which a report seeks a hint: seeking it takes seconds, and one cause fails many cases."""
+"""Cases in which one tensor of an operation diverges first for which a report seeks a hint: seeking takes seconds."""
+VOTES: Final = 8
+"""Most faults that a case gives a report to vote on."""
 
 Answer = Mapping[str, Array]
 
@@ -41,28 +44,49 @@ class Nearest:
     similarity: float
 
 
-_sought: defaultdict[Op, set[str]] = defaultdict(set)
+@dataclass(frozen=True)
+class Hint:
+    """What is said of a divergence: the nearest faults if any is near, and all that are not far off with their cosines.
+
+    `likely` is None where no fault was sought.
+    """
+
+    words: str
+    nearest: Nearest | None = None
+    likely: tuple[tuple[str, float], ...] | None = None
 
 
-def seek(case: Case, answer: Answer) -> tuple[Nearest | None, str]:
-    """Return the nearest faults and what a report says of them; none is sought after `MOST` cases of an operation."""
-    sought = _sought[case.op]
+_sought: defaultdict[tuple[Op, str], set[str]] = defaultdict(set)
+
+
+def seek(case: Case, tensor: str, answer: Answer) -> Hint:
+    """Return the hint for an answer that diverges at a tensor; none is sought after `MOST` cases that do so."""
+    if find_spec("torch") is None:
+        return Hint("not sought, as the reference needs torch, which is not installed")
+    sought = _sought[case.op, tensor]
     if len(sought) < MOST:
         sought.add(case.id)
     if case.id not in sought:
-        return None, f"not sought, as {MOST} other cases of {case.op} diverge already; rerun this one alone for it"
-    nearest = nearest_fault(case, answer)
+        others = f"{MOST} other cases of {case.op} diverge at {tensor}"
+        return Hint(f"not sought, as {others}; rerun this one alone for it")
+    ranked = ranking(case, answer)
+    likely = tuple((name, cosine) for name, cosine, _ in ranked[:VOTES] if cosine >= SIMILAR)
+    nearest = _nearest(ranked)
     if nearest is None:
-        return None, "none resembles it"
+        return Hint("none resembles it", likely=likely)
     same = nearest.names[1 : SHOWN + 1]
     more = f" and {len(nearest.names) - SHOWN - 1} more" if len(nearest.names) > SHOWN + 1 else ""
     others = f"; here the same as {', '.join(same)}{more}" if same else ""
-    return nearest, f"{nearest.names[0]} (cosine {nearest.similarity:.2f}{others}): a hint, not a verdict"
+    words = f"{nearest.names[0]} (cosine {nearest.similarity:.2f}{others}): a hint, not a verdict"
+    return Hint(words, nearest, likely)
 
 
 def nearest_fault(case: Case, answer: Answer) -> Nearest | None:
     """Return the seeded faults whose error points most nearly where that of an answer points, None if none does."""
-    ranked = ranking(case, answer)
+    return _nearest(ranking(case, answer))
+
+
+def _nearest(ranked: list[tuple[str, float, float]]) -> Nearest | None:
     if not ranked or ranked[0][1] < SIMILAR:
         return None
     best = ranked[0][2]
@@ -111,11 +135,14 @@ class _Key:
 
 
 def candidates(op: Op) -> tuple[Fault, ...]:
-    """Return the faults that an operation may have: its own first, then those of other operations of the same form."""
+    """Return the faults that an operation may have: its own first, then those of other operations of the same form.
+
+    Those of gradients too: forms that are asked for their gradients may have them as much as `memory_grad` itself.
+    """
     own = [fault for fault in CATALOGUE if fault.op == op]
     memory = (Op.MEMORY_STEP, *SEQUENCES)
     others = [fault for fault in CATALOGUE if op in memory and fault.op in memory and fault.op != op]
-    return (*own, *(replace(fault, op=op) for fault in others if op is Op.MEMORY_GRAD or fault.op != Op.MEMORY_GRAD))
+    return (*own, *(replace(fault, op=op) for fault in others))
 
 
 def _errs(case: Case, answer: Answer) -> bool:

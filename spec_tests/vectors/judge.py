@@ -66,10 +66,11 @@ def check(port: Port, case: Case, numerics: Numerics) -> tuple[str, ...]:
 
 def diverged(case: Case, numerics: Numerics, found: Judgement, divergence: Divergence) -> DivergenceError:
     """Return the error that reports a divergence, with the seeded fault that comes nearest."""
-    nearest, hint = seek(case, found.answer)
-    if nearest is not None:
-        divergence = replace(divergence, hint=nearest.names[0], similarity=nearest.similarity)
-    return DivergenceError(explain(case, numerics, divergence, found.answer, found.untapped, hint), divergence)
+    hint = seek(case, divergence.tensor, found.answer)
+    divergence = replace(divergence, likely=hint.likely)
+    if hint.nearest is not None:
+        divergence = replace(divergence, hint=hint.nearest.names[0], similarity=hint.nearest.similarity)
+    return DivergenceError(explain(case, numerics, divergence, found.answer, found.untapped, hint.words), divergence)
 
 
 def _replayed(port: Port, question: Question, case: Case, numerics: Numerics, found: Judgement) -> Divergence | None:

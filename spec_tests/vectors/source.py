@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.version import FIRST
 from spec_tests.port import Array, Numerics, Op, Scalar, round_to_bf16
 
 
@@ -17,6 +18,7 @@ class Source:
 
     `numerics`: the precision profiles in which it is asked, where not all. `beside`: what the case is for if it is not
     for a seeded fault. `traced`: the state after every token is stored too, where the operation has one.
+    `since`: the first version of the specification that has it.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Source:
     numerics: tuple[Numerics, ...] = tuple(Numerics)
     beside: bool = False
     traced: bool = True
+    since: str = FIRST
 
     def settled(self) -> dict[str, Array]:
         """Return the inputs as they are stored: activations as bfloat16 numbers, the others as float32 numbers."""
@@ -76,9 +79,10 @@ class Family:
         beside: bool = False,
         numerics: tuple[Numerics, ...] = tuple(Numerics),
         traced: bool = True,
+        since: str = FIRST,
     ) -> Source:
         """Return case `ATL-<chapter>-<number>`, which holds the space-separated sentences."""
         name = f"ATL-{self.chapter}-{number:03}"
         held = tuple(requirements.split())
         question = (name, self.op, held, why, config, inputs, cotangents or {})
-        return Source(*question, beside=beside, numerics=numerics, traced=traced)
+        return Source(*question, beside=beside, numerics=numerics, traced=traced, since=since)

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from safetensors.numpy import save
 
+from spec_tests.contract.version import FIRST
 from spec_tests.port import SPEC_VERSION, Array
 from spec_tests.vectors.case import (
     COTANGENT,
@@ -60,7 +61,9 @@ def write_case(case: Case, data: Path) -> Case:
     path = data / directory(case.level, case.op, case.id)
     path.mkdir(parents=True)
     (path / "data.safetensors").write_bytes(save(tensors(case)))
-    (path / "case.json").write_text(to_text(record(case).model_dump(mode="json")) + "\n")
+    # Cases as old as the specification do not say since when they are asked.
+    said = record(case).model_dump(mode="json", exclude={"since"} if case.since == FIRST else set())
+    (path / "case.json").write_text(to_text(said) + "\n")
     return case
 
 
@@ -79,5 +82,5 @@ def record(case: Case) -> Record:
     budgets = {
         numerics: {name: values.tolist() for name, values in part.items()} for numerics, part in case.budgets.items()
     }
-    names = ("id", "revision", "op", "level", "requirements", "why", "config", "kills", "provenance")
+    names = ("id", "revision", "op", "level", "requirements", "why", "config", "kills", "provenance", "since")
     return Record.model_validate({name: getattr(case, name) for name in names} | {"budgets": budgets})
