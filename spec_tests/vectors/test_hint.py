@@ -62,3 +62,10 @@ def test_a_fault_of_another_form_of_the_memory_is_possible_too() -> None:
     found = {fault.id for fault in candidates(Op.MEMORY_CHUNKED)}
     assert {"rule-ascent", "win-gamma-late", "win-gamma-reversed"} <= found
     assert not any(fault.startswith("ns-") for fault in found)
+
+
+def test_a_form_that_is_asked_for_gradients_may_have_the_faults_of_gradients() -> None:
+    own = {fault.id for fault in CATALOGUE if fault.op is Op.MEMORY_GRAD}
+    found = {fault.id for fault in candidates(Op.MEMORY_CHUNKED)}
+    assert own
+    assert own <= found
