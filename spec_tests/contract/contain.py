@@ -42,7 +42,7 @@ def contained(what: str, call: Callable[[], Answer], passing: tuple[type[BaseExc
             # By its type: a stranger's class may say that it is another.
             if issubclass(type(error), passing):
                 raise
-            raise PortError(f"{what} raised {described(error)}{_place(error)}") from error
+            raise PortError(f"{what} raised {described(error)}") from error
         finally:
             if os.getpid() != here:
                 os._exit(TWIN)
@@ -56,12 +56,12 @@ def described(error: BaseException) -> str:
     return _plain(lambda: type(error).__name__) + (f": {message}" if message else "")
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException | None) -> str:
     """Return a line with the last place of the port's own in the trace of an error, "" where the port has none there.
 
     The first frame outside this suite's machinery is the port's; what its package calls of others' is left out.
     """
-    trace = list(walk_tb(error.__traceback__))
+    trace = list(walk_tb(error.__traceback__)) if error else []
     entered = next((frame for frame, _ in trace if not _module(frame).startswith(MACHINERY)), None)
     if entered is None:
         return ""

@@ -16,7 +16,7 @@ import pytest
 from atlas_ref.wording import visible
 from spec_tests.contract.absence import absence
 from spec_tests.contract.asked import Question, tell
-from spec_tests.contract.contain import contained, kind_of, message_of
+from spec_tests.contract.contain import contained, kind_of, message_of, place_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.contract.schema import TensorSchema
@@ -141,7 +141,7 @@ def ask(
     try:
         answer = contained(f"{op}: the port", run, passing=(FormError, PortError, UnsupportedError))
     except PortError as error:
-        raise PortError(f"{error}\n  with {shapes(given)}") from error
+        raise PortError(f"{error}{place_of(error.__cause__)}\n  with {shapes(given)}") from error.__cause__
     except UnsupportedError as unsupported:
         raise UndeclaredError(f"{op}: declared, but answered unsupported ({message_of(unsupported)})") from unsupported
     for name, value in given.items():
