@@ -17,9 +17,10 @@ from atlas_ref.config import RunConfig, load_config
 from atlas_ref.data.batch import Batch
 from atlas_ref.data.streams import open_source
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.tasks.language import token_losses
 from atlas_ref.training.optimiser import is_decayed
 from atlas_ref.training.schedule import learning_rate
-from atlas_ref.training.step import forward, token_losses
+from atlas_ref.training.step import forward
 from preflight.recall import plan_probe
 from preflight.subject import Budget
 from spec_tests.preflight.micro import MICRO

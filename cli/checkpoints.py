@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
-    from atlas_ref.models.atlas import AtlasModel
+    from atlas_ref.models.family import Model
     from atlas_ref.storage.checkpoint import Checkpoint
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -16,7 +16,7 @@ class Opened(NamedTuple):
 
     checkpoint: "Checkpoint"
     config: "RunConfig"
-    model: "AtlasModel"
+    model: "Model"
 
 
 def open_model(path: Path, overrides: list[str]) -> Opened:

@@ -38,10 +38,12 @@ def evaluate(
     fields = as_overrides(data_fields(data, data_key))
     part = split or ("all" if fields else "validation")
     source, most = judged(opened, fields, part)
+    from atlas_ref.tasks.registry import task_of
     from atlas_ref.training.evaluate import evaluate as evaluate_model
 
     step, precision = opened.checkpoint.step, opened.config.train.precision
-    found = evaluate_model(opened.model, source, batches or most, precision, step)
+    task = task_of(opened.config.data)
+    found = evaluate_model(opened.model, task, source, batches or most, precision, step)
     difference = opened.checkpoint.data.other_text(source.identity)
     skipped = opened.checkpoint.preflight_skipped
     if as_json:

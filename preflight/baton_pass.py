@@ -22,12 +22,12 @@ from torch import Tensor
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
 from atlas_ref.training.run import select_device
-from atlas_ref.training.step import forward, token_losses
+from atlas_ref.training.step import forward
 from preflight.boundaries import (
     Difference,
-    HandOver,
     difference,
     future_leak,
     reset_of_first_row,
@@ -35,10 +35,11 @@ from preflight.boundaries import (
     run_cut,
     through_checkpoint,
 )
+from preflight.observe import mean_loss
 from preflight.recall import Probe, describe, trained_probe
 from preflight.result import Check, GateResult, at_most, conclude, powered
 from preflight.statistics import mean_interval, paired_differences
-from preflight.subject import Budget, Subject
+from preflight.subject import Budget, HandOver, Subject
 
 GATE = "baton-pass"
 
@@ -74,7 +75,7 @@ def baton_pass(config: RunConfig, subject: Subject, seed: int, budget: Budget) -
 
 
 @torch.no_grad()
-def _stirred(config: RunConfig, subject: Subject, seed: int) -> AtlasModel:
+def _stirred(config: RunConfig, subject: Subject, seed: int) -> Model:
     """Return the configured model in float64, moved a little off its start, so that its gates depend on tokens."""
     model = subject.model(config.model, seed).to(select_device(config.train.device)).double()
     generator = torch.Generator().manual_seed(seed)
@@ -88,7 +89,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _exact_checks(config: RunConfig, model: AtlasModel, hand_over: HandOver, seed: int, budget: Budget) -> list[Check]:
+def _exact_checks(config: RunConfig, model: Model, hand_over: HandOver, seed: int, budget: Budget) -> list[Check]:
     """Check sameness on random tokens that reach over several chunks."""
     chunk = config.model.memory.chunk
     length = max(budget.sequence_length, 2 * chunk + 5)
@@ -107,7 +108,7 @@ def _exact_checks(config: RunConfig, model: AtlasModel, hand_over: HandOver, see
     ]
 
 
-def _cut_checks(config: RunConfig, model: AtlasModel, tokens: Tensor, inside: int, hand_over: HandOver) -> list[Check]:
+def _cut_checks(config: RunConfig, model: Model, tokens: Tensor, inside: int, hand_over: HandOver) -> list[Check]:
     """Check that cuts change nothing, with a checkpoint at one of them, and that losing the state there would."""
     chunk = config.model.memory.chunk
     whole = run_cut(model, tokens, (), hand_over)
@@ -119,7 +120,7 @@ def _cut_checks(config: RunConfig, model: AtlasModel, tokens: Tensor, inside: in
     splits = {place: difference(run_cut(model, tokens, cuts, hand_over), whole) for place, cuts in places.items()}
     place = max(splits, key=lambda name: splits[name].size)
 
-    def saved(state: ModelState) -> ModelState:
+    def saved(state: StateTree) -> StateTree:
         return through_checkpoint(config, model, hand_over(state))
 
     lost = run_cut(model, tokens, (inside,), lambda _: model.initial_state(len(tokens)))
@@ -135,10 +136,10 @@ def _exact(name: str, found: Difference, what: str) -> Check:
     return at_most(name, found.size, TOLERANCE, f"{what}: {found.where} differs by {found.size:.1e} of its largest")
 
 
-def _random_tokens(model: AtlasModel, shape: tuple[int, ...], seed: int) -> Tensor:
+def _random_tokens(model: Model, shape: tuple[int, ...], seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(model.config.vocab_size, shape, generator=generator)
-    return tokens.to(model.embedding.weight.device)
+    return tokens.to(next(model.parameters()).device)
 
 
 class _Losses(NamedTuple):
@@ -149,7 +150,7 @@ class _Losses(NamedTuple):
     dropped: list[float]
 
 
-def _boundary_losses(probe: Probe, model: AtlasModel, hand_over: HandOver, budget: Budget) -> _Losses:
+def _boundary_losses(probe: Probe, model: Model, hand_over: HandOver, budget: Budget) -> _Losses:
     """Measure rows that the probe was not trained on, cut just before the first query."""
     cut, precision = probe.asked, probe.config.train.precision
     losses = _Losses([], [], [])
@@ -157,14 +158,14 @@ def _boundary_losses(probe: Probe, model: AtlasModel, hand_over: HandOver, budge
         batch = probe.batch(budget.probe_steps + index)
         fresh = model.initial_state(len(batch.tokens))
         with torch.no_grad():
-            whole = forward(model, batch, fresh, precision).logits[:, cut:]
+            whole = forward(model, batch, fresh, precision)
+            whole = whole._replace(logits=whole.logits[:, cut:])
             before = forward(model, _part(batch, slice(0, cut)), fresh, precision)
             after = _part(batch, slice(cut, None))
-            handed = forward(model, after, hand_over(before.state.detach()), precision).logits
-            dropped = forward(model, after, fresh, precision).logits
-        for samples, logits in zip(losses, (whole, handed, dropped), strict=True):
-            total, count = token_losses(logits, after.targets)
-            samples.append((total / count).item())
+            handed = forward(model, after, hand_over(before.state.detach()), precision)
+            dropped = forward(model, after, fresh, precision)
+        for samples, output in zip(losses, (whole, handed, dropped), strict=True):
+            samples.append(mean_loss(probe.config, output, after).item())
     return losses
 
 

@@ -6,7 +6,7 @@ over logits and the state after the last token. The model is a float64 copy with
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.identity import NO_DATA
-from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model, Output
 from atlas_ref.storage.checkpoint import MODEL, OPTIMISER, STATE, open_checkpoint, save_checkpoint
 from atlas_ref.storage.switch_state import SwitchState
+from preflight.subject import HandOver
 
-HandOver = Callable[[ModelState], ModelState]
 Tensors = Mapping[str, Tensor]
 
 
@@ -31,15 +32,15 @@ class Difference(NamedTuple):
     where: str
 
 
-def call(model: AtlasModel, tokens: Tensor, state: ModelState, reset: Tensor | None = None) -> ModelOutput:
+def call(model: Model, tokens: Tensor, state: StateTree, reset: Tensor | None = None) -> Output:
     """Run the model without a graph."""
     with torch.no_grad():
-        output: ModelOutput = model(tokens, state, reset)
+        output: Output = model(tokens, state, reset)
     return output
 
 
 def run_cut(
-    model: AtlasModel, tokens: Tensor, cuts: Sequence[int], hand_over: HandOver, reset: Tensor | None = None
+    model: Model, tokens: Tensor, cuts: Sequence[int], hand_over: HandOver, reset: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Run the model in one call for each stretch between `cuts`; return all logits and the state after the last."""
     state = model.initial_state(len(tokens))
@@ -67,25 +68,23 @@ def difference(found: Tensors, expected: Tensors) -> Difference:
     return worst
 
 
-def through_checkpoint(config: RunConfig, model: AtlasModel, state: ModelState) -> ModelState:
+def through_checkpoint(config: RunConfig, model: Model, state: StateTree) -> StateTree:
     """Return a state that was saved in a checkpoint and read again."""
     with tempfile.TemporaryDirectory() as folder:
         tensors: dict[str, dict[str, Tensor]] = {MODEL: {}, OPTIMISER: {}, STATE: state.to_tensors()}
         saved = save_checkpoint(Path(folder), 0, config, None, NO_DATA, None, 0, SwitchState(), tensors)
-        rows = len(state.layers[0].memory.memory.position)
-        return model.initial_state(rows).from_tensors(open_checkpoint(saved).tensors(STATE))
+        fresh: StateTree = model.initial_state(state.batch)
+        return fresh.from_tensors(open_checkpoint(saved).tensors(STATE))
 
 
-def rows_alone(model: AtlasModel, tokens: Tensor, cuts: Sequence[int], hand_over: HandOver) -> Difference:
+def rows_alone(model: Model, tokens: Tensor, cuts: Sequence[int], hand_over: HandOver) -> Difference:
     """Compare the rows of a batch with each row in a batch of its own, cut and handed over in the same way."""
     parts = [run_cut(model, row, cuts, hand_over) for row in tokens.unsqueeze(1)]
     expected = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return difference(run_cut(model, tokens, cuts, hand_over), expected)
 
 
-def reset_of_first_row(
-    model: AtlasModel, tokens: Tensor, at: int, cuts: Sequence[int], hand_over: HandOver
-) -> Difference:
+def reset_of_first_row(model: Model, tokens: Tensor, at: int, cuts: Sequence[int], hand_over: HandOver) -> Difference:
     """Compare a run whose first row begins a document at `at` with a fresh start there; other rows must not notice."""
     reset = torch.zeros_like(tokens, dtype=torch.bool)
     reset[0, at] = True
@@ -96,7 +95,7 @@ def reset_of_first_row(
     return difference(found, {name: torch.cat([fresh[name], kept[1:]]) for name, kept in expected.items()})
 
 
-def future_leak(model: AtlasModel, tokens: Tensor, others: Tensor, last_kept: Sequence[int]) -> Difference:
+def future_leak(model: Model, tokens: Tensor, others: Tensor, last_kept: Sequence[int]) -> Difference:
     """Return how far logits move when every token after theirs is replaced, at each of the given tokens."""
     logits = call(model, tokens, model.initial_state(len(tokens))).logits
     worst = Difference(0.0, "logits")

@@ -29,9 +29,11 @@ from torch import nn
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.training.step import forward, token_losses
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
+from atlas_ref.training.step import forward
 from preflight.memory_contents import empty_memory
+from preflight.observe import mean_loss
 from preflight.recall import WORTH, Probe, Trained, describe, trained_probe, trained_twin, without_writes
 from preflight.result import Check, GateResult, at_least, conclude
 from preflight.statistics import mean_interval, paired_differences
@@ -63,7 +65,7 @@ def memory_ablation(config: RunConfig, subject: Subject, seed: int, budget: Budg
     probe, trained = trained_probe(config, subject, seed, budget)
     twin = trained_twin(config, subject, seed, budget)
     # The ablation is the subject's own: what its memory does besides writing stays as it is.
-    ablated = subject.model(without_writes(probe.config.model), seed).to(trained.model.embedding.weight.device)
+    ablated = subject.model(without_writes(probe.config.model), seed).to(next(trained.model.parameters()).device)
     ablated.load_state_dict(trained.model.state_dict())
     losses = _measure(probe, subject, trained.model, ablated.eval(), twin.model, budget)
     evidence = {**describe(probe, trained), **_evidence(losses), "twin_failure": twin.failure}
@@ -71,22 +73,20 @@ def memory_ablation(config: RunConfig, subject: Subject, seed: int, budget: Budg
 
 
 @torch.inference_mode()
-def _measure(
-    probe: Probe, subject: Subject, model: AtlasModel, ablated: AtlasModel, twin: AtlasModel, budget: Budget
-) -> Losses:
-    losses, precision = Losses([], [], [], [], [], []), probe.config.train.precision
+def _measure(probe: Probe, subject: Subject, model: Model, ablated: Model, twin: Model, budget: Budget) -> Losses:
+    losses, config = Losses([], [], [], [], [], []), probe.config
     for index in range(budget.batches):
         batch = probe.batch(budget.probe_steps + index)
         fresh = model.initial_state(len(batch.tokens))
-        losses.whole.append(answer_loss(model, batch, fresh, precision))
-        losses.unwritten.append(answer_loss(ablated, batch, fresh, precision))
-        losses.twin.append(answer_loss(twin, batch, twin.initial_state(len(batch.tokens)), precision))
+        losses.whole.append(answer_loss(config, model, batch, fresh))
+        losses.unwritten.append(answer_loss(config, ablated, batch, fresh))
+        losses.twin.append(answer_loss(config, twin, batch, twin.initial_state(len(batch.tokens))))
         with _silenced(model):
-            losses.unread.append(answer_loss(model, batch, fresh, precision))
+            losses.unread.append(answer_loss(config, model, batch, fresh))
         before, after = cut(batch, probe.asked)
-        handed = subject.hand_over(forward(model, before, fresh, precision).state.detach())
-        losses.handed.append(answer_loss(model, after, handed, precision))
-        losses.emptied.append(answer_loss(model, after, empty_memory(handed, fresh), precision))
+        handed = subject.hand_over(forward(model, before, fresh, config.train.precision).state.detach())
+        losses.handed.append(answer_loss(config, model, after, handed))
+        losses.emptied.append(answer_loss(config, model, after, empty_memory(handed, fresh)))
     return losses
 
 
@@ -95,10 +95,9 @@ def cut(batch: Batch, at: int) -> tuple[Batch, Batch]:
     return Batch(*(tensor[:, :at] for tensor in batch)), Batch(*(tensor[:, at:] for tensor in batch))
 
 
-def answer_loss(model: AtlasModel, batch: Batch, state: ModelState, precision: str) -> float:
-    """Return the mean loss of the targets that count, in nats."""
-    total, count = token_losses(forward(model, batch, state, precision).logits, batch.targets)
-    return (total / count.clamp(min=1)).item()
+def answer_loss(config: RunConfig, model: Model, batch: Batch, state: StateTree) -> float:
+    """Return the mean loss of what counts in a batch, in nats."""
+    return mean_loss(config, forward(model, batch, state, config.train.precision), batch).item()
 
 
 @contextmanager

@@ -6,22 +6,22 @@ two such states came through the memory.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.state import MemoryState
-from atlas_ref.models.atlas import ModelState
+from atlas_ref.memory.state import MemoryState, StateTree, Tree
 
 
-def empty_memory(state: ModelState, fresh: ModelState) -> ModelState:
+def empty_memory(state: Tree, fresh: Tree) -> Tree:
     """Return `state` with the memories of `fresh`: the initial memory, and nothing written."""
-    memories = iter([layer.memory.memory for layer in fresh.layers])
+    memories = iter(_memories(fresh))
     return _with_memories(state, lambda memory: replace(next(memories), position=memory.position))
 
 
-def random_memory(state: ModelState, generator: torch.Generator) -> ModelState:
+def random_memory(state: Tree, generator: torch.Generator) -> Tree:
     """Return `state` with Gaussian memories, each matrix and vector as long as the one that it replaces.
 
     The anchor is a former memory: it has the directions of the new one.
@@ -41,11 +41,32 @@ def random_memory(state: ModelState, generator: torch.Generator) -> ModelState:
     return _with_memories(state, redraw)
 
 
-def _with_memories(state: ModelState, change: Callable[[MemoryState], MemoryState]) -> ModelState:
-    layers = (
-        replace(layer, memory=replace(layer.memory, memory=change(layer.memory.memory))) for layer in state.layers
-    )
-    return ModelState(tuple(layers))
+def _with_memories(state: Tree, change: Callable[[MemoryState], MemoryState]) -> Tree:
+    """Return a state of any family with every memory in it changed, in the order of its fields."""
+
+    def visit(node: Any) -> Any:
+        if isinstance(node, MemoryState):
+            return change(node)
+        if isinstance(node, tuple):
+            return tuple(visit(part) for part in node)
+        if isinstance(node, StateTree):
+            return replace(node, **{field.name: visit(getattr(node, field.name)) for field in fields(node)})
+        return node
+
+    changed: Tree = visit(state)
+    return changed
+
+
+def _memories(state: StateTree) -> list[MemoryState]:
+    """Return every memory in a state."""
+    found: list[MemoryState] = []
+
+    def keep(memory: MemoryState) -> MemoryState:
+        found.append(memory)
+        return memory
+
+    _with_memories(state, keep)
+    return found
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

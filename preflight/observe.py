@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.data.streams import open_source
+from atlas_ref.models.family import Output
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.step import to_device
 from preflight.subject import Budget
 
@@ -27,8 +28,14 @@ def measured_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
 
 def real_batches(config: RunConfig, count: int, device: torch.device) -> list[Batch]:
     """Return the first training batches of the configured data; each is meant for a fresh state."""
-    source = open_source(config)
+    source = task_of(config.data).source(config, None)
     return [to_device(source.batch(step), device) for step in range(count)]
+
+
+def mean_loss(config: RunConfig, output: Output, batch: Batch) -> Tensor:
+    """Return the loss of the configured task over what is scored in a batch, in nats; 0 where nothing is."""
+    task = task_of(config.data)
+    return task.loss(output, batch) / task.count(batch).clamp(min=1)
 
 
 @contextmanager

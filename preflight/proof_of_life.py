@@ -25,10 +25,10 @@ from atlas_ref.config.model import MemoryConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.rules import Gates
-from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.family import Model
 from atlas_ref.training.run import select_device
-from atlas_ref.training.step import NonFiniteError, forward, token_losses
-from preflight.observe import measured_config, real_batches, watched
+from atlas_ref.training.step import NonFiniteError, forward
+from preflight.observe import mean_loss, measured_config, real_batches, watched
 from preflight.result import Check, GateResult, at_least, at_most, conclude
 from preflight.statistics import mean_interval
 from preflight.subject import Budget, Subject
@@ -66,8 +66,7 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
     model = subject.model(config.model, seed).to(device)
     batches = real_batches(config, budget.batches, device)
     samples = [
-        _measure(model, batch, config.train.precision, gradients=index < GRADIENT_BATCHES)
-        for index, batch in enumerate(batches)
+        _measure(config, model, batch, gradients=index < GRADIENT_BATCHES) for index, batch in enumerate(batches)
     ]
     longest = max(_longest_document(batch) for batch in batches[:GRADIENT_BATCHES])
     checks = [
@@ -103,13 +102,12 @@ class _Sample(NamedTuple):
     reached: set[str]
 
 
-def _measure(model: AtlasModel, batch: Batch, precision: str, *, gradients: bool) -> _Sample:
+def _measure(config: RunConfig, model: Model, batch: Batch, *, gradients: bool) -> _Sample:
     model.zero_grad(set_to_none=True)
     with torch.set_grad_enabled(gradients), watched(model, TanhGate) as tanh, watched(model, GateHeads) as heads:
-        output = forward(model, batch, model.initial_state(batch.tokens.shape[0]), precision)
+        output = forward(model, batch, model.initial_state(batch.tokens.shape[0]), config.train.precision)
     if gradients:
-        total, count = token_losses(output.logits, batch.targets)
-        torch.autograd.backward(total / count.clamp(min=1))
+        torch.autograd.backward(mean_loss(config, output, batch))
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return _Sample(
         tanh={name: _tanh_use(calls) for name, calls in tanh.items()},
@@ -296,7 +294,7 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def _drift_check(
-    config: RunConfig, subject: Subject, model: AtlasModel, batches: Sequence[Batch], steps: int
+    config: RunConfig, subject: Subject, model: Model, batches: Sequence[Batch], steps: int
 ) -> tuple[Check, dict[str, float]]:
     """Train the model and return the check of the parameter that drifts most, with the drift of each."""
     name = "small parameters move as meant"

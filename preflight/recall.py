@@ -28,11 +28,11 @@ from atlas_ref.config.vocabulary import RECALL_FILLERS
 from atlas_ref.data.batch import Batch
 from atlas_ref.data.recall import RecallTask
 from atlas_ref.errors import UserError
-from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.family import Model
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.run import select_device
 from atlas_ref.training.step import NonFiniteError, to_device, train_step
-from preflight.subject import Budget, Subject
+from preflight.subject import Budget, MakeModel, Subject
 
 PAIRS = 4
 """Pairs in a row, each asked for once."""
@@ -51,7 +51,6 @@ ENOUGH = 0.1
 MOST_LAYERS, MOST_HEADS, MOST_WINDOW, MOST_WORDS = 2, 4, 16, 1024
 """Of the model that is trained: a larger one is probed by a smaller one with the same memory, and the gate says so."""
 
-MakeModel = Callable[[ModelConfig, int], AtlasModel]
 MakeOptimiser = Callable[[nn.Module, OptimConfig], OuterOptimiser]
 
 
@@ -81,7 +80,7 @@ class Probe(NamedTuple):
 class Trained(NamedTuple):
     """A probe's model in evaluation, the loss of its last steps, their number, and what stopped it, if anything."""
 
-    model: AtlasModel
+    model: Model
     loss: float
     steps: int
     failure: str | None
@@ -179,7 +178,7 @@ def without_writes(config: ModelConfig) -> ModelConfig:
     return config.model_copy(update={"disable_memory": True})
 
 
-def _train(probe: Probe, model: AtlasModel, optimise: MakeOptimiser, steps: int, enough: float) -> Trained:
+def _train(probe: Probe, model: Model, optimise: MakeOptimiser, steps: int, enough: float) -> Trained:
     """Train until the loss is `enough` of the loss of guessing, for at most `steps` steps."""
     model = model.to(select_device(probe.config.train.device))
     optimiser = optimise(model, probe.config.optim)

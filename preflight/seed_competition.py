@@ -17,7 +17,6 @@ empty memory is evidence, not a check: what memory is worth on a text is no ques
 Deliberately different from the source system, which never seeded: both of its arms were random.
 """
 
-from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ from torch import Tensor
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.errors import UserError
-from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.models.family import Model
 from atlas_ref.storage.checkpoint import Checkpoint
 from atlas_ref.training.run import open_data, put_weights, select_device
 from atlas_ref.training.step import forward, to_device
@@ -39,7 +38,7 @@ from preflight.observe import measured_config
 from preflight.recall import WORTH, describe, trained_probe
 from preflight.result import Check, GateResult, at_most, conclude
 from preflight.statistics import mean_interval, paired_differences
-from preflight.subject import Budget, Subject
+from preflight.subject import Budget, HandOver, Subject
 
 GATE = "seed-competition"
 
@@ -52,9 +51,9 @@ DRAWS = 16
 class Arena(NamedTuple):
     """Where the arms compete: a model, batches in two parts, the margin, and what the evidence says of them."""
 
-    model: AtlasModel
+    model: Model
     batches: list[tuple[Batch, Batch]]
-    precision: str
+    config: RunConfig
     margin: float
     failures: list[Check]
     evidence: dict[str, JsonValue]
@@ -101,7 +100,7 @@ def _probe_arena(config: RunConfig, subject: Subject, seed: int, budget: Budget)
     return Arena(
         model=trained.model,
         batches=batches,
-        precision=probe.config.train.precision,
+        config=probe.config,
         margin=WORTH,
         failures=failure_check([trained]),
         evidence={**evidence, **describe(probe, trained)},
@@ -131,7 +130,7 @@ def _donor_arena(config: RunConfig, subject: Subject, donor: Checkpoint, budget:
     return Arena(
         model=model.to(device).eval(),
         batches=[cut(to_device(_without_cuts(source.validation(i)), device), middle) for i in range(count)],
-        precision=config.train.precision,
+        config=measured,
         margin=DONOR_WORTH,
         failures=[],
         evidence={"seed": f"the donor's memory after {middle} tokens of the same row", "donor": str(donor.path)},
@@ -146,18 +145,18 @@ def _without_cuts(batch: Batch) -> Batch:
 
 
 @torch.inference_mode()
-def _compete(arena: Arena, hand_over: Callable[[ModelState], ModelState], generator: torch.Generator) -> Losses:
+def _compete(arena: Arena, hand_over: HandOver, generator: torch.Generator) -> Losses:
     losses, model = Losses([], [], [], []), arena.model
     for before, after in arena.batches:
         fresh = model.initial_state(len(before.tokens))
-        primed = forward(model, before, fresh, arena.precision).state.detach()
-        losses.seeded.append(answer_loss(model, after, hand_over(primed), arena.precision))
-        losses.empty.append(answer_loss(model, after, hand_over(empty_memory(primed, fresh)), arena.precision))
+        primed = forward(model, before, fresh, arena.config.train.precision).state.detach()
+        losses.seeded.append(answer_loss(arena.config, model, after, hand_over(primed)))
+        losses.empty.append(answer_loss(arena.config, model, after, hand_over(empty_memory(primed, fresh))))
         # All draws of a batch are rows of one call.
         often, seen = Batch(*(_repeated(tensor) for tensor in after)), primed.map(_repeated)
         for samples in (losses.random, losses.other_random):
             drawn = hand_over(random_memory(seen, generator))
-            samples.append(answer_loss(model, often, drawn, arena.precision))
+            samples.append(answer_loss(arena.config, model, often, drawn))
     return losses
 
 

@@ -6,12 +6,19 @@ subject in which one of the three is broken; the gate cannot tell it from a heal
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from atlas_ref.config import ModelConfig, OptimConfig
-from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
+from atlas_ref.models.registry import build_model
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
+
+MakeModel = Callable[[ModelConfig, int], Model]
+HandOver = Callable[[Any], Any]
+"""From the state that one call left to the one that the next call gets, of the same model."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +41,17 @@ class Subject:
     """How models, optimisers and the state between two calls come about."""
 
     name: str
-    model: Callable[[ModelConfig, int], AtlasModel]
+    model: MakeModel
     optimiser: Callable[[nn.Module, OptimConfig], OuterOptimiser]
-    hand_over: Callable[[ModelState], ModelState]
+    hand_over: HandOver
 
 
-def identity(state: ModelState) -> ModelState:
+def identity(state: StateTree) -> StateTree:
     """Return the state: what one call leaves is what the next one gets."""
     return state
 
 
-HEALTHY = Subject("healthy", AtlasModel, build_optimiser, identity)
+HEALTHY = Subject("healthy", build_model, build_optimiser, identity)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.family import Model
 from atlas_ref.training.optimiser import OuterOptimiser, hidden_matrices, optimiser_of
 from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import train_step
@@ -41,7 +41,7 @@ def squeezed_schedule(config: RunConfig, steps: int) -> list[int]:
 
 
 def drifts(
-    config: RunConfig, model: AtlasModel, optimiser: OuterOptimiser, batches: Sequence[Batch], steps: int
+    config: RunConfig, model: Model, optimiser: OuterOptimiser, batches: Sequence[Batch], steps: int
 ) -> dict[str, float]:
     """Train `model` in place and return the drift of each small parameter that was meant to move (module docstring).
 

@@ -217,6 +217,11 @@ class ModelConfig(Section):
     memory: MemoryConfig
 
     @property
+    def grid(self) -> int:
+        """Tokens of which documents are best made whole multiples: a chunk of the memory."""
+        return self.memory.chunk
+
+    @property
     def reach(self) -> int:
         """Tokens back that all layers together can see without memory: windows and convolutions, stacked."""
         return self.n_layers * (self.attention.window + self.memory.conv_kernel - 1)

@@ -169,8 +169,8 @@ def grid_of(config: RunConfig) -> int:
 
     A row that is not made of whole chunks gets no grid: with chunks longer than rows, whole rows could be separators.
     """
-    chunk = config.model.memory.chunk
-    return chunk if config.data.sequence_length % chunk == 0 else 1
+    grid = config.model.grid
+    return grid if config.data.sequence_length % grid == 0 else 1
 
 
 def _even_offsets(size: int, rows: int) -> NDArray[np.int64]:

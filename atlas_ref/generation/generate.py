@@ -19,7 +19,8 @@ from torch import Tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.generation.sampling import Sampling, draw
-from atlas_ref.models.atlas import AtlasModel, ModelState
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
 from atlas_ref.models.session import Session
 
 PROMPT_PART = 1024
@@ -36,16 +37,16 @@ class Generated(NamedTuple):
 class Start(NamedTuple):
     """Where samples begin: a model that has read a prompt, its state there and the logits of the next token."""
 
-    model: AtlasModel
-    state: ModelState
+    model: Model
+    state: StateTree
     logits: Float[Tensor, " vocab"]
     outer_step: int | None
 
 
-def read_prompt(model: AtlasModel, prompt: Sequence[int], outer_step: int | None = None) -> Start:
+def read_prompt(model: Model, prompt: Sequence[int], outer_step: int | None = None) -> Start:
     """Return where samples that continue `prompt` begin; raise UserError for an empty prompt.
 
-    `outer_step` is the step of a checkpoint whose schedules had not ended (`AtlasModel.forward`).
+    `outer_step` is the step of a checkpoint whose schedules had not ended (`Model.forward`).
     """
     if not prompt:
         raise UserError("the prompt is empty; it must hold at least one token.")

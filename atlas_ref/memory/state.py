@@ -47,6 +47,11 @@ class StateTree:
         """Return the tree on `device`."""
         return self.map(lambda tensor: tensor.to(device))
 
+    @property
+    def batch(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.to_tensors().values())))
+
     def rows(self: Tree, part: slice) -> Tree:
         """Return the state of some rows alone: a view."""
         return self.map(lambda tensor: tensor[part])

@@ -22,6 +22,7 @@ from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.memory.plan import SegmentPlan, make_plan
 from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,7 @@ class ModelState(StateTree):
 
 
 class ModelOutput(NamedTuple):
-    """Logits of the next token, the state after the call, and telemetry of each layer.
-
-    `indecision` is mean(1 - |2 g - 1|) over the raw gates of all layers, with its graph, where it was asked for.
-    """
+    """What a call of an ATLAS model returns (`family.Output`)."""
 
     logits: Float[Tensor, "batch time vocab"]
     state: ModelState
@@ -66,7 +64,7 @@ class Layer(nn.Module):
         return output._replace(hidden=self.feed_forward(output.hidden))
 
 
-class AtlasModel(nn.Module):
+class AtlasModel(Model):
     """An ATLAS-style language model; the same seed gives the same parameters."""
 
     def __init__(self, config: ModelConfig, seed: int) -> None:
@@ -126,6 +124,10 @@ class AtlasModel(nn.Module):
         # Every layer has as many gates, so the mean of their means is the mean of all.
         mean = torch.stack(undecided).mean() if penalised else None
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
+
+    def parts(self) -> list[nn.Module]:
+        """Return the layers."""
+        return list(self.layers)
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.layers if isinstance(layer, Layer)]

@@ -11,19 +11,22 @@ The names are those of the source system's plan for its training loop (`reset_me
 else, so two sessions of one model never meet. What a session keeps was detached, so no graph outlives its call.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
-from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model, Output
 
 
 class Session:
     """`batch` rows that read through one model, in training, evaluation, no_grad and inference mode alike."""
 
-    def __init__(self, model: AtlasModel, batch: int, outer_step: int | None = None) -> None:
-        """Begin before the first token of every row; `outer_step` is that of `AtlasModel.forward`."""
+    def __init__(self, model: Model, batch: int, outer_step: int | None = None) -> None:
+        """Begin before the first token of every row; `outer_step` is that of `Model.forward`."""
         self.model, self.outer_step = model, outer_step
         self._state = model.initial_state(batch).detach()
 
@@ -31,26 +34,26 @@ class Session:
         self, tokens: Int[Tensor, "batch time"], reset: Bool[Tensor, "batch time"] | None = None
     ) -> Float[Tensor, "batch time vocab"]:
         """Return the logits of the tokens, and remember what they leave; `reset` marks beginnings of documents."""
-        output: ModelOutput = self.model(tokens, self._state, reset, self.outer_step, measured=False)
+        output: Output = self.model(tokens, self._state, reset, self.outer_step, measured=False)
         self._state = output.state.detach()
         return output.logits
 
-    def get_memory_state(self) -> ModelState:
+    def get_memory_state(self) -> Any:
         """Return the state of every row: M, S, window, convolution tail, projection, caches and positions."""
         return self._state
 
-    def set_memory_state(self, state: ModelState) -> None:
+    def set_memory_state(self, state: StateTree) -> None:
         """Go on from a state, that of other rows or of another number of rows too.
 
         Raises UserError for a state of another model: a tensor that is missing, unknown or of another shape or dtype.
         """
         tensors = state.to_tensors()
-        rows = len(state.layers[0].memory.memory.position)
+        rows = state.batch
         self._state = self.model.initial_state(rows).from_tensors(tensors).detach().map(_usable)
 
     def reset_memory_state(self, rows: Bool[Tensor, " batch"] | None = None) -> None:
         """Put every row, or each that the mask names, before its first token; the others do not notice."""
-        batch = len(self._state.layers[0].memory.memory.position)
+        batch = self._state.batch
         fresh = self.model.initial_state(batch).detach()
         if rows is None:
             self._state = fresh

@@ -10,13 +10,15 @@ that a kill switch sees must not depend on how the batch was cut.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.blocks.telemetry import LayerTelemetry
+from atlas_ref.models.family import Telemetry
+
+Told = TypeVar("Told", bound=Telemetry)
 
 
 class Rule(NamedTuple):
@@ -90,18 +92,21 @@ def merge_columns(parts: Float[Tensor, "parts fields"], names: Sequence[str]) ->
     return torch.stack(merged) if merged else parts.new_zeros(0)
 
 
-def merge_telemetry(parts: Sequence[tuple[LayerTelemetry, ...]]) -> tuple[LayerTelemetry, ...]:
+def merge_telemetry(parts: Sequence[tuple[Told, ...]]) -> tuple[Told, ...]:
     """Return the telemetry of every layer for the whole batch, from that of its parts; computed in float64."""
     if len(parts) == 1:
         return parts[0]
     return tuple(_merge_layer(layer) for layer in zip(*parts, strict=True))
 
 
-def _merge_layer(parts: Sequence[LayerTelemetry]) -> LayerTelemetry:
+def _merge_layer(parts: Sequence[Told]) -> Told:
     """Merge one layer; a field that is None, as the layer has nothing to measure there, stays None."""
     names = [name for name, value in parts[0]._asdict().items() if value is not None]
+    if not names:
+        return parts[0]
     table = torch.stack([torch.stack([getattr(part, name).double() for name in names]) for part in parts])
-    return parts[0]._replace(**dict(zip(names, merge_columns(table, names).unbind(), strict=True)))
+    merged = dict(zip(names, merge_columns(table, names).unbind(), strict=True))
+    return type(parts[0])(**{**parts[0]._asdict(), **merged})
 
 
 def merge_measurements(tables: Float[Tensor, "parts fields"], like: Sequence[Mapping[str, float]]) -> list[Tensor]:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 
-from atlas_ref.models.atlas import AtlasModel, Layer, ModelOutput, ModelState
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model, Output
+from atlas_ref.models.registry import build_model
 from atlas_ref.processes.distributed import World
 
 if TYPE_CHECKING:
@@ -27,16 +29,17 @@ class Replica(nn.Module):
     """What DistributedDataParallel wraps: it waits for a gradient of every parameter that any output depends on, so
     the state, which is handed on without its history, has to lose it inside."""
 
-    def __init__(self, model: AtlasModel) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
     def forward(
-        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool
-    ) -> ModelOutput:
+        self, tokens: Tensor, state: StateTree, reset: Tensor, outer_step: int | None, penalised: bool
+    ) -> Output:
         """Return what the model returns, with a detached state."""
-        output: ModelOutput = self.model(tokens, state, reset, outer_step, penalised)
-        return output._replace(state=output.state.detach())
+        output: Output = self.model(tokens, state, reset, outer_step, penalised)
+        detached: Output = output._replace(state=output.state.detach())
+        return detached
 
 
 class _Leave(torch.autograd.Function):
@@ -63,25 +66,24 @@ class Shards(nn.Module):
     used (`drop_zero_gradients` takes away what is zero in all processes).
     """
 
-    def __init__(self, model: AtlasModel, mesh: DeviceMesh) -> None:
+    def __init__(self, model: Model, mesh: DeviceMesh) -> None:
         super().__init__()
         from torch.distributed.fsdp import fully_shard
 
         self.model = model
-        for layer in model.layers:
-            if isinstance(layer, Layer):
-                fully_shard(layer, mesh=mesh)
-                layer.register_forward_pre_hook(_fill_on_leaving)
+        for layer in model.parts():
+            fully_shard(layer, mesh=mesh)
+            layer.register_forward_pre_hook(_fill_on_leaving)
         fully_shard(model, mesh=mesh)
 
     def forward(
-        self, tokens: Tensor, state: ModelState, reset: Tensor, outer_step: int | None, penalised: bool
-    ) -> ModelOutput:
+        self, tokens: Tensor, state: StateTree, reset: Tensor, outer_step: int | None, penalised: bool
+    ) -> Output:
         """Return what the model returns."""
         with warnings.catch_warnings():
             # It warns of changing an output in place, which nothing here does.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-            output: ModelOutput = self.model(tokens, state, reset, outer_step, penalised)
+            output: Output = self.model(tokens, state, reset, outer_step, penalised)
         return output
 
 
@@ -97,7 +99,7 @@ def _fill_on_leaving(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ..
     return (leave(inputs[0], fill), *inputs[1:])
 
 
-def wrap(model: AtlasModel, world: World, parallel: Literal["ddp", "fsdp"], device: torch.device) -> nn.Module:
+def wrap(model: Model, world: World, parallel: Literal["ddp", "fsdp"], device: torch.device) -> nn.Module:
     """Return the module to train `model` through; FSDP2 shards the parameters of `model` itself, layer by layer.
 
     The optimiser must be built afterwards. One process trains the model as it is.
@@ -163,16 +165,17 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_shard(tensor) else tensor
 
 
-def fresh_state(model: AtlasModel, rows: int, device: torch.device) -> ModelState:
+def fresh_state(model: Model, rows: int, device: torch.device) -> StateTree:
     """Return a state of `rows` rows before their first token.
 
     The parameters of a sharded model are not at hand. Zeros of the right shape serve as well: a row without a token
     behind it begins afresh inside the forward pass, from the M_0 that is gathered there.
     """
     if not is_sharded(model):
-        return model.initial_state(rows)
+        state: StateTree = model.initial_state(rows)
+        return state
     with torch.device("meta"):
-        shape = AtlasModel(model.config, seed=0).initial_state(rows)
+        shape: StateTree = build_model(model.config, seed=0).initial_state(rows)
     return shape.map(lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype, device=device))
 
 

@@ -12,7 +12,6 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,8 @@ import atlas_ref
 from atlas_ref.config import config_hash
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.errors import UserError
-from atlas_ref.models.tensors import TensorInfo, layer_tensors, tensors
+from atlas_ref.models.registry import family_of
+from atlas_ref.models.tensors import LAYER, TensorInfo
 from atlas_ref.places import check_unused
 from atlas_ref.storage.checkpoint import META, MODEL, Checkpoint
 from atlas_ref.storage.files import sync, write_atomically, write_json
@@ -69,9 +69,10 @@ def export(checkpoint: Checkpoint, target: Path) -> Exported:
 
 def names_table(config: ModelConfig) -> str:
     """Return names.md: every tensor with its shape and meaning; the layers are alike, so one stands for all."""
-    layer = [info._replace(name=f"layers.N.{info.name}") for info in layer_tensors(config)]
-    ends = [info for info in tensors(config) if not info.name.startswith("layers.")]
-    rows = "".join(_row(info) for info in (ends[0], *layer, ends[1]))
+    first, any_layer, layers = LAYER.format(0), LAYER.format("N"), LAYER.partition("{")[0]
+    found = family_of(config).tensors(config)
+    shown = (info for info in found if info.name.startswith(first) or not info.name.startswith(layers))
+    rows = "".join(_row(info._replace(name=info.name.replace(first, any_layer))) for info in shown)
     return (
         f"# Tensors of `{MODEL}`\n\nN is 0 to {config.n_layers - 1}. Vectors are columns: a matrix W of shape "
         "[out, in] is used as W x.\nWhere an axis holds several things, they stand in the order of its words, and of "
@@ -98,13 +99,14 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
 def _description(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return config.json without its tokenizer."""
     model = checkpoint.config.model
+    family = family_of(model)
     return {
         "format": FORMAT,
-        "model_type": "atlas",
+        "model_type": family.name,
         "atlas_spec": atlas_ref.__version__,
         "step": checkpoint.step,
         "config_hash": config_hash(checkpoint.config),
-        "parameters": sum(prod(info.shape) for info in tensors(model)),
+        "parameters": family.count_parameters(model),
         "trained_on": checkpoint.config.data.source,
         "sequence_length": checkpoint.config.data.sequence_length,
         "preflight_skipped": checkpoint.preflight_skipped,

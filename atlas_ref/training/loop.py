@@ -17,6 +17,7 @@ import torch
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
+from atlas_ref.models.family import Measurements
 from atlas_ref.places import prove_writable
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.merging import merge_measurements
@@ -26,6 +27,7 @@ from atlas_ref.storage.lock import hold, refuse_if_held
 from atlas_ref.storage.metrics_log import MetricsLog
 from atlas_ref.storage.retention import VALIDATION, Retention, improves, read_validations
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.context import Context
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
@@ -36,7 +38,7 @@ from atlas_ref.training.starting import check_start, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 from atlas_ref.watching.estimate import FirstSteps
 from atlas_ref.watching.kill_switches import check, non_finite, unsound_end
-from atlas_ref.watching.monitor import Measurements, log_entries, measure_layers
+from atlas_ref.watching.monitor import log_entries, measure_layers
 from atlas_ref.watching.reporting import Reporter
 from atlas_ref.watching.sinks import broadcast, check_sinks
 from atlas_ref.watching.speed import Speed
@@ -242,7 +244,15 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
             values["train/polarisation"] = result.output.indecision.item()
         values |= log_entries(layers)
     if context.is_due(run.step, settings.eval_interval):
-        found = evaluate(run.model, context.source, settings.eval_batches, settings.precision, run.step, context.world)
+        found = evaluate(
+            run.model,
+            task_of(context.config.data),
+            context.source,
+            settings.eval_batches,
+            settings.precision,
+            run.step,
+            context.world,
+        )
         values |= {VALIDATION: found["loss"], "val/accuracy": found["accuracy"]}
         if math.isfinite(found["loss"]):
             context.validations[run.step] = found["loss"]

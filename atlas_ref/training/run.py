@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import BatchSource
-from atlas_ref.data.streams import open_corpus, open_source
+from atlas_ref.data.streams import open_corpus
 from atlas_ref.data.tokenizer import Tokenizer, tokenizer_from_json
 from atlas_ref.data.whole import Split, WholeText
 from atlas_ref.errors import UserError
-from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.models.tensors import count_parameters
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
+from atlas_ref.models.registry import build_model, family_of
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.parallel import across, own_part, wrap
 from atlas_ref.storage.checkpoint import META, MODEL, OPTIMISER, STATE, Checkpoint
 from atlas_ref.storage.ranges import check_finite, check_optimiser, check_state
 from atlas_ref.storage.sharded_checkpoint import cut_like
 from atlas_ref.storage.switch_state import SwitchState
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
 
 
@@ -32,10 +34,10 @@ class Run:
     `switches` what the kill switches remember.
     """
 
-    model: AtlasModel
+    model: Model
     network: nn.Module
     optimiser: OuterOptimiser
-    state: ModelState
+    state: StateTree
     step: int
     saved: int
     switches: SwitchState
@@ -53,7 +55,7 @@ class Run:
 
 def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Run:
     """Return model, optimiser and memory state, of the rows of this process, as they are before the first step."""
-    model = AtlasModel(config.model, config.train.seed).to(device)
+    model = build_model(config.model, config.train.seed).to(device)
     mine = world.rows(config.train.batch_size)
     state = model.initial_state(mine.stop - mine.start).detach()
     network = wrap(model, world, config.train.parallel, device)
@@ -73,7 +75,8 @@ def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Ru
 
 def check_size(checkpoint: Checkpoint) -> None:
     """Raise UserError when the config describes more weights than the files hold, before memory is asked for them."""
-    count, held = count_parameters(checkpoint.config.model), sum(record.bytes for record in checkpoint.files.values())
+    model = checkpoint.config.model
+    count, held = family_of(model).count_parameters(model), sum(record.bytes for record in checkpoint.files.values())
     if 4 * count > held:
         raise UserError(
             f"{checkpoint.path / META}: describes a model of {count:,} parameters, more than are in its {held:,} bytes."
@@ -97,15 +100,15 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     run.switches = checkpoint.switches
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device) -> AtlasModel:
+def load_model(checkpoint: Checkpoint, device: torch.device) -> Model:
     """Return the model of a checkpoint, without optimiser and memory state."""
     check_size(checkpoint)
-    model = AtlasModel(checkpoint.config.model, checkpoint.config.train.seed)
+    model = build_model(checkpoint.config.model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
     return model.to(device)
 
 
-def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
+def put_weights(model: Model, checkpoint: Checkpoint) -> None:
     """Overwrite the weights of `model`; raise UserError at a tensor that is missing, unknown or of another shape."""
     expected = dict(model.state_dict())
     with _blamed_on(checkpoint, MODEL, expected) as tensors:
@@ -127,7 +130,7 @@ def put_weights(model: AtlasModel, checkpoint: Checkpoint) -> None:
 
 def open_data(config: RunConfig, checkpoint: Checkpoint | None) -> BatchSource:
     """Return the source that the config names, read with the tokenizer of the checkpoint where there is one."""
-    return open_source(config, None if checkpoint is None else tokenizer_of(checkpoint))
+    return task_of(config.data).source(config, None if checkpoint is None else tokenizer_of(checkpoint))
 
 
 def open_text(config: RunConfig, checkpoint: Checkpoint, split: Split) -> WholeText:

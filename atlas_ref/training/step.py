@@ -1,4 +1,4 @@
-"""One training step: forward, next-token loss, backward, clipping, update; the state is handed on without its history.
+"""One training step: forward, loss, backward, clipping, update; the state is handed on without its history.
 
 Parameters, gradients, optimiser and memory state are fp32; `precision = "bf16"` only runs the forward pass under
 autocast. No random number is drawn here, nor anywhere else in training after the parameters are made, so a run is
@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from atlas_ref.config import RunConfig
-from atlas_ref.data.batch import IGNORED, Batch
-from atlas_ref.memory.state import join_rows
-from atlas_ref.models.atlas import ModelOutput, ModelState
+from atlas_ref.data.batch import Batch
+from atlas_ref.memory.state import StateTree, join_rows
+from atlas_ref.models.family import Output
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.merging import merge_telemetry
 from atlas_ref.processes.parallel import bare, drop_zero_gradients, own_part, whole, without_sync
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.schedule import learning_rate, polarisation
 
@@ -46,19 +45,7 @@ class StepResult(NamedTuple):
     loss: float
     grad_norm: float
     learning_rate: float
-    output: ModelOutput
-
-
-def token_losses(
-    logits: Float[Tensor, "batch time vocab"], targets: Int[Tensor, "batch time"]
-) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Return the summed cross-entropy in nats, -sum log softmax(logits)[target], and the number of counted targets.
-
-    Targets of -100 do not count. The softmax is in fp32 or wider whatever the logits are.
-    """
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    total = cross_entropy(wide.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, (targets != IGNORED).sum()
+    output: Output
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -69,18 +56,18 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def forward(
     model: nn.Module,
     batch: Batch,
-    state: ModelState,
+    state: StateTree,
     precision: str,
     outer_step: int | None = None,
     penalised: bool = False,
-) -> ModelOutput:
+) -> Output:
     """Run the model on a batch; `precision` is `fp32`, or `bf16` for autocast matrix products.
 
     `outer_step` is the number of updates made so far; None is the end of all schedules. `penalised` asks for the
     indecision of the gates.
     """
     with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        output: ModelOutput = model(batch.tokens, state, batch.reset, outer_step, penalised)
+        output: Output = model(batch.tokens, state, batch.reset, outer_step, penalised)
     return output
 
 
@@ -88,7 +75,7 @@ def train_step(
     network: nn.Module,
     optimiser: OuterOptimiser,
     batch: Batch,
-    state: ModelState,
+    state: StateTree,
     step: int,
     config: RunConfig,
     world: World = ALONE,
@@ -96,7 +83,7 @@ def train_step(
     """Make update `step` (0-based) in place and return its numbers with the detached new state.
 
     `batch` is the global one, `state` that of the rows of this process, and `network` what `parallel.wrap` returned.
-    The loss is the mean cross-entropy over the counted targets of the global batch, however it is cut; where
+    The loss is that of the task, a mean over what is scored in the global batch, however it is cut; where
     polarisation is on, what is minimised also has the indecision of the gates (`blocks.polarisation`). The gradient
     is scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all
     processes, when the loss or a gradient is not finite.
@@ -112,13 +99,14 @@ def train_step(
 
 
 def _accumulate(
-    network: nn.Module, batch: Batch, state: ModelState, step: int, config: RunConfig, world: World
-) -> tuple[float, ModelOutput]:
+    network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, world: World
+) -> tuple[float, Output]:
     """Leave the gradient of the global loss in the parameters; return that loss and the output of this process.
 
     The rows of this process are run in `micro_batches` parts, one after another.
     """
-    count = (batch.targets != IGNORED).sum().clamp(min=1)
+    task = task_of(config.data)
+    count = task.count(batch).clamp(min=1)
     mine = world.rows(len(batch.tokens))
     size = (mine.stop - mine.start) // config.train.micro_batches
     weight = polarisation(step, config)
@@ -128,8 +116,7 @@ def _accumulate(
         part, before = Batch(*(x[rows] for x in batch)), state.rows(slice(first - mine.start, rows.stop - mine.start))
         with without_sync(network, last=rows.stop == mine.stop):
             output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
-            total, _ = token_losses(output.logits, part.targets)
-            loss = total / count
+            loss = task.loss(output, part) / count
             # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
             share = weight * size / len(batch.tokens)
             minimised = loss if output.indecision is None else loss + share * output.indecision
@@ -146,9 +133,12 @@ def _accumulate(
     )
 
 
-def _without_history(output: ModelOutput) -> ModelOutput:
+def _without_history(output: Output) -> Output:
     indecision = None if output.indecision is None else output.indecision.detach()
-    return ModelOutput(output.logits.detach(), output.state.detach(), output.telemetry, indecision)
+    bare_output: Output = output._replace(
+        logits=output.logits.detach(), state=output.state.detach(), indecision=indecision
+    )
+    return bare_output
 
 
 def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:

@@ -2,46 +2,23 @@
 
     measurements = measure_layers(model(tokens, state, reset), config.model)       measurements[layer]["gate_std"]
 
-The tables hold the telemetry of the block and what follows from it or from the new state:
-    gate_variance      of the gate that acts
-    memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source`, 1 - it of
-                       `convex`; absent where nothing is written
-    state_finite       1, or 0 when any number of the layer's state is NaN or infinite
-    newton_schulz_error   distance of the written momentum from orthogonality, where the rule orthogonalises
-
-Everything is taken at every step and from this step alone: no baseline at step 100 and no comparison at step 500, which
-a resumed run or a strided log would miss, as in one source system. Nothing here has a gradient or draws a random
-number, so a monitored run has the bits of one that is not.
+What is in the tables is for the family of the model to say (`models.measures` for ATLAS); what stands for all layers
+follows from the names. Everything is taken at every step and from this step alone: no baseline at step 100 and no
+comparison at step 500, which a resumed run or a strided log would miss, as in one source system. Nothing here has a
+gradient or draws a random number, so a monitored run has the bits of one that is not.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from atlas_ref.blocks.mag import LayerState
-from atlas_ref.blocks.memory_layer import memory_rule
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.functional.mag_gate import GateKind
-from atlas_ref.memory.rules import MemoryRule, update
-from atlas_ref.models.atlas import ModelOutput
-
-Measurements = dict[str, float]
+from atlas_ref.models.family import Measurements, Output
+from atlas_ref.models.registry import family_of
 
 
-def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measurements, ...]:
-    """Return the table of every layer of one call (module docstring)."""
-    rule = memory_rule(config.memory)
-    found = [
-        {name: value for name, value in telemetry._asdict().items() if value is not None} | _state_tensors(state, rule)
-        for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
-    ]
-    # One transfer from the device for all of them.
-    values = iter(torch.stack([value for table in found for value in table.values()]).double().tolist())
-    tables = [{name: next(values) for name in table} for table in found]
-    return tuple(table | _gate_values(table, config.gate.kind, writes=not config.disable_memory) for table in tables)
+def measure_layers(output: Output, config: ModelConfig) -> tuple[Measurements, ...]:
+    """Return the table of every layer of one call."""
+    return family_of(config).measure(output, config)
 
 
 def log_entries(layers: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -65,39 +42,3 @@ def _over_layers(name: str, values: list[float]) -> float:
     if name.endswith("_max") or name == "newton_schulz_error":
         return max(values)
     return sum(values) / len(values)
-
-
-@torch.no_grad()
-def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float[Tensor, "*batch"]:
-    """Return ||X X^T - I||_F / sqrt(m) of each matrix, with m = min(rows, columns) and tall matrices transposed.
-
-    0 for an orthogonal matrix, 1 for zero, and |s^2 - 1| when all singular values are s. In float32 or wider.
-    """
-    wide = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
-    x = wide.mT if wide.shape[-2] > wide.shape[-1] else wide
-    size = x.shape[-2]
-    excess = x @ x.mT - torch.eye(size, dtype=x.dtype, device=x.device)
-    error: Tensor = torch.linalg.matrix_norm(excess) / size**0.5
-    return error
-
-
-@torch.no_grad()
-def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
-    """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
-    floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
-    # 0 x is 0, or NaN where x is not finite: eight times faster on a CPU than asking of each number whether it is.
-    found = {"state_finite": torch.stack([(0.0 * tensor).sum() for tensor in floats]).sum().isfinite()}
-    if rule.orthogonalised:
-        # The last momentum only: one iteration a row and head, where the call itself made one for every token.
-        written = [update(rule, momentum) for momentum in state.memory.memory.momentum]
-        found["newton_schulz_error"] = torch.stack([orthogonality_error(x).amax() for x in written]).amax()
-    return found
-
-
-def _gate_values(table: Measurements, kind: GateKind, *, writes: bool) -> Measurements:
-    """Return the variance of the gate that acts, and the share of the memory before the floor."""
-    found = {"gate_variance": table["gate_std"] ** 2}
-    if writes:
-        mean = table["raw_gate_mean"]
-        found["memory_share"] = mean if kind == "source" else 1.0 - mean
-    return found

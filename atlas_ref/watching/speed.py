@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 from atlas_ref.config import RunConfig
-from atlas_ref.models.flops import training_flops
+from atlas_ref.models.registry import family_of
 from atlas_ref.processes.distributed import World
 from atlas_ref.storage.metrics_log import MEMORY, MFU, SECONDS, SPEED
 from atlas_ref.watching.summary import peak_rss_mib
@@ -46,7 +46,7 @@ class Speed:
             SPEED: self.per_second(),
             SECONDS: self.seconds / max(self.steps, 1),
             MEMORY: memory_bytes(device),
-            MFU: training_flops(config.model) * self.per_second() / attainable,
+            MFU: family_of(config.model).training_flops(config.model) * self.per_second() / attainable,
         }
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         return found

@@ -20,6 +20,7 @@ from preflight.recall import trained_probe
 from preflight.result import GateResult, Verdict
 from preflight.seed_competition import seed_competition
 from preflight.subject import HEALTHY, Control
+from spec_tests.package.micro.models import as_atlas
 from spec_tests.preflight import micro
 from spec_tests.preflight.micro import MICRO, micro_config
 
@@ -99,7 +100,7 @@ def saved(config: RunConfig, model: AtlasModel, folder: Path) -> Checkpoint:
 def test_a_donor_that_has_learnt_the_task_wins_and_one_that_has_not_does_not(tmp_path: Path) -> None:
     config = load_config("recall", RECALL)
     _, trained = trained_probe(config, HEALTHY, 0, BUDGET)
-    learnt = seed_competition(config, HEALTHY, 0, BUDGET, saved(config, trained.model, tmp_path / "learnt"))
+    learnt = seed_competition(config, HEALTHY, 0, BUDGET, saved(config, as_atlas(trained.model), tmp_path / "learnt"))
     assert verdicts(learnt)[NOISE] is Verdict.PASS
     assert "donor" in learnt.evidence
     fresh = saved(config, AtlasModel(config.model, 0), tmp_path / "fresh")
@@ -109,7 +110,7 @@ def test_a_donor_that_has_learnt_the_task_wins_and_one_that_has_not_does_not(tmp
 def test_a_donor_whose_seed_is_not_applied_fails(tmp_path: Path) -> None:
     config = load_config("recall", RECALL)
     _, trained = trained_probe(config, HEALTHY, 0, BUDGET)
-    donor = saved(config, trained.model, tmp_path)
+    donor = saved(config, as_atlas(trained.model), tmp_path)
     ignored = next(control for control in SEED_CONTROLS if control.subject.name == "seeds ignored by the model")
     assert verdicts(seed_competition(config, ignored.subject, 0, BUDGET, donor))[NOISE] is Verdict.FAIL
 

@@ -18,8 +18,9 @@ from atlas_ref.blocks.phase import phase_at
 from atlas_ref.config import RunConfig
 from atlas_ref.data.streams import open_source
 from atlas_ref.functional.mag_gate import Gated, mag_gate
-from atlas_ref.models.atlas import AtlasModel, ModelOutput
+from atlas_ref.models.atlas import ModelOutput
 from atlas_ref.storage.checkpoint import find_checkpoint
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import load_model
 from atlas_ref.watching.monitor import measure_layers
@@ -167,6 +168,6 @@ def test_a_checkpoint_in_the_middle_is_evaluated_with_the_floor_of_its_step(tmp_
     found = json.loads(result.out)["loss"]
     assert found == metric_lines(tmp_path / "run")[-1]["val/loss"]
     checkpoint = find_checkpoint(tmp_path / "run")
-    model: AtlasModel = load_model(checkpoint, torch.device("cpu"))
-    ended = evaluate(model, open_source(config), config.train.eval_batches, "fp32")["loss"]
+    model = load_model(checkpoint, torch.device("cpu"))
+    ended = evaluate(model, task_of(config.data), open_source(config), config.train.eval_batches, "fp32")["loss"]
     assert abs(found - ended) > 1e-6

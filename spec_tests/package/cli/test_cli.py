@@ -21,7 +21,7 @@ from torch import Tensor
 import atlas_ref
 from atlas_ref.config import load_config, preset_names, to_toml
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
-from atlas_ref.training.step import token_losses
+from atlas_ref.tasks.language import token_losses
 from cli.progress import BarReporter, PlainReporter
 from spec_tests.package.micro.command import Atlas, Ended
 from spec_tests.package.micro.runs import (
@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_4_and_keeps_the_checkpoin
         total, count = token_losses(logits, targets)
         return (total * torch.nan if next(calls) == 5 else total), count
 
-    monkeypatch.setattr("atlas_ref.training.step.token_losses", broken)
+    monkeypatch.setattr("atlas_ref.tasks.language.token_losses", broken)
     ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run", "--set", "train.save_interval=2")
 
     assert ended.code == 4

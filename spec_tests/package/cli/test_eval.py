@@ -15,10 +15,12 @@ from atlas_ref.data.whole import Split, WholeText
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.storage.checkpoint import find_checkpoint
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import load_model, tokenizer_of
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.data_inputs import KEY
+from spec_tests.package.micro.models import as_atlas
 from spec_tests.package.micro.runs import RECALL, micro_config, start
 
 BPE = ("data.tokenizer='bpe'", "data.bpe_vocab_size=300", "model.vocab_size=300")
@@ -74,7 +76,7 @@ def test_a_whole_text_is_judged_as_one_row_reads_it_in_any_batch(run: Path, text
     tokenizer, model = tokenizer_of(checkpoint), load_model(checkpoint, torch.device("cpu"))
     assert tokenizer is not None
     documents = read_corpus(str(texts), KEY).documents
-    expected = read_alone(model, tokenizer, documents, checkpoint.config)
+    expected = read_alone(as_atlas(model), tokenizer, documents, checkpoint.config)
 
     # Each document's tokens but the first are scored, and its end.
     assert expected["tokens"] == sum(len(tokenizer.encode(text)) for text in documents)
@@ -82,7 +84,7 @@ def test_a_whole_text_is_judged_as_one_row_reads_it_in_any_batch(run: Path, text
         train = checkpoint.config.train.model_copy(update={"batch_size": rows})
         config = checkpoint.config.model_copy(update={"train": train})
         text = WholeText(read_corpus(str(texts), KEY), "all", tokenizer, config)
-        found = evaluate(model, text, text.validation_batches, "fp32", 2)
+        found = evaluate(model, task_of(config.data), text, text.validation_batches, "fp32", 2)
         for key, value in expected.items():
             assert found[key] == pytest.approx(value, rel=1e-5), (rows, key)
 

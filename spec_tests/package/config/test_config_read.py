@@ -20,6 +20,7 @@ from atlas_ref.data.streams import open_source
 from atlas_ref.generation.generate import generate, read_prompt
 from atlas_ref.generation.sampling import Sampling, stream
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
@@ -101,7 +102,7 @@ def use(config: RunConfig, path: Path) -> None:
     start(config, path)
     go_on(config, path)
     model = AtlasModel(config.model, config.train.seed)
-    evaluate(model, open_source(config), 1, config.train.precision)
+    evaluate(model, task_of(config.data), open_source(config), 1, config.train.precision)
     list(generate(read_prompt(model, [1, 2]), 2, Sampling(), stream(0)))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
+from atlas_ref.models.family import Model
 from spec_tests.package.micro.runs import micro_config
 
 VOCABULARY = 257
@@ -134,3 +135,9 @@ def largest_difference(one: ModelState, other: ModelState) -> float:
     ours, theirs = one.to_tensors(), other.to_tensors()
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - theirs[name]).detach().abs().max()) for name in ours if ours[name].numel())
+
+
+def as_atlas(model: Model) -> AtlasModel:
+    """Return a model that is known to be of the first family, for tests that look inside."""
+    assert isinstance(model, AtlasModel)
+    return model

@@ -22,7 +22,15 @@ from atlas_ref.storage.checkpoint import MODEL, find_checkpoint
 from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.run import Run
 from atlas_ref.watching.monitor import measure_layers
-from spec_tests.package.micro.models import SMALL, call, carried_state, largest_difference, make_model, make_tokens
+from spec_tests.package.micro.models import (
+    SMALL,
+    as_atlas,
+    call,
+    carried_state,
+    largest_difference,
+    make_model,
+    make_tokens,
+)
 from spec_tests.package.micro.runs import go_on, metric_lines, micro_config, saved_bytes, start, stop_before
 
 TIME = 20
@@ -258,7 +266,7 @@ def test_the_logit_learns_from_the_first_step_that_crosses_beyond_the_warm_up_an
     seen: list[list[float]] = []
 
     def watch() -> bool:
-        seen.append([float(layer.alpha_logit.detach()) for layer in memory_layers(runs[-1].model)])
+        seen.append([float(layer.alpha_logit.detach()) for layer in memory_layers(as_atlas(runs[-1].model))])
         return False
 
     start(config, tmp_path / "run", watch)
@@ -271,7 +279,7 @@ def test_the_logit_learns_from_the_first_step_that_crosses_beyond_the_warm_up_an
     (group,) = (
         group
         for group in optimiser.parts["adamw"].param_groups
-        if any(p is memory_layers(runs[-1].model)[0].alpha_logit for p in group["params"])
+        if any(p is memory_layers(as_atlas(runs[-1].model))[0].alpha_logit for p in group["params"])
     )
     assert group["weight_decay"] == 0.0
     saved = find_checkpoint(tmp_path / "run").tensors(MODEL)

@@ -25,6 +25,7 @@ from atlas_ref.processes.distributed import CommonError, World, processes
 from atlas_ref.processes.parallel import across, whole
 from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.storage.run_directory import Admission, RunDirectory
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.loop import get_ready, merge, train
 from atlas_ref.training.run import new_run
@@ -80,7 +81,7 @@ def examine(config: RunConfig, world: World) -> tuple[dict[str, torch.Tensor], d
         numbers.append({"loss": result.loss, "grad_norm": result.grad_norm, "layers": layers})
     found |= {f"weight.{n}": whole(p.detach()) for n, p in run.model.named_parameters()}
     found |= {f"state.{n}": whole(t) for n, t in across(run.state.to_tensors(), world, CPU).items()}
-    validation = evaluate(run.model, source, 2, "fp32", STEPS, world)
+    validation = evaluate(run.model, task_of(config.data), source, 2, "fp32", STEPS, world)
     return found, {"steps": numbers, "validation": validation}
 
 

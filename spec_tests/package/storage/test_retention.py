@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from atlas_ref.models.family import Measurements
 from atlas_ref.storage import retention
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.storage.retention import best_of, improves, kept
 from atlas_ref.storage.switch_state import SwitchState
 from atlas_ref.watching.kill_report import KilledError
-from atlas_ref.watching.monitor import Measurements
 from spec_tests.package.micro.runs import (
     go_on,
     metric_lines,

@@ -18,6 +18,7 @@ from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
 from atlas_ref.memory.state import join_rows
 from atlas_ref.models.atlas import ModelOutput
+from atlas_ref.models.family import Output
 from atlas_ref.processes.merging import RULES, merge_columns, merge_telemetry
 from atlas_ref.training import step as steps
 from atlas_ref.training.run import Run, new_run
@@ -184,7 +185,7 @@ def test_parts_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     forward, backward = steps.forward, torch.autograd.backward
 
-    def record_forward(*arguments: Any, **options: Any) -> ModelOutput:
+    def record_forward(*arguments: Any, **options: Any) -> Output:
         calls.append(f"forward {len(arguments[1].tokens)}")
         return forward(*arguments, **options)
 

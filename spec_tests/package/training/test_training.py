@@ -18,11 +18,14 @@ from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.storage.metrics_log import TIMING
 from atlas_ref.storage.run_directory import RunDirectory
+from atlas_ref.tasks.language import token_losses
+from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.run import new_run
 from atlas_ref.training.schedule import learning_rate
-from atlas_ref.training.step import NonFiniteError, token_losses, train_step
+from atlas_ref.training.step import NonFiniteError, train_step
+from spec_tests.package.micro.models import as_atlas
 from spec_tests.package.micro.runs import (
     RECALL,
     metric_lines,
@@ -146,7 +149,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Pat
     assert lines["a"] == lines["b"]
     assert all(a[name] != c[name] for name in a)
     assert lines["a"][0]["train/loss"] != lines["c"][0]["train/loss"]
-    first, second = (new_run(micro_config(f"train.seed={seed}"), CPU).model.embedding.weight for seed in (1, 2))
+    runs = (new_run(micro_config(f"train.seed={seed}"), CPU) for seed in (1, 2))
+    first, second = (as_atlas(run.model).embedding.weight for run in runs)
     assert not torch.equal(first, second)
 
 
@@ -210,13 +214,15 @@ def test_validation_is_one_pass_over_its_batches_with_the_state_carried(tmp_path
     counted = targets != IGNORED
     assert not counted.all()
     expected = -logits.log_softmax(-1)[counted].gather(1, targets[counted].unsqueeze(1)).mean()
-    found = evaluate(model, source, 3, "fp32")
+    found = evaluate(model, task_of(config.data), source, 3, "fp32")
 
     assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert found["tokens"] == int(counted.sum())
     assert found["accuracy"] == pytest.approx(float((logits.argmax(-1) == targets)[counted].double().mean()))
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
-    assert evaluate(model, source, source.validation_batches + 5, "fp32")["tokens"] > found["tokens"]
+    assert (
+        evaluate(model, task_of(config.data), source, source.validation_batches + 5, "fp32")["tokens"] > found["tokens"]
+    )
 
 
 def test_accuracy_on_recall_is_the_share_of_right_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +239,7 @@ def test_accuracy_on_recall_is_the_share_of_right_answers(monkeypatch: pytest.Mo
         return real(model, tokens, state, reset)._replace(logits=logits)
 
     monkeypatch.setattr(AtlasModel, "forward", answer)
-    found = evaluate(AtlasModel(config.model, seed=0), source, 1, "fp32")
+    found = evaluate(AtlasModel(config.model, seed=0), task_of(config.data), source, 1, "fp32")
 
     assert found["accuracy"] == 0.75
     assert found["tokens"] == 8 * 4
@@ -285,7 +291,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_changes() -> No
     batch = open_source(config).batch(0)
     run = new_run(config, CPU)
     with torch.no_grad():
-        run.model.norm.weight[0] = torch.nan
+        as_atlas(run.model).norm.weight[0] = torch.nan
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     with pytest.raises(NonFiniteError, match="the loss is nan at step 5"):
         train_step(run.model, run.optimiser, batch, run.state, 4, config)
@@ -293,7 +299,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_changes() -> No
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 
     run = new_run(config, CPU)
-    hook: Callable[[Callable[[Tensor], Tensor]], object] = run.model.norm.weight.register_hook
+    hook: Callable[[Callable[[Tensor], Tensor]], object] = as_atlas(run.model).norm.weight.register_hook
     hook(lambda gradient: gradient * torch.inf)
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     with pytest.raises(NonFiniteError, match=r"the gradient of norm\.weight is not finite at step 5"):

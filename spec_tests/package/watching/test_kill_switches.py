@@ -26,6 +26,7 @@ from atlas_ref.training import loop
 from atlas_ref.training.run import Run
 from atlas_ref.watching.kill_report import KilledError
 from atlas_ref.watching.kill_switches import Kill, check, layer_limits, spike_bound
+from spec_tests.package.micro.models import as_atlas
 from spec_tests.package.micro.runs import go_on, metric_lines, micro_config, saved_bytes, start
 
 HEALTHY = {
@@ -231,7 +232,7 @@ SCHULZ = ("model.memory.rule='atlas'", "model.memory.newton_schulz.steps=1", "da
 
 def block(run: Run, layer: int) -> MagBlock:
     """Return one block of the model in training."""
-    found = run.model.layers[layer]
+    found = as_atlas(run.model).layers[layer]
     assert isinstance(found, Layer)
     return found.mag
 
@@ -280,7 +281,7 @@ def barely_normalised(matrix: Tensor, offset: float) -> Tensor:
 def confused(run: Run, layer: int) -> None:
     """Forget the vocabulary at every step, so that the loss stays high."""
     del layer
-    weight = run.model.embedding.weight.data
+    weight = as_atlas(run.model).embedding.weight.data
     weight.copy_(3.0 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(run.step)))
 
 
@@ -402,7 +403,7 @@ def test_a_killed_run_goes_on_when_the_switch_is_turned_off_and_its_report_goes(
 
 def nan_norm(run: Run) -> None:
     """Break the loss."""
-    run.model.norm.weight.data[0] = torch.nan
+    as_atlas(run.model).norm.weight.data[0] = torch.nan
 
 
 def nan_gradient(run: Run) -> None:

@@ -17,7 +17,8 @@ from atlas_ref.blocks import mag
 from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.models.atlas import AtlasModel, Layer, ModelOutput
-from atlas_ref.watching.monitor import log_entries, measure_layers, orthogonality_error
+from atlas_ref.models.measures import orthogonality_error
+from atlas_ref.watching.monitor import log_entries, measure_layers
 from spec_tests.package.micro.models import call, carried_state, make_model, make_tokens
 from spec_tests.package.micro.runs import micro_config
 

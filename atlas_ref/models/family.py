@@ -1,0 +1,105 @@
+"""What a model is to the rest of the house: one protocol, so that one loop, one checkpoint and one monitor serve all.
+
+    logits, state', telemetry = model(tokens, state, reset, outer_step)
+
+A `Model` owns parameters and nothing else: state is a tree of tensors with the batch as first axis (`memory.state`)
+that goes in and comes out. A `Family` says what is known of all models of one kind of configuration before any is
+built: how one is made, what tensors it has, what it costs, and what is worth watching in what it returns. `registry`
+knows the families; nothing outside `models` names one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from atlas_ref.config.model import ModelConfig
+from atlas_ref.models.tensors import TensorInfo
+
+Measurements = dict[str, float]
+"""What was measured of one layer, by name."""
+
+
+@runtime_checkable
+class Telemetry(Protocol):
+    """A named tuple of what a layer tells of one call: numbers as tensors, or None.
+
+    How each field is merged from the parts of a batch is said in `processes.merging`.
+    """
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Output(Protocol):
+    """What a call returns: a named tuple, which FSDP2 can look into."""
+
+    @property
+    def logits(self) -> Float[Tensor, "batch time vocab"]:
+        """Of the next token."""
+
+    @property
+    def state(self) -> Any:
+        """The state after the call, a `memory.state.StateTree` as `Model.initial_state` returns it."""
+
+    @property
+    def telemetry(self) -> tuple[Telemetry, ...]:
+        """One entry a layer."""
+
+    @property
+    def indecision(self) -> Float[Tensor, ""] | None:
+        """mean(1 - |2 g - 1|) over all raw gates, with its graph, where it was asked for and there are gates."""
+
+    @property
+    def _replace(self) -> Callable[..., Any]: ...
+
+
+class Model(nn.Module):
+    """A function of parameters and arguments; the same configuration and seed give the same parameters."""
+
+    config: ModelConfig
+
+    def initial_state(self, batch: int) -> Any:
+        """Return the state of `batch` rows before their first token, a `memory.state.StateTree`."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: Any,
+        reset: Bool[Tensor, "batch time"] | None,
+        outer_step: int | None = None,
+        penalised: bool = False,
+        measured: bool = True,
+    ) -> Output:
+        """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
+
+        A sequence in one call or in any split gives the same logits, and a reset at a token equals a fresh start there.
+        `outer_step` is the number of optimiser steps made so far, which schedules depend on; None is the end of all
+        schedules. `penalised` asks for the indecision of the gates; without `measured` there is no telemetry, which
+        decoding does not read.
+        """
+        raise NotImplementedError
+
+    def parts(self) -> list[nn.Module]:
+        """Return the modules that are used one after another, which several processes may hold in shards."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of every model of a kind from its configuration alone, and how one is made.
+
+    build: the model of a configuration and a seed.       tensors: every tensor it has.
+    count_parameters: how many numbers these hold.        training_flops: operations of a step for each token.
+    measure: what is known of each layer after a call, plain numbers by name (`watching.monitor`).
+    """
+
+    name: str
+    build: Callable[[ModelConfig, int], Model]
+    tensors: Callable[[ModelConfig], tuple[TensorInfo, ...]]
+    count_parameters: Callable[[ModelConfig], int]
+    training_flops: Callable[[ModelConfig], int]
+    measure: Callable[[Any, ModelConfig], tuple[Measurements, ...]]
