@@ -21,14 +21,13 @@ from torch.nn.functional import normalize
 
 from atlas_ref.blocks.memory_layer import GateHeads, MemoryLayer, TanhGate
 from atlas_ref.config import ModelConfig, RunConfig
-from atlas_ref.config.model import MemoryConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.rules import Gates
 from atlas_ref.models.family import Model
 from atlas_ref.training.run import select_device
 from atlas_ref.training.step import NonFiniteError, forward
 from preflight.observe import mean_loss, measured_config, real_batches, watched
+from preflight.reached import gradient_checks, longest_document, mixing_evidence
 from preflight.result import Check, GateResult, at_least, at_most, conclude
 from preflight.statistics import mean_interval
 from preflight.subject import Budget, Subject
@@ -68,18 +67,18 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
     samples = [
         _measure(config, model, batch, gradients=index < GRADIENT_BATCHES) for index, batch in enumerate(batches)
     ]
-    longest = max(_longest_document(batch) for batch in batches[:GRADIENT_BATCHES])
+    longest = max(longest_document(batch) for batch in batches[:GRADIENT_BATCHES])
     checks = [
         *_tanh_checks(config.model, [sample.tanh for sample in samples]),
         _half_life_check(config.model, [sample.half_life for sample in samples]),
         _feature_check(model, seed, budget.batches),
-        *_gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples)), longest),
+        *gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples)), longest),
     ]
     drift, shares = _drift_check(config, subject, model, batches, min(budget.probe_steps, DRIFT_STEPS))
     evidence: dict[str, JsonValue] = {
         "tanh_gate": _tanh_evidence(config.model, [sample.tanh for sample in samples]),
         "drift": dict[str, JsonValue](shares),
-        "mixing_rate": _mixing_evidence(config.model.memory, longest),
+        "mixing_rate": mixing_evidence(config.model.memory, longest),
     }
     return conclude(GATE, [*checks, drift], evidence, time.perf_counter() - started)
 
@@ -220,77 +219,6 @@ def _feature_cosines(layer: MemoryLayer, seed: int, count: int) -> list[float]:
     together = features.sum(1).square().sum(-1) - FEATURE_KEYS
     cosines: list[float] = (together / (FEATURE_KEYS * (FEATURE_KEYS - 1))).tolist()
     return cosines
-
-
-def _longest_document(batch: Batch) -> int:
-    """Return the most tokens of one document that a row of the batch shows, from a fresh state."""
-    fresh = torch.zeros(len(batch.tokens), dtype=torch.long, device=batch.tokens.device)
-    return int(token_positions(fresh, batch.reset, batch.tokens.shape[1]).max()) + 1
-
-
-def _learned_border(config: MemoryConfig) -> int:
-    """Return the position at which a shard first begins with the learned mixing rate: the first after the ramp."""
-    return (config.shards.warmup_crossings + 1) * config.shards.length
-
-
-def _mixing_evidence(config: MemoryConfig, tokens: int) -> str:
-    """Return whether the learned mixing rate of shards was at work in what was measured."""
-    border = _learned_border(config)
-    if not config.shards.length:
-        return "not applicable: no shards with shards.length = 0"
-    if tokens <= border:
-        return f"not examined: documents show {tokens} tokens, and the learned rate acts from token {border} on"
-    return f"acts from token {border} of {tokens} on"
-
-
-def is_trained(config: ModelConfig, name: str, parameter: Tensor, tokens: int) -> bool:
-    """Return whether the configuration says that a parameter gets a gradient from documents of so many tokens.
-
-    Detached writes exempt the whole memory branch; without writes nothing but the first memory and its address is used.
-    The mixing rate of shards is learned at borders beyond its ramp only, and shows in the next write there; `delta` has
-    no momentum that it could mix, which leaves the Q-K projection.
-    """
-    if parameter.numel() == 0:
-        return False
-    _, inside, part = name.partition(".mag.memory.")
-    if not inside:
-        return True
-    if config.inner_grad == "detached":
-        return False
-    memory = config.memory
-    if part == "alpha_logit":
-        mixes = memory.rule != "delta" or memory.qk_projection.kind != "none"
-        shown = tokens > _learned_border(memory) + memory.ttl_update_frequency
-        return mixes and shown and not config.disable_memory
-    return not (config.disable_memory and (part.startswith("gates.") or part == "log_gain"))
-
-
-def _gradient_checks(config: ModelConfig, model: nn.Module, reached: set[str], tokens: int) -> list[Check]:
-    named = dict(model.named_parameters())
-    trained = {name for name, p in named.items() if is_trained(config, name, p, tokens)}
-    # A border near the end of a document may or may not show before the end: such a gradient is no surprise.
-    later = tokens + config.memory.ttl_update_frequency
-    possible = {name for name, p in named.items() if is_trained(config, name, p, later)}
-    missing, surprising = sorted(trained - reached), sorted(reached - possible)
-    return [
-        at_most(
-            "gradients reach what is trained",
-            len(missing),
-            0,
-            f"{_counted(missing)} of {len(trained)} trained parameters got no finite gradient on any batch",
-        ),
-        at_most(
-            "gradients reach nothing else",
-            len(surprising),
-            0,
-            f"{_counted(surprising)} that the configuration exempts got a gradient",
-        ),
-    ]
-
-
-def _counted(names: Sequence[str]) -> str:
-    """Return the number of names and the names themselves."""
-    return f"{len(names)} ({', '.join(names)})" if names else "none"
 
 
 def _drift_check(

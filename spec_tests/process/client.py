@@ -6,9 +6,6 @@ only three losses in a row end the patience. What it does after its answer, when
 was in hand then (`late`): the next one starts on a new program.
 """
 
-import os
-import shlex
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar
 
-from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
 from spec_tests.contract.outcome import PortError
 from spec_tests.port import Array, Declaration, Numerics, Scalar, UnsupportedError
+from spec_tests.process.command import SECONDS, seconds_allowed, split
 from spec_tests.process.files import allowed_bytes, read_arrays, write_arrays
 from spec_tests.process.program import Program, UnheardError
 from spec_tests.process.protocol import (
@@ -35,9 +32,6 @@ from spec_tests.process.protocol import (
 )
 from spec_tests.process.scratch import Scratch
 
-TIMEOUT: Final = "ATLAS_PORT_TIMEOUT"
-"""The variable with the seconds allowed for a case."""
-SECONDS: Final = 60.0
 PATIENCE: Final = 3
 """Losses in a row after which the program is not started again."""
 TEXT: Final = 2000
@@ -76,7 +70,7 @@ class ProcessPort:
     def __init__(self, command: str, *, timeout: float | None = None, hello_timeout: float = SECONDS) -> None:
         self.command = command
         self.arguments = split(command)
-        self.timeout = _seconds() if timeout is None else timeout
+        self.timeout = seconds_allowed() if timeout is None else timeout
         self._hello_timeout = hello_timeout
         self._scratch: Scratch | None = None
         self._program: Program | None = None
@@ -270,29 +264,6 @@ def _remove(*paths: Path) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
-
-
-def split(command: str) -> list[str]:
-    """Return the words of a command line; UserError where they name no program."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UserError(f"cmd:{command}: {error}.") from error
-    if not words or shutil.which(words[0]) is None:
-        name = words[0] if words else ""
-        raise UserError(f"cmd:{command}: '{name}' is not a program that can be run; expected cmd:PROGRAM ARGUMENTS.")
-    return words
-
-
-def _seconds() -> float:
-    text = os.environ.get(TIMEOUT, "")
-    try:
-        seconds = float(text or SECONDS)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < float("inf"):
-        raise UserError(f"{TIMEOUT}={text}: expected a number of seconds above 0.")
-    return seconds
 
 
 def _reply_to(case: str, line: bytes) -> OkReply | UnsupportedReply | ErrorReply:

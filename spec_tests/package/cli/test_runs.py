@@ -5,29 +5,20 @@ Every test names the fault that was put into the program by hand and that it cau
 
 import fcntl
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
-from atlas_ref.config import to_toml
-from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.storage.run_directory import RunDirectory
-from cli import plot, run_records
-from cli.curves import draw, legend_labels, style
-from cli.run_records import read_run
-from spec_tests.package.cli.test_cli import in_a_process
+from cli import run_records
+from spec_tests.package.cli.made_runs import killed, made
 from spec_tests.package.micro.command import Atlas
+from spec_tests.package.micro.process import in_a_process
 from spec_tests.package.micro.runs import SKIPPED, metric_lines, micro_config, start, stop_before
-
-LAYERS = 3
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +28,6 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     start(micro_config(), root / "whole")
     start(micro_config("train.seed=5", "model.memory.rule='titans'"), root / "study" / "stopped", stop_before(4))
     return root
-
-
-def line(step: int, scale: float) -> dict[str, Any]:
-    """Return a line of a log in which no two values are equal."""
-    values = {"train/loss": 5.0 - scale * step, "train/tokens_per_second": 100.0 + 7 * step * scale}
-    values |= {"val/loss": 4.0 + 0.5 * (step - 4) ** 2 * scale} if step % 2 == 0 else {}
-    values |= {f"memory/layer_{n}/omega_loss": scale * step * (n + 1) ** 2 for n in range(LAYERS)}
-    return {"step": step, **values, "memory/omega_loss": scale * step * 14 / 3}
-
-
-def made(path: Path, *overrides: str, scale: float = 0.1, steps: int = 6) -> Path:
-    """Write the files of a run by hand and return its directory."""
-    path.mkdir(parents=True)
-    (path / "config.toml").write_text(to_toml(micro_config(*overrides)))
-    (path / "metrics.jsonl").write_text("".join(json.dumps(line(step, scale)) + "\n" for step in range(1, steps + 1)))
-    (path / "env.json").write_text(json.dumps([{"preflight_skipped": None}, {"preflight_skipped": SKIPPED}]))
-    return path
-
-
-def killed(path: Path) -> Path:
-    """Write the report of a kill switch."""
-    (path / "kill.json").write_text(json.dumps({"step": 5, "kills": [{"switch": "loss_spike"}, {"switch": "alpha"}]}))
-    return path
 
 
 def listed(atlas: Atlas, *arguments: object) -> list[dict[str, Any]]:
@@ -202,100 +170,3 @@ def test_the_names_of_files_are_those_of_the_run_directory() -> None:
     theirs = ("config", "metrics", "summary", "kill", "environment", "preflight", "checkpoints")
     for here, there in zip(mine, theirs, strict=True):
         assert getattr(run_records, here) == getattr(directory, there).name
-
-
-def lines_of(figure: Figure, panel: int) -> list[tuple[str, list[float], list[float]]]:
-    """Return colour, x and y of each line of a panel."""
-    drawn = [(to_hex(each.get_color()), *(np.asarray(each.get_data()).tolist())) for each in figure.axes[panel].lines]
-    return [(colour, x, y) for colour, x, y in drawn]
-
-
-def test_a_panel_draws_the_numbers_of_the_log_and_the_range_over_layers(tmp_path: Path) -> None:
-    """Kills: the first layer for all; a band of a deviation; a null drawn as zero; validation at the training steps."""
-    path = made(tmp_path / "run")
-    lines = metric_lines(path)
-    lines[2]["memory/omega_loss"] = lines[2]["memory/layer_1/omega_loss"] = None
-    (path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    figure = draw([read_run(path)], ["loss", "omega_loss"])
-
-    train, validation = lines_of(figure, 0)
-    assert train[1:] == ([1, 2, 3, 4, 5, 6], [each["train/loss"] for each in lines])
-    assert validation[1:] == ([2, 4, 6], [each["val/loss"] for each in lines if "val/loss" in each])
-    ((_, steps, values),) = lines_of(figure, 1)
-    assert steps == [1, 2, 3, 4, 5, 6]
-    assert math.isnan(values[2])
-    assert [values[n] for n in (0, 1, 3, 4, 5)] == [lines[n]["memory/omega_loss"] for n in (0, 1, 3, 4, 5)]
-    (band,) = (each for each in figure.axes[1].collections if isinstance(each, PolyCollection))
-    corners = np.asarray(band.get_paths()[0].vertices)
-    for step in range(1, 7):
-        at = corners[corners[:, 0] == step, 1]
-        assert (at.min(), at.max()) == pytest.approx((0.1 * step, 0.9 * step))
-
-
-def test_several_runs_have_colours_of_their_own_and_a_kill_is_a_line_where_it_happened(tmp_path: Path) -> None:
-    """Kills: one colour for all; a kill at the last step of the log; a skipped preflight that no one sees."""
-    one, two = made(tmp_path / "one"), killed(made(tmp_path / "two", scale=0.2))
-    records = [read_run(one), read_run(two)]
-    figure = draw(records, ["omega_loss", "train/tokens_per_second"])
-    for panel in range(2):
-        first, second, kill = lines_of(figure, panel)
-        assert first[0] != second[0] == kill[0]
-        assert first[2] != second[2]
-        assert kill[1] == [5, 5]
-    assert len({style(number) for number in range(12)}) == 12
-    (legend,) = figure.legends
-    shown = [text.get_text() for text in legend.get_texts()]
-    assert shown[:2] == legend_labels(records)
-    assert shown[0] == f'one: preflight skipped "{SKIPPED}"'
-    assert shown[1] == f'two: preflight skipped "{SKIPPED}", killed by loss_spike at step 5 (dotted line)'
-
-
-@pytest.mark.parametrize("layers", [1, 24])
-def test_a_picture_has_readable_panels_for_few_and_many_layers(layers: int, tmp_path: Path) -> None:
-    """Kills: a line a layer; a band for one layer; titles that run into each other; axes without a label."""
-    path = made(tmp_path / "run")
-    for_all = {"memory/retention": 0.9, "memory/momentum_norm": 3.0, "memory/gate_mean": 0.5}
-    each = {
-        f"memory/layer_{n}/{key.removeprefix('memory/')}": value + n
-        for key, value in for_all.items()
-        for n in range(layers)
-    }
-    records = [{"step": step, "train/loss": 3.0, **for_all, **each} for step in (1, 2, 3)]
-    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    figure = draw([read_run(path)], [])
-    figure.draw_without_rendering()
-    assert len(figure.axes) == 4
-    boxes = [axes.get_tightbbox() for axes in figure.axes]
-    for number, axes in enumerate(figure.axes):
-        assert len(axes.lines) == (2 if number == 0 else 1)
-        assert len(axes.collections) == (1 if number and layers > 1 else 0)
-        assert axes.get_title()
-        assert axes.get_xlabel()
-        assert axes.get_ylabel()
-        others = [box for n, box in enumerate(boxes) if n != number and box is not None]
-        mine = boxes[number]
-        assert mine is not None
-        assert mine.count_overlaps(others) == 0
-
-
-def test_plot_writes_a_png_that_its_run_knows_and_refuses_what_it_cannot_draw(
-    tmp_path: Path, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kills: a picture that makes the run directory foreign; a traceback for a misspelt metric or a missing package."""
-    run = made(tmp_path / "run")
-    assert atlas("plot", run).out == f"wrote {run / 'curves.png'}\n"
-    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert RunDirectory(run).unknown_files() == []
-    unknown = atlas("plot", run, "--metric", "omega")
-    assert unknown.code == 2
-    assert unknown.err.startswith("Error: no run has the metric omega; there are loss, omega_loss, train/loss")
-    assert "must end in .png" in atlas("plot", run, "--out", "a.pdf").err
-    assert atlas("plot", tmp_path).err == f"Error: {tmp_path}: is not a run directory.\n"
-    (run / "metrics.jsonl").write_text("")
-    assert "its log is empty" in atlas("plot", run).err
-    monkeypatch.setattr(plot, "find_spec", lambda _: None)
-    assert atlas("plot", run).err == (
-        "Error: atlas plot needs matplotlib; install it with: pip install 'atlas-spec[plot]'\n"
-    )
-    with pytest.raises(UserError, match="is not a run directory"):
-        read_run(tmp_path)

@@ -18,8 +18,8 @@ from atlas_ref.storage.checkpoint import saved_steps
 from atlas_ref.training.step import StepResult, train_step
 from cli import interrupt
 from cli.interrupt import SIGNALS, StopRequest, at_any_moment
-from spec_tests.package.cli.test_cli import in_a_process
 from spec_tests.package.micro.command import Atlas
+from spec_tests.package.micro.process import in_a_process
 from spec_tests.package.micro.runs import UNEXAMINED, micro_config
 
 CODES = {

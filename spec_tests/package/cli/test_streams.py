@@ -16,8 +16,8 @@ import pytest
 
 from atlas_ref.config import to_toml
 from cli.streams import standard_streams
-from spec_tests.package.cli.test_cli import ROOT
 from spec_tests.package.micro.command import Atlas
+from spec_tests.package.micro.process import ROOT
 from spec_tests.package.micro.runs import UNEXAMINED, metric_lines, micro_config, saved_bytes, start, without_timing
 
 CONFIG = micro_config("model.n_layers=1", "data.sequence_length=16")

@@ -23,8 +23,10 @@ from atlas_ref.storage.run_directory import RunDirectory
 from atlas_ref.storage.switch_state import SwitchState
 from atlas_ref.training.loop import get_ready
 from atlas_ref.training.run import load_model, new_run, restore
-from spec_tests.package.damage.mutations import MARKER, Mutation, mutations, set_config
+from spec_tests.package.damage.mutation import MARKER, Mutation
+from spec_tests.package.damage.mutations import mutations
 from spec_tests.package.damage.sealed import seal
+from spec_tests.package.damage.sealed_mutations import set_config
 from spec_tests.package.micro.command import in_this_process
 from spec_tests.package.micro.runs import micro_config, start
 
