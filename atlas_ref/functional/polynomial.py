@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.functional.normalize import at_least_float32
 
 Basis = Literal["monomial_weighted", "monomial", "kronecker", "elementwise"]
 
@@ -52,12 +53,18 @@ def polynomial_features(
 ) -> Float[Tensor, "*batch features"]:
     """Lift the last axis to the features of `basis` (see the module), degree by degree, lowest first.
 
-    Differentiable in x and, where they are positive, in the coefficients; dtype of x. Raises UserError for a degree
-    below 1.
+    Differentiable in x and, where they are positive, in the coefficients. Computed in at least float32, returned in
+    the dtype of x. Raises UserError for a degree below 1.
     """
     degree = coefficients.shape[0]
     _check(degree)
-    coefficients = coefficients.to(x.dtype)
+    wide = at_least_float32(x)
+    return _features(wide, coefficients.to(wide.dtype), basis).to(x.dtype)
+
+
+def _features(
+    x: Float[Tensor, "*batch dim"], coefficients: Float[Tensor, " degree"], basis: Basis
+) -> Float[Tensor, "*batch features"]:
     if basis == "elementwise":
         # Horner: 1 + x (a_1 + x (a_2 + ...)).
         result = torch.zeros_like(x)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Final
+from typing import Final, Protocol
 from unittest.mock import patch
 
 import numpy as np
@@ -42,6 +42,25 @@ class Fault:
     argument: str = ""
 
 
+class Defect(Protocol):
+    """What makes a sound port faulty: a seeded fault, or one that is made from the table of operations."""
+
+    @property
+    def id(self) -> str:
+        """The name it has in reports."""
+        ...
+
+    @property
+    def op(self) -> Op:
+        """The operation it sits in."""
+        ...
+
+    @property
+    def wrap(self) -> Wrap:
+        """What turns a sound `run` into the faulty one."""
+        ...
+
+
 def claimed_test(fault: Fault) -> Callable[..., None]:
     """Return the test that claims to notice a fault."""
     module, _, name = fault.killed_by.partition(":")
@@ -52,7 +71,7 @@ def claimed_test(fault: Fault) -> Callable[..., None]:
 class FaultyPort:
     """A port that is sound but for one operation, and that runs in one precision only."""
 
-    def __init__(self, port: Port, fault: Fault, numerics: Numerics) -> None:
+    def __init__(self, port: Port, fault: Defect, numerics: Numerics) -> None:
         self._port = port
         self._fault = fault
         self._numerics = numerics

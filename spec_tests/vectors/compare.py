@@ -87,8 +87,13 @@ def by_step(value: Array, axis: int | None) -> Array:
 
 
 def errors(actual: Array, expected: Array, axis: int | None) -> Array:
-    """Return the error at each step (module docstring); infinite where either is not finite and the other differs."""
+    """Return the error at each step (module docstring); infinite where either is not finite and the other differs.
+
+    Infinite too where the shapes differ: the number of features is the port's own to say, and may be wrong.
+    """
     got, wanted = by_step(actual, axis), by_step(expected, axis)
+    if got.shape != wanted.shape:
+        return np.full(len(wanted), np.inf)
     if wanted.size == 0:
         return np.zeros(len(wanted))
     if wanted.dtype.kind in "iu":

@@ -7,11 +7,14 @@ from typing import Final
 import numpy as np
 
 from spec_tests.drawing.inputs import generator
-from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, in_form, with_outputs
-from spec_tests.port import Numerics, Op, Run
+from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, in_form, with_inputs, with_outputs
+from spec_tests.faults.generated.rounding import away_from_zero, leaving_by, truncated
+from spec_tests.port import Numerics, Op, Run, round_to_bf16
 
 SAME = "test_calls:test_the_same_call_gives_the_same_answer_whatever_came_between"
 ALONE = "test_calls:test_a_row_alone_gives_what_it_gives_among_others"
+ROUNDED = "test_calls:test_an_activation_is_rounded_once_to_the_nearest_bfloat16"
+TIES = "test_calls:test_a_tie_goes_to_the_even_bfloat16"
 TRAINED = "test_calls:test_gradients_do_not_change_the_outputs"
 Change = Callable[[list[Arrays], Arrays], Arrays]
 
@@ -72,11 +75,19 @@ def _written_in_training_only(name: str, _: Config, inputs: Arrays, outputs: Arr
     return {} if trained else {name: 0.9 * outputs[name]}
 
 
+def _rounded_gate(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Join with the gate in bfloat16: an intermediate value rounded, and the result again."""
+    gate = round_to_bf16(outputs["gate"])
+    convex = gate * inputs["attention"] + (1.0 - gate) * inputs["memory"]
+    return {"joined": convex if config["kind"] == "convex" else gate * inputs["memory"]}
+
+
 CHUNKED: Final = Op.MEMORY_CHUNKED
 MIX: Final = Op.M3_MIX
 QK: Final = Op.QK_PROJECTION
 SCAN: Final = Op.MEMORY_SCAN
 
+ONLY_THERE: Final = "Only in `bf16_io` does anything leave as bfloat16."
 OUTLIVES_THE_CALL = "source: buffers that outlive the call, counters that probing moves"
 
 FAULTS: Final[tuple[Fault, ...]] = (
@@ -121,5 +132,45 @@ FAULTS: Final[tuple[Fault, ...]] = (
         TRAINED,
         with_outputs(partial(_written_in_training_only, "reads")),
         "source: writes are switched off in evaluation",
+    ),
+    Fault(
+        "call-activation-truncated",
+        "CALL-4b",
+        SCAN,
+        ROUNDED,
+        leaving_by("reads", truncated),
+        "source: bfloat16 by cutting bits off",
+        (Numerics.BF16_IO,),
+        ONLY_THERE,
+    ),
+    Fault(
+        "call-ties-away-from-zero",
+        "CALL-4c",
+        Op.SHORT_CONV,
+        TIES,
+        leaving_by("y", away_from_zero),
+        "porting: bfloat16 by adding half a unit",
+        (Numerics.BF16_IO,),
+        ONLY_THERE,
+    ),
+    Fault(
+        "call-softmax-of-a-rounded-cache",
+        "CALL-4a",
+        Op.SLIDING_WINDOW_ATTENTION,
+        ROUNDED,
+        with_inputs(lambda _, x: {name: round_to_bf16(x[name]) for name in ("persistent_keys", "persistent_values")}),
+        "source: attention in bfloat16, its cache and its weights too",
+        (Numerics.BF16_IO,),
+        "In the other profiles the tests of the softmax notice it.",
+    ),
+    Fault(
+        "call-gate-rounded-before-the-join",
+        "CALL-4a",
+        Op.MAG_GATE,
+        ROUNDED,
+        with_outputs(_rounded_gate),
+        "porting: an intermediate value in bfloat16",
+        (Numerics.BF16_IO,),
+        "In the other profiles the tests of the gate notice it.",
     ),
 )

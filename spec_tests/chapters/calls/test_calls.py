@@ -1,5 +1,6 @@
 """docs/spec/calls.md: what holds for every operation, asked with the first stored case of each."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ from spec_tests.contract.driver import Result, assert_close, precisions, run, ru
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.properties import assert_computes
 from spec_tests.drawing.inputs import generator
-from spec_tests.port import GRADIENTS, Array, Numerics, Port
+from spec_tests.port import GRADIENTS, Array, Numerics, Op, Port, round_to_bf16
 from spec_tests.tally import where_declared
 from spec_tests.vectors.case import Case, absent, load_cases
 
@@ -105,3 +106,56 @@ def test_gradients_do_not_change_the_outputs(port: Port) -> None:
             for name, value in plain.outputs.items():
                 what = f"{case.op} {name} when asked for gradients too in {numerics}"
                 assert_close(trained[name], value, rounding(plain, name), what)
+
+
+ROUNDED_ALIKE = 0.98
+"""Least share of entries that are the bfloat16 number nearest to what is expected: float32 moves few over a border.
+
+With the bits cut off it is a half, with one parameter in bfloat16 mostly below this.
+"""
+FEW = 8
+"""Stored cases of an operation that are looked at: enough entries for a share."""
+
+
+@pytest.mark.spec("CALL-4")
+def test_an_activation_is_rounded_once_to_the_nearest_bfloat16(port: Port) -> None:
+    alike: defaultdict[Op, list[int]] = defaultdict(lambda: [0, 0])
+    for numerics in precisions(port, Numerics.BF16_IO):
+        for case, names in activations(port, numerics):
+            answer = run(port, case.op, numerics, case.inputs, **case.config)
+            for name in names:
+                expected, counted = case.expected[name], case.expected[name] != 0.0
+                right = answer[name] == round_to_bf16(expected)
+                alike[case.op][0] += int(right[counted].sum())
+                alike[case.op][1] += int(counted.sum())
+    if not alike:
+        pytest.skip(f"port '{port.declare().name}' declares no operation that answers with an activation")
+    for op, (right, entries) in alike.items():
+        assert right >= ROUNDED_ALIKE * entries, f"{op}: {right} of {entries} entries are the nearest bfloat16 number"
+
+
+def activations(port: Port, numerics: Numerics) -> Iterator[tuple[Case, list[str]]]:
+    """Yield some stored cases of every declared operation that answers with activations, with their names."""
+    seen: Counter[Op] = Counter()
+    for case in load_cases():
+        names = [t.name for t in OPERATIONS[case.op].outputs if t.role == "activation" and t.name in case.expected]
+        finite = all(np.isfinite(value).all() for value in case.inputs.values())
+        if names and finite and seen[case.op] < FEW and absent(port.declare(), case, numerics) is None:
+            seen[case.op] += 1
+            yield case, names
+
+
+@pytest.mark.spec("CALL-4")
+def test_a_tie_goes_to_the_even_bfloat16(port: Port) -> None:
+    for numerics in precisions(port, Numerics.BF16_IO):
+        # One tap: 1 times a weight that lies in the middle between two bfloat16 numbers.
+        middles = 1.0 + (2.0 * np.arange(8) + 1.0) * 2.0**-8
+        inputs = {
+            "x": np.ones((1, 2, 8)),
+            "weight": middles[:, None],
+            "tail": np.zeros((1, 0, 8)),
+            "position": np.array([[0, 1]]),
+        }
+        answer = run(port, Op.SHORT_CONV, numerics, inputs)
+        even = 1.0 + 2.0 * np.round((2.0 * np.arange(8) + 1.0) / 4.0) * 2.0**-7
+        assert np.array_equal(answer["y"], np.broadcast_to(even, (1, 2, 8))), f"ties go elsewhere: {answer['y'][0, 0]}"

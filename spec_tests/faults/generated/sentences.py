@@ -1,0 +1,62 @@
+"""What forbids a generated fault: for each operation and aspect of it, the sentences of docs/spec that it breaks."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from spec_tests.contract.schema import Operation
+from spec_tests.port import Op
+
+PRECISION: Final = ("CALL-4",)
+_MEMORY: Final = {"state": "MEM-7", "hidden": "MEM-5 WIN-2", "rows": "MEM-8", "gradient": "GRAD-1 GRAD-2 GRAD-3"}
+
+FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
+    Op.ACT_HALT: {"value": "ACT-1 ACT-3 ACT-4", "rows": "ACT-6", "gradient": "ACT-4 ACT-5"},
+    Op.CHECKPOINT_ROUND_TRIP: {**_MEMORY, "value": "CKPT-1", "rows": "CKPT-3"},
+    Op.CIRCULAR_FIT: {"value": "GROK-4 GROK-5 GROK-6"},
+    Op.FOURIER_CONCENTRATION: {"value": "GROK-1"},
+    Op.GROKFAST: {"value": "OPT-3 OPT-4"},
+    Op.L2_NORMALIZE: {"value": "NORM-1", "rows": "NORM-4"},
+    Op.LM_FORWARD: {"value": "LM-1 LM-2", "state": "LM-5", "hidden": "LM-6", "rows": "LM-3"},
+    Op.LTM_SCAN: {"value": "LTM-1", "state": "LTM-3", "hidden": "LTM-2", "rows": "LTM-4", "gradient": "LTM-5"},
+    Op.M3_MIX: {"value": "M3-1 M3-2", "rows": "M3-5", "gradient": "M3-3 M3-4"},
+    Op.MAG_BLOCK: {
+        "value": "BLOCK-1 BLOCK-2 BLOCK-4 BLOCK-5 BLOCK-6",
+        "state": "BLOCK-7",
+        "hidden": "BLOCK-8",
+        "rows": "BLOCK-9",
+        "gradient": "BLOCK-10",
+    },
+    Op.MAG_GATE: {"value": "MAG-1 MAG-2", "rows": "MAG-6", "gradient": "MAG-5"},
+    Op.MEMORY_CHUNKED: {**_MEMORY, "value": "CHUNK-5", "gradient": "CHUNK-6"},
+    Op.MEMORY_GRAD: {**_MEMORY, "value": "CALL-3"},
+    Op.MEMORY_SCAN: {**_MEMORY, "value": "MEM-2"},
+    Op.MEMORY_STEP: {**_MEMORY, "value": "MEM-1 RULE-1"},
+    Op.MUON_STEP: {"value": "OPT-1"},
+    Op.NEWTON_SCHULZ: {"value": "NS-1", "rows": "NS-9", "gradient": "NS-8"},
+    Op.OPTIMIZER_STEP: {"value": "GAIN-1"},
+    Op.PERP_GRAD: {"value": "OPT-5 OPT-6"},
+    Op.POLYNOMIAL_FEATURES: {"value": "FEAT-2 FEAT-4 FEAT-5", "rows": "FEAT-9", "gradient": "FEAT-8"},
+    Op.QK_CLIP: {"value": "OPT-7"},
+    Op.QK_GATE: {"value": "QK-10"},
+    Op.QK_PROJECTION: {"value": "QK-1 QK-2", "state": "QK-4", "hidden": "QK-3", "rows": "QK-6", "gradient": "QK-9"},
+    Op.SHORT_CONV: {"value": "CONV-1", "state": "CONV-3", "hidden": "CONV-2", "rows": "CONV-5", "gradient": "CONV-6"},
+    Op.SLIDING_WINDOW_ATTENTION: {
+        "value": "ATT-1",
+        "state": "ATT-5",
+        "hidden": "ATT-3",
+        "rows": "ATT-7",
+        "gradient": "ATT-8",
+    },
+    Op.STABLEMAX: {"value": "STAB-1", "rows": "STAB-5", "gradient": "STAB-4"},
+}
+"""Sentences by operation and aspect; an aspect without its own is part of the value."""
+
+
+def forbidden_by(row: Operation, aspect: str) -> tuple[str, ...]:
+    """Return the sentences that a fault of this aspect breaks; how numbers are rounded is said of every call."""
+    if aspect in ("precision", "rounding"):
+        return PRECISION
+    if row.op not in FORBIDDEN:
+        return ()
+    aspects = FORBIDDEN[row.op]
+    return tuple(aspects.get(aspect, aspects["value"]).split())
