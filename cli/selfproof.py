@@ -16,6 +16,7 @@ class PartName(StrEnum):
     """The parts of the proof."""
 
     FAULTS = "faults"
+    GENERATED = "generated"
     VACUITY = "vacuity"
     MUTANTS = "mutants"
     VARIANTS = "variants"
@@ -35,7 +36,7 @@ def is_report(path: Path) -> bool:
 
 def selfproof(
     part: Annotated[
-        list[PartName] | None, typer.Option(help="A part to run; may be repeated.", show_default="all four")
+        list[PartName] | None, typer.Option(help="A part to run; may be repeated.", show_default="all five")
     ] = None,
     only: Annotated[
         str | None,

@@ -9,6 +9,7 @@ from typing import Final
 
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import EVERY_PROFILE
+from spec_tests.faults.generated.catalogue import GENERATED, KINDS
 
 ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
     "preflight and data": (
@@ -63,6 +64,11 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+MADE: Final = f"""{len(GENERATED)} more faults are made from the table of operations: each kind in every place that an
+operation has for it. `atlas selfproof --part generated` puts each to the stored cases and then to the tests of its
+operation, in every profile in which it can show. What changes nothing that the specification speaks of stands with its
+reason in `spec_tests/selfproof/argued.toml`; an argument whose fault is noticed is refused."""
+
 HEAD: Final = f"""# Seeded faults
 
 Written by `python -m spec_tests.faults.table`; `spec_tests/faults/test_faults.py` fails when it is not up to date.
@@ -85,11 +91,21 @@ def lines() -> Iterator[str]:
         cells = (fault.id, fault.requirement, fault.op, fault.origin, fault.killed_by.replace(":", ": "))
         yield f"| {' | '.join(cells)} |"
     yield from restricted()
+    yield from generated()
     yield ""
     yield "## Defects that no operation of the table can have"
     for place, defects in ELSEWHERE.items():
         yield from ("", f"Of {place}:", "")
         yield from (f"- {defect}" for defect in defects)
+
+
+def generated() -> Iterator[str]:
+    """Yield the section of the faults that are made from the table of operations: a line a kind."""
+    yield from ("", "## Faults that nobody has to invent", "", MADE, "")
+    yield from ("| kind | what is wrong | operations | faults |", "|---|---|---|---|")
+    for kind in KINDS:
+        faults = [fault for fault in GENERATED if fault.kind == kind.name]
+        yield f"| {kind.name} | {kind.what} | {len({fault.op for fault in faults})} | {len(faults)} |"
 
 
 def restricted() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The whole self-proof: what was put to the suite, what it let pass, and the verdict, as one JSON."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -8,10 +9,13 @@ from typing import Any, Final
 from hypothesis import Phase, settings
 
 from atlas_ref.errors import UserError
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
+from spec_tests.faults.generated.catalogue import GENERATED
 from spec_tests.port import Numerics
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
+from spec_tests.selfproof.generated import FATES, Judge
 from spec_tests.selfproof.matrix import Row, row_of
 from spec_tests.selfproof.mutants import Check, Verdict, every_mutant, measured
 from spec_tests.selfproof.mutants import run as run_mutants
@@ -21,7 +25,7 @@ from spec_tests.selfproof.variants import failures, variants
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.judge import judge
 
-PARTS: Final = ("faults", "vacuity", "mutants", "variants")
+PARTS: Final = ("faults", "generated", "vacuity", "mutants", "variants")
 OWN_TESTS: Final = ("spec_tests.package.functional.test_functional",)
 """Tests of the package that hold what no operation of the table shows."""
 
@@ -48,7 +52,7 @@ def prove(parts: tuple[str, ...], only: str | None, say: Say) -> dict[str, Part]
         "selfproof", settings(), phases=(Phase.explicit, Phase.generate), derandomize=True, deadline=None
     )
     settings.load_profile("selfproof")
-    runs = {"faults": _faults, "vacuity": _vacuity, "mutants": _mutants, "variants": _variants}
+    runs = {"faults": _faults, "generated": _generated, "vacuity": _vacuity, "mutants": _mutants, "variants": _variants}
     found = {name: runs[name](only, say) for name in parts}
     for part in found.values():
         if part.tried == 0:
@@ -83,6 +87,24 @@ def _faults(only: str | None, say: Say) -> Part:
 def _fault_line(row: Row) -> str:
     told = "noticed" if not row.survives else "SURVIVES"
     return f"{told:9s}{row.fault:45s}{row.requirement:10s}{len(row.cases):3d} cases  {row.test}"
+
+
+def _generated(only: str | None, say: Say) -> Part:
+    """Every fault that is made from the table of operations is noticed, by a case or a test, or argued."""
+    part, counts = Part(), Counter[tuple[str, str]]()
+    for op in OPERATIONS:
+        judge_of = Judge(op)
+        for fault in (fault for fault in GENERATED if fault.op == op and (not only or fault.id.startswith(only))):
+            verdict = judge_of.by_tests(judge_of.by_cases(fault))
+            part.tried += len(verdict.noticed)
+            part.details.append(verdict.told())
+            counts.update((numerics, fate) for numerics, fate in verdict.fates().items())
+            part.wrong += verdict.complaints()
+        say(f"{op}: {sum(fault.op == op for fault in GENERATED)} faults, {len(part.wrong)} complaints so far")
+    for numerics in Numerics:
+        fates = ", ".join(f"{counts[numerics, fate]} {fate}" for fate in FATES)
+        part.notes.append(f"{numerics}: {fates}")
+    return part
 
 
 def _vacuity(only: str | None, say: Say) -> Part:

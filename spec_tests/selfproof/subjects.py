@@ -6,6 +6,7 @@ from typing import Final
 
 from atlas_ref.errors import UserError
 from spec_tests.faults.catalogue import CATALOGUE
+from spec_tests.faults.generated.catalogue import GENERATED
 from spec_tests.selfproof.mutants import every_module
 from spec_tests.selfproof.port_tests import port_tests
 from spec_tests.selfproof.variants import variants
@@ -19,6 +20,10 @@ def _faults() -> Sequence[str]:
     return [fault.id for fault in CATALOGUE]
 
 
+def _generated() -> Sequence[str]:
+    return [fault.id for fault in GENERATED]
+
+
 def _checks() -> Sequence[str]:
     return [*(test.name for test in port_tests()), *(case.id for case in load_cases())]
 
@@ -29,6 +34,7 @@ def _modules() -> Sequence[str]:
 
 SUBJECTS: Final[Mapping[str, Callable[[], Sequence[str]]]] = {
     "faults": _faults,
+    "generated": _generated,
     "vacuity": _checks,
     "mutants": _modules,
     "variants": lambda: list(variants()),
