@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from spec_tests.report.sentences import read_sentences, spec_directory
+from spec_tests.report.sentences import Sentence, read_sentences, spec_directory
 
 SPEC: Final = spec_directory() or Path()
 PAGES: Final = sorted(SPEC.glob("*.md"))
@@ -47,6 +47,40 @@ def test_every_word_in_brackets_is_defined_and_every_definition_used(page: Path)
     defined = re.findall(r"^\[([^\]]+)\]: ", text, re.M)
     used = set(re.findall(r"\[([a-z][a-z0-9-]+)\](?![(:])", text))
     assert sorted(defined) == sorted(used)
+
+
+ORIGINS: Final = re.compile(r"\(((?:paper|derived|decision)\b[^|]*(?: \| [^|]*)*)\)$")
+ORIGIN: Final = re.compile(r"(paper|derived|decision)((?: [a-z](?:, [a-z])*)?)(?::? .+)?$")
+SENTENCES: Final = [sentence for sentence in read_sentences() if sentence.id]
+
+
+def origins(text: str) -> dict[str, str]:
+    """Return where a sentence comes from: each kind with the letters of its clauses, none where it is of all."""
+    marks = ORIGINS.search(text)
+    parts = [ORIGIN.match(part) for part in marks[1].split(" | ")] if marks else []
+    return {part[1]: part[2].replace(",", "").replace(" ", "") for part in parts if part}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda sentence: sentence.id)
+def test_a_sentence_says_what_of_it_is_paper_and_what_is_decision(sentence: Sentence) -> None:
+    found = origins(sentence.text)
+    assert found, f"{sentence.id} does not say where it comes from"
+    letters = "".join(name.removeprefix(sentence.id) for name in sentence.clauses)
+    if len(found) > 1:
+        assert letters, f"{sentence.id} is of {' and '.join(found)} and has no clauses to tell them apart"
+        assert "".join(sorted("".join(found.values()))) == letters, f"{sentence.id}: {found} of the clauses {letters}"
+    else:
+        assert not "".join(found.values()), f"{sentence.id} is {found}, so no letters are needed"
+
+
+def test_an_origin_is_read_with_its_letters() -> None:
+    assert origins("X MUST be (a) Y (b) Z. (paper a: 2401.1 Eq. 3 (see there) | decision b: [rows])") == {
+        "paper": "a",
+        "decision": "b",
+    }
+    assert origins("X MUST be Y. (derived)") == {"derived": ""}
+    assert origins("X MUST be Y. (paper: 2401.1 Eq. 3)") == {"paper": ""}
+    assert origins("X MUST be Y. (a joke)") == {}
 
 
 def test_every_sentence_that_is_named_is_there() -> None:

@@ -10,6 +10,7 @@ from spec_tests.contract.driver import precisions, run, run_with_gradients
 from spec_tests.drawing.inputs import generator
 from spec_tests.oracle.sums import FORWARD
 from spec_tests.port import Port
+from spec_tests.tally import where_declared
 
 CARRIED = ("log_gain", "tail", "carry", "weights", "momentum", "anchor", "window_keys", "window_values")
 
@@ -22,12 +23,13 @@ def test_a_document_that_has_just_begun_leaves_zeros_in_the_places_it_does_not_h
     inputs = {**whole, "x": whole["x"][:, :5], "reset": whole["reset"][:, :5]}
     assert inputs["reset"][0, 4] == 1
     for numerics in precisions(port):
-        result = run(port, BLOCK, numerics, inputs, **config)
-        answer = mag_block(config, result.inputs, FORWARD)
-        for name in STATE:
-            result.assert_close(name, answer[name], factor=4.0)
-        for name in ("cache_keys", "cache_values", "tail"):
-            assert not result[name][0, :-1].any(), f"{name} holds what the document does not have in {numerics}"
+        with where_declared():
+            result = run(port, BLOCK, numerics, inputs, **config)
+            answer = mag_block(config, result.inputs, FORWARD)
+            for name in STATE:
+                result.assert_close(name, answer[name], factor=4.0)
+            for name in ("cache_keys", "cache_values", "tail"):
+                assert not result[name][0, :-1].any(), f"{name} holds what the document does not have in {numerics}"
 
 
 @pytest.mark.spec("BLOCK-10")
@@ -39,8 +41,9 @@ def test_detached_reads_teach_gains_and_carried_state_nothing(port: Port) -> Non
     inputs["position"] = np.full_like(inputs["position"], 9)
     weight = {"y": generator(18).standard_normal(inputs["x"].shape)}
     for numerics in precisions(port):
-        full = run_with_gradients(port, BLOCK, numerics, inputs, weight, **config)
-        result = run_with_gradients(port, BLOCK, numerics, inputs, weight, **{**config, "inner_grad": "detached"})
-        for name in CARRIED:
-            assert full[f"grad.{name}"].any(), f"{name} has no gradient in {numerics}"
-            assert not result[f"grad.{name}"].any(), f"detached, and yet {name} has a gradient in {numerics}"
+        with where_declared():
+            full = run_with_gradients(port, BLOCK, numerics, inputs, weight, **config)
+            result = run_with_gradients(port, BLOCK, numerics, inputs, weight, **{**config, "inner_grad": "detached"})
+            for name in CARRIED:
+                assert full[f"grad.{name}"].any(), f"{name} has no gradient in {numerics}"
+                assert not result[f"grad.{name}"].any(), f"detached, and yet {name} has a gradient in {numerics}"

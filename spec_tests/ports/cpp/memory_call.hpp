@@ -186,8 +186,10 @@ private:
         return cell;
     }
 
-    // Zeros stand in the places of tokens that the document does not have [MEM-6].
+    // Zeros stand in the places of tokens that the document does not have [MEM-6]. Without tokens the state goes on as it
+    // came, whatever it holds [MEM-7].
     void store(const Cell<Real>& cell, std::size_t row, std::size_t head) {
+        if (time_ == 0) return;
         weights_.set_vector(cell.weights, row, head);
         momentum_.set_vector(cell.momentum, row, head);
         anchor_.set_vector(cell.anchor, row, head);
