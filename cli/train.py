@@ -3,20 +3,33 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from atlas_ref.wording import counted, quoted
 from cli.admission import admit, checked_reason, skip_line
-from cli.completion import complete_preset
 from cli.console import say
 from cli.facts import say_facts
 from cli.interrupt import StopRequest
 from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
-from cli.plan import DEFAULT_CONFIG, Plan, find_place, make_plan
+from cli.plan import Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
 from cli.streams import output_may_end
+from cli.train_options import (
+    ConfigName,
+    Device,
+    MaxSteps,
+    Out,
+    Precision,
+    Resume,
+    Seed,
+    SkipPreflight,
+    Tensorboard,
+    Threads,
+    Wandb,
+    WithoutMemory,
+)
 
 if TYPE_CHECKING:
     from atlas_ref.processes.distributed import World
@@ -27,42 +40,33 @@ KILLED_EXIT_CODE = 4
 GOES_ON = "training goes on; its log is metrics.jsonl in the run directory"
 
 
+class Asked(NamedTuple):
+    """What the command line asks for."""
+
+    config: str | None
+    changes: list[str]
+    max_steps: int | None
+    out: Path | None
+    resume: str | None
+    reason: str | None
+
+
 def train(
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="A preset or a TOML file.",
-            autocompletion=complete_preset,
-            show_default=DEFAULT_CONFIG,
-        ),
-    ] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the weights and of the data.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Precision of matrix products.")] = None,
+    config: ConfigName = None,
+    max_steps: MaxSteps = None,
+    seed: Seed = None,
+    device: Device = None,
+    threads: Threads = None,
+    precision: Precision = None,
     data: DataPath = None,
     data_key: DataKey = None,
-    disable_memory: Annotated[bool, typer.Option("--disable-memory", help="Train without memory.")] = False,
-    tensorboard: Annotated[
-        bool | None, typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard event files too.")
-    ] = None,
-    wandb: Annotated[
-        bool | None,
-        typer.Option("--wandb/--no-wandb", help="Log to W&B too, offline unless WANDB_MODE says more."),
-    ] = None,
+    disable_memory: WithoutMemory = False,
+    tensorboard: Tensorboard = None,
+    wandb: Wandb = None,
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run directory.", show_default="runs/CONFIG-SEED")
-    ] = None,
-    resume: Annotated[
-        str | None, typer.Option(metavar="auto|PATH", help="Go on from the newest checkpoint of --out, or from PATH.")
-    ] = None,
-    skip_preflight: Annotated[
-        str | None,
-        typer.Option(metavar="REASON", help="Train without a certificate; every report of the run shows the reason."),
-    ] = None,
+    out: Out = None,
+    resume: Resume = None,
+    skip_preflight: SkipPreflight = None,
 ) -> None:
     """Train a model, once its gates have passed.
 
@@ -70,10 +74,6 @@ def train(
     Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save a checkpoint; the exit code is 128 plus the signal's number. With
     torchrun, several processes train one model.
     """
-    from atlas_ref.storage.run_directory import versions
-    from atlas_ref.training.agreement import agree, agree_on_data, facts_of_run
-
-    reason = checked_reason(skip_preflight)
     fields = {
         "train.seed": seed,
         "train.device": device,
@@ -84,25 +84,34 @@ def train(
         "train.tensorboard": tensorboard,
         "train.wandb": wandb,
     }
+    reason = checked_reason(skip_preflight)
     refuse_contradictions(overrides, {**fields, "train.max_steps": max_steps})
-    changes = [*(overrides or ()), *as_overrides(fields)]
+    asked = Asked(config, [*(overrides or ()), *as_overrides(fields)], max_steps, out, resume, reason)
     with output_may_end(GOES_ON) as lost_output, one_command() as world:
-        # What becomes no field of the config; all that does is compared there.
-        options = {"--out": out and str(out), "--resume": resume, "--skip-preflight": reason}
-        agree(world, {**versions(), **options})
-        place = decide_place(world, partial(find_place, config, changes, out, resume))
-        with world.together():
-            plan = make_plan(place, config, changes, max_steps)
-        agree(world, facts_of_run(*plan))
-        with world.together():
-            ready = get_ready(plan, over_unsaved=resume == "auto", world=world)
-        agree_on_data(world, ready.source.identity)
-        if place.note:
-            say(place.note)
-        say_facts(ready)
-        admission = decide_admission(world, partial(admit, ready, reason))
+        ready, admission = agreed(asked, world)
         with StopRequest(partial(newest_step, ready.directory) if world.main else None) as stop:
             run(ready, admission, stop, lost_output)
+
+
+def agreed(asked: Asked, world: "World") -> tuple["Ready", "Admission"]:
+    """Return the run that all processes were asked for, and why it may start; raise CommonError where they differ."""
+    from atlas_ref.storage.run_directory import versions
+    from atlas_ref.training.agreement import agree, agree_on_data, facts_of_run
+
+    # What becomes no field of the config; all that does is compared there.
+    options = {"--out": asked.out and str(asked.out), "--resume": asked.resume, "--skip-preflight": asked.reason}
+    agree(world, {**versions(), **options})
+    place = decide_place(world, partial(find_place, asked.config, asked.changes, asked.out, asked.resume))
+    with world.together():
+        plan = make_plan(place, asked.config, asked.changes, asked.max_steps)
+    agree(world, facts_of_run(*plan))
+    with world.together():
+        ready = get_ready(plan, over_unsaved=asked.resume == "auto", world=world)
+    agree_on_data(world, ready.source.identity)
+    if place.note:
+        say(place.note)
+    say_facts(ready)
+    return ready, decide_admission(world, partial(admit, ready, asked.reason))
 
 
 def newest_step(directory: "RunDirectory") -> int | None:

@@ -12,6 +12,10 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("atlas_ref", "preflight", "cli", "spec_tests", "benchmarks")
 DIVIDED: Final = ("atlas_ref", "spec_tests")
+LONGEST: Final = 300
+"""Lines that a Python file may have."""
+BUCKETS: Final = frozenset(("util", "utils", "helper", "helpers", "common", "misc", "stuff", "around", "sights"))
+"""Words of names that say where something was put, and not what it is about."""
 Arrows = dict[str, set[str]]
 
 
@@ -67,3 +71,35 @@ def rows(found: Arrows) -> list[list[str]]:
         placed.insert(0, free)
         left = {room: used for room, used in left.items() if room not in free}
     return placed
+
+
+def needed(found: Arrows) -> Arrows:
+    """Return the arrows that no longer way implies, for a picture; there must be no circle."""
+
+    def below(room: str) -> set[str]:
+        return found[room].union(*(below(other) for other in found[room]))
+
+    reached = {room: below(room) for room in found}
+    return {
+        room: {other for other in used if not any(other in reached[via] for via in used)}
+        for room, used in found.items()
+    }
+
+
+def folders(found: Arrows, root: Path = ROOT) -> Arrows:
+    """Return the rooms that are folders, and the arrows between them."""
+    kept = {room for room in found if (root / room.replace(".", "/")).is_dir()}
+    return {room: found[room] & kept for room in kept}
+
+
+def bucket_names(root: Path = ROOT) -> list[str]:
+    """Return the files and folders whose name says where something was put and not what it is about."""
+    found = (path for package in PACKAGES for path in (root / package).rglob("*"))
+    return sorted(str(path.relative_to(root)) for path in found if set(path.stem.split("_")) & BUCKETS)
+
+
+def long_files(root: Path = ROOT) -> dict[str, int]:
+    """Return the lines of every Python file that has more than LONGEST."""
+    paths = (path for package in PACKAGES for path in (root / package).rglob("*.py"))
+    lines = {str(path.relative_to(root)): path.read_text(encoding="utf-8").count("\n") for path in paths}
+    return {name: count for name, count in lines.items() if count > LONGEST}

@@ -1,10 +1,10 @@
-"""The rooms of the house: no import goes in a circle, and none leads back up."""
+"""The rooms of the house: no import goes in a circle, none leads back up, and no file is long or named as a bucket."""
 
 from pathlib import Path
 
 import pytest
 
-from spec_tests.package.house import ROOT, arrows, rows
+from spec_tests.package.house import LONGEST, ROOT, arrows, bucket_names, long_files, needed, rows
 
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="the whole house is in the source tree")
 
@@ -31,3 +31,23 @@ def test_a_circle_of_rooms_is_refused(tmp_path: Path) -> None:
         (tmp_path / name / "a.py").write_text(f"from {other}.a import b\n")
     with pytest.raises(ValueError, match="a circle of rooms is among cli, preflight"):
         rows(arrows(tmp_path))
+
+
+def test_no_python_file_is_longer_than_a_reader_takes_in_at_once() -> None:
+    assert long_files() == {}
+
+
+def test_every_name_says_what_it_is_about_and_none_is_a_bucket() -> None:
+    assert bucket_names() == []
+
+
+def test_a_long_file_and_a_bucket_are_found(tmp_path: Path) -> None:
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "long.py").write_text("x = 1\n" * (LONGEST + 1))
+    (tmp_path / "cli" / "test_utils.py").write_text("x = 1\n" * LONGEST)
+    assert long_files(tmp_path) == {"cli/long.py": LONGEST + 1}
+    assert bucket_names(tmp_path) == ["cli/test_utils.py"]
+
+
+def test_the_picture_leaves_out_what_a_longer_way_implies_and_nothing_else() -> None:
+    assert needed({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
