@@ -9,6 +9,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 # Python compiles what is imported when it is imported; compiling all of torch beforehand takes longer than that.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
+# Without compiled files every process would compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready
 BENCH := .venv/.bench
 
@@ -18,10 +20,10 @@ TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = s
 	web.urlopen(index + "/torch/", timeout=5).close(); print("--index-url", index)' "$(TORCH_INDEX)" 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types suite ci bench clean
+.PHONY: help setup train test exhaustive lint types suite ci bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Make .venv with the pinned packages (the other targets do this by themselves)
 
@@ -30,6 +32,9 @@ train: $(READY)  ## Train the tiny preset on the shipped text (STEPS=300)
 
 test: $(READY)  ## Run the specification's tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest spec_tests -n auto
+
+exhaustive: $(READY)  ## Run them with the exhaustive ones, which try each property on more values
+	OMP_NUM_THREADS=1 $(BIN)/pytest spec_tests -n auto --exhaustive
 
 lint: $(READY)  ## Check style and format
 	$(BIN)/ruff check .
@@ -41,7 +46,7 @@ types: $(READY)  ## Check types, strictly
 suite: $(READY)  ## Check that the stored cases are what both oracles say today
 	OMP_NUM_THREADS=1 $(BIN)/atlas vectors fill --check
 
-ci: lint types suite test  ## Everything a change must pass
+ci: lint types suite exhaustive  ## Everything a change must pass
 
 bench: $(BENCH)  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
 	$(BIN)/python -m benchmarks.memory_layer

@@ -9,12 +9,16 @@ from hypothesis import settings
 from spec_tests.drawing.inputs import draw_afresh
 from spec_tests.port import Port
 from spec_tests.report import plugin
-from spec_tests.report.options import add_options, drawn_from
+from spec_tests.report.options import add_options, drawn_from, names_port
+from spec_tests.sampling import EXHAUSTIVE
 
 # More threads make small tensors slower. A port that does not use torch never waits for its import.
 os.environ["OMP_NUM_THREADS"] = "1"
 if "torch" in sys.modules:
     sys.modules["torch"].set_num_threads(1)
+# Tests start hundreds of Python processes, each of which would compile this package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("ci")
@@ -26,11 +30,24 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     """Add `--port` and the other options of a conformance run, unless the plugin was named on the command line."""
     if not pluginmanager.is_registered(plugin):
         add_options(parser)
+    parser.addoption(f"--{EXHAUSTIVE}", action="store_true", help=f"run the tests marked {EXHAUSTIVE} too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only repeats a property on more values, unless it is asked for."""
+    if config.getoption(f"--{EXHAUSTIVE}", default=False) or EXHAUSTIVE in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker(EXHAUSTIVE)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker(EXHAUSTIVE)]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Have a port that is judged run in a process of its own."""
+    """Have a port that is judged run in a process of its own; the tests of one file share what they prepare."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no" and not names_port(config):
+        config.option.dist, config.option.loadscopereorder = "loadfile", False
     return plugin.pytest_cmdline_main(config)
 
 
@@ -42,6 +59,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the port once, before any test: a name that leads nowhere is one usage error, not one error a test."""
+    config.addinivalue_line("markers", f"{EXHAUSTIVE}: a property on more values; `make ci` runs it")
     config.stash[PORT] = plugin.install(config)
     seed = drawn_from(config)
     if seed is not None:

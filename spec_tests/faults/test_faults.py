@@ -11,10 +11,16 @@ from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import EVERY_PROFILE, Fault, FaultyPort, claimed_test
 from spec_tests.faults.table import page
 from spec_tests.port import Numerics, Port
+from spec_tests.sampling import marks_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+
+
+# The narrowest precision of a fault, where it is hardest to see, stands for the others.
 CASES = [
-    pytest.param(fault, numerics, id=f"{fault.id}-{numerics}") for fault in CATALOGUE for numerics in fault.numerics
+    pytest.param(fault, numerics, id=f"{fault.id}-{numerics}", marks=marks_of(numerics is fault.numerics[-1]))
+    for fault in CATALOGUE
+    for numerics in fault.numerics
 ]
 
 

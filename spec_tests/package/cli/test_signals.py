@@ -21,6 +21,7 @@ from cli.interrupt import SIGNALS, StopRequest, at_any_moment
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.process import in_a_process
 from spec_tests.package.micro.runs import UNEXAMINED, micro_config
+from spec_tests.sampling import sample
 
 CODES = {
     signal.SIGINT: 130,
@@ -56,7 +57,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("number", "times"), [*((number, 1) for number in CODES), (signal.SIGINT, 2), (signal.SIGTERM, 2)]
+    ("number", "times"), sample([*((number, 1) for number in CODES), (signal.SIGINT, 2), (signal.SIGTERM, 2)], 6)
 )
 def test_a_signal_ends_the_step_saves_and_is_the_exit_code(
     atlas: Atlas, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, times: int

@@ -16,20 +16,20 @@ from spec_tests.package.micro.models import (
     make_tokens,
     rows_of,
 )
+from spec_tests.sampling import crossed
 
 TOLERANCE = 1e-12
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-@every_variant
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_no_logit_depends_on_a_later_token(variant: str, training: bool) -> None:
+@pytest.mark.parametrize(("variant", "training"), crossed(VARIANTS, ["train", "eval"]))
+def test_no_logit_depends_on_a_later_token(variant: str, mode: str) -> None:
     """Exactly, at every position and in both modes; and each logit does depend on its own token.
 
     Kills: a convolution centred on its token; a chunk's gradients that reach back to its first read; a window mask one
     token too wide.
     """
-    model = make_model(variant).train(training)
+    model = make_model(variant).train(mode == "train")
     tokens, state = make_tokens(2, seed=1), carried_state(model, 2)
     with torch.no_grad():
         logits = call(model, tokens, state).logits
@@ -79,8 +79,7 @@ SPLITS = {
 }
 
 
-@every_variant
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("variant", "split"), crossed(VARIANTS, SPLITS))
 def test_any_split_into_calls_gives_the_same_logits_and_state(variant: str, split: str) -> None:
     """With a document that begins inside one call and one at the start of another.
 
@@ -99,8 +98,7 @@ def test_any_split_into_calls_gives_the_same_logits_and_state(variant: str, spli
     assert largest_difference(final, whole.state) <= TOLERANCE
 
 
-@every_variant
-@pytest.mark.parametrize("place", [0, 1, CHUNK, 2 * CHUNK + 1, TIME - 1])
+@pytest.mark.parametrize(("variant", "place"), crossed(VARIANTS, [0, 1, CHUNK, 2 * CHUNK + 1, TIME - 1]))
 def test_a_reset_equals_a_fresh_start_at_its_token(variant: str, place: int) -> None:
     """In logits and final state, while the row beside it goes on untouched.
 
