@@ -22,7 +22,7 @@ TOLERANCE = 1e-12
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-@pytest.mark.parametrize(("variant", "training"), crossed(VARIANTS, ["train", "eval"]))
+@pytest.mark.parametrize(("variant", "mode"), crossed(VARIANTS, ["train", "eval"]))
 def test_no_logit_depends_on_a_later_token(variant: str, mode: str) -> None:
     """Exactly, at every position and in both modes; and each logit does depend on its own token.
 
