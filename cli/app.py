@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import atlas_ref
-from atlas_ref.errors import UserError
+from atlas_ref.errors import UserError, without_reference
 from cli import (
     config,
     conform,
@@ -79,6 +79,11 @@ def run() -> None:
                 sys.stdout.flush()
         except UserError as error:
             _fail(str(error))
+        except ImportError as error:
+            missing = without_reference(error)
+            if missing is None:
+                raise
+            _fail(f"{missing}.")
         except OSError as error:
             # A file that cannot be read or written is the user's to mend; the operating system's words say why.
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

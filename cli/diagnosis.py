@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 PACKAGE = "atlas-spec"
 PYTHON = (3, 11)
 EXTRAS = {
+    "reference": "training, and the reference as a port",
     "tokenizers": 'data.tokenizer = "bpe"',
     "parquet": "data in parquet files",
     "plot": "atlas plot",
@@ -136,7 +137,7 @@ def optional() -> Iterator[Finding]:
     for extra, purpose in EXTRAS.items():
         for requirement in _requirements(extra):
             version = _version(requirement.name)
-            hint = "" if version else f"; pip install '{PACKAGE}[{extra}]'"
+            hint = "" if version else f"; in a checkout: pip install '.[{extra}]'"
             yield Finding(requirement.name, "ok" if version else "absent", version or "absent", purpose + hint)
 
 

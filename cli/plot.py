@@ -49,7 +49,7 @@ def plot(
     from cli.run_records import read_run
 
     if find_spec("matplotlib") is None:
-        raise UserError("atlas plot needs matplotlib; install it with: pip install 'atlas-spec[plot]'")
+        raise UserError("atlas plot needs matplotlib; in a checkout: pip install '.[plot]'")
     records = [read_run(path) for path in runs]
     from cli.curves import View, draw
 

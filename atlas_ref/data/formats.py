@@ -123,7 +123,9 @@ def _lines(file: Path, text: str, names: list[list[str]]) -> Iterator[str]:
 def _rows(file: Path, content: bytes, names: list[list[str]]) -> Iterator[str]:
     """Yield the document of each row of a parquet file; only the columns of the text are read."""
     if importlib.util.find_spec("pyarrow") is None:
-        raise UserError(f"{file}: needs the package pyarrow, which is not installed; install atlas-spec[parquet].")
+        raise UserError(
+            f"{file}: needs the package pyarrow, which is not installed; in a checkout: pip install '.[parquet]'."
+        )
     import pyarrow
     from pyarrow.parquet import ParquetFile
 

@@ -188,7 +188,7 @@ def _require_tokenizers() -> None:
     if importlib.util.find_spec("tokenizers") is None:
         raise UserError(
             'data.tokenizer = "bpe" needs the package tokenizers, which is not installed; '
-            "install atlas-spec[tokenizers]."
+            "in a checkout: pip install '.[tokenizers]'."
         )
 
 

@@ -66,8 +66,7 @@ def check_sinks(config: TrainConfig) -> None:
     for name, wanted in (("tensorboard", config.tensorboard), ("wandb", config.wandb)):
         if wanted and not _is_installed(name):
             raise UserError(
-                f"train.{name} is true, but the package {name} is not installed; "
-                f"install it with: pip install 'atlas-spec[{name}]'"
+                f"train.{name} is true, but the package {name} is not installed; in a checkout: pip install '.[{name}]'"
             )
     mode = os.environ.get("WANDB_MODE", "offline")
     if config.wandb and mode not in WITHOUT_LOGIN and not _has_wandb_key():

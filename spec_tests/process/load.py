@@ -4,7 +4,7 @@ from functools import partial
 from importlib import import_module
 from typing import Final
 
-from atlas_ref.errors import UserError
+from atlas_ref.errors import UserError, without_reference
 from spec_tests.contract.contain import contained
 from spec_tests.contract.outcome import PortError
 from spec_tests.port import Port
@@ -30,5 +30,7 @@ def _made(name: str) -> Port:
     try:
         port: Port = getattr(import_module(module), factory)()
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"--port {name}: {error}; expected package.module:Factory or {COMMAND}PROGRAM.") from error
+        missing = without_reference(error) if name == REFERENCE and isinstance(error, ImportError) else None
+        expected = f"expected package.module:Factory or {COMMAND}PROGRAM"
+        raise UserError(f"--port {name}: {missing or error}; {expected}.") from error
     return port

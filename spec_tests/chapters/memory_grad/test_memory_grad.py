@@ -1,22 +1,17 @@
 """docs/spec/memory_grad.md: derivatives of reads and final state, against central differences of the loop."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from spec_tests.chapters.memory_chunked.grid import cotangents
-from spec_tests.chapters.memory_step.calls import RULES, case, expected, fresh, rule, rules_in, tokens
+from spec_tests.chapters.memory_step.calls import case, expected, fresh, rule, rules_in, tokens
 from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
 from spec_tests.contract.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.contract.properties import representable
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port
-from spec_tests.ports.reference import ReferencePort
 from spec_tests.tally import where_declared
 
 GRAD = Op.MEMORY_GRAD
@@ -193,24 +188,3 @@ def test_a_document_that_begins_gives_m_0_the_gradient_of_a_fresh_start(port: Po
                 for result in (first, second):
                     assert not result["grad.weights"].any(), f"{config['rule']}: gradient to a state that is not used"
                 assert_slopes(port, numerics, config, begun, ("initial",), seed)
-
-
-@pytest.mark.parametrize(("form", "architecture"), [(Op.MEMORY_SCAN, "matrix"), (Op.MEMORY_CHUNKED, "mlp")])
-@pytest.mark.parametrize("name", RULES)
-def test_the_reference_passes_gradcheck_through_five_writes(name: str, architecture: str, form: Op) -> None:
-    config = rule(name, architecture, chunk=2)
-    inputs = tokens(mixed_case(config, 9), slice(0, 5))
-    tensors = {name: torch.tensor(value) for name, value in inputs.items()}
-    leaves = [name for name, value in tensors.items() if value.is_floating_point() and value.numel()]
-    function: Callable[..., tuple[Tensor, ...]] = partial(outputs_of, form, config, tensors, leaves)
-    arguments = [tensors[name].requires_grad_() for name in leaves]
-    assert torch.autograd.gradcheck(
-        function, arguments, eps=1e-6, atol=1e-6, rtol=1e-5, fast_mode=True, check_undefined_grad=False
-    )
-
-
-def outputs_of(
-    form: Op, config: Config, tensors: dict[str, Tensor], leaves: list[str], *values: Tensor
-) -> tuple[Tensor, ...]:
-    outputs = ReferencePort.functions[form](config, tensors | dict(zip(leaves, values, strict=True)))
-    return tuple(value for name, value in outputs.items() if value.is_floating_point() and value.numel())

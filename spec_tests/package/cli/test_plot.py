@@ -114,7 +114,7 @@ def test_plot_writes_a_png_that_its_run_knows_and_refuses_what_it_cannot_draw(
     assert "its log is empty" in atlas("plot", run).err
     monkeypatch.setattr(plot, "find_spec", lambda _: None)
     assert atlas("plot", run).err == (
-        "Error: atlas plot needs matplotlib; install it with: pip install 'atlas-spec[plot]'\n"
+        "Error: atlas plot needs matplotlib; in a checkout: pip install '.[plot]'\n"
     )
     with pytest.raises(UserError, match="is not a run directory"):
         read_run(tmp_path)

@@ -185,7 +185,7 @@ def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkey
     (tmp_path / "x.parquet").write_bytes(as_table(["a"]))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(UserError, match=r"x\.parquet: needs the package pyarrow.*install atlas-spec\[parquet\]"):
+    with pytest.raises(UserError, match=r"x\.parquet: needs the package pyarrow.*pip install .\.\[parquet\]"):
         read_corpus(str(tmp_path), KEY)
 
 

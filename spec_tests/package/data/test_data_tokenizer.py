@@ -109,7 +109,7 @@ def test_half_a_surrogate_pair_is_refused(bpe: BPETokenizer) -> None:
 def test_byte_pairs_without_their_package_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(UserError, match=r"install atlas-spec\[tokenizers\]"):
+    with pytest.raises(UserError, match=r"pip install .\.\[tokenizers\]"):
         BPETokenizer.train(["text"], 300)
 
 
