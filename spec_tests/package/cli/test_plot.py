@@ -113,8 +113,6 @@ def test_plot_writes_a_png_that_its_run_knows_and_refuses_what_it_cannot_draw(
     (run / "metrics.jsonl").write_text("")
     assert "its log is empty" in atlas("plot", run).err
     monkeypatch.setattr(plot, "find_spec", lambda _: None)
-    assert atlas("plot", run).err == (
-        "Error: atlas plot needs matplotlib; in a checkout: pip install '.[plot]'\n"
-    )
+    assert atlas("plot", run).err == ("Error: atlas plot needs matplotlib; in a checkout: pip install '.[plot]'\n")
     with pytest.raises(UserError, match="is not a run directory"):
         read_run(tmp_path)
