@@ -159,4 +159,16 @@ STORED: Final = (
         features=VALUES,
         turned=(without_retention,),
     ),
+    _step(
+        31,
+        "RULE-9",
+        "atlas by mass: the slope is that of the coefficients as they are applied, four different steps of a set",
+        rule("atlas", step_scale="mass", coefficients="polar_express", newton_schulz_steps=4),
+    ),
+    _step(
+        32,
+        "RULE-9 RULE-11",
+        "atlas_appendix by mass, MLP: three steps of another set",
+        rule("atlas_appendix", "mlp", step_scale="mass", coefficients="cubic", newton_schulz_steps=3),
+    ),
 )

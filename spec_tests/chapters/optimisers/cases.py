@@ -39,6 +39,17 @@ def _attending(seed: int) -> dict[str, Array]:
     }
 
 
+def _of_three_sizes(seed: int) -> dict[str, Array]:
+    """Return three heads with logits of about -6, a hundredth and four."""
+    sizes = np.array([[-3.0, 1.0], [0.1, 0.1], [2.0, 2.0]])[:, :, None]
+    return {
+        "queries": sizes[:, 1] * (1.0 + 0.2 * normal(seed, 2, 4, 3, 4)),
+        "keys": sizes[:, 0] * (1.0 + 0.2 * normal(seed + 1, 2, 4, 3, 4)),
+        "query_weight": normal(seed + 2, 3, 4, 3),
+        "key_weight": normal(seed + 3, 3, 4, 3),
+    }
+
+
 STORED: Final = (
     _MUON.case(
         1,
@@ -81,4 +92,18 @@ STORED: Final = (
         _attending(850),
     ),
     _CLIP.case(2, "OPT-7 OPT-8", "both heads above the threshold", {"threshold": 0.25}, _attending(856)),
+    _PERP.case(
+        4,
+        "OPT-5",
+        "a weight of norm 1e-6 is projected out like a long one",
+        {"rescale": False},
+        {"weight": 1e-6 * normal(872, 3, 4), "gradient": normal(873, 3, 4)},
+    ),
+    _CLIP.case(
+        4,
+        "OPT-7",
+        "a head whose logits are all negative, one just above a small threshold, one far above it",
+        {"threshold": 0.005},
+        _of_three_sizes(874),
+    ),
 )
