@@ -50,6 +50,8 @@ def build(contender: Peer | Ours | Floor) -> nn.Module:
 def main() -> None:
     """Serve the contender named on the command line."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    # As `atlas train` does, for every contender alike.
+    torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
     layer = build(CONTENDERS[sys.argv[1]])
     hidden = torch.randn(BATCH, TIME, WIDTH, requires_grad=True)

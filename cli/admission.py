@@ -99,6 +99,7 @@ def examine(config: "RunConfig", budget: "Budget", gates: "Mapping[str, Gate]") 
     """Run gates on the healthy subject; a probe that stops being finite is a refusal too."""
     from rich.console import Console
 
+    from atlas_ref.training.arithmetic import without_denormals
     from atlas_ref.training.step import NonFiniteError
     from preflight.subject import HEALTHY
 
@@ -106,7 +107,7 @@ def examine(config: "RunConfig", budget: "Budget", gates: "Mapping[str, Gate]") 
     console = Console(stderr=True)
     for name, gate in gates.items():
         try:
-            with console.status(name):
+            with console.status(name), without_denormals():
                 results.append(gate(config, HEALTHY, config.train.seed, budget))
         except NonFiniteError as error:
             raise refused(f"preflight: {name}: {error}") from error

@@ -220,10 +220,11 @@ class MemoryLayer(nn.Module):
         mixed, tail = self._project(hidden, state, plan)
         with torch.autocast(hidden.device.type, enabled=False):
             queries, keys, values = self._heads(mixed)
-            queries, projection = self._align(queries, keys, state, plan)
-            output = self._remember(self.expand(queries), self.expand(keys), values, gates, state, reset, plan, writes)
+            aligned, projection = self._align(queries, keys, state, plan)
+            queries, keys = self.expand(torch.stack([aligned, keys])).unbind()
+            output = self._remember(queries, keys, values, gates, state, reset, plan, writes)
         after = MemoryLayerState(output.state, tail, projection)
-        bounded = queries if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
+        bounded = aligned if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
         return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded, output.omega_loss)
 
     def _project(

@@ -40,7 +40,7 @@ def short_convolution(
     if time == 0:
         return x, new_tail
     bad = not_finite(padded)
-    padded = torch.where(bad, 0.0, padded)
+    padded = padded.masked_fill(bad, 0.0)
     y = _filtered(padded, weight)
     hit = bad[:, kernel - 1 :]
     for age in range(1, kernel):

@@ -24,7 +24,7 @@ def not_finite(x: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
 def take_out_bad(x: Float[Tensor, "*shape dim"]) -> tuple[Float[Tensor, "*shape dim"], Bool[Tensor, "*shape"]]:
     """Return x with zeros for the vectors (last axis) that are not finite, and which vectors those were."""
     bad = not_finite(x).any(dim=-1)
-    return torch.where(bad.unsqueeze(-1), 0.0, x), bad
+    return x.masked_fill(bad.unsqueeze(-1), 0.0), bad
 
 
 def sees_bad(
@@ -36,4 +36,4 @@ def sees_bad(
 
 def spoil(x: Float[Tensor, "*#shape"], where: Bool[Tensor, "*#shape"]) -> Float[Tensor, "*#shape"]:
     """Return x with NaN, which has no gradient, where something bad was in sight."""
-    return torch.where(where, torch.nan, x)
+    return x.masked_fill(where, torch.nan)

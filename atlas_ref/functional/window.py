@@ -28,7 +28,8 @@ def visible_window(
 
     `position` is the 0-based index of a token in its document; the chunk phase is position mod `chunk`.
     """
-    return torch.where(in_sight(weights.shape[-1], position, chunk, boundary).unsqueeze(2), weights, 0.0)
+    hidden = ~in_sight(weights.shape[-1], position, chunk, boundary)
+    return weights.masked_fill(hidden.unsqueeze(2), 0.0)
 
 
 def in_sight(
@@ -60,5 +61,5 @@ def recent(
     `seen` is the number of tokens of the document up to and including the last one; time >= length.
     """
     age = torch.arange(length, 0, -1, device=tokens.device)
-    live = (age <= seen.unsqueeze(-1))[:, :, None, None]
-    return torch.where(live, tokens[:, tokens.shape[1] - length :], 0.0)
+    older = (age > seen.unsqueeze(-1))[:, :, None, None]
+    return tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0)

@@ -35,7 +35,8 @@ class Session:
     ) -> Float[Tensor, "batch time vocab"]:
         """Return the logits of the tokens, and remember what they leave; `reset` marks beginnings of documents."""
         output: Output = self.model(tokens, self._state, reset, self.outer_step, measured=False)
-        self._state = output.state.detach()
+        # What inference mode makes has no graph to leave.
+        self._state = output.state if torch.is_inference_mode_enabled() else output.state.detach()
         return output.logits
 
     def get_memory_state(self) -> Any:

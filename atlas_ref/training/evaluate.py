@@ -7,9 +7,11 @@ from atlas_ref.models.family import Model
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.parallel import fresh_state, is_sharded
 from atlas_ref.tasks.task import Task
+from atlas_ref.training.arithmetic import without_denormals
 from atlas_ref.training.step import forward, to_device
 
 
+@without_denormals()
 def evaluate(
     model: Model,
     task: Task,

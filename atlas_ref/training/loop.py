@@ -28,6 +28,7 @@ from atlas_ref.storage.metrics_log import MetricsLog
 from atlas_ref.storage.retention import VALIDATION, Retention, improves, read_validations
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
+from atlas_ref.training.arithmetic import without_denormals
 from atlas_ref.training.context import Context
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
@@ -103,6 +104,7 @@ def get_ready(
     return Ready(config, directory, checkpoint, source, device, world, over_unsaved)
 
 
+@without_denormals()
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
     """Train to `max_steps`, and return how it ended; `admission` says why the run may start and is kept with it.
 

@@ -102,7 +102,7 @@ OTHERS = {
     "trace --jobs 0 --write": "--jobs 0: expected a number of processes above zero, or auto.",
     "trace extra": "Got unexpected extra argument(s) (extra)",
     "selfproof --part nonsense": "Invalid value for '--part': Value error, 'nonsense' is not one of",
-    "selfproof --part faults --only zzz": "--only zzz: no name of faults begins so; the nearest: ns-nan-at-zero,",
+    "selfproof --part faults --only zzz": "--only zzz: no name of faults begins so; the nearest: ",
     "selfproof --only zzz": "--only zzz: no name of faults or vacuity or mutants or variants begins",
     "selfproof --part faults --json notes.txt": "--json notes.txt: holds what this command did not write; name another",
     "selfproof --part faults --json theirs": "--json theirs: is a directory; expected a file.",
