@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spec_tests.contract.driver import run
+from spec_tests.contract.driver import precisions, run
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Numerics, Op, Port
 from spec_tests.ports.numpy import NumpyPort
@@ -32,6 +32,20 @@ def test_a_planted_vacuous_test_is_found_and_one_that_compares_is_not(saboteur: 
 
 def test_a_port_that_refuses_what_it_declares_passes_nothing() -> None:
     assert not vacuous("planted", UNSUPPORTED, looks_only, NumpyPort(), Numerics.F64)
+
+
+def test_a_test_of_one_precision_is_put_to_the_saboteur_in_that_one_and_one_of_none_is_vacuous() -> None:
+    def compares_in_bf16(port: Port) -> None:
+        for numerics in precisions(port, Numerics.BF16_IO):
+            result = run(port, Op.STABLEMAX, numerics, INPUTS)
+            sound = run(NumpyPort(), Op.STABLEMAX, numerics, INPUTS)
+            result.assert_close("probabilities", sound["probabilities"])
+
+    def never_asks(_: Port) -> None:
+        pytest.skip("not today")
+
+    assert not vacuous("planted", "noise", compares_in_bf16, NumpyPort(), Numerics.F64)
+    assert vacuous("planted", "noise", never_asks, NumpyPort(), Numerics.F64)
 
 
 def test_a_saboteur_that_changed_nothing_accuses_nobody() -> None:
