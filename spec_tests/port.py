@@ -79,6 +79,31 @@ class Op(StrEnum):
     TRAIN_STEPS = "train_steps"
 
 
+class Feature(StrEnum):
+    """What an input can have that not every port takes; a closed list.
+
+    Each is read off a question, its configuration and inputs, by `spec_tests.contract.features`, where its meaning is.
+    """
+
+    RETENTION = "retention"
+    VARYING_RETENTION = "varying-retention"
+    MOMENTUM = "momentum"
+    VARYING_MOMENTUM = "varying-momentum"
+    VARYING_STEP = "varying-step"
+    WINDOW_WEIGHTS = "window-weights"
+    GATE_ENDS = "gate-ends"
+    RESETS = "resets"
+    STATE = "state"
+    PHASES = "phases"
+    MID_CHUNK = "mid-chunk"
+    KEY_LENGTHS = "key-lengths"
+    D_V = "d_v"
+    RECTANGLES = "rectangles"
+    ZERO = "zero"
+    RANGE = "range"
+    EMPTY = "empty"
+
+
 def round_to_bf16(x: Array) -> Array:
     """Round to the nearest bfloat16, ties to even, and return it as float32."""
     bits = np.asarray(x, dtype=np.float32).view(np.uint32).astype(np.uint64)
@@ -100,7 +125,10 @@ class Declaration:
 
     `only` restricts keys of the configuration to some of their values, `longest` axes to a length: a port that has the
     rule `titans` with a window of one token declares only = {"rule": {"titans"}} and longest = {"window": 1}, and is
-    asked nothing else.
+    asked nothing else. `without` names features of inputs that it does not take: {"resets", "retention"} is a memory
+    of one document that forgets nothing.
+
+    ValueError for a name in `without` that is no feature.
     """
 
     name: str
@@ -113,6 +141,13 @@ class Declaration:
     matmul_precision: str
     only: Mapping[str, frozenset[str]] = field(default_factory=dict)
     longest: Mapping[str, int] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse a feature that the suite does not know: nothing would be left out for its sake."""
+        unknown = sorted(set(self.without) - set(Feature))
+        if unknown:
+            raise ValueError(f"without: no feature is called '{unknown[0]}'; valid: {', '.join(Feature)}.")
 
 
 class Run(Protocol):

@@ -11,6 +11,7 @@ Notation
 Deliberate choices: the polynomial multiplies X from the left, (X X^T) X; the other side, X (X X^T), is a defect seen in
 practice that only shows on non-symmetric input. The quintic coefficients do not converge to one: every singular value
 ends in [0.6818, 1.1344]. `cubic` converges to one, and so does `polar_express` (arXiv 2505.16932), much faster.
+`polar_express_paper` is the algorithm of that paper as printed, which starts with a cushion too.
 """
 
 import math
@@ -23,7 +24,9 @@ from torch import Tensor
 from atlas_ref.errors import UserError
 from atlas_ref.functional.normalize import at_least_float32
 
-CoefficientSet = Literal["quintic", "cubic", "polar_express"]
+CoefficientSet = Literal["quintic", "cubic", "polar_express", "polar_express_paper"]
+Start = Literal["add", "clamp"]
+"""What the norm is kept from zero by: a number added to it, or the larger of the two."""
 Step = tuple[float, float, float]
 
 NORM_EPS: Final = 1e-7
@@ -40,15 +43,18 @@ _POLAR_EXPRESS: Final[tuple[Step, ...]] = (
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
     (1.875, -1.25, 0.375),
 )
+# The safety factor keeps rounded singular values inside the interval each polynomial was fitted to, up to the last.
+_CUSHIONED: Final[tuple[Step, ...]] = (
+    *((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _POLAR_EXPRESS[:-1]),
+    _POLAR_EXPRESS[-1],
+)
 _STEPS: Final[dict[CoefficientSet, tuple[Step, ...]]] = {
     "quintic": ((3.4445, -4.7750, 2.0315),),
     "cubic": ((1.5, -0.5, 0.0),),
-    # The safety factor keeps rounded singular values inside the interval each polynomial was fitted to, up to the last.
-    "polar_express": (
-        *((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _POLAR_EXPRESS[:-1]),
-        _POLAR_EXPRESS[-1],
-    ),
+    "polar_express": _CUSHIONED,
+    "polar_express_paper": _CUSHIONED,
 }
+_FACTOR_OF_THE_NORM: Final[dict[CoefficientSet, float]] = {"polar_express_paper": _SAFETY}
 
 
 def step_coefficients(coefficients: CoefficientSet, steps: int) -> tuple[Step, ...]:
@@ -68,14 +74,18 @@ def slope_at_zero(coefficients: CoefficientSet, steps: int) -> float:
 
 
 def frobenius_normalize(
-    matrix: Float[Tensor, "*batch rows columns"], offset: float
+    matrix: Float[Tensor, "*batch rows columns"], offset: float, start: Start = "add", factor: float = 1.0
 ) -> Float[Tensor, "*batch rows columns"]:
-    """Return G / (||G||_F + offset), matrix by matrix, without squaring entries above one (1e20 is a valid float32)."""
+    """Return G / (factor ||G||_F + offset), matrix by matrix, without squaring entries above one.
+
+    1e20 is a valid float32, and its square is not. With `clamp` it is G / max(factor ||G||_F, offset).
+    """
     # The factor cancels, so it is a constant for the gradient.
     scale = matrix.detach().abs().amax(dim=(-2, -1), keepdim=True).clamp_min(1.0)
     scaled = matrix / scale
     norm: Tensor = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
-    return scaled / (norm + offset / scale)
+    least = offset / scale
+    return scaled / (factor * norm + least if start == "add" else torch.maximum(factor * norm, least))
 
 
 def newton_schulz(
@@ -83,19 +93,22 @@ def newton_schulz(
     steps: int,
     coefficients: CoefficientSet,
     offset: float = NORM_EPS,
+    start: Start = "add",
 ) -> Float[Tensor, "*batch rows columns"]:
     """Orthogonalise each matrix approximately: X_0 = G/(||G||_F + 1e-7); `steps` times X <- a X + (b A + c A^2) X, A =
     X X^T.
 
     `offset` stands for the 1e-7. With `slope_at_zero` the iteration neither enlarges a singular value nor has a slope
     above one: small matrices pass unchanged, and singular values beyond about one are brought near one (derived).
+    With `start` = "clamp" it is X_0 = G/max(||G||_F, 1e-7), and `polar_express_paper` starts with 1.01 ||G||_F.
     ATLAS (arXiv 2505.23735) Eq. 33 leaves the coefficients open; the sets are named in `CoefficientSet`. Tall matrices
     are transposed before and after. Zero gives zero, with a finite gradient. Computed in at least float32, returned in
     the dtype of `matrix`. Raises UserError for a negative number of steps.
     """
     schedule = step_coefficients(coefficients, steps)
     rows, columns = matrix.shape[-2:]
-    x = frobenius_normalize(at_least_float32(matrix), offset).reshape(-1, rows, columns)
+    factor = _FACTOR_OF_THE_NORM.get(coefficients, 1.0)
+    x = frobenius_normalize(at_least_float32(matrix), offset, start, factor).reshape(-1, rows, columns)
     if rows > columns:
         x = x.mT
     for a, b, c in schedule:

@@ -12,10 +12,15 @@ from torch import Tensor
 
 
 def largest_logit(
-    queries: Float[Tensor, "batch time heads dim"], keys: Float[Tensor, "batch time heads dim"]
+    queries: Float[Tensor, "batch time heads dim"], keys: Float[Tensor, "batch time heads dim"], *, causal: bool = True
 ) -> Float[Tensor, " heads"]:
-    """Return the largest q_t.k_i / sqrt(dim) of each head over all rows and all i <= t (decision `qk-clip`)."""
+    """Return the largest q_t.k_i / sqrt(dim) of each head over all rows and all i <= t (decision `qk-clip`).
+
+    Not `causal`: over all t and i of a row, as the formula of the report has it (2507.20534 Eq. 4).
+    """
     logits = torch.einsum("bthd,bihd->hbti", queries, keys) / math.sqrt(queries.shape[-1])
+    if not causal:
+        return logits.flatten(1).amax(-1)
     future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
     return logits.masked_fill(future, -torch.inf).flatten(1).amax(-1)
 

@@ -1,8 +1,9 @@
-"""What a port need not be asked: the operations, configurations, lengths and precisions that it declares absent."""
+"""What a port need not be asked: the operations, configurations, lengths, features and precisions declared absent."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from spec_tests.contract.features import features_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, Array, Declaration, Numerics, Op, Scalar
 
@@ -38,9 +39,13 @@ def _reasons(
     needed = BLOCK_GRADIENTS if OPERATIONS[op].level == BLOCK_LEVEL else GRADIENTS
     if gradients and needed not in declaration.capabilities:
         yield f"{name} does not declare '{needed}'"
+    whole = {**OPERATIONS[op].usual, **config}
     for key, values in declaration.only.items():
-        if key in config and str(config[key]) not in values:
-            yield f"{name} declares {key} {' and '.join(sorted(values))} only, not '{config[key]}'"
+        if key in whole and str(whole[key]) not in values:
+            yield f"{name} declares {key} {' and '.join(sorted(values))} only, not '{whole[key]}'"
+    for feature in features_of(op, config, inputs) if declaration.without else ():
+        if feature in declaration.without:
+            yield f"{name} declares itself without {feature}"
     for tensor in OPERATIONS[op].inputs:
         for axis, length in zip(tensor.axes, inputs[tensor.name].shape, strict=True):
             if length > declaration.longest.get(axis, length):

@@ -1,7 +1,7 @@
 """What a row of the table of operations is made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from spec_tests.port import Op, Scalar
@@ -24,7 +24,8 @@ class Operation:
 
     `outputs` stand in the order in which one follows from another, so the first that differs is where to look. `taps`
     are intermediate values that a port may show when asked: each stands before the outputs. `config` maps a key to the
-    values it may take: a type, or a tuple of names.
+    values it may take: a type, or a tuple of names. `usual` has the values of keys that a question may leave out; a
+    port is told all keys.
     """
 
     op: Op
@@ -33,6 +34,14 @@ class Operation:
     inputs: tuple[TensorSchema, ...]
     outputs: tuple[TensorSchema, ...]
     taps: tuple[TensorSchema, ...] = ()
+    usual: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def configured(self, config: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return a configuration with every key that it may leave out; TypeError where the keys are not the table's."""
+        whole = {**self.usual, **config}
+        if set(whole) != set(self.config):
+            raise TypeError(f"{self.op}: the test gives the configuration {sorted(config)}")
+        return whole
 
     def role(self, name: str) -> Role:
         """Return the role of an input, tap or output; KeyError for a name that the operation does not have."""

@@ -71,7 +71,16 @@ def test_without_a_way_past_it_an_excluded_question_skips_the_test() -> None:
     assert issubclass(AbsentError, pytest.skip.Exception)
 
 
-SAFE: Final = ("precisions", "forms", "examples", "rules_in", "every_rule", "each_rule", "assert_gradients")
+SAFE: Final = (
+    "precisions",
+    "forms",
+    "examples",
+    "rules_in",
+    "rules_of",
+    "each_rule",
+    "assert_gradients",
+    "activations",
+)
 """Calls that take a port and ask it nothing, or go on past excluded questions by themselves."""
 
 

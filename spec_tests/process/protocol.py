@@ -15,7 +15,7 @@ from atlas_ref.wording import visible
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import PortError
 from spec_tests.contract.schema import Operation, TensorSchema
-from spec_tests.port import SPEC_VERSION, Declaration, Numerics, Op, Scalar
+from spec_tests.port import SPEC_VERSION, Declaration, Feature, Numerics, Op, Scalar
 
 PROTOCOL: Final = 1
 SUITE: Final = "0.1"
@@ -84,6 +84,7 @@ class DeclarationMessage(Message):
     matmul_precision: str
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     longest: dict[str, int] = Field(default_factory=dict)
+    without: tuple[Feature, ...] = ()
 
     def declaration(self) -> Declaration:
         """Return it as the contract in this process has it."""
@@ -91,6 +92,7 @@ class DeclarationMessage(Message):
         sets = {
             "operations": frozenset(self.operations),
             "capabilities": frozenset(self.capabilities),
+            "without": frozenset(self.without),
             "only": {key: frozenset(values) for key, values in self.only.items()},
         }
         return Declaration(**{**fields, **sets})
@@ -167,6 +169,7 @@ def hello_reply(declaration: Declaration) -> HelloReply:
         **vars(declaration),
         "operations": tuple(sorted(declaration.operations)),
         "capabilities": tuple(sorted(declaration.capabilities)),
+        "without": tuple(Feature(name) for name in sorted(declaration.without)),
         "only": {key: tuple(sorted(values)) for key, values in declaration.only.items()},
     }
     return HelloReply(protocol=PROTOCOL, declaration=DeclarationMessage(**fields))

@@ -56,6 +56,7 @@ def header(report: Report) -> Html:
     }
     limits = [f"{key} {' and '.join(values)} only" for key, values in port.only.items()]
     limits += [f"{axis} up to {length}" for axis, length in port.longest.items()]
+    limits += [f"without {feature}" for feature in port.without]
     facts |= {"Limits": "; ".join(limits)} if limits else {}
     verdict = element(
         "div", text(str(report.verdict).capitalize()), class_=f"verdict {TONES.get(report.verdict, 'bad')}"

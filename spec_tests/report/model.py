@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from atlas_ref.wording import visible
 from spec_tests.contract.outcome import Divergence, Outcome
 from spec_tests.contract.version import FIRST
-from spec_tests.port import Declaration, Numerics, Op, Scalar
+from spec_tests.port import Declaration, Feature, Numerics, Op, Scalar
 
 LEVELS: Final[Mapping[int, str]] = {
     0: "primitives",
@@ -231,6 +231,7 @@ class DeclarationRecord(Frozen):
     matmul_precision: Line
     only: dict[Line, tuple[Line, ...]]
     longest: dict[Line, int]
+    without: tuple[Feature, ...] = ()
 
     @classmethod
     def of(cls, declaration: Declaration) -> "DeclarationRecord":
@@ -239,6 +240,7 @@ class DeclarationRecord(Frozen):
             **vars(declaration),
             "operations": tuple(op for op in Op if op in declaration.operations),
             "capabilities": tuple(sorted(declaration.capabilities)),
+            "without": tuple(feature for feature in Feature if feature in declaration.without),
             "only": {key: tuple(sorted(values)) for key, values in declaration.only.items()},
             "numerics": tuple(declaration.numerics),
         }
@@ -249,6 +251,7 @@ class DeclarationRecord(Frozen):
         sets = {
             "operations": frozenset(self.operations),
             "capabilities": frozenset(self.capabilities),
+            "without": frozenset(self.without),
             "only": {key: frozenset(values) for key, values in self.only.items()},
         }
         return Declaration(**{**dict(self), **sets})

@@ -20,6 +20,7 @@ from safetensors.numpy import load
 
 from atlas_ref.errors import UserError
 from spec_tests.contract.absence import absence
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.version import FIRST
 from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
 from spec_tests.vectors.compare import TRACED, TRACES
@@ -172,7 +173,8 @@ def load_case(path: Path) -> Case:
     }
     parts = {"inputs": INPUT, "cotangents": COTANGENT, "expected": EXPECTED}
     tensors = {part: _under(prefix, arrays) for part, prefix in parts.items()}
-    return Case(**{**dict(record), **tensors, "budgets": budgets})
+    config = OPERATIONS[record.op].configured(record.config)
+    return Case(**{**dict(record), **tensors, "budgets": budgets, "config": config})
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from safetensors.numpy import save
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.version import FIRST
 from spec_tests.port import SPEC_VERSION, Array
 from spec_tests.vectors.case import (
@@ -78,9 +79,11 @@ def tensors(case: Case) -> dict[str, Array]:
 
 
 def record(case: Case) -> Record:
-    """Return what `case.json` holds of a case."""
+    """Return what `case.json` holds of a case: of its configuration what is not as usual."""
+    usual = OPERATIONS[case.op].usual
     budgets = {
         numerics: {name: values.tolist() for name, values in part.items()} for numerics, part in case.budgets.items()
     }
-    names = ("id", "revision", "op", "level", "requirements", "why", "config", "kills", "provenance", "since")
-    return Record.model_validate({name: getattr(case, name) for name in names} | {"budgets": budgets})
+    config = {key: value for key, value in case.config.items() if key not in usual or usual[key] != value}
+    names = ("id", "revision", "op", "level", "requirements", "why", "kills", "provenance", "since")
+    return Record.model_validate({name: getattr(case, name) for name in names} | {"budgets": budgets, "config": config})

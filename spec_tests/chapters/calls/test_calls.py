@@ -122,12 +122,13 @@ def test_an_activation_is_rounded_once_to_the_nearest_bfloat16(port: Port) -> No
     alike: defaultdict[Op, list[int]] = defaultdict(lambda: [0, 0])
     for numerics in precisions(port, Numerics.BF16_IO):
         for case, names in activations(port, numerics):
-            answer = run(port, case.op, numerics, case.inputs, **case.config)
-            for name in names:
-                expected, counted = case.expected[name], case.expected[name] != 0.0
-                right = answer[name] == round_to_bf16(expected)
-                alike[case.op][0] += int(right[counted].sum())
-                alike[case.op][1] += int(counted.sum())
+            with where_declared():
+                answer = run(port, case.op, numerics, case.inputs, **case.config)
+                for name in names:
+                    expected, counted = case.expected[name], case.expected[name] != 0.0
+                    right = answer[name] == round_to_bf16(expected)
+                    alike[case.op][0] += int(right[counted].sum())
+                    alike[case.op][1] += int(counted.sum())
     if not alike:
         pytest.skip(f"port '{port.declare().name}' declares no operation that answers with an activation")
     for op, (right, entries) in alike.items():
@@ -148,14 +149,17 @@ def activations(port: Port, numerics: Numerics) -> Iterator[tuple[Case, list[str
 @pytest.mark.spec("CALL-4")
 def test_a_tie_goes_to_the_even_bfloat16(port: Port) -> None:
     for numerics in precisions(port, Numerics.BF16_IO):
-        # One tap: 1 times a weight that lies in the middle between two bfloat16 numbers.
-        middles = 1.0 + (2.0 * np.arange(8) + 1.0) * 2.0**-8
-        inputs = {
-            "x": np.ones((1, 2, 8)),
-            "weight": middles[:, None],
-            "tail": np.zeros((1, 0, 8)),
-            "position": np.array([[0, 1]]),
-        }
-        answer = run(port, Op.SHORT_CONV, numerics, inputs)
-        even = 1.0 + 2.0 * np.round((2.0 * np.arange(8) + 1.0) / 4.0) * 2.0**-7
-        assert np.array_equal(answer["y"], np.broadcast_to(even, (1, 2, 8))), f"ties go elsewhere: {answer['y'][0, 0]}"
+        with where_declared():
+            # One tap: 1 times a weight that lies in the middle between two bfloat16 numbers.
+            middles = 1.0 + (2.0 * np.arange(8) + 1.0) * 2.0**-8
+            inputs = {
+                "x": np.ones((1, 2, 8)),
+                "weight": middles[:, None],
+                "tail": np.zeros((1, 0, 8)),
+                "position": np.array([[0, 1]]),
+            }
+            answer = run(port, Op.SHORT_CONV, numerics, inputs)
+            even = 1.0 + 2.0 * np.round((2.0 * np.arange(8) + 1.0) / 4.0) * 2.0**-7
+            assert np.array_equal(answer["y"], np.broadcast_to(even, (1, 2, 8))), (
+                f"ties go elsewhere: {answer['y'][0, 0]}"
+            )

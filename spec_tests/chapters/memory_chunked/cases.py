@@ -6,12 +6,15 @@ from spec_tests.chapters.memory_step.calls import rule
 from spec_tests.chapters.memory_step.stored_calls import (
     ALL_GATES,
     DOCUMENTS,
+    FIXED,
     PLAIN,
     PLAINEST,
     at_the_start,
     call,
     cases_over,
     cotangents,
+    fixed,
+    without_momentum,
     without_retention,
 )
 from spec_tests.port import Op
@@ -131,5 +134,21 @@ STORED: Final = (
         rule("delta", chunk=1),
         turned=(at_the_start, without_retention),
         **PLAINEST,
+    ),
+    _chunked(
+        25,
+        "CHUNK-5 RULE-1",
+        "titans, b = c = 1, gates that never change: what code with numbers for gates has",
+        rule("titans", chunk=1),
+        turned=(at_the_start, fixed),
+        **FIXED,
+    ),
+    _chunked(
+        26,
+        "CHUNK-5 RULE-1",
+        "omega, b = c = 1, without momentum and retention, unit keys: one step down the loss for every token",
+        rule("omega", chunk=1),
+        turned=(at_the_start, fixed, without_momentum),
+        **FIXED,
     ),
 )

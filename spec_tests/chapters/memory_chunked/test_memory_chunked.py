@@ -13,12 +13,13 @@ from spec_tests.chapters.memory_step.calls import (
     amplification,
     assert_loop,
     case,
-    each_rule,
     forms,
     rule,
     tokens,
 )
+from spec_tests.chapters.memory_step.declared import each_rule
 from spec_tests.chapters.memory_step.loop import Inputs
+from spec_tests.contract.domain import within
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.drawing.pairwise import covering
 from spec_tests.port import Array, Numerics, Op, Port
@@ -41,7 +42,7 @@ LINEAR: Final = {
 @pytest.mark.spec("CHUNK-1")
 def test_gradients_are_taken_at_the_memory_before_the_first_token_of_the_chunk(port: Port) -> None:
     for op, numerics in forms(port):
-        for config in each_rule(numerics):
+        for config in each_rule(port, numerics):
             with where_declared():
                 inputs = case(config, time=6, seed=1)
                 inputs |= {"position": np.array([4, 6]), "reset": 0 * inputs["reset"]}
@@ -148,7 +149,7 @@ def test_a_chunk_of_one_token_takes_gradients_at_the_memory_just_written(port: P
 @pytest.mark.spec("CHUNK-5")
 def test_the_parallel_form_is_the_loop(port: Port) -> None:
     for numerics in precisions(port):
-        for seed, cell in enumerate(covering({**AXES, "time": (1, 7, 14)}, seed=2)):
+        for seed, cell in enumerate(covering(within(port.declare(), {**AXES, "time": (1, 7, 14)}), seed=2)):
             with where_declared():
                 config, inputs = call(cell, seed)
                 result = run(port, CHUNKED, numerics, inputs, **config)
@@ -163,7 +164,7 @@ NEARLY = {Numerics.F64: EQUAL, Numerics.F32: 3e-3, Numerics.BF16_IO: 6e-2}
 def test_the_parallel_form_equals_the_recurrence_in_outputs_splits_and_gradients(port: Port) -> None:
     for numerics in precisions(port):
         double = numerics is Numerics.F64
-        for seed, cell in enumerate(covering(GRID if double else LINEAR)):
+        for seed, cell in enumerate(covering(within(port.declare(), GRID if double else LINEAR))):
             with where_declared():
                 for what, error in errors(port, cell, seed, numerics).items():
                     assert error <= NEARLY[numerics], f"{what} differ by {error:.3g} in {numerics}, {describe(cell)}"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.memory_chunked.grid import cotangents
-from spec_tests.chapters.memory_step.calls import case, expected, fresh, rule, rules_in, tokens
+from spec_tests.chapters.memory_step.calls import case, expected, fresh, rule, tokens
+from spec_tests.chapters.memory_step.declared import rules_in
 from spec_tests.chapters.memory_step.loop import GATES, STATE, Config, Inputs
 from spec_tests.contract.driver import Result, assert_close, precisions, run_with_gradients
 from spec_tests.contract.properties import representable
@@ -77,7 +78,7 @@ def assert_slopes(
 
 def assert_every_slope(port: Port, *names: str) -> None:
     for numerics in precisions(port):
-        for seed, config in enumerate(rules_in(numerics)):
+        for seed, config in enumerate(rules_in(port, numerics)):
             with where_declared():
                 assert_slopes(port, numerics, config, mixed_case(config, seed), names, seed)
         for config in (rule("titans", "mlp", step_scale="mass"), rule("atlas", read="pre", boundary="truncate")):
@@ -103,7 +104,7 @@ def test_gradients_of_m_0_and_of_the_state_are_those_of_the_loop(port: Port) -> 
 @pytest.mark.spec("GRAD-3")
 def test_gradients_go_through_the_state_from_call_to_call(port: Port) -> None:
     for numerics in precisions(port):
-        for seed, config in enumerate(rules_in(numerics)):
+        for seed, config in enumerate(rules_in(port, numerics)):
             with where_declared():
                 inputs = mixed_case(config, seed)
                 whole, asked = differentiate(port, numerics, config, inputs, seed)
@@ -125,7 +126,7 @@ def test_gradients_go_through_the_state_from_call_to_call(port: Port) -> None:
 @pytest.mark.spec("GRAD-4")
 def test_gradients_at_the_ends_of_the_gates_are_finite_and_those_of_the_loop(port: Port) -> None:
     for numerics in precisions(port):
-        for seed, config in enumerate(rules_in(numerics)):
+        for seed, config in enumerate(rules_in(port, numerics)):
             with where_declared():
                 inputs = mixed_case(config, seed)
                 for name in ("retention", "momentum_decay", "window_weights"):
@@ -152,7 +153,7 @@ def test_no_product_of_small_decays_overflows_where_it_is_masked(port: Port) -> 
 @pytest.mark.spec("GRAD-5")
 def test_no_gradient_crosses_the_start_of_a_document_or_goes_back_in_time(port: Port) -> None:
     for numerics in precisions(port):
-        for seed, config in enumerate(rules_in(numerics)):
+        for seed, config in enumerate(rules_in(port, numerics)):
             with where_declared():
                 inputs = mixed_case(config, seed)
                 asked = cotangents(inputs, seed)
@@ -175,7 +176,7 @@ def test_no_gradient_crosses_the_start_of_a_document_or_goes_back_in_time(port: 
 @pytest.mark.spec("GRAD-6")
 def test_a_document_that_begins_gives_m_0_the_gradient_of_a_fresh_start(port: Port) -> None:
     for numerics in precisions(port):
-        for seed, config in enumerate(rules_in(numerics)):
+        for seed, config in enumerate(rules_in(port, numerics)):
             with where_declared():
                 reset = mixed_case(config, seed)
                 reset["reset"][:, 0] = 1

@@ -6,10 +6,13 @@ from spec_tests.chapters.memory_step.calls import rule
 from spec_tests.chapters.memory_step.stored_calls import (
     ALL_GATES,
     DOCUMENTS,
+    FIXED,
     PLAIN,
     PLAINEST,
     at_the_start,
     cases_over,
+    fixed,
+    without_momentum,
     without_retention,
 )
 from spec_tests.port import Op
@@ -151,5 +154,21 @@ STORED: Final = (
         rule("delta", chunk=1, read="pre", loss_scale=1.0),
         turned=(without_retention,),
         **PLAIN,
+    ),
+    _scan(
+        31,
+        "MEM-2 RULE-1",
+        "titans, b = c = 1, gates that never change: what code with numbers for gates has",
+        rule("titans", chunk=1),
+        turned=(at_the_start, fixed),
+        **FIXED,
+    ),
+    _scan(
+        32,
+        "MEM-2 RULE-1",
+        "omega, b = c = 1, without momentum and retention, unit keys: one step down the loss for every token",
+        rule("omega", chunk=1),
+        turned=(at_the_start, fixed, without_momentum),
+        **FIXED,
     ),
 )

@@ -1,14 +1,16 @@
 """What hypothesis draws for the memory over a sequence: a configuration, a window and a call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from spec_tests.chapters.memory_step.calls import ARCHITECTURES, ORTHOGONALISED, RULES, amplification, case, rule
+from spec_tests.chapters.memory_step.calls import ARCHITECTURES, ORTHOGONALISED, RULES, amplification, rule
+from spec_tests.chapters.memory_step.declared import declared_case
+from spec_tests.contract.domain import within
 from spec_tests.drawing.strategies import Draw, Sequence, sequences
-from spec_tests.port import Array, Scalar
+from spec_tests.port import Array, Port, Scalar
 
 WELL_POSED: Final = 30.0
 """How many ulps an ulp of the inputs may become (`amplification`): float32 keeps 3e-5, which is 250 ulps."""
@@ -28,6 +30,7 @@ class MemoryCall:
     step_scale: str
     document: int
     sequence: Sequence
+    port: Port = field(repr=False)
 
     @property
     def config(self) -> dict[str, Scalar]:
@@ -38,7 +41,8 @@ class MemoryCall:
     def inputs(self, seed: int = 0) -> dict[str, Array]:
         """Return the inputs: rows out of phase, documents of 1 to 2 `document` tokens; another seed, other content."""
         size = self.sequence
-        return case(
+        return declared_case(
+            self.port,
             self.config,
             batch=size.batch,
             time=size.time,
@@ -51,24 +55,30 @@ class MemoryCall:
 @st.composite
 def memory_calls(
     draw: Draw,
+    port: Port,
     shortest: int = 0,
     longest: int = 9,
     fewest: int = 1,
     windows: tuple[int, ...] = (1, 2, 4),
     chunks: tuple[int, ...] = (1, 3, 4, 16),
 ) -> MemoryCall:
-    """Draw any rule with any memory; where rounding alone would move the loop's own answer, draw again."""
+    """Draw any rule with any memory that a port declares; where rounding alone would move the loop, draw again."""
+    axes = {
+        "name": RULES,
+        "architecture": ARCHITECTURES,
+        "chunk": chunks,
+        "window": windows,
+        "boundary": ("carry", "truncate"),
+        "read": ("post", "pre"),
+        "loss_scale": (0.5, 1.0),
+        "step_scale": ("literal", "mass"),
+    }
+    drawn = {name: draw(st.sampled_from(values)) for name, values in within(port.declare(), axes, name="rule").items()}
     call = MemoryCall(
-        name=draw(st.sampled_from(RULES)),
-        architecture=draw(st.sampled_from(ARCHITECTURES)),
-        chunk=draw(st.sampled_from(chunks)),
-        window=draw(st.sampled_from(windows)),
-        boundary=draw(st.sampled_from(("carry", "truncate"))),
-        read=draw(st.sampled_from(("post", "pre"))),
-        loss_scale=draw(st.sampled_from((0.5, 1.0))),
-        step_scale=draw(st.sampled_from(("literal", "mass"))),
+        **drawn,
         document=draw(st.sampled_from((3, 5))),
         sequence=draw(sequences(shortest, longest, fewest)),
+        port=port,
     )
     if call.name in ORTHOGONALISED and call.sequence.time:
         assume(amplification(call.config, call.inputs()) < WELL_POSED)

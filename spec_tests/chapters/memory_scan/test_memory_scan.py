@@ -10,15 +10,15 @@ from spec_tests.chapters.memory_step.calls import (
     RULES,
     assert_loop,
     case,
-    each_rule,
     expected,
     forms,
     fresh,
     rule,
-    rules_in,
     tokens,
 )
+from spec_tests.chapters.memory_step.declared import declared_case, each_rule, rules_in
 from spec_tests.chapters.memory_step.loop import GATES, STATE, TOKENS
+from spec_tests.contract.domain import fitting, settled, within
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run
 from spec_tests.contract.properties import assert_any_split_agrees, assert_computes, unchanged
 from spec_tests.drawing.inputs import generator
@@ -43,7 +43,7 @@ VARIANTS = {
 @pytest.mark.spec("MEM-2", "MEM-4", "MEM-6")
 def test_reads_and_last_state_are_those_of_the_loop(port: Port) -> None:
     for numerics in precisions(port):
-        for seed, cell in enumerate(covering(VARIANTS)):
+        for seed, cell in enumerate(covering(within(port.declare(), VARIANTS, name="rule"))):
             with where_declared():
                 time, window = cell.pop("time"), cell.pop("window")
                 config = rule(**cell)
@@ -51,7 +51,7 @@ def test_reads_and_last_state_are_those_of_the_loop(port: Port) -> None:
                     port,
                     Op.MEMORY_SCAN,
                     numerics,
-                    case(config, time=time, window=window, seed=seed, document=5),
+                    declared_case(port, config, time=time, window=window, seed=seed, document=5),
                     **config,
                 )
                 assert_loop(result, config)
@@ -64,15 +64,15 @@ def test_random_calls_give_what_the_loop_gives_in_every_form(port: Port) -> None
             with where_declared():
                 assert_loop(run(port, op, numerics, call.inputs(), **call.config), call.config)
 
-    hold(memory_calls(), equals, examples=20)
+    hold(memory_calls(port), equals, examples=20)
 
 
 @pytest.mark.spec("MEM-4")
 def test_reading_before_the_write_is_reading_the_token_before_after_its_write(port: Port) -> None:
     for op, numerics in forms(port):
-        for config in rules_in(numerics, read="pre"):
+        for config in rules_in(port, numerics, read="pre"):
             with where_declared():
-                inputs = case(config, time=7, seed=3)
+                inputs = declared_case(port, config, time=7, seed=3)
                 inputs["reset"][:] = 0
                 earlier = {**inputs, "queries": np.roll(inputs["queries"], -1, axis=1)}
                 pre = run(port, op, numerics, inputs, **config)
@@ -86,7 +86,7 @@ def test_reading_before_the_write_is_reading_the_token_before_after_its_write(po
 @pytest.mark.spec("MEM-5")
 def test_a_reset_equals_a_fresh_start_whatever_came_before(port: Port) -> None:
     for op, numerics in forms(port):
-        for seed, config in enumerate(each_rule(numerics, step_scale="mass")):
+        for seed, config in enumerate(each_rule(port, numerics, step_scale="mass")):
             with where_declared():
                 inputs, other = in_documents(config, seed), case(config, batch=3, time=14, window=4, seed=seed + 50)
                 foreign = {**inputs, **{name: other[name].copy() for name in STATE[:-1]}}
@@ -120,13 +120,13 @@ def test_a_document_may_begin_at_any_token(port: Port) -> None:
                 first = run(port, op, numerics, alone | {"reset": 0 * alone["reset"]}, **call.config)
                 assert_row(first, before, 0, start, f"of a document from token {start}")
 
-    hold(memory_calls(shortest=1), begins, examples=8)
+    hold(memory_calls(port, shortest=1), begins, examples=8)
 
 
 @pytest.mark.spec("MEM-5")
 def test_a_call_that_begins_a_document_finds_m_0_whatever_its_state_holds(port: Port) -> None:
     for op, numerics in forms(port):
-        for config in each_rule(numerics):
+        for config in each_rule(port, numerics):
             with where_declared():
                 inputs = case(config, time=6, window=4, seed=4)
                 inputs["reset"][:] = 0
@@ -169,11 +169,11 @@ def test_any_split_into_calls_agrees_and_an_empty_call_returns_its_state(port: P
             with where_declared():
                 assert_any_split_agrees(port, op, numerics, inputs, [call.sequence.pieces], **call.config)
 
-    hold(memory_calls(shortest=1), agrees, examples=10)
+    hold(memory_calls(port, shortest=1), agrees, examples=10)
     for op, numerics in forms(port):
-        for seed, config in enumerate(each_rule(numerics)):
+        for seed, config in enumerate(each_rule(port, numerics)):
             with where_declared():
-                inputs = case(config, time=6, window=4, seed=seed, document=5)
+                inputs = declared_case(port, config, time=6, window=4, seed=seed, document=5)
                 # Neither part is a whole chunk of four, and the second is shorter than one.
                 assert_any_split_agrees(port, op, numerics, inputs, [[slice(0, 5), slice(5, 6)]], **config)
                 empty = run(port, op, numerics, tokens(inputs, slice(0, 0)), **config)
@@ -202,15 +202,16 @@ def test_rows_are_independent_through_their_state_too(port: Port) -> None:
                     indifferent = name in ("reads", "weights") and np.allclose(among[name][:-1], value[:-1])
                     assert not indifferent, f"{what} ignores its own row"
 
-    hold(memory_calls(shortest=1, fewest=2, chunks=(3,)), independent, examples=8)
+    hold(memory_calls(port, shortest=1, fewest=2, chunks=(3,)), independent, examples=8)
 
 
 @pytest.mark.spec("MEM-9")
 def test_a_read_depends_on_its_own_and_earlier_tokens_and_on_no_later_ones(port: Port) -> None:
     for op, numerics in forms(port):
-        for config in each_rule(numerics, chunk=5):
+        for config in each_rule(port, numerics, chunk=fitting(port.declare(), "chunk", 5)):
             with where_declared():
-                inputs, other = case(config, time=7, seed=8), case(config, time=7, document=3, seed=9)
+                inputs = declared_case(port, config, time=7, seed=8)
+                other = declared_case(port, config, time=7, document=3, seed=9)
                 inputs["reset"][:] = 0
                 before = run(port, op, numerics, inputs, **config)["reads"]
                 for t in (0, 5):
@@ -237,15 +238,15 @@ def test_a_read_depends_on_its_own_and_earlier_tokens_and_on_no_later_ones(port:
                 what = f"{op} reads before a change at {t} in {numerics}"
                 assert_close(after[:, :t], before["reads"][:, :t], unchanged(before, "reads"), what)
 
-    hold(memory_calls(shortest=1), causal, examples=8)
+    hold(memory_calls(port, shortest=1), causal, examples=8)
 
 
 @pytest.mark.spec("MEM-10")
 def test_writes_below_the_precision_of_the_activations_add_up(port: Port) -> None:
-    config = rule("omega", chunk=1)
+    config = settled(port.declare(), rule("omega", chunk=1))
     for op, numerics in forms(port):
         with where_declared():
-            inputs = case(config, time=32, window=1, seed=10)
+            inputs = declared_case(port, config, time=32, window=1, seed=10)
             inputs |= {"reset": 0 * inputs["reset"], "position": np.array([5, 6])}
             inputs |= {"step_size": 1e-4 * inputs["step_size"], "retention": np.ones_like(inputs["retention"])}
             inputs["momentum"] *= 0.0
@@ -261,12 +262,13 @@ def test_writes_below_the_precision_of_the_activations_add_up(port: Port) -> Non
 @pytest.mark.spec("MEM-11")
 def test_gates_at_and_near_their_ends_give_what_the_loop_gives(port: Port) -> None:
     ends = np.array([0.0, 1.0, 1e-9, 1.0 - 1e-9, 0.4])
+    longer = fitting(port.declare(), "chunk", 6)
     for op, numerics in forms(port):
-        for seed, config in enumerate(rules_in(numerics, chunk=6, coefficients="cubic")):
+        for seed, config in enumerate(rules_in(port, numerics, chunk=longer, coefficients="cubic")):
             # One gate alone, another for each rule; then all that may be 0 and 1 together.
             for names in ((GATES[seed % len(GATES)],), ("retention", "momentum_decay", "window_weights")):
                 with where_declared():
-                    inputs = case(config, time=7, seed=seed, document=100)
+                    inputs = declared_case(port, config, time=7, seed=seed, document=100)
                     for name in names:
                         inputs[name] = generator(seed).choice(ends, inputs[name].shape)
                     result = run(port, op, numerics, inputs, **config)

@@ -57,19 +57,6 @@ def every_rule(**changes: Scalar) -> Iterator[dict[str, Scalar]]:
             yield rule(name, architecture, **changes)
 
 
-def rules_in(numerics: Numerics, **changes: Scalar) -> Iterator[dict[str, Scalar]]:
-    """Yield every rule in float64 and two of them elsewhere: for properties that precision does not touch."""
-    few = (rule("omega", "matrix", **changes), rule("atlas", "mlp", **changes))
-    yield from every_rule(**changes) if numerics is Numerics.F64 else few
-
-
-def each_rule(numerics: Numerics, **changes: Scalar) -> Iterator[dict[str, Scalar]]:
-    """Yield what `rules_in` does, but of each rule only one memory: the matrix and the MLP in turn."""
-    for i, config in enumerate(rules_in(numerics, **changes)):
-        if numerics is not Numerics.F64 or i % 4 in (0, 3):
-            yield config
-
-
 def forms(port: Port, *wanted: Numerics) -> Iterator[tuple[Op, Numerics]]:
     """Yield what the port declares of the two forms over a sequence in each of its precisions, of those `wanted`.
 

@@ -5,11 +5,22 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.calls import rule
-from spec_tests.chapters.memory_step.stored_calls import HIDDEN, VALUES, at_the_start, call, step, without_retention
+from spec_tests.chapters.memory_step.stored_calls import (
+    FIXED,
+    HIDDEN,
+    VALUES,
+    at_the_start,
+    call,
+    fixed,
+    step,
+    without_momentum,
+    without_retention,
+)
 from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.vectors.source import Family, Source
 
 _ONE: Final[dict[str, Any]] = {"window": 1, "position": (5, 6)}
+_FIXED: Final[dict[str, Any]] = {**FIXED, "time": 1}
 _STEP: Final = Family("STEP", Op.MEMORY_STEP)
 Inputs = dict[str, Array]
 
@@ -170,5 +181,21 @@ STORED: Final = (
         "RULE-9 RULE-11",
         "atlas_appendix by mass, MLP: three steps of another set",
         rule("atlas_appendix", "mlp", step_scale="mass", coefficients="cubic", newton_schulz_steps=3),
+    ),
+    _step(
+        29,
+        "RULE-1",
+        "titans, b = c = 1, gates that never change: what code with numbers for gates has",
+        rule("titans", chunk=1),
+        turned=(at_the_start, fixed),
+        **_FIXED,
+    ),
+    _step(
+        30,
+        "RULE-1",
+        "omega, b = c = 1, without momentum and retention, unit keys: one step down the loss",
+        rule("omega", chunk=1),
+        turned=(fixed, without_momentum),
+        **{**_FIXED, "position": (5,)},
     ),
 )

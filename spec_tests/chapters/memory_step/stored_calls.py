@@ -20,12 +20,14 @@ VALUES: Final = 3
 ENDS: Final = np.array([0.0, 1.0])
 
 
-def matrices(config: Mapping[str, Scalar], shape: tuple[int, ...], seed: int, features: int = FEATURES) -> Array:
+def matrices(
+    config: Mapping[str, Scalar], shape: tuple[int, ...], seed: int, features: int = FEATURES, values: int = VALUES
+) -> Array:
     """Return packed matrices [*shape, parameters] whose products keep the scale of what they multiply."""
     rng = generator(seed)
     if config["architecture"] == "matrix":
-        return np.asarray(rng.standard_normal((*shape, VALUES * features)) / np.sqrt(features))
-    outer = rng.standard_normal((*shape, VALUES * HIDDEN)) / np.sqrt(HIDDEN)
+        return np.asarray(rng.standard_normal((*shape, values * features)) / np.sqrt(features))
+    outer = rng.standard_normal((*shape, values * HIDDEN)) / np.sqrt(HIDDEN)
     inner = rng.standard_normal((*shape, HIDDEN * features)) / np.sqrt(features)
     return np.concatenate([outer, inner], axis=-1)
 
@@ -40,6 +42,7 @@ def call(
     resets: tuple[tuple[int, int], ...] = (),
     heads: int = HEADS,
     features: int = FEATURES,
+    values: int = VALUES,
 ) -> dict[str, Array]:
     """Return a call whose rows have had `position` tokens of their documents; `resets`: (row, token) that begin one."""
     rng = generator(seed)
@@ -50,29 +53,29 @@ def call(
         reset[row, t] = 1
     return {
         "keys": directions((*shape, features), seed + 1000),
-        "values": rng.standard_normal((*shape, VALUES)),
+        "values": rng.standard_normal((*shape, values)),
         "queries": directions((*shape, features), seed + 6000),
         **gates(dict(config), shape, window, seed + 7000),
         "reset": reset,
-        "initial": matrices(config, (heads,), seed + 8000, features),
-        **state(config, seed, np.array(position), window, heads, features),
+        "initial": matrices(config, (heads,), seed + 8000, features, values),
+        **state(config, seed, np.array(position), window, heads, features, values),
     }
 
 
 def state(
-    config: Mapping[str, Scalar], seed: int, position: Array, window: int, heads: int, features: int
+    config: Mapping[str, Scalar], seed: int, position: Array, window: int, heads: int, features: int, values: int
 ) -> dict[str, Array]:
     """Return a state in the middle of documents; the window holds zeros where a document has no token yet."""
     batch = len(position)
     live = (np.arange(window - 1, 0, -1) <= position[:, None])[:, :, None, None]
     keys = directions((batch, window - 1, heads, features), seed + 2000)
-    values = generator(seed + 2500).standard_normal((batch, window - 1, heads, VALUES))
+    old = generator(seed + 2500).standard_normal((batch, window - 1, heads, values))
     return {
-        "weights": matrices(config, (batch, heads), seed + 3000, features),
-        "momentum": 0.5 * matrices(config, (batch, heads), seed + 4000, features),
-        "anchor": matrices(config, (batch, heads), seed + 5000, features),
+        "weights": matrices(config, (batch, heads), seed + 3000, features, values),
+        "momentum": 0.5 * matrices(config, (batch, heads), seed + 4000, features, values),
+        "anchor": matrices(config, (batch, heads), seed + 5000, features, values),
         "window_keys": np.where(live, keys, 0.0),
-        "window_values": np.where(live, values, 0.0),
+        "window_values": np.where(live, old, 0.0),
         "position": position,
     }
 
@@ -114,6 +117,19 @@ def without_retention(inputs: Mapping[str, Array]) -> dict[str, Array]:
     return {**inputs, **lengths, "retention": np.ones_like(inputs["retention"])}
 
 
+def fixed(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the call with the same gates for every token, none of them a window weight, and keys exactly one long."""
+    rng = generator(int(inputs["keys"].size))
+    exact = {name: rng.choice(np.array([-0.5, 0.5]), inputs[name].shape) for name in ("keys", "queries")}
+    gates = {"retention": 1.0, "momentum_decay": 0.625, "step_size": 0.375, "window_weights": 1.0}
+    return {**inputs, **exact, **{name: np.full_like(inputs[name], value) for name, value in gates.items()}}
+
+
+def without_momentum(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the call with a momentum that is nothing and stays so."""
+    return {**inputs, **{name: 0.0 * inputs[name] for name in ("momentum", "momentum_decay")}}
+
+
 def contracting(config: Mapping[str, Scalar]) -> bool:
     """Return whether the rule orthogonalises, so that its gates are drawn from a range in which errors die out."""
     return config["rule"] in ORTHOGONALISED
@@ -149,8 +165,10 @@ def dead_places(inputs: Inputs, seed: int) -> Inputs:
     return {**inputs, **filled}
 
 
-PLAIN: Final = {"window": 1, "position": (5, 6), "time": 7}
+PLAIN: Final[dict[str, Any]] = {"window": 1, "position": (5, 6), "time": 7}
 """The plainest memory, with chunk = 1: every token is a chunk and a window of its own."""
-PLAINEST: Final = {"window": 1, "position": (0,), "time": 7, "features": VALUES}
+PLAINEST: Final[dict[str, Any]] = {"window": 1, "position": (0,), "time": 7, "features": VALUES}
 """The same for one row, with keys as long as values."""
+FIXED: Final[dict[str, Any]] = {"window": 1, "position": (0,), "time": 7, "features": 4, "values": 4}
+"""For `fixed` keys, whose entries are halves: four of them."""
 ALL_GATES: Final = ("retention", "momentum_decay", "step_size", "window_weights")

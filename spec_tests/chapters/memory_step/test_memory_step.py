@@ -11,7 +11,6 @@ from spec_tests.chapters.memory_step.calls import (
     HEADS,
     HIDDEN,
     ORTHOGONALISED,
-    RULES,
     VALUES,
     assert_loop,
     case,
@@ -24,8 +23,10 @@ from spec_tests.chapters.memory_step.calls import (
     rule,
     token,
 )
+from spec_tests.chapters.memory_step.declared import declared_case, rules_of
 from spec_tests.chapters.memory_step.loop import STATE, Config, Inputs, Oracle, gelu, predict, unpack
 from spec_tests.chapters.newton_schulz.oracle import iteration
+from spec_tests.contract.domain import length, settled
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import unchanged
 from spec_tests.drawing.inputs import central_difference, generator, orthonormal
@@ -33,7 +34,6 @@ from spec_tests.port import Array, Numerics, Op, Port
 from spec_tests.tally import where_declared
 
 STEP = Op.MEMORY_STEP
-EVERY = [(name, architecture) for name in RULES for architecture in ARCHITECTURES]
 
 
 def exact(numerics: Numerics, double: float, single: float) -> float:
@@ -50,10 +50,9 @@ def errors(inputs: Inputs, at: str = "weights") -> Array:
 @pytest.mark.spec("MEM-1")
 def test_a_token_is_reset_then_anchored_then_written_then_read(port: Port) -> None:
     for numerics in precisions(port):
-        for name, architecture in EVERY:
+        for config in rules_of(port):
             with where_declared():
-                config = rule(name, architecture)
-                inputs = case(config, time=6, document=2)
+                inputs = declared_case(port, config, time=6, document=2)
                 ours: dict[str, Array] = {}
                 theirs: dict[str, Array] = {}
                 for t in range(6):
@@ -72,8 +71,9 @@ def test_the_read_is_the_value_of_the_memory_that_is_returned(port: Port) -> Non
         for features in (FEATURES, VALUES - 1):
             for architecture in ARCHITECTURES:
                 with where_declared():
-                    config = rule("omega", architecture)
-                    inputs = token(case(config, time=1, features=features, seed=2), 0)
+                    config = settled(port.declare(), rule("omega", architecture), keep=("read", "architecture"))
+                    window = length(port.declare(), "window", 3)
+                    inputs = token(case(config, time=1, window=window, features=features, seed=2), 0)
                     result = run(port, STEP, numerics, inputs, **config)
                     reads = read_back(architecture, result["weights"], result.inputs["queries"], features)
                     result.assert_close("reads", reads)
@@ -180,9 +180,8 @@ def test_delta_ignores_the_momentum_gate(port: Port) -> None:
 @pytest.mark.spec("RULE-5")
 def test_the_first_write_descends(port: Port) -> None:
     for numerics in precisions(port):
-        for name, architecture in EVERY:
+        for config in rules_of(port):
             with where_declared():
-                config = rule(name, architecture)
                 inputs = fresh(plain(config, retention=1.0, window_weights=1.0))
                 result = run(port, STEP, numerics, inputs, **config)
                 change = result["weights"] - result.inputs["weights"]
@@ -190,7 +189,7 @@ def test_the_first_write_descends(port: Port) -> None:
                     cell = Oracle(config).load(inputs, row, head)
                     parts = Oracle(config).pair_gradient(cell, inputs["keys"][row, head], inputs["values"][row, head])
                     gradient = np.concatenate([part.ravel() for part in parts])
-                    assert change[row, head] @ -gradient > 0, f"{name} {architecture} climbs"
+                    assert change[row, head] @ -gradient > 0, f"{config['rule']} {config['architecture']} climbs"
 
 
 def inner_loss(config: Config, key: Array, value: Array, packed: Array) -> float:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spec_tests.chapters.memory_step.calls import FEATURES, VALUES, case, forms, rule, rules_in, tokens
+from spec_tests.chapters.memory_step.calls import FEATURES, VALUES, case, forms, rule, tokens
+from spec_tests.chapters.memory_step.declared import rules_in
 from spec_tests.chapters.memory_step.loop import STATE, Inputs
 from spec_tests.contract.driver import Result, assert_same, run
 from spec_tests.drawing.inputs import generator
@@ -58,7 +59,7 @@ def test_a_pair_weighs_what_the_gate_of_the_writing_token_says_at_its_age(port: 
 @pytest.mark.spec("WIN-2")
 def test_tokens_that_the_document_does_not_have_never_count(port: Port) -> None:
     for op, numerics in forms(port):
-        for config in rules_in(numerics, chunk=3):
+        for config in rules_in(port, numerics, chunk=3):
             with where_declared():
                 window = 1 if config["rule"] == "delta" else WINDOW
                 inputs = case(config, time=5, window=window, seed=3)

@@ -15,6 +15,10 @@ def _set(name: str, steps: int) -> dict[str, str | int]:
     return {"coefficients": name, "steps": steps}
 
 
+def _clamped(name: str, steps: int) -> dict[str, str | int]:
+    return {**_set(name, steps), "start": "clamp"}
+
+
 STORED: Final = (
     _NS.case(
         1,
@@ -86,4 +90,33 @@ STORED: Final = (
         {"orthogonal": normal(14, 2, 4, 3)},
     ),
     _NS.case(13, "NS-1", "a single row and a batch of one", _set("quintic", 3), {"matrix": normal(15, 1, 1, 4)}),
+    _NS.case(
+        14,
+        "NS-11",
+        "a clamped start, of norms far below, just above and far above 1e-7",
+        _clamped("quintic", 3),
+        {"matrix": scaled(16, (1e-9, 5e-8, 1.0), 3, 4)},
+    ),
+    _NS.case(
+        15,
+        "NS-8 NS-11",
+        "the gradient through a clamped start: below 1e-7 the norm does not count",
+        _clamped("quintic", 1),
+        {"matrix": scaled(17, (1e-8, 1e-6), 3, 4)},
+        {"orthogonal": normal(19, 2, 3, 4)},
+    ),
+    _NS.case(
+        16,
+        "NS-2 NS-12",
+        "the first steps of the published algorithm, whose start has a cushion too, tall",
+        _set("polar_express_paper", 3),
+        {"matrix": normal(20, 2, 5, 3)},
+    ),
+    _NS.case(
+        17,
+        "NS-12",
+        "one step of the published algorithm with a clamped start",
+        _clamped("polar_express_paper", 1),
+        {"matrix": scaled(21, (5e-8, 1.0), 3, 3)},
+    ),
 )

@@ -65,6 +65,21 @@ NS_ZERO = "test_newton_schulz:test_zero_gives_zero_and_a_finite_gradient"
 NS_GRADIENT = "test_newton_schulz:test_the_gradient_runs_through_every_step_and_the_norm"
 
 
+NS_CLAMP = "test_newton_schulz_start:test_what_the_norm_is_kept_from_zero_by_is_as_the_configuration_says"
+NS_CLAMP_GRADIENT = "test_newton_schulz_start:test_below_its_bound_a_clamped_norm_has_no_gradient"
+NS_PAPER = "test_newton_schulz_start:test_the_published_algorithm_has_its_cushion_at_the_start_too"
+
+
+def _gradient_of_unit_norm(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Project the gradient as if the norm counted."""
+    if "grad.matrix" not in outputs or config["start"] != "clamp":
+        return {}
+    matrix = inputs["matrix"].astype(np.float64)
+    unit = matrix / norm_of_each(matrix)
+    gradient = outputs["grad.matrix"]
+    return {"grad.matrix": gradient - unit * (unit * gradient).sum((-2, -1), keepdims=True)}
+
+
 def _rows_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
     matrix = inputs["matrix"].astype(np.float64)
     if matrix.shape[-2] >= matrix.shape[-1]:
@@ -294,5 +309,37 @@ FAULTS: Final[tuple[Fault, ...]] = (
         NS_SCALE,
         with_outputs(_square_overflows),
         "porting: squares overflow or underflow",
+    ),
+    Fault(
+        "ns-clamp-ignored",
+        "NS-11a",
+        NS,
+        NS_CLAMP,
+        with_config(lambda _: {"start": "add"}),
+        "misreading: what keeps the norm from zero",
+    ),
+    Fault(
+        "ns-clamped-always",
+        "NS-1a",
+        NS,
+        NS_CLAMP,
+        with_config(lambda _: {"start": "clamp"}),
+        "source: torch.optim.Muon, NVIDIA and titans-pytorch divide by the larger of norm and 1e-7",
+    ),
+    Fault(
+        "ns-gradient-through-a-clamped-norm",
+        "NS-11b",
+        NS,
+        NS_CLAMP_GRADIENT,
+        with_outputs(_gradient_of_unit_norm),
+        DERIVATIVE,
+    ),
+    Fault(
+        "ns-paper-start-without-cushion",
+        "NS-12",
+        NS,
+        NS_PAPER,
+        with_config(lambda c: {"coefficients": str(c["coefficients"]).removesuffix("_paper")}),
+        "source: NVIDIA leaves the cushion of the start out",
     ),
 )

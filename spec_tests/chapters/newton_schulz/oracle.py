@@ -53,18 +53,24 @@ def polynomials(x: Array, name: str, steps: int, sums: Sums = ANY_ORDER) -> Arra
     return x
 
 
-def iteration(matrix: Array, name: str, steps: int, offset: float = 1e-7, sums: Sums = ANY_ORDER) -> Array:
-    """Return Newton-Schulz of one matrix, started at G / (||G||_F + offset)."""
-    return polynomials(matrix / (sums.norm(matrix) + offset), name, steps, sums)
+def iteration(
+    matrix: Array, name: str, steps: int, offset: float = 1e-7, sums: Sums = ANY_ORDER, start: str = "add"
+) -> Array:
+    """Return Newton-Schulz of one matrix, started at G / (||G||_F + offset) or, with `clamp`, at the larger of both."""
+    norm = sums.norm(matrix) * (1.01 if name == "polar_express_paper" else 1.0)
+    if start == "add":
+        return polynomials(matrix / (norm + offset), name, steps, sums)
+    return polynomials(matrix / (norm if norm.real > offset else offset + 0.0 * norm), name, steps, sums)
 
 
-def newton_schulz(matrices: Array, name: str, steps: int, sums: Sums) -> Array:
+def newton_schulz(matrices: Array, name: str, steps: int, sums: Sums, start: str = "add") -> Array:
     """Return Newton-Schulz of each matrix of a batch."""
-    return np.stack([iteration(matrix, name, steps, sums=sums) for matrix in matrices])
+    return np.stack([iteration(matrix, name, steps, sums=sums, start=start) for matrix in matrices])
 
 
 def _newton_schulz(config: Config, x: Arrays, sums: Sums) -> Arrays:
-    return {"orthogonal": newton_schulz(x["matrix"], str(config["coefficients"]), int(config["steps"]), sums)}
+    name, steps, start = str(config["coefficients"]), int(config["steps"]), str(config["start"])
+    return {"orthogonal": newton_schulz(x["matrix"], name, steps, sums, start)}
 
 
 ANSWERS: Final[Mapping[Op, Function]] = {Op.NEWTON_SCHULZ: _newton_schulz}

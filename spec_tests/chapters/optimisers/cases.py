@@ -106,4 +106,25 @@ STORED: Final = (
         {"threshold": 0.005},
         _of_three_sizes(874),
     ),
+    _MUON.case(
+        3,
+        "OPT-1",
+        "a clamped start, as most code has it, of a small gradient on an empty buffer",
+        {**_muon("quintic", 5, 0.1), "start": "clamp"},
+        {**_update(860, 4, 4), "buffer": np.zeros((4, 4)), "gradient": 1e-8 * normal(863, 4, 4)},
+    ),
+    _MUON.case(
+        4,
+        "OPT-1",
+        "the published algorithm of Polar Express in the step",
+        _muon("polar_express_paper", 3, 0.1),
+        _update(864, 3, 5),
+    ),
+    _CLIP.case(
+        3,
+        "OPT-7 OPT-8",
+        "the formula of the report: pairs of a query and a later key count too",
+        {"threshold": 1.0, "causal": False},
+        _attending(868),
+    ),
 )

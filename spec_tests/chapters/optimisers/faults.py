@@ -210,4 +210,28 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(cushioned),
         "source: 1e-6 added to the largest logit",
     ),
+    Fault(
+        "opt-muon-start-ignored",
+        "OPT-1b",
+        Op.MUON_STEP,
+        "test_optimisers_by_key:test_muon_starts_its_iteration_as_the_configuration_says",
+        with_config(lambda _: {"start": "add"}),
+        "misreading: what keeps the norm from zero",
+    ),
+    Fault(
+        "opt-clip-always-causal",
+        "OPT-7g",
+        CLIP,
+        "test_optimisers_by_key:test_qk_clip_sees_later_keys_where_it_is_not_causal_and_only_there",
+        with_config(lambda _: {"causal": True}),
+        LOGIT,
+    ),
+    Fault(
+        "opt-clip-never-causal",
+        "OPT-7d",
+        CLIP,
+        "test_optimisers_by_key:test_qk_clip_sees_later_keys_where_it_is_not_causal_and_only_there",
+        with_config(lambda _: {"causal": False}),
+        "source: any clip fed with the formula of the report, which has no mask",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from spec_tests.chapters.newton_schulz.operation import SETS, STARTS
 from spec_tests.contract.schema import Operation, activation, parameter, state
 from spec_tests.port import Op
 
@@ -13,9 +14,11 @@ ROWS: Final = (
             "learning_rate": float,
             "momentum": float,
             "weight_decay": float,
-            "coefficients": ("quintic", "cubic", "polar_express"),
+            "coefficients": SETS,
             "newton_schulz_steps": int,
+            "start": STARTS,
         },
+        usual={"start": "add"},
         inputs=(
             parameter("weight", "rows columns"),
             state("buffer", "rows columns"),
@@ -40,7 +43,8 @@ ROWS: Final = (
     Operation(
         Op.QK_CLIP,
         level=6,
-        config={"threshold": float},
+        config={"threshold": float, "causal": bool},
+        usual={"causal": True},
         inputs=(
             activation("queries", "batch time heads dim"),
             activation("keys", "batch time heads dim"),

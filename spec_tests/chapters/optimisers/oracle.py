@@ -18,7 +18,7 @@ def muon(
     rate, momentum, decay = (float(config[key]) for key in ("learning_rate", "momentum", "weight_decay"))
     after = momentum * buffer + gradient
     name, steps = str(config["coefficients"]), int(config["newton_schulz_steps"])
-    direction = newton_schulz((gradient + momentum * after)[None], name, steps, sums)[0]
+    direction = newton_schulz((gradient + momentum * after)[None], name, steps, sums, str(config["start"]))[0]
     rows, columns = weight.shape
     return weight - rate * decay * weight - rate * max(1.0, rows / columns) ** 0.5 * direction, after
 
@@ -40,13 +40,13 @@ def perpendicular(weight: Array, gradient: Array, rescale: bool, sums: Sums = FO
     return np.asarray(rest * sums.norm(gradient) / sums.norm(rest) if rescale else rest)
 
 
-def largest_logits(queries: Array, keys: Array, sums: Sums = FORWARD) -> Array:
-    """Return the largest causal logit of each head."""
+def largest_logits(queries: Array, keys: Array, sums: Sums = FORWARD, *, causal: bool = True) -> Array:
+    """Return the largest logit of each head: of a query and a key up to it, or of all pairs of a row."""
     batch, time, heads, dim = queries.shape
     best = np.full(heads, -np.inf, dtype=queries.dtype)
     for row, head in np.ndindex(batch, heads):
         for t in range(time):
-            for i in range(t + 1):
+            for i in range(t + 1 if causal else time):
                 logit = sums.dot(queries[row, t, head], keys[row, i, head]) / np.sqrt(dim).astype(queries.dtype)
                 best[head] = logit if logit.real > best[head].real else best[head]
     return best
@@ -72,7 +72,7 @@ def _perp_grad(config: Config, x: Arrays, sums: Sums) -> Arrays:
 
 
 def _qk_clip(config: Config, x: Arrays, sums: Sums) -> Arrays:
-    maximum = largest_logits(x["queries"], x["keys"], sums)
+    maximum = largest_logits(x["queries"], x["keys"], sums, causal=bool(config["causal"]))
     factor = clip_factor(maximum, float(config["threshold"]))[:, None, None]
     weights = {name: factor * x[name] for name in ("query_weight", "key_weight")}
     return {"maximum": maximum, **weights}

@@ -15,6 +15,7 @@ MUON: dict[str, Scalar] = {
     "weight_decay": 0.1,
     "coefficients": "quintic",
     "newton_schulz_steps": 4,
+    "start": "add",
 }
 
 

@@ -1,6 +1,7 @@
 // Newton-Schulz: docs/spec/newton_schulz.md.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +27,12 @@ inline const std::vector<std::string>& coefficient_sets() {
 }
 
 // The coefficients of one step of a set; beyond the end of a set its last step repeats [NS-1].
+// What a start divides by: the norm times a factor, and the offset added to it or, clamped, the larger of the two.
+struct Start {
+    double factor = 1.0;
+    bool clamped = false;
+};
+
 inline Coefficients coefficients_of(const std::string& set, std::size_t step) {
     if (set == "quintic") return {3.4445, -4.7750, 2.0315};
     if (set == "cubic") return {1.5, -0.5, 0.0};
@@ -49,10 +56,12 @@ inline Coefficients coefficients_of(const std::string& set, std::size_t step) {
 
 // X <- a X + (b A + c A^2) X with A = X X^T, `steps` times from X = G / (||G||_F + offset); the smaller side is left.
 template <typename Real>
-Matrix<Real> newton_schulz(const Matrix<Real>& g, const std::string& set, std::size_t steps, double offset = 1e-7) {
-    if (g.rows > g.columns) return transpose(newton_schulz(transpose(g), set, steps, offset));  // [NS-2]
+Matrix<Real> newton_schulz(const Matrix<Real>& g, const std::string& set, std::size_t steps, double offset = 1e-7,
+                           Start start = {}) {
+    if (g.rows > g.columns) return transpose(newton_schulz(transpose(g), set, steps, offset, start));  // [NS-2]
     Matrix<Real> x = g;
-    const Real norm = length(g.data) + static_cast<Real>(offset);
+    const Real size = static_cast<Real>(start.factor) * length(g.data), least = static_cast<Real>(offset);
+    const Real norm = start.clamped ? std::max(size, least) : size + least;
     for (Real& entry : x.data) entry /= norm;
     for (std::size_t step = 0; step < steps; ++step) {
         const auto [a, b, c] = coefficients_of(set, step);
@@ -70,7 +79,9 @@ Matrix<Real> newton_schulz(const Matrix<Real>& g, const std::string& set, std::s
 
 template <typename Real>
 void run_newton_schulz(Call<Real>& call) {
-    const std::string set = call.choice("coefficients", coefficient_sets());
+    const std::vector<std::string> sets = {"quintic", "cubic", "polar_express", "polar_express_paper"};
+    const std::string set = call.choice("coefficients", sets);
+    const Start start{set == "polar_express_paper" ? 1.01 : 1.0, call.choice("start", {"add", "clamp"}) == "clamp"};
     const std::size_t steps = call.integer("steps", 0);
     const Tensor<Real>& matrix = call.input("matrix", "batch rows columns");
     Tensor<Real> orthogonal(matrix.shape);
@@ -78,7 +89,7 @@ void run_newton_schulz(Call<Real>& call) {
     for (std::size_t n = 0; n < call.axis("batch"); ++n) {
         Matrix<Real> g(call.axis("rows"), call.axis("columns"));
         for (std::size_t i = 0; i < size; ++i) g.data[i] = matrix.data[n * size + i];
-        const Matrix<Real> x = newton_schulz(g, set, steps);
+        const Matrix<Real> x = newton_schulz(g, set, steps, 1e-7, start);
         for (std::size_t i = 0; i < size; ++i) orthogonal.data[n * size + i] = x.data[i];
     }
     call.state("orthogonal", std::move(orthogonal));

@@ -33,10 +33,12 @@ _POLAR_EXPRESS: Final = (
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
 )
 
+_CUSHIONED: Final = (*((a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in _POLAR_EXPRESS), (1.875, -1.25, 0.375))
 _TABLES: Final = {
     "quintic": ((3.4445, -4.7750, 2.0315),),
     "cubic": ((1.5, -0.5, 0.0),),
-    "polar_express": (*((a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in _POLAR_EXPRESS), (1.875, -1.25, 0.375)),
+    "polar_express": _CUSHIONED,
+    "polar_express_paper": _CUSHIONED,
 }
 
 NORM_EPS: Final = 1e-7
@@ -48,6 +50,15 @@ class Implementation:
 
     function: Function
     plan: Plan
+
+
+Start = tuple[float, bool]
+PLAIN: Final[Start] = (1.0, False)
+
+
+def start_of(config: Config) -> Start:
+    """Return how Newton-Schulz starts (NS-11, NS-12)."""
+    return (1.01 if config["coefficients"] == "polar_express_paper" else 1.0, config["start"] == "clamp")
 
 
 def coefficients(name: str, steps: int) -> NumpyArray:
@@ -68,18 +79,23 @@ def largest(x: Array, axis: int | tuple[int, ...], floor: float = 0.0) -> Array:
     return jnp.where(top > 0, top, 1.0)
 
 
-def orthogonalise(matrix: Array, table: Array, offset: Array | float) -> Array:
-    """Return Newton-Schulz of one matrix, started at G / (||G||_F + offset), one step a row of `table` (NS-1, NS-2)."""
+def orthogonalise(matrix: Array, table: Array, offset: Array | float, start: Start = PLAIN) -> Array:
+    """Return Newton-Schulz of one matrix, started at G / (||G||_F + offset), one step a row of `table` (NS-1, NS-2).
+
+    `start`: what multiplies the norm, and whether the larger of norm and offset takes the place of their sum.
+    """
     if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalise(matrix.T, table, offset).T
+        return orthogonalise(matrix.T, table, offset, start).T
+    factor, clamped = start
     top = largest(matrix, (0, 1))
-    norm = top * root(jnp.sum((matrix / top) ** 2))
+    norm = factor * top * root(jnp.sum((matrix / top) ** 2))
+    divisor = jnp.maximum(norm, offset) if clamped else norm + offset
 
     def step(x: Array, abc: Array) -> tuple[Array, None]:
         gram = x @ x.T
         return abc[0] * x + (abc[1] * gram + abc[2] * gram @ gram) @ x, None
 
-    return lax.scan(step, matrix / (norm + offset), table.astype(matrix.dtype))[0]
+    return lax.scan(step, matrix / divisor, table.astype(matrix.dtype))[0]
 
 
 def lags(past: Array, new: Array) -> Array:

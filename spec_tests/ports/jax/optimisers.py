@@ -19,15 +19,16 @@ from spec_tests.ports.jax.arrays import (
     coefficients,
     orthogonalise,
     root,
+    start_of,
 )
 
 
-def _muon_step(_: Hashable, options: tuple[Mapping[str, Array], Array], x: Tensors) -> Tensors:
+def _muon_step(start: Any, options: tuple[Mapping[str, Array], Array], x: Tensors) -> Tensors:
     numbers, table = options
     rate, momentum = numbers["learning_rate"], numbers["momentum"]
     rows, columns = x["weight"].shape
     buffer = momentum * x["buffer"] + x["gradient"]
-    update = orthogonalise(x["gradient"] + momentum * buffer, table, NORM_EPS)
+    update = orthogonalise(x["gradient"] + momentum * buffer, table, NORM_EPS, start)
     kept = (1.0 - rate * numbers["weight_decay"]) * x["weight"]
     return {"buffer": buffer, "weight": kept - rate * sqrt(max(1.0, rows / columns)) * update}
 
@@ -54,13 +55,14 @@ def _perp_grad(rescale: Hashable, _: Any, x: Tensors) -> Tensors:
     return {"filtered": filtered}
 
 
-def _qk_clip(_: Hashable, options: tuple[Array, Array, Array], x: Tensors) -> Tensors:
+def _qk_clip(causal: Hashable, options: tuple[Array, Array, Array], x: Tensors) -> Tensors:
     threshold, rows, count = options
     queries, keys = x["queries"], x["keys"]
     batch, time, _heads, dim = queries.shape
     logits = jnp.einsum("bthd,bihd->hbti", queries, keys) / sqrt(dim)
     tokens = jnp.arange(time) < count
-    seen = np.tri(time, dtype=bool) & tokens[:, None] & (jnp.arange(batch) < rows)[:, None, None]
+    order = np.tri(time, dtype=bool) if causal else np.ones((time, time), dtype=bool)
+    seen = order & tokens & tokens[:, None] & (jnp.arange(batch) < rows)[:, None, None]
     maximum = jnp.max(jnp.where(seen, logits, -jnp.inf), axis=(1, 2, 3))
     clipped = maximum > threshold
     factor = jnp.where(clipped, jnp.sqrt(threshold / jnp.where(clipped, maximum, 1.0)), 1.0)[:, None, None]
@@ -69,11 +71,11 @@ def _qk_clip(_: Hashable, options: tuple[Array, Array, Array], x: Tensors) -> Te
 
 def _muon_plan(config: Config, *_: Any) -> tuple[Hashable, Any]:
     numbers = {name: config[name] for name in ("learning_rate", "momentum", "weight_decay")}
-    return None, (numbers, coefficients(config["coefficients"], config["newton_schulz_steps"]))
+    return start_of(config), (numbers, coefficients(config["coefficients"], config["newton_schulz_steps"]))
 
 
 def _clip_plan(config: Config, _: NumpyInputs, lengths: Lengths) -> tuple[Hashable, Any]:
-    return None, (config["threshold"], lengths["batch"], lengths["time"])
+    return config["causal"], (config["threshold"], lengths["batch"], lengths["time"])
 
 
 IMPLEMENTATIONS: Final[Mapping[Op, Implementation]] = {

@@ -9,7 +9,8 @@ from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
 
 def _newton_schulz(config: Config, x: Tensors) -> Tensors:
-    return {"orthogonal": newton_schulz(x["matrix"], config["steps"], config["coefficients"])}
+    steps, coefficients, start = config["steps"], config["coefficients"], config["start"]
+    return {"orthogonal": newton_schulz(x["matrix"], steps, coefficients, start=start)}
 
 
 FUNCTIONS: Final[Mapping[Op, Function]] = {Op.NEWTON_SCHULZ: _newton_schulz}

@@ -22,6 +22,7 @@ def _muon_step(config: Config, x: Tensors) -> Tensors:
         weight_decay=config["weight_decay"],
         coefficients=config["coefficients"],
         steps=config["newton_schulz_steps"],
+        start=config["start"],
     )
     return {"weight": weight, "buffer": buffer}
 
@@ -36,7 +37,7 @@ def _perp_grad(config: Config, x: Tensors) -> Tensors:
 
 
 def _qk_clip(config: Config, x: Tensors) -> Tensors:
-    maximum = largest_logit(at_least_float32(x["queries"]), at_least_float32(x["keys"]))
+    maximum = largest_logit(at_least_float32(x["queries"]), at_least_float32(x["keys"]), causal=config["causal"])
     query_weight, key_weight = qk_clip(x["query_weight"], x["key_weight"], maximum, config["threshold"])
     return {"maximum": maximum, "query_weight": query_weight, "key_weight": key_weight}
 

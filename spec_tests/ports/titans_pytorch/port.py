@@ -51,6 +51,7 @@ class TitansPytorchPort:
                 "read": frozenset({"post"}),
                 "step_scale": frozenset({"literal"}),
                 "coefficients": frozenset(COEFFICIENTS),
+                "start": frozenset({"clamp"}),
             },
             longest={"window": 1},
         )
