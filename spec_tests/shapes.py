@@ -1,6 +1,7 @@
 """Shapes of a training are checked in its first steps; the many that follow have the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import jaxtyping
@@ -15,10 +16,18 @@ def sparing(step_of: Callable[..., StepResult] = train_step) -> Callable[..., St
     """Return `train_step` that checks no shapes from step `CHECKED` on."""
 
     def step_once(model: Any, optimiser: Any, batch: Any, state: Any, step: int, *others: Any) -> StepResult:
-        jaxtyping.config.update("jaxtyping_disable", step >= CHECKED)
-        try:
+        with unchecked(step >= CHECKED):
             return step_of(model, optimiser, batch, state, step, *others)
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", False)
 
     return step_once
+
+
+@contextmanager
+def unchecked(really: bool = True) -> Iterator[None]:
+    """Check no shapes inside, where `really` so."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", before or really)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
