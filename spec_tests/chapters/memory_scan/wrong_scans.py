@@ -3,8 +3,8 @@
 import numpy as np
 
 from spec_tests.chapters.memory_step.loop import STATE, Cell, Inputs, Matrices, Oracle, Token, predict
-from spec_tests.faults.fault import Arrays
-from spec_tests.port import Array
+from spec_tests.faults.fault import Arrays, Config
+from spec_tests.port import Array, round_to_bf16
 
 
 class MomentumNotCarried(Oracle):
@@ -173,3 +173,29 @@ class AnchoredAtTheEnd(Oracle):
     def store(self, cell: Cell, outputs: dict[str, Array], row: int, head: int) -> None:
         anchor = cell.weights if self.phase(cell) == 0 else cell.anchor
         super().store(Cell(cell.weights, cell.momentum, anchor, cell.window, cell.position), outputs, row, head)
+
+
+class WrittenInBfloat16(Oracle):
+    """Rounds M after every write, whatever is handed on at the end."""
+
+    def write(self, cell: Cell, token: Token, gradient: Matrices) -> None:
+        super().write(cell, token, gradient)
+        cell.weights = [round_to_bf16(matrix).astype(matrix.dtype) for matrix in cell.weights]
+
+
+def dead_places_repeat(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Fill the places that the document does not have with its last pair."""
+    names = ("window_keys", "window_values")
+    dead = np.arange(outputs[names[0]].shape[1]) < outputs[names[0]].shape[1] - outputs["position"][:, None]
+    return {name: np.where(dead[:, :, None, None], outputs[name][:, -1:], outputs[name]) for name in names}
+
+
+def multiplied(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Keep the state of a call without tokens by multiplying what is new by zero."""
+    if inputs["keys"].shape[1]:
+        return {}
+    return {name: inputs[name] + 0.0 * inputs[name] for name in ("weights", "momentum", "anchor")}
+
+
+def late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    return {"reads": np.concatenate([0.0 * outputs["reads"][:, :1], outputs["reads"][:, :-1]], axis=1)}

@@ -12,7 +12,7 @@ from spec_tests.tally import where_declared
 @pytest.mark.spec("WIN-2")
 def test_pairs_of_the_document_before_never_count(port: Port) -> None:
     for op, numerics in forms(port):
-        for config in (rule("omega"), rule("titans", "mlp", chunk=2), rule("atlas", boundary="truncate")):
+        for config in (rule("omega"), rule("titans", "mlp", chunk=2)):
             with where_declared():
                 inputs = case(config, time=6, window=4, seed=13)
                 inputs |= {"position": np.array([9, 5]), "reset": np.array([[0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0]])}

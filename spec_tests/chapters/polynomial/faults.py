@@ -53,6 +53,15 @@ def _affine(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
 FEATURE_COUNT = "test_polynomial:test_the_number_of_features_is_that_of_the_basis"
 FEATURE_RANK = "test_polynomial:test_features_of_unit_vectors_have_the_rank_of_polynomials_on_the_sphere"
 
+
+def _one_degree_late(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Count degrees from zero, beside a constant that is there already."""
+    if config["basis"] != "elementwise":
+        return {}
+    x = inputs["x"].astype(np.float64)
+    return {"features": 1.0 + sum(a * x**i for i, a in enumerate(inputs["coefficients"].astype(np.float64)))}
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "feat-kronecker-without-repeats",
@@ -96,7 +105,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "feat-elementwise-without-constant",
-        "FEAT-5",
+        "FEAT-5a",
         FEATURES,
         "test_polynomial:test_elementwise_features_are_the_polynomial_of_each_entry",
         with_outputs(lambda _, __, outputs: {"features": outputs["features"] - 1.0}),
@@ -171,4 +180,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
         WHICH_BASIS,
     ),
     Fault("feat-constant-when-linear", "FEAT-7b", FEATURES, FEATURE_RANK, with_outputs(_affine), WHICH_BASIS),
+    Fault(
+        "feat-elementwise-degree-late",
+        "FEAT-5b",
+        FEATURES,
+        "test_polynomial:test_elementwise_features_are_the_polynomial_of_each_entry",
+        with_outputs(_one_degree_late),
+        WHICH_BASIS,
+    ),
 )
