@@ -6,14 +6,17 @@ Tests are left out: a test may look into any room. Imports by name (`import_modu
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("atlas_ref", "preflight", "cli", "spec_tests", "benchmarks")
 DIVIDED: Final = ("atlas_ref", "spec_tests")
 LONGEST: Final = 300
 """Lines that a Python file may have."""
+MOST_LINES: Final = 60
+"""Lines that a function may have."""
 BUCKETS: Final = frozenset(("util", "utils", "helper", "helpers", "common", "misc", "stuff", "around", "sights"))
 """Words of names that say where something was put, and not what it is about."""
 Arrows = dict[str, set[str]]
@@ -36,11 +39,29 @@ def room_of(module: str) -> str:
 
 def imported(path: Path) -> Iterator[str]:
     """Yield the full names that a file imports from the packages; of a package, the module or the name in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    yield from seen(path.read_text(encoding="utf-8")).imports
+
+
+class Seen(NamedTuple):
+    """What a file imports, and the lines of each of its functions."""
+
+    imports: tuple[str, ...]
+    functions: dict[str, int]
+
+
+@cache
+def seen(source: str) -> Seen:
+    """Return what the tests of the house ask of a source text, which is parsed once."""
+    imports: list[str] = []
+    functions: dict[str, int] = {}
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            imports += (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            imports += (name.name for name in node.names)
+        elif isinstance(node, ast.FunctionDef):
+            functions[node.name] = max(functions.get(node.name, 0), (node.end_lineno or 0) - node.lineno + 1)
+    return Seen(tuple(imports), functions)
 
 
 def arrows(root: Path = ROOT) -> Arrows:
@@ -103,3 +124,23 @@ def long_files(root: Path = ROOT) -> dict[str, int]:
     paths = (path for package in PACKAGES for path in (root / package).rglob("*.py"))
     lines = {str(path.relative_to(root)): path.read_text(encoding="utf-8").count("\n") for path in paths}
     return {name: count for name, count in lines.items() if count > LONGEST}
+
+
+def long_functions(root: Path = ROOT) -> dict[str, int]:
+    """Return the lines of every function that has more than MOST_LINES, its docstring and signature included."""
+    return {
+        f"{path.relative_to(root)}::{name}": lines
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        for name, lines in seen(path.read_text(encoding="utf-8")).functions.items()
+        if lines > MOST_LINES
+    }
+
+
+def importers(module: str, root: Path = ROOT) -> set[str]:
+    """Return the files that import a module or a name of it; tests and what is only for them are left out."""
+    return {
+        str(path.relative_to(root))
+        for path in files(root)
+        if any(name == module or name.startswith(f"{module}.") for name in imported(path))
+    }

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from spec_tests.package.house import LONGEST, ROOT, arrows, bucket_names, long_files, needed, rows
+from spec_tests.package.house import (
+    LONGEST,
+    MOST_LINES,
+    ROOT,
+    arrows,
+    bucket_names,
+    importers,
+    long_files,
+    long_functions,
+    needed,
+    rows,
+)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="the whole house is in the source tree")
 
@@ -41,13 +52,31 @@ def test_every_name_says_what_it_is_about_and_none_is_a_bucket() -> None:
     assert bucket_names() == []
 
 
-def test_a_long_file_and_a_bucket_are_found(tmp_path: Path) -> None:
+def test_a_long_file_a_long_function_and_a_bucket_are_found(tmp_path: Path) -> None:
     (tmp_path / "cli").mkdir()
     (tmp_path / "cli" / "long.py").write_text("x = 1\n" * (LONGEST + 1))
     (tmp_path / "cli" / "test_utils.py").write_text("x = 1\n" * LONGEST)
     assert long_files(tmp_path) == {"cli/long.py": LONGEST + 1}
     assert bucket_names(tmp_path) == ["cli/test_utils.py"]
+    (tmp_path / "cli" / "long.py").write_text("def far() -> None:\n" + "    print()\n" * MOST_LINES)
+    assert long_functions(tmp_path) == {"cli/long.py::far": MOST_LINES + 1}
 
 
 def test_the_picture_leaves_out_what_a_longer_way_implies_and_nothing_else() -> None:
     assert needed({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    assert long_functions() == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "room"),
+    [("atlas_ref.models.atlas", "atlas_ref/models/"), ("atlas_ref.tasks.language", "atlas_ref/tasks/")],
+)
+def test_what_serves_every_family_and_task_names_none(module: str, room: str) -> None:
+    """Kills: a loop, checkpoint, monitor, generator or gate that builds the first family or knows the first task."""
+    found = importers(module)
+    assert any(file.startswith(room) for file in found), "the module is imported nowhere"
+    free = ("spec_tests/", "benchmarks/", "preflight/controls/", room)
+    assert {file for file in found if not file.startswith(free)} == set()
