@@ -5,7 +5,8 @@ the reference, its other form of the memory, both with rows, heads, channels, fe
 reference with every input moved by one unit in its last place, or left: functions of one entry have no sums to
 reorder, and no library's tanh or erf is better than the answer to a question that near. The budget of a tensor at a
 step is the largest error of any variant up to that step, times `FACTOR`, and at least `ROUNDINGS` times the precision
-of the profile. Other variants are held out: they must pass, or the case is refused.
+of the profile. State in `bf16_io` is of float32 as in `f32`, so it has no less than its budget there. Other variants
+are held out: they must pass, or the case is refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +47,7 @@ OTHER_FORM: Final[Mapping[Op, Op]] = {
 }
 
 Answer = Mapping[str, Array]
+Budgets = Mapping[Numerics, Answer]
 Variant = Callable[[Question, Numerics], Answer]
 
 
@@ -130,6 +132,18 @@ def budgets(question: Question, expected: Answer, variants: Ensemble, numerics: 
         name: _budget(question.op, name, numerics, value, [errors[name] for errors in found if name in errors])
         for name, value in expected.items()
     }
+
+
+def with_state_of_float32(op: Op, allowed: Budgets) -> Budgets:
+    """Return the budgets of the profiles, those of state in `bf16_io` no smaller than in `f32`: one arithmetic."""
+    if not {Numerics.F32, Numerics.BF16_IO} <= allowed.keys():
+        return allowed
+    wide, narrow = allowed[Numerics.F32], allowed[Numerics.BF16_IO]
+    shared = {
+        name: np.maximum(value, wide[name]) if schema_of(op, name).role == "state" else value
+        for name, value in narrow.items()
+    }
+    return {**allowed, Numerics.BF16_IO: shared}
 
 
 def answers(variants: tuple[Variant, ...], question: Question, numerics: Numerics) -> Iterator[Answer]:

@@ -4,7 +4,7 @@ No case is written unless the oracles agree, variants held out of the budget pas
 the budget threefold or the case says what else it is for.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,9 @@ from atlas_ref import __version__
 from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
-from spec_tests.port import Numerics
+from spec_tests.port import Array, Numerics
 from spec_tests.vectors.case import DATA, MANIFEST, Case, load_cases
-from spec_tests.vectors.ensemble import Ensemble, answers, budgets, ensemble, excess, worst
+from spec_tests.vectors.ensemble import Ensemble, answers, budgets, ensemble, excess, with_state_of_float32, worst
 from spec_tests.vectors.margin import killed, margins
 from spec_tests.vectors.question import Question
 from spec_tests.vectors.source import Source
@@ -61,7 +61,8 @@ def fill_case(source: Source) -> Case:
     question = question_of(source)
     found = truth(source.id, question)
     variants = ensemble(question)
-    allowed = {numerics: budgets(question, found.expected, variants, numerics) for numerics in source.numerics}
+    measured = {numerics: budgets(question, found.expected, variants, numerics) for numerics in source.numerics}
+    allowed = with_state_of_float32(source.op, measured)
     for numerics in source.numerics:
         _require_held_out(source, question, found, variants, allowed[numerics], numerics)
     sizes = margins(question, found.expected, allowed)
@@ -91,7 +92,7 @@ def _require_held_out(
     question: Question,
     found: Truth,
     variants: Ensemble,
-    allowed: dict[str, np.typing.NDArray[np.float64]],
+    allowed: Mapping[str, Array],
     numerics: Numerics,
 ) -> None:
     for answer in answers(variants.held_out, question, numerics):
