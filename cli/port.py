@@ -97,6 +97,26 @@ def schema() -> None:
     typer.echo(json.dumps(whole(), indent=2))
 
 
+@app.command("table")
+def table() -> None:
+    """Print every operation in one line.
+
+    Level, name, configuration, inputs, outputs and taps: name[axes]:role, with
+    a for activation, p for parameter, s for state, i for index. A terminal
+    gets the lines folded.
+    """
+    import shutil
+    import sys
+    import textwrap
+
+    from spec_tests.process.table import lines
+
+    width = shutil.get_terminal_size().columns
+    for line in lines():
+        folded = textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        typer.echo("\n".join(folded) if sys.stdout.isatty() else line)
+
+
 @app.callback()
 def _group() -> None: ...
 

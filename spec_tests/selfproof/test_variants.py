@@ -39,5 +39,5 @@ def test_a_stored_case_that_a_port_leaves_is_reported() -> None:
 
 def test_the_variants_sum_in_several_orders_and_come_from_other_languages() -> None:
     names = list(variants())
-    assert {"jax", "compiled"} <= set(names)
+    assert {"jax", "compiled", "javascript"} <= set(names)
     assert sum(name.startswith("numpy") for name in names) == 4

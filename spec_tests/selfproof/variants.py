@@ -19,8 +19,9 @@ from spec_tests.vectors.judge import check
 OTHERS: Final[Mapping[str, str]] = {
     "jax": "spec_tests.ports.jax:JaxPort",
     "compiled": "spec_tests.ports.cpp:CompiledPort",
+    "javascript": "spec_tests.ports.javascript:NodePort",
 }
-"""Ports that need something that may be absent: a package, a compiler."""
+"""Ports that need something that may be absent: a package, a compiler, Node."""
 
 
 @dataclass(frozen=True)

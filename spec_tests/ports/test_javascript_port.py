@@ -1,0 +1,50 @@
+"""The port in JavaScript is a right one, and no request brings it down.
+
+A port is asked here that has nothing to do with `--port`; where Node is not, the tests are skipped.
+"""
+
+from collections.abc import Iterator
+from itertools import cycle
+
+import pytest
+
+from spec_tests.port import Numerics, Op
+from spec_tests.ports.javascript import NodePort, NoNodeError
+from spec_tests.process.check import check as examine
+from spec_tests.vectors.case import absent, load_cases
+from spec_tests.vectors.judge import check
+
+LEVELS = range(4)
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[NodePort]:
+    try:
+        port = NodePort()
+    except NoNodeError as error:
+        pytest.skip(str(error))
+    with port:
+        yield port
+
+
+def test_it_has_every_operation_below_the_blocks(program: NodePort) -> None:
+    levels = {case.op: case.level for case in load_cases()}
+    missing = {op for op, level in levels.items() if level in LEVELS} - program.declare().operations
+    assert missing == set()
+
+
+def test_stored_cases_are_within_their_budgets_in_every_precision_in_turn(program: NodePort) -> None:
+    precisions = cycle(Numerics)
+    asked: set[Op] = set()
+    for case in load_cases():
+        numerics = next(precisions)
+        if case.level in LEVELS and numerics in case.numerics and absent(program.declare(), case, numerics) is None:
+            check(program, case, numerics)
+            asked.add(case.op)
+    assert asked == program.declare().operations
+
+
+def test_it_speaks_the_protocol_to_the_letter(program: NodePort) -> None:
+    with NodePort() as examined:
+        problems = {found.step: found.problem for found in examine(examined) if found.problem is not None}
+    assert problems == {}
