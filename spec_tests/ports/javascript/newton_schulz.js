@@ -25,10 +25,14 @@ function coefficientsOf(set, step) {
   return [a / 1.01, b / 1.01 ** 3, c / 1.01 ** 5];
 }
 
+// What a start divides by: the norm times a factor, and the offset added to it or, clamped, the larger of the two.
+const ADDED = { factor: 1, clamped: false };
+
 // X <- a X + (b A + c A^2) X with A = X X^T, `steps` times from X = G / (||G||_F + offset); the smaller side is left.
-function newtonSchulz(g, set, steps, offset = 1e-7) {
-  if (g.rows > g.columns) return transpose(newtonSchulz(transpose(g), set, steps, offset)); // [NS-2]
-  const norm = length(g.data) + offset;
+function newtonSchulz(g, set, steps, offset = 1e-7, start = ADDED) {
+  if (g.rows > g.columns) return transpose(newtonSchulz(transpose(g), set, steps, offset, start)); // [NS-2]
+  const size = start.factor * length(g.data);
+  const norm = start.clamped ? Math.max(size, offset) : size + offset;
   let x = matrix(g.rows, g.columns, g.data.map((entry) => entry / norm));
   for (let step = 0; step < steps; ++step) {
     const [a, b, c] = coefficientsOf(set, step);
@@ -43,13 +47,15 @@ function newtonSchulz(g, set, steps, offset = 1e-7) {
 }
 
 function newton_schulz(call) {
-  const set = call.choice("coefficients", SETS);
+  const set = call.choice("coefficients", [...SETS, "polar_express_paper"]);
+  const clamped = call.choice("start", ["add", "clamp"]) === "clamp";
+  const start = { factor: set === "polar_express_paper" ? 1.01 : 1, clamped };
   const steps = call.integer("steps", 0);
   const given = call.input("matrix", "batch rows columns");
   const orthogonal = new Tensor(given.shape);
   for (let n = 0; n < call.axis("batch"); ++n) {
     const g = matrix(call.axis("rows"), call.axis("columns"), given.vector(n));
-    orthogonal.setVector(newtonSchulz(g, set, steps).data, n);
+    orthogonal.setVector(newtonSchulz(g, set, steps, 1e-7, start).data, n);
   }
   call.state("orthogonal", orthogonal);
 }
