@@ -116,7 +116,7 @@ def test_a_new_family_trains_and_is_watched_and_judged(toy: RunConfig, tmp_path:
 def test_a_new_family_goes_on_bit_for_bit_from_its_checkpoint(toy: RunConfig, tmp_path: Path) -> None:
     """Kills: a checkpoint that keeps the state of one family, or leaves that of another out."""
     start(toy, tmp_path / "whole")
-    start(toy, tmp_path / "parts", stop_before(5))
+    start(toy, tmp_path / "parts", stop_before(4))  # A step later every row would begin afresh, restored or not.
     assert {"total", "count"} <= find_checkpoint(tmp_path / "parts").tensors("state.safetensors").keys()
     go_on(toy, tmp_path / "parts")
     assert saved_bytes(tmp_path / "parts") == saved_bytes(tmp_path / "whole")
