@@ -15,8 +15,10 @@ from rich.console import Console
 from torch import Tensor
 
 from atlas_ref.config import load_config
+from atlas_ref.data.batch import Batch
+from atlas_ref.models.family import Output
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
-from atlas_ref.tasks.language import token_losses
+from atlas_ref.tasks.language import LanguageModelling
 from cli.progress import BarReporter, PlainReporter
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.process import in_a_process
@@ -135,13 +137,12 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_4_and_keeps_the_checkpoin
     atlas: Atlas, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: exit code 1 with a traceback; a checkpoint of the broken step; an error that does not say which step."""
-    calls = iter(range(1, 100))
+    calls, loss = iter(range(1, 100)), LanguageModelling.loss
 
-    def broken(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        total, count = token_losses(logits, targets)
-        return (total * torch.nan if next(calls) == 5 else total), count
+    def broken(self: LanguageModelling, output: Output, batch: Batch) -> Tensor:
+        return loss(self, output, batch) * (torch.nan if next(calls) == 5 else 1.0)
 
-    monkeypatch.setattr("atlas_ref.tasks.language.token_losses", broken)
+    monkeypatch.setattr(LanguageModelling, "loss", broken)
     ended = atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run", "--set", "train.save_interval=2")
 
     assert ended.code == 4
