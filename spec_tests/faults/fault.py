@@ -192,3 +192,23 @@ def averaged(*names: str) -> Wrap:
 def zeroed(*names: str) -> Wrap:
     """Build a fault that forgets part of the state between calls."""
     return with_inputs(lambda _, x: {name: 0 * x[name] for name in names})
+
+
+def one_token_late(name: str) -> Wrap:
+    """Build a fault that gives every token the output of the one before it."""
+    return with_outputs(lambda _, __, y: {name: np.concatenate([0.0 * y[name][:, :1], y[name][:, :-1]], axis=1)})
+
+
+def cleared_by_an_empty_call(output: str, *names: str) -> Wrap:
+    """Build a fault in which a call without tokens, which has no `output`, hands on zeros."""
+    return with_outputs(lambda _, __, y: {} if y[output].shape[1] else {name: 0.0 * y[name] for name in names})
+
+
+def first_token_goes_on() -> Wrap:
+    """Build a fault that takes the first token of a call for one that goes on with a document."""
+
+    def change(_: Config, x: Arrays) -> Arrays:
+        first = np.arange(x["position"].shape[1]) == 0
+        return {"position": np.where(first, np.maximum(x["position"], 1), x["position"])}
+
+    return with_inputs(change)

@@ -108,14 +108,3 @@ def newest_first(run: Run) -> Run:
     return with_outputs(lambda _, __, y: {name: y[name][:, ::-1] for name in ("cache_keys", "cache_values")})(
         turned(run)
     )
-
-
-def cleared_by_an_empty_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    if inputs["queries"].shape[1]:
-        return {}
-    return {name: 0.0 * outputs[name] for name in ("cache_keys", "cache_values")}
-
-
-def late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
-    """Give every token the output of the one before it."""
-    return {"output": np.concatenate([0.0 * outputs["output"][:, :1], outputs["output"][:, :-1]], axis=1)}

@@ -9,8 +9,10 @@ from spec_tests.faults.fault import (
     Config,
     Fault,
     averaged,
+    cleared_by_an_empty_call,
     forgotten,
     gradients_lost,
+    one_token_late,
     with_inputs,
     with_outputs,
 )
@@ -65,15 +67,6 @@ def _counts_from_the_call(_: Config, inputs: Arrays) -> Arrays:
     """Forget the position before the call: the tail counts for every first document of it."""
     begun = (inputs["position"] == 0).cumsum(1) > 0
     return {"position": np.where(begun, inputs["position"], inputs["position"] + 1000)}
-
-
-def _cleared_by_an_empty_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    return {} if inputs["x"].shape[1] else {"tail": 0.0 * outputs["tail"]}
-
-
-def _late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
-    """Give every token the output of the one before it."""
-    return {"y": np.concatenate([0.0 * outputs["y"][:, :1], outputs["y"][:, :-1]], axis=1)}
 
 
 CONV_EMPTY = "test_convolution_at_the_edges:test_a_call_without_tokens_hands_the_tail_on_as_it_came"
@@ -191,7 +184,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "CONV-3c",
         CONV,
         CONV_EMPTY,
-        with_outputs(_cleared_by_an_empty_call),
+        cleared_by_an_empty_call("y", "tail"),
         "porting: a count that is off by one, or that counts an empty call",
     ),
     Fault(
@@ -199,7 +192,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "CONV-4a",
         CONV,
         f"test_convolution:{CAUSAL}",
-        with_outputs(_late),
+        one_token_late("y"),
         "porting: a sight that is wrong by one document or token",
     ),
     Fault("conv-inputs-detached", "CONV-6a", CONV, CONV_GRADIENT, gradients_lost("x"), DERIVATIVE),

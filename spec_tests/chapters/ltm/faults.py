@@ -5,7 +5,16 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.ltm.oracle import running_mean
-from spec_tests.faults.fault import Arrays, Config, Fault, averaged, gradients_lost, with_inputs, with_outputs
+from spec_tests.faults.fault import (
+    Arrays,
+    Config,
+    Fault,
+    averaged,
+    first_token_goes_on,
+    gradients_lost,
+    with_inputs,
+    with_outputs,
+)
 from spec_tests.port import Op, round_to_bf16
 
 LTM: Final = Op.LTM_SCAN
@@ -28,12 +37,6 @@ def _detached(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
 
 def _whole_mean(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
     return {"y": outputs["y"] + 0.1 * x["x"].mean(1, keepdims=True)}
-
-
-def _first_goes_on(_: Config, x: Arrays) -> Arrays:
-    """Take the first token of a call for one that goes on."""
-    first = np.arange(x["position"].shape[1]) == 0
-    return {"position": np.where(first, np.maximum(x["position"], 1), x["position"])}
 
 
 def _later_go_on(_: Config, x: Arrays) -> Arrays:
@@ -103,7 +106,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "LTM-2a",
         LTM,
         LTM_START,
-        with_inputs(_first_goes_on),
+        first_token_goes_on(),
         "source: resets that nothing calls",
     ),
     Fault(

@@ -21,12 +21,21 @@ from spec_tests.chapters.memory_scan.wrong_scans import (
     WrittenInBfloat16,
     dead_places_repeat,
     keeping,
-    late,
     multiplied,
 )
 from spec_tests.chapters.memory_step.loop import GATES
 from spec_tests.chapters.memory_step.wrong_turns import computed
-from spec_tests.faults.fault import Arrays, Config, Fault, averaged, forgotten, with_config, with_inputs, with_outputs
+from spec_tests.faults.fault import (
+    Arrays,
+    Config,
+    Fault,
+    averaged,
+    forgotten,
+    one_token_late,
+    with_config,
+    with_inputs,
+    with_outputs,
+)
 from spec_tests.port import Array, Op, round_to_bf16
 
 CHUNKED: Final = Op.MEMORY_CHUNKED
@@ -270,7 +279,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(multiplied),
         "porting: a product with a mask of zeros: 0 times infinity",
     ),
-    Fault("mem-read-one-token-late", "MEM-9b", SCAN, CAUSAL, with_outputs(late), MISCOUNTED),
+    Fault("mem-read-one-token-late", "MEM-9b", SCAN, CAUSAL, one_token_late("reads"), MISCOUNTED),
     Fault(
         "mem-retention-below-one",
         "MEM-11b",

@@ -195,7 +195,3 @@ def multiplied(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
     if inputs["keys"].shape[1]:
         return {}
     return {name: inputs[name] + 0.0 * inputs[name] for name in ("weights", "momentum", "anchor")}
-
-
-def late(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
-    return {"reads": np.concatenate([0.0 * outputs["reads"][:, :1], outputs["reads"][:, :-1]], axis=1)}

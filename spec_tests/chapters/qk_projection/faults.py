@@ -11,6 +11,7 @@ from spec_tests.faults.fault import (
     Config,
     Fault,
     averaged,
+    first_token_goes_on,
     forgotten,
     gradients_lost,
     with_inputs,
@@ -124,12 +125,6 @@ WHICH_PI = "misreading: which norm, which keys and which token of Pi"
 WHOLE_BLOCK = "source: projection by the keys of the whole block, or by their mean"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 BOUNDED_GATE = "source: the gate of the bounded projection: raw gain, gain outside, no norm"
-
-
-def _first_goes_on(_: Config, x: Arrays) -> Arrays:
-    """Take the first token of a call for one that goes on."""
-    first = np.arange(x["position"].shape[1]) == 0
-    return {"position": np.where(first, np.maximum(x["position"], 1), x["position"])}
 
 
 def _mean_of_the_call(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
@@ -261,7 +256,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "QK-3a",
         QK,
         QK_LITERAL,
-        with_inputs(_first_goes_on),
+        first_token_goes_on(),
         "source: resets that nothing calls",
     ),
     Fault("qk-mean-over-the-call", "QK-5b", QK, QK_CAUSAL, with_outputs(_mean_of_the_call), WHOLE_BLOCK),
