@@ -7,8 +7,6 @@ import numpy as np
 
 from spec_tests.chapters.newton_schulz.wrong_iterations import (
     cycling,
-    frobenius,
-    iterate,
     iterated,
     left_product,
     norm_of_batch,
@@ -19,36 +17,23 @@ from spec_tests.chapters.newton_schulz.wrong_iterations import (
     started,
     uncushioned,
 )
-from spec_tests.drawing.inputs import central_difference
-from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_config, with_outputs
-from spec_tests.port import Array, Numerics, Op, round_to_bf16
-
-
-def _columns_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    matrix = inputs["matrix"].astype(np.float64)
-    if matrix.shape[-2] <= matrix.shape[-1]:
-        return {}
-    return {"orthogonal": matrix / (np.sqrt((matrix**2).sum(-2, keepdims=True)) + 1e-7)}
-
-
-def _tiny_unchanged(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    matrix = inputs["matrix"].astype(np.float64)
-    return {"orthogonal": np.where(norm_of_each(matrix) < 1e-7, matrix, outputs["orthogonal"])}
-
-
-def _scaled_back(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    return {"orthogonal": outputs["orthogonal"] * np.minimum(norm_of_each(inputs["matrix"].astype(np.float64)), 1e18)}
-
-
-def _nan_at_zero(name: str, output: str) -> Wrap:
-    def change(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-        return {output: outputs[output] if inputs[name].any() else np.full_like(outputs[output], np.nan)}
-
-    return with_outputs(change)
-
-
-def _straight_through(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    return {"grad.matrix": inputs["cotangent.orthogonal"]} if "grad.matrix" in outputs else {}
+from spec_tests.chapters.newton_schulz.wrong_results import (
+    columns_normalised,
+    gradient_of_unit_norm,
+    nan_at_zero,
+    nan_gradient_at_zero,
+    norm_detached,
+    one_step_less,
+    polar,
+    rows_normalised,
+    scaled_back,
+    square_overflows,
+    straight_through,
+    tiny_unchanged,
+    zero_gradient_at_zero,
+)
+from spec_tests.faults.fault import Fault, with_config, with_outputs
+from spec_tests.port import Numerics, Op, round_to_bf16
 
 
 def _ns(name: str) -> str:
@@ -70,72 +55,12 @@ NS_CLAMP_GRADIENT = "test_newton_schulz_start:test_below_its_bound_a_clamped_nor
 NS_PAPER = "test_newton_schulz_start:test_the_published_algorithm_has_its_cushion_at_the_start_too"
 
 
-def _gradient_of_unit_norm(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    """Project the gradient as if the norm counted."""
-    if "grad.matrix" not in outputs or config["start"] != "clamp":
-        return {}
-    matrix = inputs["matrix"].astype(np.float64)
-    unit = matrix / norm_of_each(matrix)
-    gradient = outputs["grad.matrix"]
-    return {"grad.matrix": gradient - unit * (unit * gradient).sum((-2, -1), keepdims=True)}
-
-
-def _rows_normalised(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    matrix = inputs["matrix"].astype(np.float64)
-    if matrix.shape[-2] >= matrix.shape[-1]:
-        return {}
-    return {"orthogonal": matrix / (np.sqrt((matrix**2).sum(-1, keepdims=True)) + 1e-7)}
-
-
-def _polar(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    """Compute the exact polar factor, to which the quintic set never converges."""
-    left, _sigma, right = np.linalg.svd(inputs["matrix"].astype(np.float64), full_matrices=False)
-    return {"orthogonal": left @ right}
-
-
-def _norm_detached(config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    """Differentiate as if the norm were a constant."""
-    if "grad.matrix" not in outputs or not inputs["matrix"].any():
-        return {}
-    matrix, cotangent = (inputs[name].astype(np.float64) for name in ("matrix", "cotangent.orthogonal"))
-    length = frobenius(matrix) + 1e-7
-
-    def loss(value: Array) -> float:
-        return float((iterate(value / length, str(config["coefficients"]), int(config["steps"])) * cotangent).sum())
-
-    return {"grad.matrix": central_difference(loss, matrix)}
-
-
-def _nan_gradient_at_zero(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    if "grad.matrix" not in outputs:
-        return {}
-    return {"grad.matrix": np.where(frobenius(inputs["matrix"]) > 0, outputs["grad.matrix"], np.nan)}
-
-
 WRONG_SIDE = "source: Newton-Schulz multiplies from the wrong side, X (X X^T)"
 NS_DETAILS = "misreading: coefficients, steps, eps and transpose of Newton-Schulz"
 BY_ROW_OR_COLUMN = "source: large matrices normalised by column or row, and called orthogonal"
 QUINTIC_CONVERGES = "source: the claim that the quintic set converges to one"
 DIVISION_BY_ZERO = "porting: a division by zero, or its derivative"
 DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
-
-
-def _one_step_less(config: Config) -> Config:
-    """Count the start as a step of `polar_express`."""
-    polar = config["coefficients"] == "polar_express"
-    return {"steps": max(int(config["steps"]) - 1, 0)} if polar else {}
-
-
-def _zero_gradient_at_zero(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    if "grad.matrix" not in outputs:
-        return {}
-    return {"grad.matrix": np.where(frobenius(inputs["matrix"]) > 0, outputs["grad.matrix"], 0.0)}
-
-
-def _square_overflows(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-    """Take the norm from squares in float32: it is infinite from 2e19 on, and the start is zero."""
-    large = np.abs(inputs["matrix"]).max((-2, -1), keepdims=True, initial=0.0) > 1.8e19
-    return {"orthogonal": np.where(large, 0.0, outputs["orthogonal"])}
 
 
 NS_BAND = _ns("the_quintic_set_ends_in_its_band_and_not_at_one")
@@ -163,7 +88,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "NS-2",
         Op.NEWTON_SCHULZ,
         _ns("a_tall_matrix_gives_the_transpose_of_the_wide_result"),
-        with_outputs(_columns_normalised),
+        with_outputs(columns_normalised),
         BY_ROW_OR_COLUMN,
     ),
     Fault(
@@ -195,7 +120,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "NS-6a",
         Op.NEWTON_SCHULZ,
         _ns("zero_gives_zero_and_a_finite_gradient"),
-        _nan_at_zero("matrix", "orthogonal"),
+        nan_at_zero("matrix", "orthogonal"),
         DIVISION_BY_ZERO,
     ),
     Fault(
@@ -203,7 +128,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "NS-7c",
         Op.NEWTON_SCHULZ,
         NS_SCALE,
-        with_outputs(_tiny_unchanged),
+        with_outputs(tiny_unchanged),
         "source: a matrix of norm below 1e-7 is returned as it is",
     ),
     Fault(
@@ -211,7 +136,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "NS-7a",
         Op.NEWTON_SCHULZ,
         NS_SCALE,
-        with_outputs(_scaled_back),
+        with_outputs(scaled_back),
         "source: the length of the matrix comes back after Newton-Schulz",
     ),
     Fault(
@@ -227,7 +152,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "NS-8a",
         Op.NEWTON_SCHULZ,
         _ns("the_gradient_runs_through_every_step_and_the_norm"),
-        with_outputs(_straight_through),
+        with_outputs(straight_through),
         DERIVATIVE,
     ),
     Fault(
@@ -249,7 +174,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("ns-spectral-start", "NS-1a", NS, NS_LITERAL, with_outputs(partial(started, spectral=True)), NS_DETAILS),
     Fault("ns-set-begins-again", "NS-1d", NS, NS_LITERAL, with_outputs(cycling), NS_DETAILS),
     Fault("ns-without-cushion", "NS-10a", NS, NS_LITERAL, with_outputs(uncushioned), NS_DETAILS),
-    Fault("ns-exact-polar-factor", "NS-1", NS, NS_LITERAL, with_outputs(_polar), QUINTIC_CONVERGES),
+    Fault("ns-exact-polar-factor", "NS-1", NS, NS_LITERAL, with_outputs(polar), QUINTIC_CONVERGES),
     Fault(
         "ns-result-in-bfloat16",
         "NS-1b",
@@ -258,7 +183,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(lambda _, __, y: {"orthogonal": round_to_bf16(y["orthogonal"])}),
         "source: accumulators in bfloat16 stall",
     ),
-    Fault("ns-rows-normalised-when-wide", "NS-2", NS, NS_TALL, with_outputs(_rows_normalised), BY_ROW_OR_COLUMN),
+    Fault("ns-rows-normalised-when-wide", "NS-2", NS, NS_TALL, with_outputs(rows_normalised), BY_ROW_OR_COLUMN),
     Fault(
         "ns-cubic-for-polar-express",
         "NS-5b",
@@ -267,9 +192,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_config(lambda config: {"coefficients": "cubic"} if config["coefficients"] == "polar_express" else {}),
         NS_DETAILS,
     ),
-    Fault("ns-gradient-nan-at-zero", "NS-6b", NS, NS_ZERO, with_outputs(_nan_gradient_at_zero), DIVISION_BY_ZERO),
+    Fault("ns-gradient-nan-at-zero", "NS-6b", NS, NS_ZERO, with_outputs(nan_gradient_at_zero), DIVISION_BY_ZERO),
     Fault("ns-offset-of-1e-5", "NS-7a", NS, NS_SCALE, with_outputs(partial(started, offset=1e-5)), NS_DETAILS),
-    Fault("ns-norm-detached", "NS-8b", NS, NS_GRADIENT, with_outputs(_norm_detached), DERIVATIVE),
+    Fault("ns-norm-detached", "NS-8b", NS, NS_GRADIENT, with_outputs(norm_detached), DERIVATIVE),
     Fault(
         "ns-coefficients-one-step-late", "NS-1c", NS, NS_LITERAL, with_outputs(partial(of_the_set, late=1)), NS_DETAILS
     ),
@@ -291,7 +216,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(partial(of_the_set, start=1.01)),
         "misreading: the start of Polar Express divided by 1.01 as well",
     ),
-    Fault("ns-all-singular-values-one", "NS-3b", NS, NS_VECTORS, with_outputs(_polar), QUINTIC_CONVERGES),
+    Fault("ns-all-singular-values-one", "NS-3b", NS, NS_VECTORS, with_outputs(polar), QUINTIC_CONVERGES),
     Fault(
         "ns-band-reached-late",
         "NS-4a",
@@ -300,14 +225,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_config(lambda c: {"steps": max(int(c["steps"]) - 2, 0)}),
         NS_DETAILS,
     ),
-    Fault("ns-polar-express-one-step-less", "NS-5c", NS, NS_POLAR, with_config(_one_step_less), NS_DETAILS),
-    Fault("ns-gradient-zero-at-zero", "NS-6c", NS, NS_ZERO, with_outputs(_zero_gradient_at_zero), DIVISION_BY_ZERO),
+    Fault("ns-polar-express-one-step-less", "NS-5c", NS, NS_POLAR, with_config(one_step_less), NS_DETAILS),
+    Fault("ns-gradient-zero-at-zero", "NS-6c", NS, NS_ZERO, with_outputs(zero_gradient_at_zero), DIVISION_BY_ZERO),
     Fault(
         "ns-square-overflows",
         "NS-7b",
         NS,
         NS_SCALE,
-        with_outputs(_square_overflows),
+        with_outputs(square_overflows),
         "porting: squares overflow or underflow",
     ),
     Fault(
@@ -331,7 +256,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "NS-11b",
         NS,
         NS_CLAMP_GRADIENT,
-        with_outputs(_gradient_of_unit_norm),
+        with_outputs(gradient_of_unit_norm),
         DERIVATIVE,
     ),
     Fault(
