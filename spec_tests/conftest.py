@@ -10,7 +10,7 @@ from spec_tests.drawing.inputs import draw_afresh
 from spec_tests.port import Port
 from spec_tests.report import plugin
 from spec_tests.report.options import add_options, drawn_from, names_port
-from spec_tests.sampling import EXHAUSTIVE
+from spec_tests.sampling import EXHAUSTIVE, parted
 
 # More threads make small tensors slower. A port that does not use torch never waits for its import.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,12 +35,11 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only repeats a property on more values, unless it is asked for."""
-    if config.getoption(f"--{EXHAUSTIVE}", default=False) or EXHAUSTIVE in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker(EXHAUSTIVE)]
+    everything = config.getoption(f"--{EXHAUSTIVE}", default=False) or EXHAUSTIVE in config.option.markexpr
+    kept, left_out = (items, []) if everything else parted(items)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker(EXHAUSTIVE)]
+        items[:] = kept
 
 
 @pytest.hookimpl(tryfirst=True)

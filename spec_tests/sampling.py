@@ -28,6 +28,14 @@ def crossed(ones: Iterable[Any], others: Iterable[Any]) -> list[Any]:
     ]
 
 
+def parted(items: Iterable[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the tests of a quick run, and those that it leaves out."""
+    found: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
+    for item in items:
+        found[item.get_closest_marker(EXHAUSTIVE) is not None].append(item)
+    return found
+
+
 def marks_of(kept: bool) -> tuple[pytest.MarkDecorator, ...]:
     """Return the marks of a parameter that is kept in a quick run, or is not."""
     return () if kept else (pytest.mark.exhaustive,)

@@ -195,6 +195,7 @@ def test_a_model_in_shards_is_evaluated_and_speaks(
     assert atlas("generate", found / "fsdp", "--tokens", 3).code == 0
 
 
+@pytest.mark.exhaustive
 def test_a_killed_process_is_restarted_from_the_last_checkpoint(tmp_path: Path) -> None:
     """Kills: a restart from the beginning; a log with the lost steps twice; a process that never joins again.
 

@@ -17,6 +17,7 @@ from atlas_ref.config import RunConfig
 from atlas_ref.processes.distributed import World
 from atlas_ref.training.run import Run, new_run
 from spec_tests.package.micro.runs import RECALL, Silence, micro_config, start
+from spec_tests.sampling import sample
 
 SMALL = (
     "data.sequence_length=16",
@@ -58,7 +59,7 @@ class Watcher(Silence):
             self.tensors.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", sample(reversed(VARIANTS)))
 def test_no_graph_and_no_tensor_outlives_its_step(
     variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

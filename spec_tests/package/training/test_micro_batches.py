@@ -25,6 +25,7 @@ from atlas_ref.training.run import Run, new_run
 from atlas_ref.training.step import NonFiniteError, train_step
 from atlas_ref.watching.monitor import measure_layers
 from spec_tests.package.micro.runs import micro_config
+from spec_tests.sampling import crossed, sample
 
 CPU = torch.device("cpu")
 VARIED = (
@@ -65,8 +66,7 @@ def two_steps(parts: int, wide: bool) -> tuple[Run, list[Any], dict[str, Tensor]
     return run, results, gradients
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["fp32", "fp64"])
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize(("parts", "wide"), crossed([2, 4], [False, True]))
 def test_parts_have_the_gradients_and_the_state_of_the_whole(parts: int, wide: bool) -> None:
     """Kills: the mean of the parts' own means, where rows count different numbers of targets; the last part's gradient
     alone; a state that lacks rows or has them in another order; a part that starts from the first rows' state."""
@@ -101,7 +101,7 @@ def test_parts_of_one_step_leave_the_same_state_bit_for_bit_where_the_kernels_do
         assert torch.equal(tensor, expected[name]), name
 
 
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("parts", sample([2, 4]))
 def test_the_monitor_sees_the_numbers_of_the_whole_batch(parts: int) -> None:
     """Kills: a deviation that is the mean of deviations; a norm that is a mean; the telemetry of the last part."""
     config = micro_config(*VARIED)
