@@ -18,6 +18,7 @@ from atlas_ref.memory.segments import (
     Coordinates,
     Segments,
     Start,
+    apart,
     enter,
     seen_by_reads,
     squared_errors,
@@ -34,14 +35,17 @@ def run_linear(
     entered: list[Carry] = []
     factors: list[Factors] = []
     # Taken apart once: indexing segment by segment would make a gradient of full size for each.
-    inputs = (segments.keys, segments.values, mixing.momentum[-1], mixing.weights[-1])
-    for n, (keys, values, u, w) in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
+    inputs = (segments.keys, segments.values, *apart(mixing.momentum[-1], 1), *apart(mixing.weights[-1], 2))
+    for n, (keys, values, u, u_s, w, w_s, w_m) in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
         carry = enter(plan, n, start, carry)
         found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
         entered.append(carry)
         factors.append(found)
         old = zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
-        new = [(weighted_sum(w, left, right, s, m), weighted_sum(u, left, right, s)) for m, s, left, right in old]
+        new = [
+            (weighted_sum(w, left, right, (w_s, s), (w_m, m)), weighted_sum(u, left, right, (u_s, s)))
+            for m, s, left, right in old
+        ]
         carry = Carry(tuple(m for m, _ in new), tuple(s for _, s in new), carry.anchor)
     return _read_linear(rule, segments.queries, mixing.weights, entered, factors), carry, squared_errors(factors)
 
@@ -64,7 +68,7 @@ def _mixed_product(
     mix: Tensor, weights: Tensor, momentum: Tensor, left: Tensor, right: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """Return x_t -> M_t x_t for every token of every segment (module docstring)."""
-    inside, share, decay = mix.split_with_sizes([left.shape[-2], 1, 1], -1)
+    inside, share, decay = apart(mix, 2)
 
     def multiply(x: Tensor) -> Tensor:
         carried = decay * (x @ weights.mT) + share * (x @ momentum.mT)

@@ -37,9 +37,9 @@ def run_one_token(
     near_keys, near_values = (torch.where(sight, x.transpose(1, 2), 0.0) for x in (keys, values))
     factors = gradient_factors(rule.architecture, carry.anchor, near_keys, near_values, rule.normalised)
     retention, decay, intake, release = (x[:, 0, :, None] for x in write[:4])
-    u = torch.cat([intake * write.window[:, 0].flip(-1), decay], -1)
+    inside = intake * write.window[:, 0].flip(-1)
     old = zip(factors.left, factors.right, carry.momentum, strict=True)
-    momentum = tuple(weighted_sum(u, left, right, s) for left, right, s in old)
+    momentum = tuple(weighted_sum(inside, left, right, (decay, s)) for left, right, s in old)
     weights = tuple(
         retention.unsqueeze(-1) * m + release.unsqueeze(-1) * update(rule, s)
         for m, s in zip(carry.weights, momentum, strict=True)

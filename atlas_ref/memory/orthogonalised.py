@@ -17,6 +17,7 @@ from atlas_ref.memory.segments import (
     Coordinates,
     Segments,
     Start,
+    apart,
     enter,
     seen_by_reads,
     squared_errors,
@@ -32,11 +33,11 @@ def run_orthogonalised(
     assert mixing.writers is not None
     carry = Carry(state.weights, state.momentum, state.anchor)
     reads, errors = [], []
-    last = mixing.momentum[-1]
     # A slot of no token stands for the last: nothing of it is written.
     index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
     writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)
-    inputs = (*segments, writing, last, mixing.weights[-1], seen_by_reads(rule, mixing.weights))
+    rows = (*apart(writing, 1), *apart(mixing.momentum[-1], 1), mixing.weights[-1])
+    inputs = (*segments, *rows, seen_by_reads(rule, mixing.weights))
     for n, found in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
         carry = enter(plan, n, start, carry)
         read, weights, momentum, missed = checkpoint(
@@ -55,22 +56,25 @@ def _segment(
     values: Tensor,
     queries: Tensor,
     writing: Tensor,
+    writing_s: Tensor,
     u: Tensor,
+    u_s: Tensor,
     w: Tensor,
     mix: Tensor,
 ) -> tuple[Tensor, Weights, Weights, Tensor]:
     """Return the reads of one segment, M and S after it, and its squared errors.
 
-    NS(S_i) is formed for every token i that writes: [batch, heads, writers, out, in]. u, w: the last rows of U and W.
+    NS(S_i) is formed for every token i that writes: [batch, heads, writers, out, in]. u, w: the last rows of U and W;
+    u_s and writing_s are their coordinates of S.
     """
     factors = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
     for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):
-        momentum = weighted_sum(writing, left.unsqueeze(2), right.unsqueeze(2), s.unsqueeze(2))
+        momentum = weighted_sum(writing, left.unsqueeze(2), right.unsqueeze(2), (writing_s, s.unsqueeze(2)))
         updates = torch.cat([update(rule, momentum), m.unsqueeze(2)], 2)
         last_weights.append((w.unsqueeze(-2) @ updates.flatten(-2)).view_as(m))
-        last_momentum.append(weighted_sum(u, left, right, s))
+        last_momentum.append(weighted_sum(u, left, right, (u_s, s)))
         layers.append(_each_token(mix, updates))
     reads = predict(rule.architecture, layers, queries)
     return reads, tuple(last_weights), tuple(last_momentum), squared_errors([factors])

@@ -114,12 +114,16 @@ def seen_by_reads(rule: MemoryRule, coordinates: Tensor) -> Tensor:
     return coordinates.movedim(0, -2)
 
 
-def weighted_sum(coordinates: Tensor, left: Tensor, right: Tensor, *carried: Tensor) -> Tensor:
-    """Return sum_i x[i] l_i r_i^T + sum_j x[span + j] carried_j for one x [..., span + carried] of each head."""
-    span = left.shape[-2]
-    total = (left * coordinates[..., :span].unsqueeze(-1)).mT @ right
-    for x, matrix in zip(coordinates[..., span:, None, None].unbind(-3), carried, strict=True):
-        total = torch.addcmul(total, x, matrix)
+def apart(coordinates: Tensor, carried: int) -> tuple[Tensor, ...]:
+    """Return the coordinates of the factors, and each of the last `carried` with an axis of one."""
+    return torch.split(coordinates, [coordinates.shape[-1] - carried, *[1] * carried], -1)
+
+
+def weighted_sum(inside: Tensor, left: Tensor, right: Tensor, *carried: tuple[Tensor, Tensor]) -> Tensor:
+    """Return sum_i inside[i] l_i r_i^T + sum_j x_j X_j for pairs (x, X) of `carried`; x has an axis of one."""
+    total = (left * inside.unsqueeze(-1)).mT @ right
+    for share, matrix in carried:
+        total = torch.addcmul(total, share.unsqueeze(-1), matrix)
     return total
 
 
