@@ -135,10 +135,8 @@ def _accumulate(
 
 def _without_history(output: Output) -> Output:
     indecision = None if output.indecision is None else output.indecision.detach()
-    bare_output: Output = output._replace(
-        logits=output.logits.detach(), state=output.state.detach(), indecision=indecision
-    )
-    return bare_output
+    kept: Output = output._replace(logits=output.logits.detach(), state=output.state.detach(), indecision=indecision)
+    return kept
 
 
 def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:
