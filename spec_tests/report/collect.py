@@ -78,7 +78,7 @@ def result_of(item: pytest.Item, call: pytest.CallInfo[None], port: ScopedPort, 
     return Result(
         id=case_id(item),
         kind="vector" if mark else "property",
-        level=_level(mark, port, entry, failed=outcome in FAILURES),
+        level=level_of_case(mark, port, entry, failed=outcome in FAILURES),
         requirements=mark.requirements if mark else spec_ids(item),
         outcome=outcome,
         asked=port.asked or _owed(mark, entry),
@@ -134,7 +134,7 @@ def _fate(error: BaseException | None, when: str) -> tuple[Outcome, str]:
     return classify(error), message_of(error) or type(error).__name__
 
 
-def _level(mark: CaseMark | None, port: ScopedPort, entry: Entry | None, *, failed: bool) -> int:
+def level_of_case(mark: CaseMark | None, port: ScopedPort, entry: Entry | None, *, failed: bool) -> int:
     """Return the level of a case; that of the call where it stopped for a property that failed above its own.
 
     A property asks each form of an operation that the port has; the level of the case is that of the lowest.
