@@ -27,6 +27,8 @@ class Precision(StrEnum):
     F64 = "f64"
     F32 = "f32"
     BF16_IO = "bf16_io"
+    BF16_INSIDE = "bf16_inside"
+    TF32 = "tf32"
 
 
 @app.command("serve", context_settings={"allow_extra_args": True, "allow_interspersed_args": False})

@@ -28,6 +28,8 @@ class Profile(StrEnum):
     F64 = "f64"
     F32 = "f32"
     BF16_IO = "bf16_io"
+    BF16_INSIDE = "bf16_inside"
+    TF32 = "tf32"
 
 
 Level = Annotated[int | None, typer.Option(min=0, max=6, help="Only cases of this level.")]

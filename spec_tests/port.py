@@ -31,17 +31,27 @@ class Numerics(StrEnum):
     """The precision profile of a run.
 
     `f64` and `f32`: every floating-point array has that type. `bf16_io`: activations come as float32 arrays whose
-    values are bfloat16 numbers and go back likewise; parameters and state stay float32.
+    values are bfloat16 numbers and go back likewise; parameters and state stay float32. These three are `PROFILES`.
+
+    `bf16_inside` and `tf32` are what hardware multiplies matrices in: arrays are float32, and an iteration of products
+    is in bfloat16, or the factors of each product have ten bits after the point. Only operations that are such an
+    iteration have cases in them, and a run asks them where it names them.
     """
 
     F64 = "f64"
     F32 = "f32"
     BF16_IO = "bf16_io"
+    BF16_INSIDE = "bf16_inside"
+    TF32 = "tf32"
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
         """The numpy type in which floating-point arrays travel."""
         return np.float64 if self is Numerics.F64 else np.float32
+
+
+PROFILES: Final = (Numerics.F64, Numerics.F32, Numerics.BF16_IO)
+"""The profiles that every operation is asked in."""
 
 
 class Op(StrEnum):

@@ -20,7 +20,7 @@ from spec_tests.contract.contain import contained, kind_of, message_of, place_of
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.contract.schema import TensorSchema
-from spec_tests.port import Array, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
+from spec_tests.port import PROFILES, Array, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
 from spec_tests.tally import TALLY, AbsentError
 
 TOLERANCE: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-11, Numerics.F32: 3e-5, Numerics.BF16_IO: 2e-2}
@@ -78,9 +78,9 @@ def assert_same(actual: Array, expected: Array, what: str) -> None:
 
 def precisions(port: Port, *wanted: Numerics) -> Iterator[Numerics]:
     """Yield each precision profile that the port declares, of those `wanted` if any are; skip when there is none."""
-    declared = [numerics for numerics in port.declare().numerics if not wanted or numerics in wanted]
+    declared = [numerics for numerics in port.declare().numerics if numerics in (wanted or PROFILES)]
     if not declared:
-        pytest.skip(f"port '{port.declare().name}' declares none of the precisions {', '.join(wanted)}")
+        pytest.skip(f"port '{port.declare().name}' declares none of the precisions {', '.join(wanted or PROFILES)}")
     yield from declared
 
 

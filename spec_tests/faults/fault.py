@@ -12,12 +12,12 @@ import numpy as np
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.discovery import modules_of_tests
 from spec_tests.oracle.sums import FORWARD
-from spec_tests.port import Array, Declaration, Numerics, Op, Port, Run, Scalar, round_to_bf16
+from spec_tests.port import PROFILES, Array, Declaration, Numerics, Op, Port, Run, Scalar, round_to_bf16
 
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Scalar]
 Wrap = Callable[[Run], Run]
-EVERY_PROFILE: Final = tuple(Numerics)
+EVERY_PROFILE: Final = PROFILES
 
 
 @dataclass(frozen=True)

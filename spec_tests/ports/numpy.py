@@ -16,7 +16,17 @@ from spec_tests.discovery import furniture
 from spec_tests.oracle import complex_step
 from spec_tests.oracle.answer import Arrays, Config, Function, Slopes
 from spec_tests.oracle.sums import Order, Sums
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, UnsupportedError, round_to_bf16
+from spec_tests.port import (
+    GRADIENTS,
+    PROFILES,
+    SPEC_VERSION,
+    Array,
+    Declaration,
+    Numerics,
+    Op,
+    UnsupportedError,
+    round_to_bf16,
+)
 
 
 class NumpyPort:
@@ -29,8 +39,8 @@ class NumpyPort:
         op: slope for oracle in furniture("oracle") for op, slope in getattr(oracle, "SLOPES", {}).items()
     }
 
-    def __init__(self, order: Order = "forward") -> None:
-        self._sums = Sums(order)
+    def __init__(self, order: Order | Sums = "forward") -> None:
+        self._sums = order if isinstance(order, Sums) else Sums(order)
 
     def declare(self) -> Declaration:
         """Declare every operation implemented here, at every precision, with gradients."""
@@ -41,7 +51,7 @@ class NumpyPort:
             spec_version=SPEC_VERSION,
             operations=frozenset(self.functions),
             capabilities=frozenset({GRADIENTS}),
-            numerics=tuple(Numerics),
+            numerics=PROFILES,
             matmul_precision="full",
         )
 

@@ -19,7 +19,7 @@ from spec_tests.chapters.memory_step.calls import case, every_rule, rule, token
 from spec_tests.contract.driver import Result, ask, prepare, run, widen
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.drawing.inputs import generator, positions
-from spec_tests.port import Array, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.port import PROFILES, Array, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.cpp import CompiledPort, NoCompilerError, build
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
@@ -73,7 +73,7 @@ def memory_questions(op: Op) -> Iterator[Question]:
         yield config, token(inputs, 0) if op is Op.MEMORY_STEP else inputs
 
 
-@pytest.mark.parametrize("numerics", Numerics)
+@pytest.mark.parametrize("numerics", PROFILES)
 def test_every_declared_operation_agrees_with_the_reference(compiled: CompiledPort, numerics: Numerics) -> None:
     reference = ReferencePort()
     for op in sorted(compiled.declare().operations):

@@ -15,7 +15,7 @@ from spec_tests.chapters.newton_schulz.oracle import iteration
 from spec_tests.contract.driver import assert_same, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.drawing.inputs import generator
-from spec_tests.port import Array, Numerics, Op, round_to_bf16
+from spec_tests.port import PROFILES, Array, Numerics, Op, round_to_bf16
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.sampling import marks_of, sample
 
@@ -40,7 +40,7 @@ def test_both_forms_are_the_loop_in_every_precision(name: str, architecture: str
     seed = list(product(RULES, ARCHITECTURES)).index((name, architecture))
     config = rule(name, architecture, step_scale=("literal", "mass")[seed % 2], read=("post", "pre")[seed % 3 == 0])
     inputs = case(config, time=11, seed=seed, document=5)
-    for op, numerics in product(FORMS, Numerics):
+    for op, numerics in product(FORMS, PROFILES):
         assert_loop(run(PORT, op, numerics, inputs, **config), config)
 
 
@@ -73,7 +73,7 @@ def test_padding_of_rows_tokens_and_window_does_not_show() -> None:
 
 def test_newton_schulz_is_the_iteration() -> None:
     matrix = generator(6).standard_normal((2, 5, 3))
-    for numerics, name in product(Numerics, ("quintic", "cubic", "polar_express")):
+    for numerics, name in product(PROFILES, ("quintic", "cubic", "polar_express")):
         result = run(PORT, Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=4)
         expected = np.stack([iteration(m, name, 4) for m in result.inputs["matrix"]])
         result.assert_close("orthogonal", expected, factor=10.0)

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spec_tests.port import SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError, round_to_bf16
+from spec_tests.port import (
+    PROFILES,
+    SPEC_VERSION,
+    Array,
+    Declaration,
+    Numerics,
+    Op,
+    Scalar,
+    UnsupportedError,
+    round_to_bf16,
+)
 
 
 class ExamplePort:
@@ -22,7 +32,7 @@ class ExamplePort:
             spec_version=SPEC_VERSION,
             operations=frozenset({Op.L2_NORMALIZE}),
             capabilities=frozenset(),
-            numerics=tuple(Numerics),
+            numerics=PROFILES,
             matmul_precision="full",
         )
 

@@ -18,7 +18,7 @@ from spec_tests.chapters.newton_schulz import test_newton_schulz
 from spec_tests.chapters.normalize import test_normalize
 from spec_tests.contract.driver import ask, prepare
 from spec_tests.contract.operations import OPERATIONS
-from spec_tests.port import Declaration, Numerics, Op, Port, Scalar, UnsupportedError
+from spec_tests.port import PROFILES, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.client import ProcessPort
 from spec_tests.process.example import ExamplePort
@@ -140,7 +140,7 @@ def test_the_served_reference_passes_chapters_of_the_specification(served: Proce
 def test_a_tiny_case_of_every_operation_is_one_that_the_reference_takes(op: Op) -> None:
     """Kills: a row of the table for which the examination of programs has no case."""
     config, taps = tiny_config(op), frozenset(tap.name for tap in OPERATIONS[op].taps)
-    for numerics in Numerics:
+    for numerics in PROFILES:
         ask(ReferencePort(), op, config, prepare(op, numerics, tiny_inputs(op), config), numerics, taps)
 
 
@@ -148,7 +148,7 @@ def test_a_served_answer_is_that_of_the_port_to_the_last_bit(served: ProcessPort
     """Kills: strides ignored, shape [] lost, int64 or float64 narrowed on the way."""
     for op in (Op.M3_MIX, Op.MEMORY_STEP, Op.SHORT_CONV):
         config = tiny_config(op)
-        for numerics in Numerics:
+        for numerics in PROFILES:
             given = prepare(op, numerics, tiny_inputs(op), config)
             given = {name: np.asarray(value, order="F") for name, value in given.items()}
             expected = ReferencePort().run(op, config, given, numerics=numerics, taps=frozenset())

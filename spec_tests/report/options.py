@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.port import Numerics
+from spec_tests.port import PROFILES
 from spec_tests.process.load import REFERENCE
 from spec_tests.report.places import check_directory, check_file
 from spec_tests.report.scope import TOP, Scope, parse_level, parse_numerics
@@ -35,7 +35,7 @@ def defaults() -> dict[str, Any]:
     return {
         "--port": chosen_port(),
         "--level": f"L{TOP}",
-        "--numerics": ",".join(Numerics),
+        "--numerics": ",".join(PROFILES),
         "--report": None,
         "--xfail": None,
         "--update-xfail": False,

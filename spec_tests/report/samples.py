@@ -4,14 +4,24 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from spec_tests.contract.outcome import Outcome
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.port import (
+    GRADIENTS,
+    PROFILES,
+    SPEC_VERSION,
+    Array,
+    Declaration,
+    Numerics,
+    Op,
+    Scalar,
+    UnsupportedError,
+)
 from spec_tests.report.assemble import Run, assemble
 from spec_tests.report.manifest import Entry, Manifest, property_entries
 from spec_tests.report.model import Asked, FirstDivergence, LastCall, Report, Result
 from spec_tests.report.scope import Scope
 from spec_tests.report.xfail import Expectations
 
-NOTHING = Declaration("nothing", "1", "python", SPEC_VERSION, frozenset(), frozenset(), tuple(Numerics), "full")
+NOTHING = Declaration("nothing", "1", "python", SPEC_VERSION, frozenset(), frozenset(), PROFILES, "full")
 DIVERGENCE = FirstDivergence(
     tensor="momentum",
     step=5,

@@ -10,7 +10,18 @@ from typing import Final
 from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.version import parse_version
-from spec_tests.port import BLOCK_GRADIENTS, GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Port, Scalar
+from spec_tests.port import (
+    BLOCK_GRADIENTS,
+    GRADIENTS,
+    PROFILES,
+    SPEC_VERSION,
+    Array,
+    Declaration,
+    Numerics,
+    Op,
+    Port,
+    Scalar,
+)
 from spec_tests.report.model import LEVELS, Asked, DeclarationRecord, LastCall
 
 TOP: Final = max(LEVELS)
@@ -23,13 +34,13 @@ class Scope:
     """The highest level and the precisions asked, and the version of the specification whose cases are."""
 
     level: int = TOP
-    numerics: tuple[Numerics, ...] = tuple(Numerics)
+    numerics: tuple[Numerics, ...] = PROFILES
     version: str = SPEC_VERSION
 
     @property
     def whole(self) -> bool:
         """Return whether everything is asked."""
-        return self.level == TOP and set(self.numerics) == set(Numerics)
+        return self.level == TOP and set(PROFILES) <= set(self.numerics)
 
     def holds(self, op: Op) -> bool:
         """Return whether an operation is of a level asked."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from spec_tests.faults.generated.kind import Generated
-from spec_tests.port import Numerics
+from spec_tests.port import PROFILES, Numerics
 
 FILE: Final = Path(__file__).with_name("argued.toml")
 
@@ -35,7 +35,7 @@ class Argument:
 def arguments() -> tuple[Argument, ...]:
     """Return every argument of the file."""
     entries = tomllib.loads(FILE.read_text())["argument"]
-    every = [numerics.value for numerics in Numerics]
+    every = [numerics.value for numerics in PROFILES]
     return tuple(
         Argument(
             tuple(entry["faults"]), tuple(Numerics(name) for name in entry.get("numerics", every)), entry["reason"]

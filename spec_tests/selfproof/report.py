@@ -12,7 +12,7 @@ from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.generated.catalogue import GENERATED
-from spec_tests.port import Numerics
+from spec_tests.port import PROFILES, Numerics
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.selfproof.generated import FATES, Judge
@@ -101,7 +101,7 @@ def _generated(only: str | None, say: Say) -> Part:
             counts.update((numerics, fate) for numerics, fate in verdict.fates().items())
             part.wrong += verdict.complaints()
         say(f"{op}: {sum(fault.op == op for fault in GENERATED)} faults, {len(part.wrong)} complaints so far")
-    for numerics in Numerics:
+    for numerics in PROFILES:
         fates = ", ".join(f"{counts[numerics, fate]} {fate}" for fate in FATES)
         part.notes.append(f"{numerics}: {fates}")
     return part

@@ -13,7 +13,7 @@ import pytest
 from hypothesis.errors import FlakyFailure
 
 from spec_tests.contract.operations import OPERATIONS
-from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
+from spec_tests.port import PROFILES, Array, Declaration, Numerics, Op, Port, Scalar, UnsupportedError, round_to_bf16
 
 Arrays = Mapping[str, Array]
 Sabotage = Callable[[Arrays, Arrays, Arrays], Arrays]
@@ -141,7 +141,7 @@ def vacuous(test: str, saboteur: str, call: Callable[[Port], None], sound: Port,
     """
     if (test, saboteur) in EXEMPT:
         return False
-    for asked in (numerics, *Numerics):
+    for asked in (numerics, *PROFILES):
         port = SabotagedPort(sound, saboteur, asked)
         try:
             call(port)

@@ -25,6 +25,9 @@ EPSILON: Final[Mapping[Numerics, float]] = {
     Numerics.F64: float(np.finfo(np.float64).eps),
     Numerics.F32: float(np.finfo(np.float32).eps),
     Numerics.BF16_IO: float(np.finfo(np.float32).eps),
+    # Inputs and outputs are float32: what an iteration inside loses is measured.
+    Numerics.BF16_INSIDE: float(np.finfo(np.float32).eps),
+    Numerics.TF32: float(np.finfo(np.float32).eps),
 }
 BF16_EPSILON: Final = 2.0**-8
 """Half the distance of bfloat16 numbers: what one rounding of an output costs."""

@@ -30,11 +30,18 @@ from spec_tests.vectors.compare import (
     schema_of,
     steps_axis,
 )
+from spec_tests.vectors.inside import computing_inside, sums_in
 from spec_tests.vectors.permute import relabelling, symmetries
 from spec_tests.vectors.question import SEQUENCES, Question, replay
 from spec_tests.vectors.truth import reference
 
-FACTOR: Final[Mapping[Numerics, float]] = {Numerics.F64: 64.0, Numerics.F32: 8.0, Numerics.BF16_IO: 4.0}
+FACTOR: Final[Mapping[Numerics, float]] = {
+    Numerics.F64: 64.0,
+    Numerics.F32: 8.0,
+    Numerics.BF16_IO: 4.0,
+    Numerics.BF16_INSIDE: 4.0,
+    Numerics.TF32: 4.0,
+}
 ROUNDINGS: Final = 4.0
 ADMITTED: Final = (1, 2, 3, 4)
 HELD_OUT: Final = (5, 6)
@@ -78,7 +85,8 @@ def ensemble(question: Question) -> Ensemble:
 def _reference(question: Question, numerics: Numerics, *, other: bool = False) -> Answer:
     """Return the answer of the reference; `other`: of its other form, where the operation has two."""
     op = OTHER_FORM.get(question.op, question.op) if other else question.op
-    return _compared(question, replace(question, op=op).put(reference(), numerics))
+    with computing_inside(numerics):
+        return _compared(question, replace(question, op=op).put(reference(), numerics))
 
 
 def _traced_reference(question: Question, numerics: Numerics, *, other: bool = False) -> Answer:
@@ -103,7 +111,8 @@ def _nudged(seed: int, question: Question, numerics: Numerics) -> Answer:
 def _loops(order: Order, question: Question, numerics: Numerics) -> Answer:
     """Return the answer of the loops, without gradients: those are of float64 whatever the profile."""
     op = Op.MEMORY_SCAN if question.op in SEQUENCES else question.op
-    return _compared(question, replace(question, op=op, cotangents={}).put(NumpyPort(order), numerics))
+    port = NumpyPort(sums_in(numerics, order))
+    return _compared(question, replace(question, op=op, cotangents={}).put(port, numerics))
 
 
 def _differentiated_loops(question: Question, _: Numerics) -> Answer:

@@ -9,7 +9,7 @@ import numpy as np
 
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.version import FIRST
-from spec_tests.port import Array, Numerics, Op, Scalar, round_to_bf16
+from spec_tests.port import PROFILES, Array, Numerics, Op, Scalar, round_to_bf16
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Source:
     inputs: Mapping[str, Array]
     cotangents: Mapping[str, Array] = field(default_factory=dict)
     revision: int = 1
-    numerics: tuple[Numerics, ...] = tuple(Numerics)
+    numerics: tuple[Numerics, ...] = PROFILES
     beside: bool = False
     traced: bool = True
     since: str = FIRST
@@ -66,6 +66,7 @@ class Family:
 
     chapter: str
     op: Op
+    numerics: tuple[Numerics, ...] = PROFILES
 
     def case(
         self,
@@ -77,12 +78,15 @@ class Family:
         cotangents: Mapping[str, Array] | None = None,
         *,
         beside: bool = False,
-        numerics: tuple[Numerics, ...] = tuple(Numerics),
+        numerics: tuple[Numerics, ...] = (),
         traced: bool = True,
         since: str = FIRST,
     ) -> Source:
-        """Return case `ATL-<chapter>-<number>`, which holds the space-separated sentences."""
+        """Return case `ATL-<chapter>-<number>`, which holds the space-separated sentences.
+
+        It is asked in the profiles of the family, unless others are named.
+        """
         name = f"ATL-{self.chapter}-{number:03}"
         held = tuple(requirements.split())
         question = (name, self.op, held, why, config, inputs, cotangents or {})
-        return Source(*question, beside=beside, numerics=numerics, traced=traced, since=since)
+        return Source(*question, beside=beside, numerics=numerics or self.numerics, traced=traced, since=since)

@@ -10,7 +10,7 @@ import pytest
 from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
-from spec_tests.port import Numerics, Op, round_to_bf16
+from spec_tests.port import PROFILES, Op, round_to_bf16
 from spec_tests.vectors.case import DATA, MANIFEST, load_cases, load_manifest, verify
 from spec_tests.vectors.compare import names
 from spec_tests.vectors.fill import LARGEST
@@ -107,7 +107,7 @@ def test_cases_hold_known_sentences_and_name_known_faults() -> None:
 
 def test_every_level_has_cases_in_every_precision() -> None:
     for level in {row.level for row in OPERATIONS.values() if row.op in {source.op for source in SOURCES}}:
-        for numerics in Numerics:
+        for numerics in PROFILES:
             assert any(numerics in case.numerics for case in load_cases(level=level)), f"L{level} {numerics}"
 
 

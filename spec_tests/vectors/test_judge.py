@@ -9,7 +9,7 @@ import pytest
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import DivergenceError, FormError
 from spec_tests.drawing.inputs import generator
-from spec_tests.port import Array, Declaration, Numerics, Op, Scalar
+from spec_tests.port import PROFILES, Array, Declaration, Numerics, Op, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.case import Case, load_cases
@@ -60,7 +60,7 @@ class KickedAtFive:
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("numerics", Numerics)
+@pytest.mark.parametrize("numerics", PROFILES)
 def test_both_oracles_pass_a_case_of_every_operation(op: Op, numerics: Numerics) -> None:
     for port in (ReferencePort(), NumpyPort("shuffled")):
         assert judge(port, stored(op), numerics).divergence is None
@@ -69,7 +69,7 @@ def test_both_oracles_pass_a_case_of_every_operation(op: Op, numerics: Numerics)
 @pytest.mark.parametrize("op", [Op.MEMORY_SCAN, Op.MEMORY_CHUNKED])
 def test_a_state_that_goes_wrong_in_one_tensor_at_one_step_is_reported_there_without_taps(op: Op) -> None:
     case = stored(op)
-    for numerics in Numerics:
+    for numerics in PROFILES:
         found = judge(KickedAtFive(), case, numerics).divergence
         assert found is not None
         assert (found.tensor, found.step) == ("momentum_trace", STEP)
@@ -132,7 +132,7 @@ def test_a_transposed_layout_diverges_or_has_another_shape() -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("numerics", Numerics)
+@pytest.mark.parametrize("numerics", PROFILES)
 def test_ten_budgets_fail_and_half_a_budget_passes_in_every_tensor(op: Op, numerics: Numerics) -> None:
     case = stored(op)
     for name, expected in case.expected.items():

@@ -5,10 +5,10 @@ from typing import Final
 import numpy as np
 
 from spec_tests.drawing.inputs import normal, scaled
-from spec_tests.port import Op
+from spec_tests.port import PROFILES, Numerics, Op
 from spec_tests.vectors.source import Family
 
-_NS: Final = Family("NS", Op.NEWTON_SCHULZ)
+_NS: Final = Family("NS", Op.NEWTON_SCHULZ, tuple(Numerics))
 
 
 def _set(name: str, steps: int) -> dict[str, str | int]:
@@ -58,6 +58,7 @@ STORED: Final = (
         _set("quintic", 2),
         {"matrix": np.zeros((2, 3, 4))},
         {"orthogonal": normal(18, 2, 3, 4)},
+        numerics=PROFILES,
     ),
     _NS.case(
         9,
@@ -65,6 +66,7 @@ STORED: Final = (
         "no step: only the normalisation, of norms 1e-20 (whose square single precision has not), 1e-9, 1 and 1e20",
         _set("quintic", 0),
         {"matrix": scaled(9, (1e-20, 1e-9, 1.0, 1e20), 2, 3)},
+        numerics=PROFILES,
     ),
     _NS.case(
         10,
@@ -72,6 +74,7 @@ STORED: Final = (
         "norms of 1e-20 and 1e20 through two steps, apart from each other",
         _set("cubic", 2),
         {"matrix": scaled(10, (1e-20, 1e20), 3, 3)},
+        numerics=PROFILES,
     ),
     _NS.case(
         11,
@@ -80,6 +83,7 @@ STORED: Final = (
         _set("quintic", 3),
         {"matrix": normal(11, 2, 3, 4)},
         {"orthogonal": normal(12, 2, 3, 4)},
+        numerics=PROFILES,
     ),
     _NS.case(
         12,
@@ -88,6 +92,7 @@ STORED: Final = (
         _set("polar_express", 3),
         {"matrix": normal(13, 2, 4, 3)},
         {"orthogonal": normal(14, 2, 4, 3)},
+        numerics=PROFILES,
     ),
     _NS.case(13, "NS-1", "a single row and a batch of one", _set("quintic", 3), {"matrix": normal(15, 1, 1, 4)}),
     _NS.case(
@@ -104,6 +109,7 @@ STORED: Final = (
         _clamped("quintic", 1),
         {"matrix": scaled(17, (1e-8, 1e-6), 3, 4)},
         {"orthogonal": normal(19, 2, 3, 4)},
+        numerics=PROFILES,
     ),
     _NS.case(
         16,

@@ -5,10 +5,10 @@ from typing import Final
 import numpy as np
 
 from spec_tests.drawing.inputs import normal
-from spec_tests.port import Array, Op, Scalar
+from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.vectors.source import Family
 
-_MUON: Final = Family("MUON", Op.MUON_STEP)
+_MUON: Final = Family("MUON", Op.MUON_STEP, tuple(Numerics))
 _GROKFAST: Final = Family("GFAST", Op.GROKFAST)
 _PERP: Final = Family("PERP", Op.PERP_GRAD)
 _CLIP: Final = Family("CLIP", Op.QK_CLIP)
@@ -126,5 +126,12 @@ STORED: Final = (
         "the formula of the report: pairs of a query and a later key count too",
         {"threshold": 1.0, "causal": False},
         _attending(868),
+    ),
+    _MUON.case(
+        5,
+        "OPT-1",
+        "a clamped start in a step with momentum, weight decay and the scale of a tall matrix",
+        {**_muon("quintic", 5, 0.1), "start": "clamp"},
+        _update(880, 5, 3),
     ),
 )

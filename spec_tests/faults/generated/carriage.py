@@ -10,7 +10,7 @@ import numpy as np
 from spec_tests.contract.schema import Operation, TensorSchema
 from spec_tests.faults.fault import Arrays, Config, Wrap, in_form, with_inputs, with_outputs
 from spec_tests.faults.generated.kind import SIX_DECIMALS, Kind, Place, carried, is_float, timed
-from spec_tests.port import Array, Numerics, Run, round_to_bf16
+from spec_tests.port import PROFILES, Array, Numerics, Run, round_to_bf16
 
 BLOCKS: Final = (16, 32, 64)
 """Sizes of blocks in which loops over tokens run in public code."""
@@ -56,7 +56,7 @@ def _taken_in_bfloat16(row: Operation) -> Iterator[Place]:
     seen = any(tensor.role != "activation" and is_float(tensor) for tensor in row.outputs)
     for tensor in row.inputs:
         if tensor.role in ("state", "parameter"):
-            numerics = tuple(Numerics) if seen else SIX_DECIMALS
+            numerics = PROFILES if seen else SIX_DECIMALS
             yield Place(tensor.name, with_inputs(partial(_coarse_input, tensor.name)), numerics)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from spec_tests.contract.schema import Operation
 from spec_tests.faults.fault import Arrays, Config, Wrap, in_form, with_inputs, with_outputs
 from spec_tests.faults.generated.kind import SIX_DECIMALS, Kind, Place, is_float
-from spec_tests.port import Array, Numerics, Run, round_to_bf16
+from spec_tests.port import PROFILES, Array, Numerics, Run, round_to_bf16
 
 WIDTHS: Final = {"int8": 1 << 7, "int16": 1 << 15}
 TABLE: Final = 64
@@ -51,7 +51,7 @@ def _cut_off(row: Operation) -> Iterator[Place]:
 def _returned_in_bfloat16(row: Operation) -> Iterator[Place]:
     for tensor in row.outputs:
         if is_float(tensor):
-            numerics = SIX_DECIMALS if tensor.role == "activation" else tuple(Numerics)
+            numerics = SIX_DECIMALS if tensor.role == "activation" else PROFILES
             yield Place(tensor.name, with_outputs(partial(_coarse, tensor.name)), numerics)
 
 

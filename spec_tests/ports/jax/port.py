@@ -15,7 +15,17 @@ import numpy as np
 
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation
-from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
+from spec_tests.port import (
+    GRADIENTS,
+    PROFILES,
+    SPEC_VERSION,
+    Array,
+    Declaration,
+    Numerics,
+    Op,
+    Scalar,
+    UnsupportedError,
+)
 from spec_tests.ports.assembled import assembled
 from spec_tests.ports.jax.arrays import Function, Implementation, Tensors
 from spec_tests.ports.jax.padding import axes_of, cut, lengths_of, pad
@@ -63,7 +73,7 @@ class JaxPort:
             spec_version=SPEC_VERSION,
             operations=frozenset(self.implementations),
             capabilities=frozenset({GRADIENTS}),
-            numerics=tuple(Numerics),
+            numerics=PROFILES,
             matmul_precision="full",
         )
 

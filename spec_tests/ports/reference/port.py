@@ -15,6 +15,7 @@ from spec_tests.contract.schema import Operation
 from spec_tests.port import (
     BLOCK_GRADIENTS,
     GRADIENTS,
+    PROFILES,
     SPEC_VERSION,
     Array,
     Declaration,
@@ -43,7 +44,7 @@ class ReferencePort:
             spec_version=SPEC_VERSION,
             operations=frozenset(self.functions),
             capabilities=frozenset({GRADIENTS, BLOCK_GRADIENTS}),
-            numerics=tuple(Numerics),
+            numerics=PROFILES,
             matmul_precision="full",
         )
 
