@@ -77,7 +77,8 @@ def zeropower(matrix: torch.Tensor, triple: tuple[float, float, float], steps: i
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if matrix.shape[0] > matrix.shape[1] else x).float()
+    result: torch.Tensor = x.T if matrix.shape[0] > matrix.shape[1] else x
+    return result.float()
 
 
 class PlainMuon(_Muon):

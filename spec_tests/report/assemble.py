@@ -26,7 +26,7 @@ from spec_tests.report.model import (
     Result,
     Verdict,
 )
-from spec_tests.report.scope import Scope
+from spec_tests.report.scope import EVERYTHING, Scope
 from spec_tests.report.xfail import Expectations, listing, matches, stale_lines
 
 _COUNTED: Final[Mapping[Outcome, str]] = {
@@ -69,7 +69,7 @@ def assemble(run: Run) -> Report:
     results = with_blocked([*(_marked(result, run.expected, names.get(result.id)) for result in run.results), *missing])
     problems = (*run.problems, *_count_problems(run, asked), *_strangers(run.results, asked))
     owed = frozenset(asked) if run.whole else frozenset(found)
-    stale = tuple(stale_lines(run.expected, found, frozenset(run.manifest.asked(Scope())), owed))
+    stale = tuple(stale_lines(run.expected, found, frozenset(run.manifest.asked(EVERYTHING)), owed))
     levels = tuple(_count(level, asked, results) for level in LEVELS if level <= run.scope.level)
     return Report(
         suite_version=atlas_ref.__version__,
@@ -86,7 +86,7 @@ def assemble(run: Run) -> Report:
         verdict=verdict(results, problems, stale, len(asked)),
         reached=reached(levels),
         levels=levels,
-        not_asked=len(run.manifest.asked(Scope())) - len(asked),
+        not_asked=len(run.manifest.asked(Scope()).keys() - asked.keys()),
         problems=problems,
         stale=stale,
         understated=run.understated,

@@ -27,7 +27,7 @@ from spec_tests.report.manifest import read_manifest, vector_problems
 from spec_tests.report.model import Report, Result
 from spec_tests.report.options import Options
 from spec_tests.report.probe import understated
-from spec_tests.report.scope import Scope, ScopedPort
+from spec_tests.report.scope import EVERYTHING, ScopedPort
 from spec_tests.report.selection import selects_everything
 from spec_tests.report.summary import print_summary
 from spec_tests.report.write import write_report
@@ -55,7 +55,7 @@ class Conformance:
         self._scope = self.port.scope
         self._latecomers = Latecomers(self.port.port, process=self._options.port.startswith(COMMAND))
         self._manifest = read_manifest()
-        self._entries = self._manifest.asked(Scope())
+        self._entries = self._manifest.asked(EVERYTHING)
         self._asked = self._manifest.asked(self._scope)
         self._results: dict[str, Result] = {}
         self._collected: dict[str, str] = {}

@@ -58,6 +58,10 @@ class Scope:
         )
 
 
+EVERYTHING: Final = Scope(numerics=tuple(Numerics))
+"""All levels in all precisions, those included that a run is asked in only where it names them."""
+
+
 def parse_level(text: str) -> int:
     """Return 3 for "L3" or "3"; raise UserError for what is no level."""
     digits = text.strip().upper().removeprefix("L")
