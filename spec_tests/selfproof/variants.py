@@ -13,6 +13,7 @@ from spec_tests.port import Port
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.process.load import load_port
 from spec_tests.selfproof.port_tests import PortTest
+from spec_tests.selfproof.rounding_otherwise import ChangingPort, WidePort
 from spec_tests.vectors.case import Case, absent
 from spec_tests.vectors.judge import check
 
@@ -37,6 +38,7 @@ class Failure:
 def variants() -> dict[str, Callable[[], Port]]:
     """Return a factory for each variant; calling one raises UserError where what it needs is absent."""
     loops: dict[str, Callable[[], Port]] = {f"numpy, sums {order}": partial(NumpyPort, order) for order in ORDERS}
+    loops |= {"float64 inside": WidePort, "orders in turn": ChangingPort}
     return loops | {name: partial(load_port, path) for name, path in OTHERS.items()}
 
 
