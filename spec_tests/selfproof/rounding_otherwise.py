@@ -1,4 +1,4 @@
-"""Two ways in which a correct port may round that no fixed order of sums shows: wider inside, and never the same way."""
+"""Two ways to round rightly that no fixed order of sums shows: wider inside, and in another order at every call."""
 
 from collections.abc import Mapping
 from typing import Final

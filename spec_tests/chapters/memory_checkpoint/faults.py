@@ -36,7 +36,7 @@ def _lost(*names: str) -> Wrap:
     return _restored(lambda state: {name: 0 * state[name] for name in names})
 
 
-BITS = "test_memory_checkpoint:test_an_interrupted_scan_goes_on_bit_for_bit"
+BITS = "test_memory_checkpoint:test_an_interrupted_scan_goes_on_as_in_two_calls"
 WHOLE = "test_memory_checkpoint:test_the_interrupted_scan_is_the_scan"
 
 WITHOUT_STATE = "source: checkpoints without the state of the memory"
