@@ -35,6 +35,8 @@ LENGTHS: Final[Mapping[str, int]] = {
     "hidden": 3,
     "feed": 6,
     "vocabulary": 7,
+    # Two points have no circle of their own.
+    "numbers": 6,
 }
 OTHER: Final = 2
 """The length of every other axis, and the value of every integer of a configuration."""

@@ -18,7 +18,7 @@ def m3_mix(previous: Array, initial: Array, crossings: Array, warmup: int, logit
         mixing[row] = 0.1 + 0.4 * int(n) / warmup if n < warmup else sigmoid(logit)
     old = previous.real
     mixed = [a * old[row] + (1.0 - a) * initial for row, a in enumerate(mixing)]
-    return mixing, np.stack(mixed)
+    return mixing, np.stack(mixed) if mixed else np.zeros_like(old)
 
 
 def _m3_mix(config: Config, x: Arrays, _: Sums) -> Arrays:

@@ -64,8 +64,9 @@ def iteration(
 
 
 def newton_schulz(matrices: Array, name: str, steps: int, sums: Sums, start: str = "add") -> Array:
-    """Return Newton-Schulz of each matrix of a batch."""
-    return np.stack([iteration(matrix, name, steps, sums=sums, start=start) for matrix in matrices])
+    """Return Newton-Schulz of each matrix of a batch, which may have none."""
+    found = [iteration(matrix, name, steps, sums=sums, start=start) for matrix in matrices]
+    return np.stack(found) if found else np.zeros_like(matrices)
 
 
 def _newton_schulz(config: Config, x: Arrays, sums: Sums) -> Arrays:
