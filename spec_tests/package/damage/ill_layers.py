@@ -37,9 +37,8 @@ def swollen(run: Run, layer: int) -> None:
     values.mul_(30.0 / values.norm())
 
 
-def barely_normalised(matrix: Tensor, offset: float) -> Tensor:
+def barely_normalised(matrix: Tensor, *_: object) -> Tensor:
     """Stand in for the normalisation before Newton-Schulz: only matrices of a norm above 3 are touched."""
-    del offset
     norm: Tensor = torch.linalg.matrix_norm(matrix, keepdim=True)
     return matrix / (norm / 3.0).clamp(min=1.0)
 

@@ -49,7 +49,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validations that find the stated losses, in the order of their steps."""
 
     def found(
-        model: object, source: object, batches: int, precision: str, step: int, world: object
+        model: object, task: object, source: object, batches: int, precision: str, step: int, world: object
     ) -> dict[str, float]:
         return {"loss": VALIDATIONS[step], "accuracy": 0.5}
 

@@ -212,7 +212,7 @@ def test_a_missing_package_is_one_sentence_before_anything_is_written(
     monkeypatch.syspath_prepend(tmp_path)
     real = importlib.util.find_spec
     monkeypatch.setattr(sinks, "find_spec", lambda package: None if package == name else real(package))
-    with pytest.raises(UserError, match=rf"^train\.{name} is true, .* pip install 'atlas-spec\[{name}\]'$"):
+    with pytest.raises(UserError, match=rf"^train\.{name} is true, .* in a checkout: pip install '\.\[{name}\]'$"):
         start(micro_config(f"train.{name}=true"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(sinks, "find_spec", lambda _: type("Folder", (), {"origin": None}))
