@@ -4,11 +4,10 @@ A port is asked here that has nothing to do with `--port`; where Node is not, th
 """
 
 from collections.abc import Iterator
-from itertools import cycle
 
 import pytest
 
-from spec_tests.port import Numerics, Op
+from spec_tests.port import Op
 from spec_tests.ports.javascript import NodePort, NoNodeError
 from spec_tests.process.check import check as examine
 from spec_tests.vectors.case import absent, load_cases
@@ -34,11 +33,11 @@ def test_it_has_every_operation_below_the_blocks(program: NodePort) -> None:
 
 
 def test_stored_cases_are_within_their_budgets_in_every_precision_in_turn(program: NodePort) -> None:
-    precisions = cycle(Numerics)
     asked: set[Op] = set()
-    for case in load_cases():
-        numerics = next(precisions)
-        if case.level in LEVELS and numerics in case.numerics and absent(program.declare(), case, numerics) is None:
+    for number, case in enumerate(load_cases()):
+        kinds = [each for each in case.numerics if absent(program.declare(), case, each) is None]
+        if case.level in LEVELS and kinds:
+            numerics = kinds[number % len(kinds)]
             check(program, case, numerics)
             asked.add(case.op)
     assert asked == program.declare().operations
