@@ -1,9 +1,11 @@
 """CPU time of this tree against that of another commit, in alternating pairs on one thread.
 
-    python -m benchmarks.against COMMIT [--pairs 9]
+    python -m benchmarks.against COMMIT [--pairs 9] [--gpu]
 
-COMMIT is checked out into a temporary directory. Each subject runs in two processes, one a tree, which take turns, so
-whatever else the machine does falls on both alike; the ratio is the median over the pairs. Above 1 this tree is faster.
+With --gpu: a wider layer on the GPU, by the clock, with the peak of its memory. COMMIT is the name of a commit, which is
+checked out into a temporary directory, or a directory that holds its files. Each subject runs in two processes, one a
+tree, which take turns, so whatever else the machine does falls on both alike; the ratio is the median over the pairs.
+Above 1 this tree is faster.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.table import Table
 
@@ -32,11 +34,19 @@ SUBJECTS: Final = {
     "tiny, forward and backward": "whole",
     "tiny, decoding": "decode",
 }
+ON_GPU: Final = {
+    "layer, omega, c = 1, 4 rows": "gpu:4:4096:rule=omega,omega_window=1",
+    "layer, omega, c = 1, 16 rows": "gpu:16:4096:rule=omega,omega_window=1",
+    "layer, atlas, a write in 64, 4 rows": "gpu:4:512:rule=atlas,omega_window=1,ttl_update_frequency=64",
+}
 
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """Give a temporary tree of `commit`; subprocess.CalledProcessError where there is none."""
+    """Give a temporary tree of `commit`, or the tree that it is; subprocess.CalledProcessError where there is none."""
+    if Path(commit).is_dir():
+        yield Path(commit).resolve()
+        return
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
         subprocess.run(["tar", "x", "-C", folder], input=archive, check=True)
@@ -55,20 +65,29 @@ def worker(tree: Path, subject: str) -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
-def seconds(process: "subprocess.Popen[str]") -> float:
-    """Let a worker make one pass and return its CPU seconds."""
+def one_pass(process: "subprocess.Popen[str]") -> tuple[float, float]:
+    """Let a worker make one pass and return its seconds and the peak of GPU memory in GiB."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    return float(process.stdout.readline())
+    seconds, peak = map(float, process.stdout.readline().split())
+    return seconds, peak
 
 
-def pairs(trees: list[Path], subject: str, count: int) -> list[tuple[float, float]]:
-    """Return the CPU seconds of `count` passes of the first tree and of the second, taken in turns."""
+class Pairs(NamedTuple):
+    """The seconds of each pass of the first tree and of the second, and the peak of each."""
+
+    seconds: list[tuple[float, float]]
+    peaks: tuple[float, float]
+
+
+def pairs(trees: list[Path], subject: str, count: int) -> Pairs:
+    """Return what `count` passes of two trees took, made in turns."""
     with ExitStack() as stack:
         first, second = (stack.enter_context(worker(tree, subject)) for tree in trees)
-        return [(seconds(first), seconds(second)) for _ in range(count)]
+        found = [(one_pass(first), one_pass(second)) for _ in range(count)]
+    return Pairs([(old[0], new[0]) for old, new in found], (found[-1][0][1], found[-1][1][1]))
 
 
 def main() -> None:
@@ -76,20 +95,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time this tree against another commit.")
     parser.add_argument("commit")
     parser.add_argument("--pairs", type=int, default=9, help="passes of each tree that count")
+    parser.add_argument("--gpu", action="store_true", help="time a wider layer on the GPU")
     options = parser.parse_args()
-    table = Table(title=f"This tree against {options.commit}: CPU time of one thread, median of {options.pairs} pairs")
-    for heading in ("subject", "before, s", "now, s", "times as fast", "from", "to"):
+    clock = "wall time on the GPU" if options.gpu else "CPU time of one thread"
+    table = Table(title=f"This tree against {options.commit}: {clock}, median of {options.pairs} pairs")
+    for heading in ("subject", "before, s", "now, s", "times as fast", "from", "to", *["GiB", "now"] * options.gpu):
         table.add_column(heading, justify="left" if heading == "subject" else "right", no_wrap=True)
-    rows: dict[str, list[tuple[float, float]]] = {}
+    rows: dict[str, Pairs] = {}
     with checked_out(options.commit) as before:
-        for name, subject in SUBJECTS.items():
+        for name, subject in (ON_GPU if options.gpu else SUBJECTS).items():
             rows[name] = pairs([before, ROOT], subject, options.pairs)
-            ratios = sorted(old / new for old, new in rows[name])
-            old, new = (median(times) for times in zip(*rows[name], strict=True))
-            shown = (f"{old:.4f}", f"{new:.4f}", f"{median(ratios):.2f}", f"{ratios[0]:.2f}", f"{ratios[-1]:.2f}")
-            table.add_row(name, *shown)
+            ratios = sorted(old / new for old, new in rows[name].seconds)
+            times = [f"{median(side):.4f}" for side in zip(*rows[name].seconds, strict=True)]
+            peaks = [f"{peak:.1f}" for peak in rows[name].peaks] if options.gpu else []
+            table.add_row(name, *times, *(f"{ratio:.2f}" for ratio in (median(ratios), ratios[0], ratios[-1])), *peaks)
     print_table(table)
-    path = write_results("against", {"machine": machine(1), "commit": options.commit, "pairs": rows})
+    results = {
+        "machine": machine(1),
+        "commit": options.commit,
+        "pairs": {name: p._asdict() for name, p in rows.items()},
+    }
+    path = write_results("against", results)
     print(f"wrote {path}")
 
 

@@ -2,7 +2,8 @@
 
     python -P benchmarks/pair_worker.py SUBJECT         with PYTHONPATH at the root of the tree
 
-It prints the CPU seconds of each pass. Only what every tree of this project has is imported.
+It prints the seconds of each pass, of the CPU or, for a subject on a GPU, of the clock, and the peak of GPU memory in
+GiB. Only what every tree of this project has is imported.
 """
 
 import sys
@@ -38,6 +39,43 @@ def layer(time_steps: int, overrides: str) -> Callable[[], None]:
     return step
 
 
+def gpu_layer(rows: int, time_steps: int, overrides: str) -> Callable[[], None]:
+    """Return one pass of a memory layer of width 1,024 with 16 heads under bfloat16 autocast on the GPU."""
+    from atlas_ref.blocks.memory_layer import MemoryLayer
+    from atlas_ref.memory.plan import make_plan
+
+    width, heads, chunk = 1024, 16, 64
+    fields = ["key_dim=64", "value_dim=64", f"chunk={chunk}", "features.degree=1", *overrides.split(",")]
+    shape = [f"model.d_model={width}", f"model.n_heads={heads}"]
+    config = load_config("tiny", [*(f"model.memory.{field}" for field in fields), *shape]).model.memory
+    norm, memory = torch.nn.RMSNorm(width).cuda(), MemoryLayer(width, heads, config).cuda()
+    output = torch.nn.Linear(width, width, bias=False).cuda()
+    hidden = torch.randn(rows, time_steps, width, device="cuda", requires_grad=True)
+
+    def step() -> None:
+        for module in (norm, memory, output):
+            module.zero_grad(set_to_none=True)
+        hidden.grad = None
+        with torch.autocast("cuda", torch.bfloat16):
+            state = memory.initial_state(rows)
+            plan = make_plan(state.memory.position, None, time_steps, chunk)
+            y: Tensor = output(memory(norm(hidden), state, None, plan).reads)
+        torch.autograd.backward(y.sum())
+        torch.cuda.synchronize()
+
+    return step
+
+
+def subject(name: str) -> Callable[[], None]:
+    """Return one pass of the subject that `against` names."""
+    kind, *details = name.split(":")
+    if kind == "gpu":
+        return gpu_layer(int(details[0]), int(details[1]), details[2])
+    if kind == "layer":
+        return layer(int(details[0]), details[1])
+    return {"decode": decode, "whole": whole}[kind]()
+
+
 def decode() -> Callable[[], None]:
     """Return the reading of a few tokens one by one, by the preset `tiny`."""
     session = Session(AtlasModel(load_config("tiny", []).model, SEED), batch=1)
@@ -69,13 +107,17 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
-    kind, *details = sys.argv[1].split(":")
-    step = {"decode": decode, "whole": whole}[kind]() if not details else layer(int(details[0]), details[1])
+    on_gpu = sys.argv[1].startswith("gpu")
+    clock = time.perf_counter if on_gpu else time.process_time
+    step = subject(sys.argv[1])
+    # Twice: the first pass on a GPU finds its kernels.
+    step()
     step()
     for _ in sys.stdin:
-        start = time.process_time()
+        start = clock()
         step()
-        print(time.process_time() - start, flush=True)
+        seconds = clock() - start
+        print(seconds, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0, flush=True)
 
 
 if __name__ == "__main__":
