@@ -2,7 +2,7 @@
 
     python -m benchmarks.against COMMIT [--pairs 9] [--gpu]
 
-With --gpu: a wider layer on the GPU, by the clock, with the peak of its memory. COMMIT is the name of a commit, which is
+With --gpu: a wider layer on the GPU, by the clock, with the peak of its memory. COMMIT is a commit, which is
 checked out into a temporary directory, or a directory that holds its files. Each subject runs in two processes, one a
 tree, which take turns, so whatever else the machine does falls on both alike; the ratio is the median over the pairs.
 Above 1 this tree is faster.
