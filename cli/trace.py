@@ -24,7 +24,8 @@ def trace(
     """Print the tests, vectors and faults behind each sentence.
 
     A terminal gets a table, a pipe one line for each of them. Exit with 1
-    where a sentence, a test or a fault stands alone.
+    where a sentence, a test or a fault stands alone, or where no case and no
+    test asks for something that the table of operations demands.
     """
     from rich.console import Console
 

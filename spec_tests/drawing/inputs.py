@@ -95,3 +95,7 @@ def scaled(seed: int, scales: tuple[float, ...], *shape: int) -> Array:
 
 # Rows out of phase: one in the middle of a document, one that begins, one with a document of one token.
 PHASES: Final = np.array([[5, 6, 7, 8, 9, 10, 11, 12, 13], [0, 1, 2, 3, 0, 1, 2, 3, 4], [1, 2, 0, 0, 1, 2, 3, 4, 5]])
+
+
+# A row that comes from beyond position 100,000 and holds a dozen documents after its first.
+FAR_AND_MANY: Final = np.concatenate([np.arange(100_003, 100_023), *[np.arange(4)] * 12, np.arange(2)])[None]

@@ -212,3 +212,32 @@ def first_token_goes_on() -> Wrap:
         return {"position": np.where(first, np.maximum(x["position"], 1), x["position"])}
 
     return with_inputs(change)
+
+
+SEEN: Final = "test_what_is_out_of_sight_may_hold_anything"
+LEARNED: Final = "test_gradients_are_finite_whatever_is_out_of_sight"
+"""The tests of every chapter that has documents; each has a module of its own."""
+
+
+def multiplied(name: str, op: Op, requirement: str, module: str, *hidden: str) -> tuple[Fault, Fault]:
+    """Return two faults that hide inputs by a product with zero instead of a selection: in all, in derivatives alone.
+
+    What is finite counts for nothing then, and what is not finite spoils its row.
+    """
+    origin = "porting: a mask that is multiplied, where 0 times infinity is not 0"
+    everywhere, slopes = (with_outputs(partial(_spoiled, hidden, prefix)) for prefix in ("", "grad."))
+    return (
+        Fault(f"{name}-hidden-times-zero", requirement, op, f"{module}:{SEEN}", everywhere, origin),
+        Fault(f"{name}-slopes-times-zero", requirement, op, f"{module}:{LEARNED}", slopes, origin),
+    )
+
+
+def _spoiled(hidden: tuple[str, ...], prefix: str, _: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Return the outputs under a prefix plus zero times everything hidden of their row."""
+    rows = [(0.0 * inputs[name]).reshape(len(inputs[name]), -1).sum(1) for name in hidden]
+    leak = np.sum(rows, axis=0)
+    return {
+        name: value + leak.reshape(-1, *(1 for _ in value.shape[1:]))
+        for name, value in outputs.items()
+        if name.startswith(prefix) and value.dtype.kind == "f" and value.shape[:1] == leak.shape
+    }

@@ -22,7 +22,12 @@ def along(function: Function, inputs: Arrays, directions: Arrays, cotangents: Ar
     """Return the derivative of sum(cotangent * output) when each named float64 input moves along its direction."""
     moved = {name: inputs[name] + 1j * STEP * direction for name, direction in directions.items()}
     outputs = function({**inputs, **moved})
-    return sum(float((cotangent * outputs[name].imag).sum()) for name, cotangent in cotangents.items()) / STEP
+    return sum(_inner(cotangent, outputs[name].imag) for name, cotangent in cotangents.items()) / STEP
+
+
+def _inner(cotangent: Array, slope: Array) -> float:
+    """Return the inner product; where a cotangent is zero nobody looks, whatever stands there."""
+    return float((cotangent * np.where(cotangent == 0.0, 0.0, slope)).sum())
 
 
 def gradients(function: Function, inputs: Arrays, cotangents: Arrays) -> dict[str, Array]:

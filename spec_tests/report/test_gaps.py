@@ -6,6 +6,7 @@ import pytest
 
 from spec_tests.faults.fault import Fault
 from spec_tests.port import Op
+from spec_tests.report.asked import suite
 from spec_tests.report.sentences import Sentence, parse
 from spec_tests.report.trace import NamedTest, Trace, problems
 
@@ -14,7 +15,7 @@ FAULT = Fault(
 )
 SENTENCE = Sentence("NS-1", "X MUST be Y.", "newton_schulz")
 TEST = NamedTest("test_a:test_b", frozenset({"NS-1"}), asks=True)
-SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,))
+SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,), asked=suite())
 SECOND = Sentence("NS-2", "Z MUST be 0.", "newton_schulz")
 IDLE = NamedTest("test_a:test_idle", frozenset({"NS-1"}), asks=True)
 LETTERED = Sentence("NS-1", "M(a) MUST be (a) Y and (b) Z (paper).", "newton_schulz")

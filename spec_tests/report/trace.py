@@ -1,4 +1,4 @@
-"""Sentences, tests, stored vectors and faults belong together: none stands without the others."""
+"""Sentences, tests, stored vectors and faults belong together, and what the table of operations demands is asked."""
 
 import ast
 from collections import Counter
@@ -13,6 +13,7 @@ from atlas_ref.errors import UserError
 from spec_tests.discovery import files_of_tests
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault
+from spec_tests.report.asked import Asked, never_asked, suite
 from spec_tests.report.manifest import read_manifest
 from spec_tests.report.selection import takes_port
 from spec_tests.report.sentences import Sentence, of_clause, read_sentences
@@ -29,12 +30,16 @@ class NamedTest:
 
 @dataclass(frozen=True)
 class Trace:
-    """Everything that must fit together; `vectors` holds the sentences of each stored vector."""
+    """Everything that must fit together; `vectors` holds the sentences of each stored vector.
+
+    `asked` is what stored vectors and tests ask of each operation (`spec_tests.report.asked`).
+    """
 
     sentences: tuple[Sentence, ...]
     tests: tuple[NamedTest, ...]
     vectors: Mapping[str, Sequence[str]]
     faults: tuple[Fault, ...]
+    asked: Asked
 
 
 def read_trace() -> Trace:
@@ -43,7 +48,7 @@ def read_trace() -> Trace:
     if not sentences:
         raise UserError("the text of the specification (docs/spec) is not installed here; run this in the source tree.")
     vectors = {entry.id: entry.requirements for entry in read_manifest().cases if entry.kind == "vector"}
-    return Trace(sentences, tuple(read_tests()), vectors, CATALOGUE)
+    return Trace(sentences, tuple(read_tests()), vectors, CATALOGUE, suite())
 
 
 def read_tests() -> Iterator[NamedTest]:
@@ -64,11 +69,12 @@ def named(function: ast.FunctionDef) -> frozenset[str]:
 
 
 def problems(trace: Trace) -> Iterator[str]:
-    """Yield one line for everything that stands alone."""
+    """Yield one line for everything that stands alone, and for everything that the table demands and nobody asks."""
     yield from _sentence_problems(trace)
     yield from _clause_problems(trace)
     yield from _test_problems(trace)
     yield from _fault_problems(trace)
+    yield from never_asked(trace.asked)
 
 
 def _sentence_problems(trace: Trace) -> Iterator[str]:

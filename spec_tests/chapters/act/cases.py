@@ -37,4 +37,14 @@ STORED: Final = (
         {"probabilities": _HALTING},
         {"weights": normal(950, 4, 5), "ponder": normal(951, 4)},
     ),
+    _ACT.case(
+        101,
+        "ACT-1 ACT-3 ACT-6",
+        "six rows of seventy steps, all of them taken and few",
+        {"threshold": 0.95},
+        {"probabilities": np.linspace(0.002, 0.2, 6)[:, None] * (1.0 + 0.1 * np.sin(np.arange(70)))},
+    ),
+    _ACT.case(
+        102, "ACT-1", "a threshold of 0: the first step is the last", {"threshold": 0.0}, {"probabilities": _HALTING}
+    ),
 )

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.drawing.inputs import PHASES, normal
+from spec_tests.drawing.inputs import FAR_AND_MANY, PHASES, normal
 from spec_tests.port import Array, Op
 from spec_tests.vectors.source import Family
 
@@ -78,5 +78,32 @@ STORED: Final = (
         {"window": 3},
         _attention(250, PHASES[:, :4], 3, heads=1),
         {"output": normal(258, 3, 4, 1, 4), "cache_keys": normal(259, 3, 2, 1, 4)},
+    ),
+    _ATT.case(
+        101,
+        "ATT-1 ATT-2 ATT-3",
+        "a row from beyond position 100,000 with a dozen documents, a head of width 6",
+        {"window": 5},
+        _attention(1301, FAR_AND_MANY, 5, tokens=1, heads=1, dim=6),
+    ),
+    _ATT.case(
+        102,
+        "ATT-1 ATT-7",
+        "five heads of width 8 in six rows",
+        {"window": 2},
+        _attention(1311, np.tile(PHASES[:, :2], (2, 1)), 2, heads=5, dim=8),
+    ),
+    _ATT.case(103, "ATT-1 ATT-7", "one head in three rows", {"window": 3}, _attention(1321, PHASES[:, :4], 3, heads=1)),
+    _ATT.case(
+        104,
+        "ATT-5 ATT-8",
+        "gradients through the new cache of keys and values",
+        {"window": 3},
+        _attention(1331, PHASES[:, :3], 3, heads=1, dim=2),
+        {
+            "output": normal(1338, 3, 3, 1, 2),
+            "cache_keys": normal(1339, 3, 2, 1, 2),
+            "cache_values": normal(1340, 3, 2, 1, 2),
+        },
     ),
 )

@@ -22,6 +22,7 @@ from spec_tests.faults.fault import (
     cleared_by_an_empty_call,
     forgotten,
     gradients_lost,
+    multiplied,
     one_token_late,
     with_inputs,
     with_outputs,
@@ -209,4 +210,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("att-queries-detached", "ATT-8a", ATTENTION, ATT_GRADIENT, gradients_lost("queries"), DERIVATIVE),
     Fault("att-keys-detached", "ATT-8b", ATTENTION, ATT_GRADIENT, gradients_lost("keys"), DERIVATIVE),
     Fault("att-values-detached", "ATT-8c", ATTENTION, ATT_GRADIENT, gradients_lost("values"), DERIVATIVE),
+    *multiplied(
+        "att",
+        Op.SLIDING_WINDOW_ATTENTION,
+        "ATT-3a",
+        "test_attention_sight",
+        "keys",
+        "values",
+        "cache_keys",
+        "cache_values",
+    ),
 )

@@ -12,6 +12,7 @@ from spec_tests.faults.fault import (
     Fault,
     Wrap,
     averaged,
+    multiplied,
     with_config,
     with_inputs,
     with_outputs,
@@ -295,4 +296,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_config(lambda c: {"inner_grad": "full"}),
         "porting: a derivative that is missing, cut short or leaks",
     ),
+    *multiplied("block", Op.MAG_BLOCK, "BLOCK-8d", "test_blocks_sight", "cache_keys", "tail", "weights"),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from spec_tests.chapters.blocks.cases import block_config, case
+from spec_tests.chapters.blocks.calls import block_config, case
 from spec_tests.chapters.blocks.oracle import mag_block
 from spec_tests.chapters.memory_step.loop import Config
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run, run_with_gradients

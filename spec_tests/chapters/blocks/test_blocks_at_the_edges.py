@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spec_tests.chapters.blocks.cases import block_config, case
+from spec_tests.chapters.blocks.calls import block_config, case
 from spec_tests.chapters.blocks.oracle import mag_block
 from spec_tests.chapters.blocks.test_blocks import BLOCK, STATE
 from spec_tests.contract.driver import precisions, run, run_with_gradients

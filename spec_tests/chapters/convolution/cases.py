@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.drawing.inputs import PHASES, normal
+from spec_tests.drawing.inputs import FAR_AND_MANY, PHASES, normal
 from spec_tests.port import Array, Op
 from spec_tests.vectors.source import Family
 
@@ -57,5 +57,15 @@ STORED: Final = (
         {},
         _conv(115, PHASES[:, :5], 3),
         {"y": normal(118, 3, 5, 3), "tail": normal(119, 3, 2, 3)},
+    ),
+    _CONV.case(
+        101,
+        "CONV-1 CONV-2",
+        "a row from beyond position 100,000 with a dozen documents",
+        {},
+        _conv(1101, FAR_AND_MANY, 4),
+    ),
+    _CONV.case(
+        102, "CONV-1 CONV-5", "six rows of twenty channels", {}, _conv(1111, np.tile(PHASES[:, :4], (2, 1)), 3, 20)
     ),
 )

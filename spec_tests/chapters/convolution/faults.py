@@ -12,6 +12,7 @@ from spec_tests.faults.fault import (
     cleared_by_an_empty_call,
     forgotten,
     gradients_lost,
+    multiplied,
     one_token_late,
     with_inputs,
     with_outputs,
@@ -196,4 +197,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "porting: a sight that is wrong by one document or token",
     ),
     Fault("conv-inputs-detached", "CONV-6a", CONV, CONV_GRADIENT, gradients_lost("x"), DERIVATIVE),
+    *multiplied("conv", Op.SHORT_CONV, "CONV-2c", "test_convolution_sight", "x", "tail"),
 )

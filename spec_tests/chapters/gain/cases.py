@@ -39,4 +39,33 @@ STORED: Final = (
         {**ADAMW, "learning_rate": 1e-3, "weight_decay": 0.1, "eps": 1e-3},
         {"log_gain": START + 0.5, "gradient": 1e-3 * _noise(802, 12)},
     ),
+    _GAIN.case(
+        101,
+        "GAIN-1",
+        "seventy steps without momentum: beta1 is 0",
+        {**ADAMW, "beta1": 0.0, "learning_rate": 1e-3, "weight_decay": 0.01},
+        {"log_gain": START[:2], "gradient": _noise(1901, 70)[:, :2]},
+    ),
+    _GAIN.case(
+        102,
+        "GAIN-1",
+        "a second moment of the last gradient alone: beta2 is 0",
+        {**ADAMW, "beta2": 0.0, "learning_rate": 1e-3, "weight_decay": 0.0},
+        {"log_gain": START, "gradient": _noise(1902, 9)},
+    ),
+    _GAIN.case(
+        103,
+        "GAIN-1",
+        "slow moments, other ones than usual",
+        {**ADAMW, "beta1": 0.75, "beta2": 0.999, "learning_rate": 1e-2, "weight_decay": 0.0},
+        {"log_gain": START, "gradient": _noise(1903, 9)},
+    ),
+    _GAIN.case(
+        104,
+        "GAIN-1",
+        "a learning rate of 0 moves nothing",
+        {**ADAMW, "learning_rate": 0.0, "weight_decay": 0.5},
+        {"log_gain": START, "gradient": _noise(1904, 4)},
+        beside=True,
+    ),
 )

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from spec_tests.chapters.blocks.cases import block_config, case
+from spec_tests.chapters.blocks.calls import block_config, case
+from spec_tests.chapters.blocks.covering import covering_cases, covering_gradients, sized_cases
 from spec_tests.port import Op, Scalar
 from spec_tests.vectors.source import Family, Source
 
@@ -22,4 +23,7 @@ STORED: Final = (
         block_config("titans", "mlp", gate="source"),
         time=6,
     ),
+    *covering_cases(_LM, 95_000, "LM-1 LM-2"),
+    *covering_gradients(_LM, 96_000, "LM-1 LM-2", begins=(0,)),
+    *sized_cases(_LM, 97_000, "LM-1 LM-2 LM-3 LM-6"),
 )

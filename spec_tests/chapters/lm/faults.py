@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, with_inputs, with_outputs, zeroed
+from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, multiplied, with_inputs, with_outputs, zeroed
 from spec_tests.port import Array, Op
 
 LM: Final = Op.LM_FORWARD
@@ -120,4 +120,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_inputs(lambda _, x: {name: np.ones_like(x[name]) for name in ("0.feed_norm", "1.feed_norm")}),
         "porting: a part of the block left out, or another constant",
     ),
+    *multiplied("lm", Op.LM_FORWARD, "LM-6", "test_lm_sight", "0.cache_keys", "1.weights"),
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from spec_tests.chapters.blocks.cases import block_config, case
+from spec_tests.chapters.blocks.calls import block_config, case
 from spec_tests.chapters.lm.oracle import lm_forward
 from spec_tests.contract.driver import assert_close, precisions, run
 from spec_tests.contract.properties import assert_any_split_agrees

@@ -12,6 +12,7 @@ from spec_tests.faults.fault import (
     averaged,
     first_token_goes_on,
     gradients_lost,
+    multiplied,
     with_inputs,
     with_outputs,
 )
@@ -141,4 +142,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         gradients_lost("carry"),
         "porting: a derivative that is missing, cut short or leaks",
     ),
+    *multiplied("ltm", Op.LTM_SCAN, "LTM-2b", "test_ltm_sight", "x", "carry"),
 )

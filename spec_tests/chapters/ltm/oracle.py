@@ -16,7 +16,7 @@ def running_mean(x: Array, carry: Array, position: Array, decay: float) -> tuple
     outputs, mean = np.zeros(x.shape, dtype), carry.astype(dtype)
     for row in range(len(x)):
         for t in range(x.shape[1]):
-            before = 0.0 * mean[row] if position[row, t] == 0 else mean[row]
+            before = np.zeros_like(mean[row]) if position[row, t] == 0 else mean[row]
             mean[row] = decay * before + (1.0 - decay) * x[row, t]
             outputs[row, t] = mean[row]
     return outputs, mean

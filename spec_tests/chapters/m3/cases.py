@@ -11,10 +11,10 @@ from spec_tests.vectors.source import Family
 _M3: Final = Family("M3", Op.M3_MIX)
 
 
-def _mix(seed: int, crossings: tuple[int, ...]) -> dict[str, Array]:
+def _mix(seed: int, crossings: tuple[int, ...], rows: int = 3, columns: int = 4) -> dict[str, Array]:
     return {
-        "previous": normal(seed, len(crossings), 3, 4),
-        "initial": normal(seed + 1, 3, 4),
+        "previous": normal(seed, len(crossings), rows, columns),
+        "initial": normal(seed + 1, rows, columns),
         "crossings": np.array(crossings),
         "alpha_logit": np.array(0.9),
     }
@@ -46,4 +46,14 @@ STORED: Final = (
         {"mixed": normal(309, 2, 3, 4)},
     ),
     _M3.case(5, "M3-2 CALL-2", "a batch of one", {"warmup_crossings": 4}, _mix(310, (2,))),
+    _M3.case(
+        101,
+        "M3-3",
+        "the gradient of the mixing itself: the logit has one past the warmup",
+        {"warmup_crossings": 4},
+        _mix(1601, (1, 6)),
+        {"mixing": normal(1604, 2), "mixed": normal(1605, 2, 3, 4)},
+    ),
+    _M3.case(102, "M3-1 M3-2", "states of 130 rows", {"warmup_crossings": 4}, _mix(1611, (2, 5), 130, 2)),
+    _M3.case(103, "M3-1 M3-2", "states of 130 columns", {"warmup_crossings": 2}, _mix(1621, (0, 5), 2, 130)),
 )

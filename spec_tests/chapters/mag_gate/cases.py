@@ -9,9 +9,9 @@ from spec_tests.vectors.source import Family
 _MAG: Final = Family("MAG", Op.MAG_GATE)
 
 
-def _branches(seed: int) -> dict[str, Array]:
+def _branches(seed: int, batch: int = 2, time: int = 3, dim: int = 4) -> dict[str, Array]:
     names = ("attention", "memory", "logits")
-    return {name: 2.0 * normal(seed + i, 2, 3, 4) for i, name in enumerate(names)}
+    return {name: 2.0 * normal(seed + i, batch, time, dim) for i, name in enumerate(names)}
 
 
 STORED: Final = (
@@ -46,4 +46,14 @@ STORED: Final = (
         _branches(946),
         {"joined": normal(949, 2, 3, 4)},
     ),
+    _MAG.case(
+        101,
+        "MAG-2 MAG-5",
+        "the gradient of the gate itself",
+        {"kind": "convex", "floor": 0.125},
+        _branches(1701),
+        {"gate": normal(1704, 2, 3, 4), "joined": normal(1705, 2, 3, 4)},
+    ),
+    _MAG.case(102, "MAG-1 MAG-6", "seventy tokens", {"kind": "source", "floor": 0.0}, _branches(1711, 1, 70, 3)),
+    _MAG.case(103, "MAG-2 MAG-6", "six rows of twenty", {"kind": "convex", "floor": 0.25}, _branches(1721, 6, 2, 20)),
 )

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from spec_tests.chapters.memory_step.calls import rule
+from spec_tests.chapters.memory_step.covering import covering_cases, sized_cases
 from spec_tests.chapters.memory_step.stored_calls import call
 from spec_tests.port import Op, Scalar
 from spec_tests.vectors.source import Family, Source
@@ -19,4 +20,6 @@ STORED: Final = (
     _saved(1, "CKPT-1 CKPT-2 CKPT-3", "titans, interrupted inside a chunk", rule("titans"), 5),
     _saved(2, "CKPT-1 CKPT-2 CKPT-3", "omega, MLP, a long window", rule("omega", "mlp"), 3, window=5, time=7),
     _saved(3, "CKPT-1", "interrupted before the first token", rule("omega"), 0, time=4),
+    *covering_cases(_CKPT, 101, 70_000, split=(2, 0, 5, 3)),
+    *sized_cases(_CKPT, 161, 72_000, split=2),
 )

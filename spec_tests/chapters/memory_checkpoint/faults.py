@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.loop import STATE
-from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, in_form
+from spec_tests.faults.fault import Arrays, Config, Fault, Wrap, in_form, multiplied
 from spec_tests.port import Array, Numerics, Op, Run, round_to_bf16
 
 SAVED: Final = Op.CHECKPOINT_ROUND_TRIP
@@ -70,4 +70,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "porting: another layout of the packed matrices",
     ),
     Fault("ckpt-weights-not-saved", "CKPT-1a", SAVED, BITS, _lost("weights"), WITHOUT_STATE),
+    *multiplied(
+        "ckpt", Op.CHECKPOINT_ROUND_TRIP, "CKPT-1a", "test_memory_checkpoint_sight", "keys", "weights", "window_keys"
+    )[:1],
 )

@@ -3,6 +3,14 @@
 from typing import Final
 
 from spec_tests.chapters.memory_step.calls import rule
+from spec_tests.chapters.memory_step.covering import (
+    HALF,
+    covering_cases,
+    covering_gradients,
+    few_cells,
+    sized_call,
+    sized_cases,
+)
 from spec_tests.chapters.memory_step.stored_calls import (
     ALL_GATES,
     DOCUMENTS,
@@ -150,5 +158,16 @@ STORED: Final = (
         rule("omega", chunk=1),
         turned=(at_the_start, fixed, without_momentum),
         **FIXED,
+    ),
+    *covering_cases(_CHUNK, 101, 60_000),
+    *covering_gradients(_CHUNK, 151, 61_000, few_cells(), "CHUNK-6 GRAD-1 GRAD-2 GRAD-3"),
+    *sized_cases(_CHUNK, 161, 62_000),
+    _CHUNK.case(
+        171,
+        "MEM-5 CHUNK-1 CHUNK-3 CHUNK-5 RULE-1",
+        "one head of usual width over eight chunks: 64 features, 32 values, 128 tokens",
+        rule("omega", chunk=16, step_scale="mass"),
+        sized_call(rule("omega", chunk=16, step_scale="mass"), 63_000, HALF, (5,), ((0, 77),)),
+        traced=False,
     ),
 )

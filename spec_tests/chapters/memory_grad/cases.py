@@ -6,9 +6,10 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.calls import rule
+from spec_tests.chapters.memory_step.covering import QUARTER, SQUARE, cells, covering_gradients, sized_call, sized_cases
 from spec_tests.chapters.memory_step.stored_calls import call, cotangents, mixed_ends
 from spec_tests.drawing.inputs import normal
-from spec_tests.port import Op, Scalar
+from spec_tests.port import Numerics, Op, Scalar
 from spec_tests.vectors.source import Family, Source
 
 _GRAD: Final = Family("GRAD", Op.MEMORY_GRAD)
@@ -76,4 +77,32 @@ def _gradients() -> Iterator[Source]:
     )
 
 
-STORED: Final = tuple(_gradients())
+HEAD_CONFIG: Final = rule("titans", chunk=16, step_scale="mass")
+HEAD_CALL: Final = sized_call(HEAD_CONFIG, 83_000, QUARTER, (5,), ((0, 77),))
+
+SQUARE_CONFIG: Final = rule("omega", "mlp", chunk=2)
+SQUARE_CALL: Final = sized_call(SQUARE_CONFIG, 85_000, SQUARE)
+
+STORED: Final = (
+    *_gradients(),
+    _GRAD.case(
+        172,
+        "GRAD-1 GRAD-2 GRAD-3",
+        "as many features as values",
+        SQUARE_CONFIG,
+        SQUARE_CALL,
+        cotangents(SQUARE_CALL, 85_020),
+    ),
+    *covering_gradients(_GRAD, 101, 80_000, cells(), redrawn=(1, 3, 18)),
+    *sized_cases(_GRAD, 161, 82_000),
+    _GRAD.case(
+        171,
+        "GRAD-1 GRAD-2 GRAD-3 GRAD-5",
+        "one head of usual width over eight chunks: 64 features, 16 values, 128 tokens",
+        HEAD_CONFIG,
+        HEAD_CALL,
+        cotangents(HEAD_CALL, 84_000),
+        # Over so many writes rounded activations say little about a gradient.
+        numerics=(Numerics.F64, Numerics.F32),
+    ),
+)

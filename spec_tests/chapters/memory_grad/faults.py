@@ -7,7 +7,7 @@ import numpy as np
 
 from spec_tests.chapters.memory_grad.wrong_slopes import nothing_to_the_anchor, slopes_with
 from spec_tests.chapters.memory_step.loop import GATES, STATE
-from spec_tests.faults.fault import Arrays, Config, Fault, gradients_lost, with_outputs
+from spec_tests.faults.fault import Arrays, Config, Fault, gradients_lost, multiplied, with_outputs
 from spec_tests.port import Array, Op
 
 GRAD = Op.MEMORY_GRAD
@@ -157,4 +157,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("grad-weights-detached", "GRAD-3b", GRAD, STATE_GRAD, gradients_lost("weights"), DERIVATIVE),
     Fault("grad-momentum-detached", "GRAD-3c", GRAD, STATE_GRAD, gradients_lost("momentum"), DERIVATIVE),
     Fault("grad-leaks-into-the-state", "GRAD-5b", GRAD, PAST_GRAD, with_outputs(_leaking_into_the_state), DERIVATIVE),
+    *multiplied("grad", Op.MEMORY_GRAD, "GRAD-5b", "test_memory_grad_sight", "weights", "window_keys"),
 )

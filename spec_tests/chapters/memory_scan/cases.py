@@ -3,6 +3,14 @@
 from typing import Final
 
 from spec_tests.chapters.memory_step.calls import rule
+from spec_tests.chapters.memory_step.covering import (
+    HEAD,
+    covering_cases,
+    covering_gradients,
+    few_cells,
+    sized_call,
+    sized_cases,
+)
 from spec_tests.chapters.memory_step.stored_calls import (
     ALL_GATES,
     DOCUMENTS,
@@ -170,5 +178,16 @@ STORED: Final = (
         rule("omega", chunk=1),
         turned=(at_the_start, fixed, without_momentum),
         **FIXED,
+    ),
+    *covering_cases(_SCAN, 101, 50_000),
+    *covering_gradients(_SCAN, 151, 51_000, few_cells(), redrawn=(4,)),
+    *sized_cases(_SCAN, 161, 52_000),
+    _SCAN.case(
+        171,
+        "MEM-2 MEM-5 CHUNK-1 RULE-1",
+        "one head of usual width over eight chunks: 64 features, 64 values, 128 tokens",
+        rule("titans", chunk=16, step_scale="mass"),
+        sized_call(rule("titans", chunk=16, step_scale="mass"), 53_000, HEAD, (5,), ((0, 77),)),
+        traced=False,
     ),
 )

@@ -5,6 +5,14 @@ from typing import Any, Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.calls import rule
+from spec_tests.chapters.memory_step.covering import (
+    QUARTER,
+    covering_cases,
+    covering_gradients,
+    few_cells,
+    sized_call,
+    sized_cases,
+)
 from spec_tests.chapters.memory_step.stored_calls import (
     FIXED,
     HIDDEN,
@@ -197,5 +205,15 @@ STORED: Final = (
         rule("omega", chunk=1),
         turned=(fixed, without_momentum),
         **{**_FIXED, "position": (5,)},
+    ),
+    *covering_cases(_STEP, 101, 40_000),
+    *covering_gradients(_STEP, 151, 41_000, few_cells(), "RULE-1 RULE-6"),
+    *sized_cases(_STEP, 161, 42_000),
+    _STEP.case(
+        171,
+        "RULE-2 RULE-11 MEM-1",
+        "one head of usual width: 64 features, 16 values",
+        rule("atlas", chunk=16),
+        step(sized_call(rule("atlas", chunk=16), 43_000, QUARTER, (40,), ())),
     ),
 )

@@ -56,7 +56,7 @@ from spec_tests.chapters.memory_step.wrong_writes import (
     TallLeftAlone,
     WrongPolynomial,
 )
-from spec_tests.faults.fault import Arrays, Config, Fault, with_config, with_inputs, with_outputs
+from spec_tests.faults.fault import Arrays, Config, Fault, multiplied, with_config, with_inputs, with_outputs
 from spec_tests.port import Op
 
 STEP: Final = Op.MEMORY_STEP
@@ -265,4 +265,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         computed(ZeroDivides),
         "porting: a division by zero, or its derivative",
     ),
+    *multiplied("step", Op.MEMORY_STEP, "MEM-5c", "test_memory_step_sight", "weights", "window_keys"),
 )

@@ -4,7 +4,7 @@ from typing import Final
 
 from spec_tests.chapters.memory_step.loop import Cell, Inputs, Matrices, Oracle, Token
 from spec_tests.chapters.memory_step.wrong_turns import computed
-from spec_tests.faults.fault import Arrays, Config, Fault, with_config, with_inputs
+from spec_tests.faults.fault import Arrays, Config, Fault, multiplied, with_config, with_inputs
 from spec_tests.port import Array, Op
 
 
@@ -198,4 +198,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("win-dead-places-of-the-state-count", "WIN-2a", SCAN, DEAD, computed(DeadInTheState), WINDOW_START),
     Fault("win-pairs-of-another-document-count", "WIN-2b", SCAN, BEFORE, computed(OfAnotherDocument), WINDOW_START),
     Fault("win-weight-never-zero", "WIN-5b", SCAN, SUMS, computed(NeverZero), GAMMA_BY),
+    *multiplied(
+        "window", Op.MEMORY_CHUNKED, "WIN-2b", "test_memory_window_sight", "keys", "values", "weights", "window_keys"
+    ),
 )

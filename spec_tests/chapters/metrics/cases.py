@@ -53,4 +53,11 @@ STORED: Final = (
         {},
         {"embedding": normal(966, 7, 3) * np.array([2.0, 1.2, 0.3]), "permutations": _permutations(967, 2, 7)},
     ),
+    _CIRCLE.case(
+        101,
+        "GROK-4 GROK-5",
+        "a plane as it is: two columns",
+        {},
+        {"embedding": normal(1801, 9, 2) * np.array([2.0, 1.2]), "permutations": _permutations(1802, 2, 9)},
+    ),
 )

@@ -125,4 +125,33 @@ STORED: Final = (
         _clamped("polar_express_paper", 1),
         {"matrix": scaled(21, (5e-8, 1.0), 3, 3)},
     ),
+    _NS.case(101, "NS-1 NS-9", "six matrices", _set("cubic", 3), {"matrix": normal(101, 6, 2, 3)}),
+    _NS.case(102, "NS-1 NS-2", "130 rows of two", _set("quintic", 5), {"matrix": normal(102, 1, 130, 2)}),
+    _NS.case(103, "NS-1", "130 columns in two rows", _set("quintic", 5), {"matrix": normal(103, 1, 2, 130)}),
+    _NS.case(
+        104,
+        "NS-8",
+        "the gradient through the set cubic",
+        _set("cubic", 3),
+        {"matrix": normal(104, 2, 3, 4)},
+        {"orthogonal": normal(105, 2, 3, 4)},
+    ),
+    _NS.case(
+        105, "NS-5 NS-11", "the set cubic, clamped", _clamped("cubic", 3), {"matrix": scaled(106, (5e-8, 1.0), 2, 3)}
+    ),
+    _NS.case(
+        106,
+        "NS-1 NS-11",
+        "the published set, clamped",
+        _clamped("polar_express", 2),
+        {"matrix": scaled(107, (5e-8, 1.0), 3, 2)},
+    ),
+    _NS.case(
+        107,
+        "NS-8 NS-12",
+        "the gradient through the published algorithm",
+        _set("polar_express_paper", 2),
+        {"matrix": normal(108, 2, 2, 3)},
+        {"orthogonal": normal(109, 2, 2, 3)},
+    ),
 )

@@ -15,6 +15,7 @@ from spec_tests.chapters.newton_schulz.wrong_iterations import (
     right_product,
     square_product,
     started,
+    tiled,
     uncushioned,
 )
 from spec_tests.chapters.newton_schulz.wrong_results import (
@@ -40,6 +41,7 @@ def _ns(name: str) -> str:
     return f"test_newton_schulz:test_{name}"
 
 
+NS_LARGE = "test_newton_schulz_large:test_a_matrix_with_both_sides_above_128_is_that_of_the_iteration"
 NS_LITERAL = _ns("the_result_is_the_literal_iteration")
 NS_VECTORS = _ns("singular_vectors_are_kept_and_singular_values_follow_the_scalar_iteration")
 NS_SCALE = _ns("the_scale_of_the_input_does_not_matter")
@@ -267,4 +269,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_config(lambda c: {"coefficients": str(c["coefficients"]).removesuffix("_paper")}),
         "source: NVIDIA leaves the cushion of the start out",
     ),
+    Fault("ns-border-tile-lost", "NS-1b", NS, NS_LARGE, with_outputs(tiled), NS_DETAILS),
 )

@@ -14,8 +14,8 @@ _PERP: Final = Family("PERP", Op.PERP_GRAD)
 _CLIP: Final = Family("CLIP", Op.QK_CLIP)
 
 
-def _muon(name: str, steps: int, decay: float) -> dict[str, Scalar]:
-    rates: dict[str, Scalar] = {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": decay}
+def _muon(name: str, steps: int, decay: float, rate: float = 0.02, momentum: float = 0.9) -> dict[str, Scalar]:
+    rates: dict[str, Scalar] = {"learning_rate": rate, "momentum": momentum, "weight_decay": decay}
     return {**rates, "coefficients": name, "newton_schulz_steps": steps}
 
 
@@ -28,14 +28,16 @@ def _plain(seed: int, rows: int, columns: int) -> dict[str, Array]:
     return {"weight": normal(seed, rows, columns), "gradient": normal(seed + 1, rows, columns)}
 
 
-def _attending(seed: int) -> dict[str, Array]:
-    """Return two heads, the first with large logits."""
-    large = np.array([3.0, 0.5])[:, None]
+def _attending(
+    seed: int, batch: int = 2, time: int = 4, heads: int = 2, dim: int = 4, model: int = 3
+) -> dict[str, Array]:
+    """Return heads of which the first has large logits."""
+    large = np.array([3.0, *[0.5] * (heads - 1)])[:, None]
     return {
-        "queries": large * normal(seed, 2, 4, 2, 4),
-        "keys": normal(seed + 1, 2, 4, 2, 4),
-        "query_weight": normal(seed + 2, 2, 4, 3),
-        "key_weight": normal(seed + 3, 2, 4, 3),
+        "queries": large * normal(seed, batch, time, heads, dim),
+        "keys": normal(seed + 1, batch, time, heads, dim),
+        "query_weight": normal(seed + 2, heads, dim, model),
+        "key_weight": normal(seed + 3, heads, dim, model),
     }
 
 
@@ -133,5 +135,55 @@ STORED: Final = (
         "a clamped start in a step with momentum, weight decay and the scale of a tall matrix",
         {**_muon("quintic", 5, 0.1), "start": "clamp"},
         _update(880, 5, 3),
+    ),
+    _MUON.case(101, "OPT-1", "another momentum, the set cubic", _muon("cubic", 5, 0.1, 0.1, 0.5), _update(2001, 4, 5)),
+    _MUON.case(
+        102, "OPT-1", "no momentum: the buffer is not read", _muon("quintic", 3, 0.0, 0.02, 0.0), _update(2011, 4, 3)
+    ),
+    _MUON.case(103, "OPT-1", "no step of Newton-Schulz", _muon("quintic", 0, 0.1), _update(2021, 3, 4)),
+    _MUON.case(104, "OPT-1", "a learning rate of 0", _muon("quintic", 2, 0.1, 0.0), _update(2031, 3, 4), beside=True),
+    _MUON.case(105, "OPT-1", "130 rows of two", _muon("quintic", 5, 0.1), _update(2041, 130, 2)),
+    _MUON.case(106, "OPT-1", "130 columns in two rows", _muon("polar_express", 5, 0.0), _update(2051, 2, 130)),
+    _GROKFAST.case(
+        101,
+        "OPT-3 OPT-4",
+        "seventy steps of another filter",
+        {"alpha": 0.98, "strength": 0.5},
+        {"gradients": 1.0 + normal(2061, 70, 2)},
+    ),
+    _GROKFAST.case(
+        102,
+        "OPT-3",
+        "an average of the last gradient alone: alpha is 0",
+        {"alpha": 0.0, "strength": 2.0},
+        {"gradients": normal(2062, 5, 6)},
+    ),
+    _GROKFAST.case(
+        103,
+        "OPT-3",
+        "a strength of 0 adds nothing",
+        {"alpha": 0.9, "strength": 0.0},
+        {"gradients": normal(2063, 5, 3)},
+        beside=True,
+    ),
+    _PERP.case(101, "OPT-5", "130 rows of two", {"rescale": False}, _plain(2071, 130, 2)),
+    _PERP.case(102, "OPT-5 OPT-6", "130 columns in two rows", {"rescale": True}, _plain(2073, 2, 130)),
+    _CLIP.case(
+        101, "OPT-7 OPT-8", "five heads of width 8 in six rows", {"threshold": 1.5}, _attending(2081, 6, 2, 5, 8, 2)
+    ),
+    _CLIP.case(102, "OPT-7 OPT-8", "one head of three rows", {"threshold": 1.0}, _attending(2091, 3, 70, 1, 6, 2)),
+    *(
+        _MUON.case(
+            107 + number,
+            "OPT-1",
+            f"the set {name}, clamped, of a small gradient on an empty buffer",
+            {**_muon(name, 2, 0.0), "start": "clamp"},
+            {
+                **_update(2101 + 10 * number, 3, 2),
+                "buffer": np.zeros((3, 2)),
+                "gradient": 1e-8 * normal(2104 + number, 3, 2),
+            },
+        )
+        for number, name in enumerate(("cubic", "polar_express", "polar_express_paper"))
     ),
 )

@@ -93,4 +93,13 @@ STORED: Final = (
         _vectors(39, 3, 4, 4),
         {"features": normal(42, 3, 4)},
     ),
+    _FEAT.case(
+        101,
+        "FEAT-8",
+        "gradients of the sum of all features: plain monomials",
+        _basis("monomial"),
+        _vectors(101, 3, 3, 3),
+        _even(102, 3, 19),
+    ),
+    _FEAT.case(102, "FEAT-1 FEAT-2", "twenty entries, degree 2", _basis("monomial_weighted"), _vectors(103, 6, 20, 2)),
 )

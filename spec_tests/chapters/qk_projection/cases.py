@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.drawing.inputs import PHASES, normal
+from spec_tests.drawing.inputs import FAR_AND_MANY, PHASES, normal
 from spec_tests.port import Array, Op
 from spec_tests.vectors.source import Family
 
@@ -75,15 +75,26 @@ PROJECTION: Final = (
         _keys(_qk(148, PHASES[:2, :4], dim=3), np.array([1.0, 0.0, 1.0, 2.0])),
         {"projected": normal(151, 2, 4, 2, 3)},
     ),
+    _QK.case(
+        101,
+        "QK-1 QK-2 QK-3",
+        "a row from beyond position 100,000 with a dozen documents, a head of width 6",
+        {},
+        _qk(1401, FAR_AND_MANY, heads=1, dim=6),
+    ),
+    _QK.case(
+        102, "QK-1 QK-6", "five heads of width 8 in six rows", {}, _qk(1411, np.tile(PHASES[:, :2], (2, 1)), 5, 8)
+    ),
+    _QK.case(103, "QK-1 QK-6", "one head in three rows", {}, _qk(1421, PHASES[:, :4], heads=1)),
 )
 
 
-def _gate(seed: int, time: int, spread: float) -> dict[str, Array]:
+def _gate(seed: int, time: int, spread: float, batch: int = 2, heads: int = 2, dim: int = 4) -> dict[str, Array]:
     return {
-        "projected": 2.0 * normal(seed, 2, time, 2, 4),
-        "frobenius": np.abs(normal(seed + 1, 2, time, 2)) + 0.3,
-        "log_gain": spread * normal(seed + 2, 2, 4) + 0.5,
-        "scale": normal(seed + 3, 2, 4),
+        "projected": 2.0 * normal(seed, batch, time, heads, dim),
+        "frobenius": np.abs(normal(seed + 1, batch, time, heads)) + 0.3,
+        "log_gain": spread * normal(seed + 2, heads, dim) + 0.5,
+        "scale": normal(seed + 3, heads, dim),
     }
 
 
@@ -102,6 +113,8 @@ GATE: Final = (
         _open(_gate(164, 3, 0.3)),
         {"gated": normal(168, 2, 3, 2, 4)},
     ),
+    _GATE.case(101, "QK-10", "seventy tokens of one head", {}, _gate(1431, 70, 0.3, batch=2, heads=1, dim=6)),
+    _GATE.case(102, "QK-10", "five heads of width 8 in six rows", {}, _gate(1441, 2, 0.3, batch=6, heads=5, dim=8)),
 )
 
 STORED: Final = (*PROJECTION, *GATE)

@@ -14,6 +14,7 @@ from spec_tests.faults.fault import (
     first_token_goes_on,
     forgotten,
     gradients_lost,
+    multiplied,
     with_inputs,
     with_outputs,
 )
@@ -270,4 +271,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault("qk-norm-without-root", "QK-8b", QK, QK_SPAN, with_outputs(_trace_for_norm), WHICH_PI),
     Fault("qk-queries-detached", "QK-9a", QK, QK_GRADIENT, gradients_lost("queries"), DERIVATIVE),
+    *multiplied("qk", Op.QK_PROJECTION, "QK-3b", "test_qk_projection_sight", "queries", "keys", "carry"),
 )

@@ -41,4 +41,5 @@ STORED: Final = (
         {},
         {"x": np.where(np.arange(1024) % 2, -9.0, 0.25 * np.abs(normal(902, 1, 1024)))},
     ),
+    _STAB.case(101, "STAB-1 STAB-5", "six rows of twenty logits", {}, {"x": 3.0 * normal(1501, 6, 20)}),
 )

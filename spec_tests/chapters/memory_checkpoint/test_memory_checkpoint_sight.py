@@ -1,0 +1,28 @@
+"""docs/spec/memory_checkpoint.md: what another document left may hold anything, infinities and NaN included."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from spec_tests.chapters.memory_step.covering import Size, few_cells, sized_call
+from spec_tests.contract.driver import precisions
+from spec_tests.contract.sight import BEFORE, BORDER, assert_not_seen
+from spec_tests.port import Array, Op, Port, Scalar
+from spec_tests.tally import where_declared
+
+OP = Op.CHECKPOINT_ROUND_TRIP
+SIZE = Size(time=7, heads=2, features=3, values=2, window=4)
+
+
+def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call whose rows are those of `spec_tests.contract.sight`."""
+    for config in few_cells()[:2]:
+        yield config | {"split": 2}, sized_call(config, 77, SIZE, tuple(BEFORE.tolist()), ((0, BORDER),))
+
+
+@pytest.mark.spec("CKPT-1", "MEM-5")
+def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_not_seen(port, OP, numerics, config, inputs)

@@ -1,0 +1,35 @@
+"""docs/spec/qk_projection.md: what another document left may hold anything, infinities and NaN included."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from spec_tests.contract.driver import precisions
+from spec_tests.contract.sight import assert_gradients_not_seen, assert_not_seen, places
+from spec_tests.drawing.inputs import normal
+from spec_tests.port import Array, Op, Port, Scalar
+from spec_tests.tally import where_declared
+
+OP = Op.QK_PROJECTION
+
+
+def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call whose rows are those of `spec_tests.contract.sight`."""
+    tokens = {"queries": normal(1, 3, 9, 2, 3), "keys": normal(2, 3, 9, 2, 3)}
+    yield {}, {**tokens, "carry": normal(3, 3, 2, 3, 3), "position": places(3, 9)}
+
+
+@pytest.mark.spec("QK-3")
+def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_not_seen(port, OP, numerics, config, inputs)
+
+
+@pytest.mark.spec("QK-3")
+def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_gradients_not_seen(port, OP, numerics, config, inputs)
