@@ -9,6 +9,8 @@ from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.vectors.source import Family
 
 _MUON: Final = Family("MUON", Op.MUON_STEP, tuple(Numerics))
+_MUON_EVERYWHERE: Final = Family("MUON", Op.MUON_STEP)
+"""Cases of size and of values, which the profiles of hardware need not repeat."""
 _GROKFAST: Final = Family("GFAST", Op.GROKFAST)
 _PERP: Final = Family("PERP", Op.PERP_GRAD)
 _CLIP: Final = Family("CLIP", Op.QK_CLIP)
@@ -136,14 +138,20 @@ STORED: Final = (
         {**_muon("quintic", 5, 0.1), "start": "clamp"},
         _update(880, 5, 3),
     ),
-    _MUON.case(101, "OPT-1", "another momentum, the set cubic", _muon("cubic", 5, 0.1, 0.1, 0.5), _update(2001, 4, 5)),
-    _MUON.case(
+    _MUON_EVERYWHERE.case(
+        101, "OPT-1", "another momentum, the set cubic", _muon("cubic", 5, 0.1, 0.1, 0.5), _update(2001, 4, 5)
+    ),
+    _MUON_EVERYWHERE.case(
         102, "OPT-1", "no momentum: the buffer is not read", _muon("quintic", 3, 0.0, 0.02, 0.0), _update(2011, 4, 3)
     ),
-    _MUON.case(103, "OPT-1", "no step of Newton-Schulz", _muon("quintic", 0, 0.1), _update(2021, 3, 4)),
-    _MUON.case(104, "OPT-1", "a learning rate of 0", _muon("quintic", 2, 0.1, 0.0), _update(2031, 3, 4), beside=True),
-    _MUON.case(105, "OPT-1", "130 rows of two", _muon("quintic", 5, 0.1), _update(2041, 130, 2)),
-    _MUON.case(106, "OPT-1", "130 columns in two rows", _muon("polar_express", 5, 0.0), _update(2051, 2, 130)),
+    _MUON_EVERYWHERE.case(103, "OPT-1", "no step of Newton-Schulz", _muon("quintic", 0, 0.1), _update(2021, 3, 4)),
+    _MUON_EVERYWHERE.case(
+        104, "OPT-1", "a learning rate of 0", _muon("quintic", 2, 0.1, 0.0), _update(2031, 3, 4), beside=True
+    ),
+    _MUON_EVERYWHERE.case(105, "OPT-1", "130 rows of two", _muon("quintic", 5, 0.1), _update(2041, 130, 2)),
+    _MUON_EVERYWHERE.case(
+        106, "OPT-1", "130 columns in two rows", _muon("polar_express", 5, 0.0), _update(2051, 2, 130)
+    ),
     _GROKFAST.case(
         101,
         "OPT-3 OPT-4",
@@ -173,7 +181,7 @@ STORED: Final = (
     ),
     _CLIP.case(102, "OPT-7 OPT-8", "one head of three rows", {"threshold": 1.0}, _attending(2091, 3, 70, 1, 6, 2)),
     *(
-        _MUON.case(
+        _MUON_EVERYWHERE.case(
             107 + number,
             "OPT-1",
             f"the set {name}, clamped, of a small gradient on an empty buffer",
