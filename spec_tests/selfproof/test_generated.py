@@ -18,16 +18,21 @@ EVERY = 9
 
 
 def complaints(op: Op, every: int = 1) -> list[str]:
+    """Return what is wrong; tests, which take seconds each, are only tried where a fault is not known to survive."""
     judge = Judge(op)
-    faults = [fault for fault in GENERATED if fault.op == op][::every]
-    verdicts = (judge.by_tests(judge.by_cases(fault)) for fault in faults)
-    return [complaint for verdict in verdicts for complaint in verdict.complaints()]
+    found = []
+    for fault in [fault for fault in GENERATED if fault.op == op][::every]:
+        verdict = judge.by_cases(fault)
+        if not all(is_known(complaint) for complaint in verdict.complaints()):
+            verdict = judge.by_tests(verdict)
+        found += [complaint for complaint in verdict.complaints() if not is_known(complaint)]
+    return found
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_every_generated_fault_is_noticed_or_argued_or_known_to_survive(op: Op) -> None:
-    assert [complaint for complaint in complaints(op) if not is_known(complaint)] == []
+    assert complaints(op) == []
 
 
 @pytest.mark.parametrize("op", SAMPLE)
