@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from spec_tests.drawing.inputs import draw_afresh
 from spec_tests.port import Port
+from spec_tests.process.life import hearing_interrupts
 from spec_tests.report import plugin
 from spec_tests.report.options import add_options, drawn_from, names_port
 from spec_tests.sampling import EXHAUSTIVE, parted
@@ -64,6 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if seed is not None:
         settings.load_profile("explore")
         draw_afresh(seed)
+
+
+@pytest.fixture(autouse=True)
+def heard_interrupts() -> Iterator[None]:
+    """Hear Ctrl-C in every test: a script's job in the background begins deaf to it, and so does what it starts."""
+    with hearing_interrupts():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,25 @@
-"""Whether a process of a program still lives, seen without asking for process ids."""
+"""Whether a process of a program still lives, seen without asking for process ids, and whether it hears Ctrl-C."""
 
 import os
 import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def hearing_interrupts() -> Iterator[None]:
+    """Let this process and those that it starts hear Ctrl-C inside, even if its parent had made it deaf to it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Life:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spec_tests.contract.outcome import FormError, PortError
-from spec_tests.process.life import Life
+from spec_tests.process.life import Life, hearing_interrupts
 from spec_tests.process.scripts import BAD, SHORT, Opened, asked, interrupt, misbehaving, program
 
 
@@ -71,7 +72,7 @@ def test_nothing_that_a_program_leaves_behind_reaches_the_next_case(name: str, o
 FORGETFUL = """
 import os, sys
 from spec_tests.process.client import ProcessPort
-from spec_tests.process.life import Life
+from spec_tests.process.life import Life, hearing_interrupts
 from spec_tests.process.scripts import asked
 port = ProcessPort(sys.argv[1])
 asked(port)
@@ -112,3 +113,14 @@ def ends(process: int) -> bool:
     ended = bool(poll.poll(5000))
     os.close(descriptor)
     return ended
+
+
+def test_a_run_that_began_deaf_to_ctrl_c_hears_it_within_a_test_and_is_deaf_again_after() -> None:
+    """Kills: `make test &` in a script, where a test waits for ever for what a signal should end."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with hearing_interrupts(), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
