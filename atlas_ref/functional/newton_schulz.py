@@ -70,7 +70,7 @@ def step_coefficients(coefficients: CoefficientSet, steps: int) -> tuple[Step, .
 
 def slope_at_zero(coefficients: CoefficientSet, steps: int) -> float:
     """Return how much `steps` steps enlarge a vanishing singular value: the product of their a (derived)."""
-    return math.prod(a for a, _, _ in step_coefficients(coefficients, steps))
+    return math.prod((a for a, _, _ in step_coefficients(coefficients, steps)), start=1.0)
 
 
 def frobenius_normalize(
