@@ -4,7 +4,7 @@ Two things make it useful beyond agreeing with the reference. The order of every
 float32 show what rounding alone may do; and derivatives come by the complex step, without any rule of differentiation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -68,7 +68,7 @@ class NumpyPort:
         if op not in self.functions:
             raise UnsupportedError(f"the numpy loops have no operation '{op}'", capability=op)
         row = OPERATIONS[Op(op)]
-        function = partial(self.functions[row.op], config)
+        function = _undisturbed(partial(self.functions[row.op], config))
         given = {tensor.name: inputs[tensor.name] for tensor in row.inputs}
         computed = function(given, self._sums)
         wanted = [tensor.name for tensor in row.outputs] + [tensor.name for tensor in row.taps if tensor.name in taps]
@@ -90,6 +90,16 @@ Pairwise: Final = partial(NumpyPort, "pairwise")
 
 Shuffled: Final = partial(NumpyPort, "shuffled")
 """The same port with other orders of summation, by names that `--port` can take."""
+
+
+def _undisturbed(function: Callable[[Arrays, Sums], Arrays]) -> Callable[[Arrays, Sums], Arrays]:
+    """Return a function without warnings: a document of infinities gives what it gives, only others must not see it."""
+
+    def quiet(given: Arrays, sums: Sums) -> Arrays:
+        with np.errstate(invalid="ignore"):
+            return function(given, sums)
+
+    return quiet
 
 
 def _in_form(row: Operation, name: str, value: Array, numerics: Numerics) -> Array:
