@@ -35,7 +35,9 @@ def test_muon_in_bfloat16_is_not_float32() -> None:
     port = PlainMuon()
     found = verdicts(port, replace(port.declare(), numerics=(Numerics.F32, Numerics.TF32)))
     assert found
-    assert not any(found.values())
+    # A learning rate of 0 takes the orthogonalised update away, whatever it was computed in.
+    still = {case.id for case in load_cases(op=Op.MUON_STEP) if case.config["learning_rate"] == 0}
+    assert {name.partition("/")[0] for name, passed in found.items() if passed} <= still
 
 
 def test_the_iteration_of_optax_is_green_in_float32() -> None:

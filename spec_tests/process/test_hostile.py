@@ -194,7 +194,9 @@ def test_standard_error_is_that_of_the_case(opened: Opened) -> None:
     for _ in range(2):
         with pytest.raises(PortError) as caught:
             asked(port, BAD)
-        assert str(caught.value).endswith("see below\n    from the case")
+        told, _, shapes = str(caught.value).partition("\n  with ")
+        assert told.endswith("see below\n    from the case")
+        assert shapes == "x [3, 4]"
 
 
 def test_a_flood_of_standard_error_neither_blocks_nor_fills_the_message(opened: Opened) -> None:
