@@ -11,6 +11,7 @@ from pathlib import Path
 from atlas_ref.errors import UserError
 from spec_tests.contract.outcome import Outcome
 from spec_tests.discovery import files_of_tests
+from spec_tests.port import PROFILES
 from spec_tests.process.load import REFERENCE
 from spec_tests.report.collect import levels_asked
 from spec_tests.report.launch import Launch
@@ -58,8 +59,14 @@ def _node(result: Result) -> str:
     return f"{file}::{name}"
 
 
+def _profile(result: Result) -> str:
+    """Return the precision of a stored case; the reference runs in the three of every port alone."""
+    return result.id.rpartition("/")[2]
+
+
 def _settled(results: Sequence[Result], jobs: str) -> list[Result]:
-    bad = [f"{result.id} ({result.outcome})" for result in results if result.outcome is not Outcome.PASS]
+    asked = [result for result in results if result.kind == "property" or _profile(result) in PROFILES]
+    bad = [f"{result.id} ({result.outcome})" for result in asked if result.outcome is not Outcome.PASS]
     if bad:
         raise UserError(f"the reference does not pass {', '.join(bad)}; the manifest counts only what it passes.")
     settled: dict[str, Result] = {}
