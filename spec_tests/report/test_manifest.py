@@ -1,9 +1,11 @@
 """The manifest counts what the suite has, no more and no less; `atlas trace --write` writes it anew."""
 
 from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.outcome import Outcome
 from spec_tests.port import SPEC_VERSION, Numerics, Op
 from spec_tests.report.manifest import VECTORS, property_entries, read_manifest, sha256, vector_entries
 from spec_tests.report.model import Asked
+from spec_tests.report.rewrite import not_passed
 from spec_tests.report.samples import result
 from spec_tests.report.scope import TOP
 from spec_tests.report.trace import read_tests
@@ -59,3 +61,10 @@ def test_a_vector_that_asks_derivatives_is_of_their_level_and_any_other_of_its_o
     levels = {entry.id: entry.level for entry in vector_entries()}
     for case in load_cases():
         assert levels[case.id] == (max(case.level, 5) if case.cotangents else OPERATIONS[case.op].level)
+
+
+def test_the_reference_owes_every_property_and_each_case_in_the_precisions_of_every_port() -> None:
+    """Kills: a manifest that cannot be written anew since a profile is asked that the reference does not run in."""
+    absent = result("ATL-NS-001/bf16_inside", Outcome.UNSUPPORTED, numerics=Numerics.BF16_INSIDE)
+    wrong = [result("ATL-NS-001/f32", Outcome.FAIL), result("test_a:test_b", Outcome.UNSUPPORTED)]
+    assert not_passed([absent, *wrong, result("ATL-NS-001/f64")]) == wrong
