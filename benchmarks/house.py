@@ -1,12 +1,12 @@
 """Draw the rooms of the repository and the imports between them, as the code has them now.
 
-    python -m benchmarks.house [docs/images/house.svg]
+    python -m benchmarks.house [--out docs/images/house.svg]
 
 Rooms stand in rows so that every arrow leads down; where some go in a circle there is no picture, but an error. Left
 out are rooms that are a single file, and arrows that a longer way implies.
 """
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Final
 
@@ -80,4 +80,6 @@ def picture() -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images/house.svg").write_text(picture())
+    parser = argparse.ArgumentParser(description="Draw the rooms of the package and what each imports.")
+    parser.add_argument("--out", type=Path, default=Path("docs/images/house.svg"), help="where the picture goes")
+    parser.parse_args().out.write_text(picture())

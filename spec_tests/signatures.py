@@ -1,4 +1,7 @@
-"""In a checkout, the shapes in every signature of the reference are checked where the two packages for it are there."""
+"""In a checkout, the shapes in every signature of the reference are checked where the two packages for it are there.
+
+pytest loads this before any conftest (`-p` in pyproject.toml).
+"""
 
 from importlib.util import find_spec
 
