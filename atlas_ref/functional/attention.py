@@ -25,8 +25,17 @@ Sequence = Float[Tensor, "batch time heads dim"]
 Persistent = Float[Tensor, "tokens heads dim"]
 
 
+def _filled(tokens: Tensor, fill: int) -> Tensor:
+    """Return [batch, time, ...] with `fill` tokens of zero at its end."""
+    return torch.cat([tokens, tokens.new_zeros(tokens.shape[0], fill, *tokens.shape[2:])], 1) if fill else tokens
+
+
 def _blocks(extended: Tensor, size: int, span: int, count: int, persistent: Tensor) -> Tensor:
     """Cut cache and sequence into overlapping spans behind the persistent tokens: [batch*count, heads, keys, dim]."""
+    if count == 1:
+        # All of it is one span, as in decoding.
+        shared = persistent.to(extended.dtype).transpose(0, 1).expand(extended.shape[0], -1, -1, -1)
+        return torch.cat([shared, extended.transpose(1, 2)], dim=2)
     spans = extended.unfold(1, span, size).permute(0, 1, 2, 4, 3)
     shared = persistent.to(extended.dtype).transpose(0, 1).expand(*spans.shape[:2], -1, -1, -1)
     return torch.cat([shared, spans], dim=3).flatten(0, 1)
@@ -76,17 +85,17 @@ def sliding_window_attention(
     count = -(-time // size)
     fill, span = count * size - time, size + window - 1
     # The filled queries see only their own zero key, so that no row of the mask is empty.
-    sight = _visible(pad(position, (0, fill)).reshape(batch * count, size), window, persistent_keys.shape[0])
+    sight = _visible(_filled(position, fill).reshape(batch * count, size), window, persistent_keys.shape[0])
     queries, bad_query = take_out_bad(queries)
     all_keys, bad_key = take_out_bad(all_keys)
     all_values, bad_value = take_out_bad(all_values)
     bad = (bad_key | bad_value).unsqueeze(-1).to(keys.dtype)
     never = bad.new_zeros(persistent_keys.shape[0], heads, 1)
-    bad_in_block = _blocks(pad(bad, (0, 0, 0, 0, 0, fill)), size, span, count, never).squeeze(-1) > 0
+    bad_in_block = _blocks(_filled(bad, fill), size, span, count, never).squeeze(-1) > 0
     output = scaled_dot_product_attention(
-        pad(queries, (0, 0, 0, 0, 0, fill)).reshape(batch * count, size, heads, dim).transpose(1, 2),
-        _blocks(pad(all_keys, (0, 0, 0, 0, 0, fill)), size, span, count, persistent_keys),
-        _blocks(pad(all_values, (0, 0, 0, 0, 0, fill)), size, span, count, persistent_values),
+        _filled(queries, fill).reshape(batch * count, size, heads, dim).transpose(1, 2),
+        _blocks(_filled(all_keys, fill), size, span, count, persistent_keys),
+        _blocks(_filled(all_values, fill), size, span, count, persistent_values),
         attn_mask=sight,
     )
     output = spoil(output, sees_bad(sight, bad_in_block, output.dtype).unsqueeze(-1))

@@ -18,7 +18,8 @@ from torch import Tensor
 
 def not_finite(x: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """Return which entries are infinite or NaN; x - x is zero for all others, in half of the passes of `isfinite`."""
-    return x.detach() - x.detach() != 0
+    values = x.detach()
+    return values - values != 0
 
 
 def take_out_bad(x: Float[Tensor, "*shape dim"]) -> tuple[Float[Tensor, "*shape dim"], Bool[Tensor, "*shape"]]:
