@@ -69,7 +69,7 @@ class Gate(NamedTuple):
 def summarise(layer: MemoryLayer, before: Weights, remembered: MemoryLayerOutput, gate: Gate) -> LayerTelemetry:
     """Summarise one call, into which `layer` went with the memory `before`."""
     memory = remembered.state.memory
-    retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates)
+    retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates[:4])
     reads = at_least_float32(remembered.reads.detach())
     raw = _spread(gate.raw)
     reach = 1.0 - gate.floor

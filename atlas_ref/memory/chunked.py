@@ -20,7 +20,7 @@ from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.one_token import run_one_token
 from atlas_ref.memory.orthogonalised import run_orthogonalised
 from atlas_ref.memory.plan import SegmentPlan, make_plan
-from atlas_ref.memory.recurrent import MemoryOutput
+from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
 from atlas_ref.memory.segments import Segments, Start, coordinates
 from atlas_ref.memory.shards import Shards
@@ -54,6 +54,9 @@ def memory_chunked(
         raise UserError(f"memory: the plan is for shards of {plan.shard} tokens, expected {shard}")
     if time == 0:
         return MemoryOutput(values, state)
+    if not rule.plain:
+        given = (keys, values, queries, gates, initial, state, reset)
+        return memory_recurrent(rule, *given, writes=writes, shards=shards)
     past_keys, past_values = keys, values
     if past:
         past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.architecture import Factors, gradient_factors, predict
+from atlas_ref.memory.architecture import predict
+from atlas_ref.memory.factors import Factors, gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.memory.segments import (
-    Carry,
     Coordinates,
     Segments,
     Start,
@@ -24,7 +24,7 @@ from atlas_ref.memory.segments import (
     squared_errors,
     weighted_sum,
 )
-from atlas_ref.memory.state import MemoryState
+from atlas_ref.memory.state import Carry, MemoryState
 
 
 def run_linear(
@@ -38,7 +38,7 @@ def run_linear(
     inputs = (segments.keys, segments.values, *apart(mixing.momentum[-1], 1), *apart(mixing.weights[-1], 2))
     for n, (keys, values, u, u_s, w, w_s, w_m) in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
         carry = enter(plan, n, start, carry)
-        found = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
+        found = gradient_factors(rule, carry.anchor, keys, values)
         entered.append(carry)
         factors.append(found)
         old = zip(carry.weights, carry.momentum, found.left, found.right, strict=True)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from atlas_ref.functional.window import in_sight
-from atlas_ref.memory.architecture import gradient_factors, predict_with
+from atlas_ref.memory.architecture import predict_with
+from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, update
-from atlas_ref.memory.segments import Carry, Start, enter, squared_errors, weighted_sum
-from atlas_ref.memory.state import MemoryState
+from atlas_ref.memory.segments import Start, enter, squared_errors, weighted_sum
+from atlas_ref.memory.state import Carry, MemoryState
 
 
 def run_one_token(
@@ -35,7 +36,7 @@ def run_one_token(
     sight = in_sight(keys.shape[1], plan.position[:, 0], rule.chunk, rule.boundary).flip(-1)[:, None, :, None]
     # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
     near_keys, near_values = (torch.where(sight, x.transpose(1, 2), 0.0) for x in (keys, values))
-    factors = gradient_factors(rule.architecture, carry.anchor, near_keys, near_values, rule.normalised)
+    factors = gradient_factors(rule, carry.anchor, near_keys, near_values)
     retention, decay, intake, release = (x[:, 0, :, None] for x in write[:4])
     inside = intake * write.window[:, 0].flip(-1)
     old = zip(factors.left, factors.right, carry.momentum, strict=True)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from atlas_ref.memory.architecture import Weights, gradient_factors, predict
+from atlas_ref.memory.architecture import Weights, predict
+from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.memory.segments import (
-    Carry,
     Coordinates,
     Segments,
     Start,
@@ -23,7 +23,7 @@ from atlas_ref.memory.segments import (
     squared_errors,
     weighted_sum,
 )
-from atlas_ref.memory.state import MemoryState
+from atlas_ref.memory.state import Carry, MemoryState
 
 
 def run_orthogonalised(
@@ -67,7 +67,7 @@ def _segment(
     NS(S_i) is formed for every token i that writes: [batch, heads, writers, out, in]. u, w: the last rows of U and W;
     u_s and writing_s are their coordinates of S.
     """
-    factors = gradient_factors(rule.architecture, carry.anchor, keys, values, rule.normalised)
+    factors = gradient_factors(rule, carry.anchor, keys, values)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
     for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):

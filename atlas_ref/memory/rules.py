@@ -13,7 +13,18 @@ Every rule is one pair of recurrences over the windowed gradient g_t (decision `
 | `atlas_appendix` | -eta   | 1       | NS | ATLAS App. D, Eq. 57-58                      |
 
 Notation: alpha = retention, theta = momentum decay, eta = step size, gamma = window weights, c = window length,
-b = chunk length, NS = Newton-Schulz. All gates are per token and head.
+b = chunk length, NS = Newton-Schulz. All gates are per token and head; `gate_axis` may give retention one for each
+row (value) or column (feature) of the matrix.
+
+What MIRAS (2504.13173) adds stands in files of its own: M is a dual state whose `link` is the memory that is read, g_t
+the gradient of the loss that `bias` names. Three more axes change a write of `delta`, or the retention:
+
+    error_at = retained      g_t is taken at alpha_t M_{t-1} (Gated DeltaNet 2412.06464), not at M_{t-1}
+    algorithm = implicit     M_t minimises 1/2 ||M - alpha M_{t-1}||^2 / w + 1/2 ||M k - v||^2 with w = 2 ls gamma eta
+                             (Longhorn 2407.14207): the retained g_t over 1 + w ||k||^2, stable for every eta >= 0
+    retention = proximal_elastic
+                             M_t = soft(alpha_t M_{t-1} + release_t U(S_t), lambda eta_t), soft(x, l) = sign(x) max(0,
+                             |x| - l), lambda the link's `level` (MIRAS Eq. 22): linear in no dual state
 
 `step_scale` says what a step size means. `literal` is the rule as printed. `mass` (a decision of this project, and the
 default of the presets) bounds the total weight with which stale gradients act, so that a write never overshoots:
@@ -29,7 +40,8 @@ beyond about one are brought near one, smaller ones are kept. As printed NS has 
 that has learnt its pairs (S -> 0) jumps about its target and its outer gradient explodes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -40,11 +52,17 @@ from atlas_ref.errors import UserError
 from atlas_ref.functional.newton_schulz import NORM_EPS, CoefficientSet, newton_schulz, slope_at_zero
 from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.functional.window import WindowBoundary, visible_window
+from atlas_ref.memory.bias import Bias
+from atlas_ref.memory.link import Link
 
 RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
 StepScale = Literal["literal", "mass"]
 ReadTime = Literal["post", "pre"]
-ArchitectureName = Literal["matrix", "mlp"]
+ArchitectureName = Literal["matrix", "mlp", "linear_norm", "mlp_norm", "mlp_glu"]
+RetentionName = Literal["dual", "proximal_elastic"]
+ErrorPlace = Literal["previous", "retained"]
+GateAxis = Literal["head", "rows", "columns"]
+Algorithm = Literal["gd", "implicit"]
 
 STEP_IN_MOMENTUM: dict[RuleName, bool] = {
     "titans": True,
@@ -71,19 +89,17 @@ class MemoryRule:
     coefficients: CoefficientSet
     newton_schulz_steps: int
     update_every: int = 1
+    bias: Bias = field(default_factory=Bias)
+    link: Link = field(default_factory=Link)
+    retention: RetentionName = "dual"
+    error_at: ErrorPlace = "previous"
+    gate_axis: GateAxis = "head"
+    algorithm: Algorithm = "gd"
 
     def __post_init__(self) -> None:
-        """Refuse to gather losses where the rule or its window is for one token at a time."""
-        every = self.update_every
-        if every < 1:
-            raise UserError(f"memory rule: the memory is written every {every} tokens, valid is 1 or more")
-        if self.name == "delta" and every != 1:
-            raise UserError(f"rule 'delta' writes one token at a time: it is written every {every} tokens, valid is 1")
-        if self.boundary == "truncate" and self.chunk % every:
-            raise UserError(
-                f"window boundary 'truncate' ends losses with their chunk: {self.chunk} tokens of a chunk are no "
-                f"multiple of the {every} whose losses are written together"
-            )
+        """Refuse what has no meaning, in one sentence with the reason."""
+        for reason in (*_losses_cut(self), *_no_bound(self), *_no_exact_form(self), *_no_such_retention(self)):
+            raise UserError(reason)
 
     @property
     def orthogonalised(self) -> bool:
@@ -95,24 +111,119 @@ class MemoryRule:
         """Whether the gradient of a token is divided by its curvature."""
         return self.step_scale == "mass"
 
+    @property
+    def plain(self) -> bool:
+        """Whether no axis of MIRAS is used."""
+        usual = ("l2", "identity", "dual", "previous", "head", "gd")
+        found = (self.bias.name, self.link.name, self.retention, self.error_at, self.gate_axis, self.algorithm)
+        return found == usual and self.architecture in ("matrix", "mlp")
+
+    @property
+    def at_retained(self) -> bool:
+        """Whether the error of a token is taken at the memory that it retains; an implicit step knows no other."""
+        return self.error_at == "retained" or self.algorithm == "implicit"
+
+
+def _losses_cut(rule: MemoryRule) -> Iterator[str]:
+    """Yield why losses cannot be gathered where the rule or its window is for one token at a time."""
+    every = rule.update_every
+    if every < 1:
+        yield f"memory rule: the memory is written every {every} tokens, valid is 1 or more"
+    elif rule.name == "delta" and every != 1:
+        yield f"rule 'delta' writes one token at a time: it is written every {every} tokens, valid is 1"
+    elif rule.boundary == "truncate" and rule.chunk % every:
+        yield (
+            f"window boundary 'truncate' ends losses with their chunk: {rule.chunk} tokens of a chunk are no "
+            f"multiple of the {every} whose losses are written together"
+        )
+
+
+def _no_bound(rule: MemoryRule) -> Iterator[str]:
+    """Yield why steps cannot be bounded by the curvature of the loss."""
+    if rule.step_scale == "mass" and rule.architecture not in ("matrix", "mlp"):
+        yield (
+            f"architecture '{rule.architecture}' has step_scale 'mass', valid is 'literal': no bound of its curvature "
+            "is known"
+        )
+    if rule.step_scale == "mass" and rule.bias.name == "yaad_printed":
+        yield "bias 'yaad_printed' has step_scale 'mass', valid is 'literal': it jumps, so nothing bounds its slope"
+    if rule.step_scale == "mass" and rule.algorithm == "implicit":
+        yield "algorithm 'implicit' has step_scale 'mass', valid is 'literal': it is stable for every step as it is"
+
+
+def _no_exact_form(rule: MemoryRule) -> Iterator[str]:
+    """Yield why an error at the retained memory, or an implicit step, is not defined."""
+    named = {"error_at": rule.error_at, "algorithm": rule.algorithm}
+    asked = [f"{key} '{value}'" for key, value in named.items() if value in ("retained", "implicit")]
+    if not asked:
+        return
+    found = {
+        "rule": (rule.name, "delta"),
+        "architecture": (rule.architecture, "matrix"),
+        "chunk": (rule.chunk, 1),
+        "link": (rule.link.name, "identity"),
+        "bias": (rule.bias.name, "l2"),
+        "retention": (rule.retention, "dual"),
+    }
+    for key, (value, valid) in found.items():
+        if value != valid:
+            yield (
+                f"{asked[0]} has {key} '{value}', valid is '{valid}': it is a step of one token on a matrix, solved in "
+                "closed form"
+            )
+
+
+def _no_such_retention(rule: MemoryRule) -> Iterator[str]:
+    """Yield why the memory cannot be retained so."""
+    if rule.gate_axis != "head" and rule.architecture != "matrix":
+        yield (
+            f"gate_axis '{rule.gate_axis}' has architecture '{rule.architecture}', valid is 'matrix': hidden units are "
+            "neither values nor features"
+        )
+    if rule.gate_axis == "columns" and rule.link.name == "softmax":
+        yield (
+            "gate_axis 'columns' has link 'softmax', valid is 'head' or 'rows': logits are known up to a constant of "
+            "each row, which gates of columns would tell apart"
+        )
+    if rule.retention == "proximal_elastic" and rule.link.name != "identity":
+        yield (
+            f"retention 'proximal_elastic' has link '{rule.link.name}', valid is 'identity': it shrinks the weights "
+            "themselves"
+        )
+
 
 class Gates(NamedTuple):
-    """The data-dependent coefficients of each token and head, as the network makes them."""
+    """The data-dependent coefficients of each token and head, as the network makes them.
 
-    retention: Float[Tensor, "batch time heads"]
+    `retention` has an axis more with the `gate_axis` rows (one for each value) or columns (one for each feature);
+    `threshold` is delta >= 0 of the biases that have one.
+    """
+
+    retention: Float[Tensor, "batch time heads *axis"]
     momentum: Float[Tensor, "batch time heads"]
     step: Float[Tensor, "batch time heads"]
     window: Float[Tensor, "batch time heads window"]
+    threshold: Float[Tensor, "batch time heads"] | None = None
 
 
 class WriteCoefficients(NamedTuple):
-    """The same after rule and step scale: what the two recurrences of the module docstring consume."""
+    """The same after rule and step scale: what the two recurrences of the module docstring consume.
 
-    retention: Float[Tensor, "batch time heads"]
+    `step` is eta as the rule scales it, for what is proportional to it besides the gradient; 0 where nothing is
+    written.
+    """
+
+    retention: Float[Tensor, "batch time heads *axis"]
     momentum: Float[Tensor, "batch time heads"]
     intake: Float[Tensor, "batch time heads"]
     release: Float[Tensor, "batch time heads"]
     window: Float[Tensor, "batch time heads window"]
+    step: Float[Tensor, "batch time heads"]
+    threshold: Float[Tensor, "batch time heads"] | None
+
+    def at(self, t: int) -> "WriteCoefficients":
+        """Return those of token t alone, without the axis of time."""
+        return WriteCoefficients._make(None if x is None else x[:, t] for x in self)
 
 
 def write_coefficients(
@@ -123,16 +234,13 @@ def write_coefficients(
     A token that does not write keeps M and S exactly: retention and momentum 1, intake and release 0. Its window
     weights stay, for the token that writes its loss; without `writes` (the warm-up) no token has any.
 
-    `position` is the 0-based index of a token in its document. `delta` has no momentum whatever its gate says, and
-    UserError is raised if it is given a window of more than the token itself.
+    `position` is the 0-based index of a token in its document. `delta` has no momentum whatever its gate says.
+    UserError is raised if it is given a window of more than the token itself, and if gates are missing or too many.
     """
+    _refuse_gates(rule, gates)
     window = visible_window(gates.window, position, rule.chunk, rule.boundary)
-    momentum = gates.momentum
-    if rule.name == "delta":
-        if window.shape[-1] != 1:
-            raise UserError(f"rule 'delta' writes one token at a time: its window is {window.shape[-1]}, valid is 1")
-        momentum = torch.zeros_like(momentum)
-    # The gradient of loss_scale * ||M f - v||^2 is 2 loss_scale (M f - v) f^T.
+    momentum = torch.zeros_like(gates.momentum) if rule.name == "delta" else gates.momentum
+    # psi is linear in 2 loss_scale (`bias`): the gradient of loss_scale * ||M f - v||^2 is 2 loss_scale (M f - v) f^T.
     window = window * (2.0 * rule.loss_scale)
     step, fresh = gates.step, torch.ones_like(momentum)
     if rule.step_scale == "mass":
@@ -140,21 +248,44 @@ def write_coefficients(
         step, fresh = step / (rule.chunk + rule.update_every * horizon), 1.0 - momentum
         window = window / window.shape[-1]
     intake, release = (-fresh * step, torch.ones_like(step)) if STEP_IN_MOMENTUM[rule.name] else (fresh, -step)
-    found = WriteCoefficients(gates.retention, momentum, intake, release, window)
+    threshold = gates.threshold if rule.bias.has_threshold else None
+    found = WriteCoefficients(gates.retention, momentum, intake, release, window, step, threshold)
     if not writes:
         return _kept(found, torch.zeros_like(position, dtype=torch.bool))._replace(window=torch.zeros_like(window))
     return found if rule.update_every == 1 else _kept(found, writing_tokens(position, rule.update_every))
+
+
+def _refuse_gates(rule: MemoryRule, gates: Gates) -> None:
+    """Raise UserError where the gates are not those of the rule."""
+    if rule.name == "delta" and gates.window.shape[-1] != 1:
+        raise UserError(f"rule 'delta' writes one token at a time: its window is {gates.window.shape[-1]}, valid is 1")
+    axes = 3 if rule.gate_axis == "head" else 4
+    if gates.retention.ndim != axes:
+        raise UserError(
+            f"gate_axis '{rule.gate_axis}': retention has the shape {list(gates.retention.shape)}, valid are {axes} "
+            "axes"
+        )
+    if rule.bias.has_threshold and gates.threshold is None:
+        raise UserError(f"bias '{rule.bias.name}' needs a threshold of each token and head, and the gates have none")
 
 
 def _kept(found: WriteCoefficients, writing: Bool[Tensor, "batch time"]) -> WriteCoefficients:
     """Return the coefficients with those of a token that keeps M and S wherever a token does not write."""
     on = writing.unsqueeze(-1)
     return found._replace(
-        retention=torch.where(on, found.retention, 1.0),
+        retention=torch.where(on if found.retention.ndim == 3 else on.unsqueeze(-1), found.retention, 1.0),
         momentum=torch.where(on, found.momentum, 1.0),
         intake=torch.where(on, found.intake, 0.0),
         release=torch.where(on, found.release, 0.0),
+        step=torch.where(on, found.step, 0.0),
     )
+
+
+def over_matrix(rule: MemoryRule, gate: Float[Tensor, "batch heads *axis"]) -> Float[Tensor, "batch heads _out _in"]:
+    """Return a retention as what multiplies a matrix: one number, one a row, or one a column of it."""
+    if rule.gate_axis == "head":
+        return gate[..., None, None]
+    return gate.unsqueeze(-1 if rule.gate_axis == "rows" else -2)
 
 
 def update(rule: MemoryRule, momentum: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch out in"]:

@@ -22,10 +22,12 @@ from torch.nn import functional as F
 from atlas_ref.functional.scan import linear_scan
 from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.functional.window import window_band
-from atlas_ref.memory.architecture import Factors, Weights
+from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.factors import Factors
 from atlas_ref.memory.plan import Rows, SegmentPlan, where_rows
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
 from atlas_ref.memory.shards import Shards
+from atlas_ref.memory.state import Carry
 
 
 class Segments(NamedTuple):
@@ -45,14 +47,6 @@ class Coordinates(NamedTuple):
     momentum: Tensor  # U
     weights: Tensor  # W
     writers: Int[Tensor, "segments batch writers"] | None
-
-
-class Carry(NamedTuple):
-    """M, S and xi at a segment border."""
-
-    weights: Weights
-    momentum: Weights
-    anchor: Weights
 
 
 class Start(NamedTuple):
@@ -130,6 +124,10 @@ def weighted_sum(inside: Tensor, left: Tensor, right: Tensor, *carried: tuple[Te
 @torch.no_grad()
 def squared_errors(factors: list[Factors]) -> Tensor:
     """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
+    if factors[0].error is not None:
+        given = torch.stack([found.error for found in factors if found.error is not None])
+        found_squares: Tensor = torch.linalg.vecdot(given, given)
+        return found_squares
     error = torch.stack([found.left[0] for found in factors])
     squared: Tensor = torch.linalg.vecdot(error, error)
     divisors = [found.divisor for found in factors if found.divisor is not None]

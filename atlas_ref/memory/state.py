@@ -6,7 +6,7 @@ Notation: M = `weights`, S = `momentum`, xi = `anchor` (the weights at which gra
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -100,7 +100,8 @@ def join_rows(parts: Sequence[Tree]) -> Tree:
 class MemoryState(StateTree):
     """Everything one memory must remember between calls; fp32 or wider.
 
-    The tuples hold one matrix for the matrix memory and two (W1, W2) for the MLP memory, each [batch, heads, out, in].
+    The tuples hold one matrix, W1 and W2, or W1, W2 and W3 as the architecture has, each [batch, heads, out, in].
+    Under a link (`link`) `weights` and `anchor` are dual states A, in their canonical form.
     The window keeps the last c+N-2 feature/value pairs, oldest first, zero where the document is younger than that;
     `waiting` the window weights of the last N-1 tokens, zero for those whose losses are written (`functional.ttl`), and
     nothing where N = 1: a write at every token leaves none waiting.
@@ -113,6 +114,14 @@ class MemoryState(StateTree):
     window_values: Float[Tensor, "batch past heads values"]
     position: Int[Tensor, " batch"]
     waiting: tuple[Float[Tensor, "batch _waiting heads _window"], ...] = ()
+
+
+class Carry(NamedTuple):
+    """M, S and xi at one moment of a call: before a token, or at the border of a segment."""
+
+    weights: tuple[Tensor, ...]
+    momentum: tuple[Tensor, ...]
+    anchor: tuple[Tensor, ...]
 
 
 def fresh_memory_state(

@@ -82,7 +82,7 @@ def omega_losses(
     waiting = [rows / scale for rows in state.waiting]
     for t in range(time):
         now = slice(t, t + 1)
-        given = (keys[:, now], values[:, now], queries[:, now], Gates(*(gate[:, now] for gate in gates)))
+        given = (keys[:, now], values[:, now], queries[:, now], Gates(*(gate[:, now] for gate in gates[:4])))
         state = memory_recurrent(rule, *given, initial, state, reset[:, now], shards=shards).state
         for b, h in np.ndindex(batch, heads):
             position = int(state.position[b]) - 1

@@ -166,7 +166,7 @@ def _gates(kind: str, time: int, window: int, generator: torch.Generator) -> Ten
 
 def run_cells(rule: MemoryRule, inputs: Inputs, seed: int) -> Findings:
     """Run the chunked memory in CALLS calls that hand the state on, then backward through all of them."""
-    leaves = [leaf.clone().requires_grad_() for leaf in (*inputs[:3], *inputs.gates, *inputs.initial)]
+    leaves = [leaf.clone().requires_grad_() for leaf in (*inputs[:3], *inputs.gates[:4], *inputs.initial)]
     read, states = _run(rule, leaves)
     read = _rounded(read, inputs.rounded)
     sizes = torch.stack([read.detach().norm(dim=-1).amax((0, 1)), *(state_size(state) for state in states)])
