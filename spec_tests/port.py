@@ -65,6 +65,7 @@ class Op(StrEnum):
     QK_GATE = "qk_gate"
     SLIDING_WINDOW_ATTENTION = "sliding_window_attention"
     STABLEMAX = "stablemax"
+    STABLEMAX_LOSS = "stablemax_loss"
     M3_MIX = "m3_mix"
     LTM_SCAN = "ltm_scan"
     MAG_GATE = "mag_gate"
@@ -86,6 +87,7 @@ class Op(StrEnum):
     GROKFAST = "grokfast"
     PERP_GRAD = "perp_grad"
     QK_CLIP = "qk_clip"
+    MUGROKFAST_STEP = "mugrokfast_step"
     TRAIN_STEPS = "train_steps"
 
 

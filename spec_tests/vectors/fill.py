@@ -76,7 +76,8 @@ def fill_case(source: Source) -> Case:
         level=OPERATIONS[source.op].level,
         requirements=source.requirements,
         why=source.why,
-        config=source.config,
+        # As it is read back, so that a second fill writes the same file.
+        config=OPERATIONS[source.op].configured(source.config),
         inputs=question.inputs,
         cotangents=question.cotangents,
         expected={name: np.array(value) for name, value in found.expected.items()},

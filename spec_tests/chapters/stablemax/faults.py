@@ -1,9 +1,10 @@
-"""Faults of StableMax."""
+"""Faults of StableMax; those of its loss are in `wrong_losses`."""
 
 from typing import Final
 
 import numpy as np
 
+from spec_tests.chapters.stablemax import wrong_losses
 from spec_tests.chapters.stablemax.oracle import stablemax
 from spec_tests.faults.fault import Arrays, Config, Fault, with_inputs, with_outputs
 from spec_tests.port import Array, Op
@@ -139,4 +140,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(_both_branches),
         "source: the branch that is not taken divides by zero, and its derivative is not a number",
     ),
+    *wrong_losses.FAULTS,
 )

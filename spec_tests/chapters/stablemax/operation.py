@@ -1,8 +1,8 @@
-"""Level 0: StableMax."""
+"""Level 0: StableMax and the loss on top of it."""
 
 from typing import Final
 
-from spec_tests.contract.schema import Operation, activation
+from spec_tests.contract.schema import Operation, activation, index, state
 from spec_tests.port import Op
 
 ROWS: Final = (
@@ -12,5 +12,12 @@ ROWS: Final = (
         config={},
         inputs=(activation("x", "batch dim"),),
         outputs=(activation("probabilities", "batch dim"),),
+    ),
+    Operation(
+        Op.STABLEMAX_LOSS,
+        level=0,
+        config={},
+        inputs=(activation("logits", "batch time vocabulary"), index("labels", "batch time")),
+        outputs=(state("log_probabilities", "batch time vocabulary"), state("losses", "batch")),
     ),
 )
