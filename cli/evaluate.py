@@ -14,6 +14,7 @@ from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 
 if TYPE_CHECKING:
     from atlas_ref.data.batch import ValidationSource
+    from atlas_ref.tasks.task import Task
 
 Split = Literal["train", "validation", "all"]
 
@@ -37,12 +38,10 @@ def evaluate(
     opened = open_model(run, as_overrides({"train.device": device}))
     fields = as_overrides(data_fields(data, data_key))
     part = split or ("all" if fields else "validation")
-    source, most = judged(opened, fields, part)
-    from atlas_ref.tasks.registry import task_of
+    task, source, most = judged(opened, fields, part)
     from atlas_ref.training.evaluate import evaluate as evaluate_model
 
     step, precision = opened.checkpoint.step, opened.config.train.precision
-    task = task_of(opened.config.data)
     found = evaluate_model(opened.model, task, source, batches or most, precision, step)
     difference = opened.checkpoint.data.other_text(source.identity)
     skipped = opened.checkpoint.preflight_skipped
@@ -68,26 +67,33 @@ def evaluate(
         say(skip_line(skipped))
 
 
-def judged(opened: Opened, fields: list[str], split: Split) -> "tuple[ValidationSource, int]":
-    """Return what the model is judged on, and the most batches of it: as in training, or the whole of a text."""
+def judged(opened: Opened, fields: list[str], split: Split) -> "tuple[Task, ValidationSource, int]":
+    """Return the task, what the model is judged on, and the most batches of it: as in training, or the whole text."""
     from atlas_ref.config import parse_config
+    from atlas_ref.tasks.registry import task_of
     from atlas_ref.training.run import open_data, open_text
 
     checkpoint = opened.checkpoint
     if not fields and split == "validation":
-        return open_data(opened.config, checkpoint), opened.config.train.eval_batches
+        source = open_data(opened.config, checkpoint)
+        return task_of(opened.config.data), source, opened.config.train.eval_batches
     if checkpoint.tokenizer is None:
         raise UserError(f"{checkpoint.path}: was trained on {checkpoint.config.data.source}, which is not text.")
     config = parse_config(opened.config.model_dump(), str(checkpoint.path), fields)
     text = open_text(config, checkpoint, split)
-    return text, text.validation_batches
+    return task_of(config.data), text, text.validation_batches
 
 
 def sentence(step: int, found: dict[str, Any]) -> str:
     """Return the result on one line."""
     bits = f"{found['bits_per_byte']:.4f} bits per byte, " if "bits_per_byte" in found else ""
     size = f" of {found['bytes']:,.0f} bytes" if "bytes" in found else ""
+    answers = (
+        f", {found['answer_accuracy']:.4f} of {found['answers']:,.0f} answers right as a whole"
+        if "answers" in found
+        else ""
+    )
     return (
         f"step {step}: loss {found['loss']:.4f}, {bits}perplexity {found['perplexity']:.3f}, "
-        f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens{size}"
+        f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens{size}{answers}"
     )

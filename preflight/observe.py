@@ -18,9 +18,10 @@ from preflight.subject import Budget
 def measured_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
     """Return the configuration with the seed and the batches that a gate measures with.
 
-    Rows of recall keep their length, which the task decides.
+    Rows of recall and of answers keep their length, which the task decides: shorter ones would skip answers.
     """
-    length = config.data.sequence_length if config.data.source == "recall" else budget.sequence_length
+    whole = config.data.source in ("recall", "answers")
+    length = config.data.sequence_length if whole else budget.sequence_length
     data = config.data.model_copy(update={"sequence_length": length})
     train = config.train.model_copy(update={"batch_size": budget.batch_size, "micro_batches": 1, "seed": seed})
     return config.model_copy(update={"data": data, "train": train})

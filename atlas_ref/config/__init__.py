@@ -8,7 +8,7 @@ A field that the rest of its section switches off (for instance `feed_forward_di
 still be present and in range; it then has no effect.
 """
 
-from atlas_ref.config.data import DataConfig, RecallConfig
+from atlas_ref.config.data import AnswersConfig, DataConfig, RecallConfig
 from atlas_ref.config.loading import config_hash, load_config, parse_config, preset_names, to_toml
 from atlas_ref.config.model import (
     AttentionConfig,
@@ -28,6 +28,7 @@ from atlas_ref.config.switches import KillSwitchesConfig
 from atlas_ref.config.train import TrainConfig
 
 __all__ = [
+    "AnswersConfig",
     "AttentionConfig",
     "DataConfig",
     "FeaturesConfig",

@@ -40,13 +40,29 @@ class RecallConfig(Section):
             yield f"data.recall.queries is {self.queries}; it must be at most data.recall.pairs, which is {self.pairs}"
 
 
+class AnswersConfig(Section):
+    """Which fields of a row hold a prompt and its answer."""
+
+    prompt_key: str = Field(min_length=1, max_length=256)
+    """key or column of the prompt; + joins several, | separates what is tried in turn"""
+    answer_key: str = Field(min_length=1, max_length=256)
+    """key or column of the answer, which alone is learned"""
+    joint: str = Field(max_length=64)
+    """text between the two, the end of the prompt"""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for a key that is none."""
+        yield from _no_key("data.answers.prompt_key", self.prompt_key)
+        yield from _no_key("data.answers.answer_key", self.answer_key)
+
+
 class DataConfig(Section):
     """What the model is trained on."""
 
-    source: Literal["shakespeare", "recall", "path"]
-    """the shipped text, the synthetic task, or the text at path"""
+    source: Literal["shakespeare", "recall", "path", "answers"]
+    """the shipped text, the synthetic task, the text at path, or prompts with answers at path"""
     path: str = Field(max_length=4096)
-    """file or folder for source = "path"; else empty"""
+    """file or folder for source = "path" or "answers"; else empty"""
     text_key: str = Field(min_length=1, max_length=256)
     """key or column of the text in JSONL and parquet; + joins several, | separates what is tried in turn"""
     tokenizer: Literal["bytes", "bpe"]
@@ -60,8 +76,9 @@ class DataConfig(Section):
     reset_memory_per_sequence: bool
     """whether every document begins with the initial memory; otherwise only every context does"""
     validation_fraction: float = Field(gt=0.0, lt=1.0)
-    """share of the text, at its end, that is only validated on"""
+    """share of the text, or of the answers, at its end, that is only validated on"""
     recall: RecallConfig
+    answers: AnswersConfig
 
     @property
     def vocab_size(self) -> int:
@@ -79,14 +96,14 @@ class DataConfig(Section):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a path that is of no use or missing, and a recall row that does not fit."""
-        if self.source == "path" and not self.path:
-            yield 'data.path is empty; it must name a file or folder for data.source = "path"'
-        if self.source != "path" and self.path:
-            yield f'data.path is "{self.path}"; it must be empty unless data.source = "path"'
+        reads_a_path = self.source in ("path", "answers")
+        if reads_a_path and not self.path:
+            yield f'data.path is empty; it must name a file or folder for data.source = "{self.source}"'
+        if not reads_a_path and self.path:
+            yield f'data.path is "{self.path}"; it must be empty unless data.source = "path" or "answers"'
         if "\0" in self.path:
             yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
-        if not all(name for alternative in self.text_key.split("|") for name in alternative.split("+")):
-            yield f'data.text_key is "{self.text_key}"; it must be a name, or names with + or | between two of them'
+        yield from _no_key("data.text_key", self.text_key)
         filler = self.recall.filler(self.sequence_length)
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap
@@ -94,3 +111,9 @@ class DataConfig(Section):
                 f"data.sequence_length is {self.sequence_length}; it must be at least {least} "
                 "to hold data.recall.pairs, data.recall.gap and data.recall.queries"
             )
+
+
+def _no_key(field: str, key: str) -> Iterator[str]:
+    """Yield a sentence for a key with an empty name in it."""
+    if not all(name for alternative in key.split("|") for name in alternative.split("+")):
+        yield f'{field} is "{key}"; it must be a name, or names with + or | between two of them'

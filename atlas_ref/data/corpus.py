@@ -7,6 +7,7 @@ binary, unreadable or not what its name says is refused by its name.
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -35,10 +36,15 @@ class Corpus(NamedTuple):
 
     def twice(self) -> list[list[str]]:
         """The names of files that hold the same, byte for byte, together."""
-        same: dict[str, list[str]] = defaultdict(list)
-        for file in self.files:
-            same[file.sha256].append(file.name)
-        return [names for names in same.values() if len(names) > 1]
+        return files_twice(self.files)
+
+
+def files_twice(files: Sequence[FileIdentity]) -> list[list[str]]:
+    """The names of files that hold the same, byte for byte, together."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        same[file.sha256].append(file.name)
+    return [names for names in same.values() if len(names) > 1]
 
 
 def shipped_corpus() -> Corpus:
@@ -54,25 +60,32 @@ def read_corpus(path: str, text_key: str) -> Corpus:
     A file is named by its reader, so it may have any name; without an ending that says more it is plain text. Raises
     UserError that names the file, and the line or row where there is one.
     """
+    corpus, empty = Corpus(path, [], [], [], 0), 0
+    for file, content, identity in read_files(path, corpus.left_out):
+        corpus.files.append(identity)
+        for document in documents(file, identity.kind, content, text_key):
+            if document:
+                corpus.documents.append(document)
+            else:
+                empty += 1
+    if not corpus.documents:
+        raise UserError(f"{path}: is empty; the data must hold some text.")
+    return corpus._replace(empty=empty)
+
+
+def read_files(path: str, left_out: list[LeftOut]) -> Iterator[tuple[Path, bytes, FileIdentity]]:
+    """Yield the files at a path, each with what is in it, and add to `left_out` what is there and not read."""
     root = Path(path)
     try:
-        files, left_out = files_below(root) if root.is_dir() else ([root], [])
-        corpus, empty = Corpus(path, [], [], left_out, 0), 0
+        files, others = files_below(root) if root.is_dir() else ([root], [])
+        left_out += others
         for file in files:
             kind = kind_of(file.name) or _kind_of_a_named_file(file)
             content = _content(file, kind)
             name = file.name if file == root else file.relative_to(root).as_posix()
-            corpus.files.append(_identity(name, kind, content))
-            for document in documents(file, kind, content, text_key):
-                if document:
-                    corpus.documents.append(document)
-                else:
-                    empty += 1
+            yield file, content, _identity(name, kind, content)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
-    if not corpus.documents:
-        raise UserError(f"{path}: is empty; the data must hold some text.")
-    return corpus._replace(empty=empty)
 
 
 def _kind_of_a_named_file(file: Path) -> str:

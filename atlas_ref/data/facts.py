@@ -1,9 +1,12 @@
 """What was read, as a person wants to see it before hours are spent on it: one line a fact, under a short label."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from atlas_ref.data.corpus import Corpus
+from atlas_ref.data.folder import LeftOut
+from atlas_ref.data.identity import FileIdentity
 from atlas_ref.wording import counted
 
 SHOWN = 4
@@ -25,25 +28,26 @@ def facts_of_text(
     `filling` is the share of separators among them; `repeated` says how many of how many documents of the validation
     text are in the training text too.
     """
-    facts = [Fact("data", _read(corpus)), Fact("tokens", _tokens(training, validation, filling))]
-    facts += [Fact("not read", text) for text in _left_out(corpus)]
+    facts = [
+        Fact("data", what_is_read(corpus.name, corpus.files, counted(len(corpus.documents), "document"))),
+        Fact("tokens", _tokens(training, validation, filling)),
+    ]
+    facts += [Fact("not read", text) for text in what_is_left_out(corpus.left_out)]
     if corpus.empty:
         facts.append(Fact("empty", f"{counted(corpus.empty, 'document')} without text, skipped"))
-    facts += [Fact("twice", f"{_some(names)} hold the same") for names in corpus.twice()[:SHOWN]]
+    facts += [Fact("twice", f"{some_of(names)} hold the same") for names in corpus.twice()[:SHOWN]]
     if repeated[0]:
         which = f"{repeated[0]:,} of {repeated[1]:,} validation documents"
         facts.append(Fact("twice", f"{which} stand in the training text too: their loss is not one of unseen text"))
     return facts
 
 
-def _read(corpus: Corpus) -> str:
-    kinds = Counter(file.kind for file in corpus.files)
+def what_is_read(name: str, files: Sequence[FileIdentity], what: str) -> str:
+    """Files by kind and size, and `what` is in them."""
+    kinds = Counter(file.kind for file in files)
     which = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-    size = sum(file.bytes for file in corpus.files)
-    return (
-        f"{corpus.name}: {counted(len(corpus.files), 'file')} ({which}) of {size:,} bytes, "
-        f"{counted(len(corpus.documents), 'document')}"
-    )
+    size = sum(file.bytes for file in files)
+    return f"{name}: {counted(len(files), 'file')} ({which}) of {size:,} bytes, {what}"
 
 
 def _tokens(training: int, validation: int, filling: float) -> str:
@@ -51,13 +55,15 @@ def _tokens(training: int, validation: int, filling: float) -> str:
     return said if filling < 0.05 else f"{said}; {filling:.0%} of them only end documents, up to whole chunks"
 
 
-def _left_out(corpus: Corpus) -> list[str]:
+def what_is_left_out(entries: Sequence[LeftOut]) -> list[str]:
+    """A line for each reason for which something is not read."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for name, reason in corpus.left_out:
+    for name, reason in entries:
         by_reason[reason].append(name)
-    return [f"{_some(names)} ({reason})" for reason, names in sorted(by_reason.items())]
+    return [f"{some_of(names)} ({reason})" for reason, names in sorted(by_reason.items())]
 
 
-def _some(names: list[str]) -> str:
+def some_of(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -7,18 +7,20 @@
 
 The key is `data.text_key`: names that are joined by `+` give one document of their texts with a newline between, and
 `|` separates what is tried in turn, so `text|question+answer` takes "text" where there is one. A document whose text,
-or a part of it, is blank or null is empty: it is yielded as "" and left to the caller to count.
+or a part of it, is blank or null is empty: it is yielded as "" and left to the caller to count. What has several such
+keys, a prompt and its answer for instance (`answers`), is read by `records` and `text_under`.
 """
 
 import gzip
 import importlib.util
 import io
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
@@ -32,6 +34,8 @@ LEAST_ROOM, MOST_RATIO = 2**26, 100
 """A packed file may unpack to this many bytes, or to this many times its own size: text shrinks to a tenth or so."""
 HALF = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+EXACT = 2**53
+"""Below it every integer is a number of JSON, read as a float or not."""
 SHOWN = 6
 """Most keys that a message names."""
 
@@ -48,6 +52,22 @@ HINTS = {
 """Files that are data and are not read, with what to do about it."""
 
 
+class Key(NamedTuple):
+    """Under what names a text may stand, and what a user should do when it stands under none."""
+
+    alternatives: list[list[str]]
+    advice: str
+
+    @classmethod
+    def of(cls, text: str, advice: str) -> "Key":
+        """Read a key as it is configured: `|` separates alternatives, `+` joins the names of one."""
+        return cls([alternative.split("+") for alternative in text.split("|")], advice)
+
+    def found(self, names: Collection[str]) -> list[str] | None:
+        """The first alternative of which all names are there."""
+        return next((some for some in self.alternatives if set(names) >= set(some)), None)
+
+
 def ending(name: str) -> str:
     """The last ending of a file's name before `.gz`, in lower case."""
     return PurePath(name.lower().removesuffix(PACKED)).suffix
@@ -61,16 +81,42 @@ def kind_of(name: str) -> str | None:
 
 def documents(file: Path, kind: str, content: bytes, key: str) -> Iterator[str]:
     """Yield the documents of one file, "" for each that is empty; raise UserError that names the file and the place."""
+    if kind.removesuffix(PACKED) == "text":
+        text = _decoded(file, _unpacked(file, content) if kind.endswith(PACKED) else content)
+        yield _unless_blank(text)
+    else:
+        text_key = Key.of(key, "name what is the text with --data-key (data.text_key)")
+        for place, entry in records(file, kind, content, text_key):
+            yield text_under(place, entry, text_key)
+
+
+def records(file: Path, kind: str, content: bytes, *keys: Key) -> Iterator[tuple[str, object]]:
+    """Yield what is in the lines or rows of one file, each with its place; of parquet only the columns of the keys."""
     if kind.endswith(PACKED):
         content = _unpacked(file, content)
-    names = [alternative.split("+") for alternative in key.split("|")]
-    match kind.removesuffix(PACKED):
-        case "parquet":
-            yield from _rows(file, content, names)
-        case "jsonl":
-            yield from _lines(file, _decoded(file, content), names)
-        case _:
-            yield _unless_blank(_decoded(file, content))
+    if kind.removesuffix(PACKED) == "parquet":
+        yield from _rows(file, content, keys)
+    else:
+        yield from _lines(file, _decoded(file, content))
+
+
+def text_under(place: str, entry: object, key: Key, *, numbers: bool = False) -> str:
+    """The text that one line or row has under a key, "" where it, or a part of it, is blank or null.
+
+    With `numbers` a finite number is text too, written as an integer where it is one (51.0 as 51). Raises UserError
+    that names the place and the field.
+    """
+    found = key.found(entry.keys()) if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or found is None:
+        raise _no_text(place, entry, [key])
+    texts = []
+    for name in found:
+        part = _written(entry[name]) if numbers else entry[name]
+        if part is not None and not (isinstance(part, str) and not HALF.search(part)):
+            what = "Unicode text or a finite number" if numbers else "Unicode text"
+            raise UserError(f'{place}: "{visible(name)}" must be {what}; it is {_shown(part)}.')
+        texts.append(_unless_blank(part or ""))
+    return "\n".join(texts) if all(texts) else ""
 
 
 def refuse_binary(file: Path, content: bytes) -> None:
@@ -108,8 +154,8 @@ def _decoded(file: Path, content: bytes) -> str:
         raise UserError(f"{file}: is not UTF-8 text (byte {error.start} cannot be decoded).") from None
 
 
-def _lines(file: Path, text: str, names: list[list[str]]) -> Iterator[str]:
-    """Yield the document of each line that is not blank; in JSON lines only a newline ends a line."""
+def _lines(file: Path, text: str) -> Iterator[tuple[str, object]]:
+    """Yield each line that is not blank; in JSON lines only a newline ends a line."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -117,11 +163,11 @@ def _lines(file: Path, text: str, names: list[list[str]]) -> Iterator[str]:
             entry = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{file}, line {number}: is not JSON ({error}).") from None
-        yield _document(f"{file}, line {number}", entry, names)
+        yield f"{file}, line {number}", entry
 
 
-def _rows(file: Path, content: bytes, names: list[list[str]]) -> Iterator[str]:
-    """Yield the document of each row of a parquet file; only the columns of the text are read."""
+def _rows(file: Path, content: bytes, keys: Sequence[Key]) -> Iterator[tuple[str, object]]:
+    """Yield each row of a parquet file; only the columns of the keys are read."""
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(
             f"{file}: needs the package pyarrow, which is not installed; in a checkout: pip install '.[parquet]'."
@@ -133,44 +179,39 @@ def _rows(file: Path, content: bytes, names: list[list[str]]) -> Iterator[str]:
     try:
         table = ParquetFile(pyarrow.BufferReader(content))
         columns = dict.fromkeys(table.schema_arrow.names)
-        wanted = next((some for some in names if columns.keys() >= set(some)), None)
-        if wanted is None:
-            raise _no_text(str(file), columns, names)
-        for batch in table.iter_batches(batch_size=256, columns=wanted, use_threads=False):
+        found = [key.found(columns) for key in keys]
+        if missing := [key for key, some in zip(keys, found, strict=True) if some is None]:
+            raise _no_text(str(file), columns, missing)
+        wanted = dict.fromkeys(name for some in found for name in some or ())
+        for batch in table.iter_batches(batch_size=256, columns=[*wanted], use_threads=False):
             left -= batch.nbytes
             if left < 0:
                 raise _too_large(file, _room(content))
             for row in batch.to_pylist():
                 number += 1
-                yield _document(f"{file}, row {number}", row, names)
+                yield f"{file}, row {number}", row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: is no whole parquet file (after row {number}: {_first_line(error)}).") from None
 
 
-def _document(place: str, entry: object, names: list[list[str]]) -> str:
-    """The text of one line or row, "" where it is empty."""
-    found = next((some for some in names if isinstance(entry, dict) and entry.keys() >= set(some)), None)
-    if not isinstance(entry, dict) or found is None:
-        raise _no_text(place, entry, names)
-    parts = [entry[name] for name in found]
-    for name, part in zip(found, parts, strict=True):
-        if part is not None and not (isinstance(part, str) and not HALF.search(part)):
-            raise UserError(f'{place}: "{visible(name)}" must be Unicode text; it is {_shown(part)}.')
-    texts = [_unless_blank(part or "") for part in parts]
-    return "\n".join(texts) if all(texts) else ""
-
-
-def _no_text(place: str, entry: object, names: list[list[str]]) -> UserError:
-    """What to say where no key of the text is found."""
-    wanted = ", or ".join(" and ".join(f'"{visible(name)}"' for name in some) for some in names)
+def _no_text(place: str, entry: object, missing: Sequence[Key]) -> UserError:
+    """What to say where a key finds nothing."""
+    alternatives = missing[0].alternatives
+    wanted = ", or ".join(" and ".join(f'"{visible(name)}"' for name in some) for some in alternatives)
     if not isinstance(entry, dict):
         return UserError(f"{place}: must be an object with {wanted}; it is {_shown(entry)}.")
     keys = [f'"{visible(str(key)[:64])}"' for key in entry]
     more = f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else ""
     return UserError(
-        f"{place}: must hold {wanted}; it has {', '.join(keys[:SHOWN]) or 'no keys'}{more}: "
-        "name what is the text with --data-key (data.text_key)."
+        f"{place}: must hold {wanted}; it has {', '.join(keys[:SHOWN]) or 'no keys'}{more}: {missing[0].advice}."
     )
+
+
+def _written(value: object) -> object:
+    """A finite number as text, anything else as it is."""
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _unless_blank(text: str) -> str:
@@ -179,6 +220,8 @@ def _unless_blank(text: str) -> str:
 
 def _shown(value: object) -> str:
     """The kind of a value in the words of JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "no finite number"
     kinds: Mapping[type, str] = {
         str: "text with half a character",
         bool: "true or false",

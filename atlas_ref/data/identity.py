@@ -58,7 +58,7 @@ class DataIdentity(BaseModel):
     files: tuple[FileIdentity, ...] = Field(max_length=MOST_NAMED)
     count: int = Field(ge=0)
     contents: str = Field(pattern=SHA256)
-    text_key: str = Field(max_length=256)
+    text_key: str = Field(max_length=1024)
     task: dict[str, int] = Field(max_length=32)
     tokenizer: str | None = Field(pattern=SHA256)
     sample: str | None = Field(pattern=SHA256)

@@ -26,12 +26,14 @@ import torch
 from numpy.typing import NDArray
 
 from atlas_ref.config import DataConfig, RunConfig
+from atlas_ref.data.answer_rows import open_answers
 from atlas_ref.data.batch import IGNORED, Batch, BatchSource, sample_digest
 from atlas_ref.data.corpus import Corpus, read_corpus, shipped_corpus
+from atlas_ref.data.encoding import grid_of, tokenizer_for
 from atlas_ref.data.facts import facts_of_text
 from atlas_ref.data.identity import identify
 from atlas_ref.data.recall import RecallTask
-from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
+from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.errors import UserError
 
 __all__ = ["IGNORED", "Batch", "BatchSource", "Ring", "TextStreams", "open_source", "split_texts"]
@@ -46,15 +48,11 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     """
     if config.data.source == "recall":
         return RecallTask(config.data, config.train)
+    if config.data.source == "answers":
+        return open_answers(config, tokenizer)
     corpus = open_corpus(config.data)
     training, validation = split_texts(corpus.documents, config.data.validation_fraction)
-    if tokenizer is None:
-        tokenizer = _make_tokenizer(config.data, training)
-    if tokenizer.vocab_size != config.model.vocab_size:
-        raise UserError(
-            f"{corpus.name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
-            f"{config.model.vocab_size}; for bpe on little text, lower data.bpe_vocab_size and model.vocab_size to it."
-        )
+    tokenizer = tokenizer_for(corpus.name, training, config, tokenizer)
     grid = grid_of(config)
     rings = Ring.of(training, tokenizer, grid), Ring.of(validation, tokenizer, grid)
     return TextStreams(*rings, tokenizer, config, corpus)
@@ -164,24 +162,9 @@ class TextStreams:
         return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))
 
 
-def grid_of(config: RunConfig) -> int:
-    """Documents and offsets are multiples of this.
-
-    A row that is not made of whole chunks gets no grid: with chunks longer than rows, whole rows could be separators.
-    """
-    grid = config.model.grid
-    return grid if config.data.sequence_length % grid == 0 else 1
-
-
 def _even_offsets(size: int, rows: int) -> NDArray[np.int64]:
     """Where each of the rows starts on a ring of `size`, as far from each other as can be."""
     return np.arange(rows, dtype=np.int64) * size // rows
-
-
-def _make_tokenizer(config: DataConfig, training: Sequence[str]) -> Tokenizer:
-    if config.tokenizer == "bpe":
-        return BPETokenizer.train(training, config.bpe_vocab_size)
-    return ByteTokenizer()
 
 
 def _check_length(name: str, training: Ring, validation: Ring, config: RunConfig) -> None:

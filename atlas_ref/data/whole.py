@@ -16,8 +16,9 @@ import torch
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.data.corpus import Corpus
+from atlas_ref.data.encoding import grid_of
 from atlas_ref.data.identity import DataIdentity, identify
-from atlas_ref.data.streams import Ring, grid_of, split_texts
+from atlas_ref.data.streams import Ring, split_texts
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.errors import UserError
 

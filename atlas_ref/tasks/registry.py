@@ -1,12 +1,18 @@
-"""The tasks, each under the class of its configuration: `config.data` decides what is learned."""
+"""The tasks, each under the source of data that it learns from: `data.source` decides what is learned."""
 
 from atlas_ref.config import DataConfig
+from atlas_ref.tasks.answers import Answering
 from atlas_ref.tasks.language import LanguageModelling
 from atlas_ref.tasks.task import Task
 
-TASKS: dict[type[DataConfig], Task] = {DataConfig: LanguageModelling()}
+TASKS: dict[str, Task] = {
+    "shakespeare": LanguageModelling(),
+    "path": LanguageModelling(),
+    "recall": LanguageModelling(),
+    "answers": Answering(),
+}
 
 
 def task_of(config: DataConfig) -> Task:
     """Return the task of a configuration."""
-    return TASKS[type(config)]
+    return TASKS[config.source]

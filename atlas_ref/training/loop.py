@@ -255,7 +255,8 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
             run.step,
             context.world,
         )
-        values |= {VALIDATION: found["loss"], "val/accuracy": found["accuracy"]}
+        shares = {name: value for name, value in found.items() if name.endswith("accuracy")}
+        values |= {VALIDATION: found["loss"], **{f"val/{name}": value for name, value in shares.items()}}
         if math.isfinite(found["loss"]):
             context.validations[run.step] = found["loss"]
     return values

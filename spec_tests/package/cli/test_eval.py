@@ -18,6 +18,7 @@ from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import load_model, tokenizer_of
+from spec_tests.package.data.answer_inputs import answer_config, sums, write_rows
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.data_inputs import KEY
 from spec_tests.package.micro.models import as_atlas
@@ -153,3 +154,17 @@ def test_a_text_of_which_nothing_can_be_scored_is_refused(text: str, split: Spli
 
     with pytest.raises(UserError, match=r"x\.txt: is too short"):
         WholeText(corpus, split, BPETokenizer.train(["ab"], 300), micro_config())
+
+
+def test_a_run_on_answers_is_judged_by_its_answers_and_on_its_validation_part_alone(
+    tmp_path: Path, atlas: Atlas
+) -> None:
+    file = write_rows(tmp_path / "sums.jsonl", sums(60))
+    start(answer_config(file, "train.max_steps=2", "train.eval_batches=9"), tmp_path / "run")
+    told = atlas("eval", tmp_path / "run")
+    assert (told.code, told.out.splitlines()[0].endswith("of 6 answers right as a whole")) == (0, True)
+    found = json.loads(atlas("eval", tmp_path / "run", "--json").out)
+    assert (found["answers"], found["answer_accuracy"], found["same_text"]) == (6, 0.0, True)
+    refused = atlas("eval", tmp_path / "run", "--split", "all")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "was trained on answers, of which the validation part alone is judged" in refused.err

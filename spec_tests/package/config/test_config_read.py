@@ -22,6 +22,7 @@ from atlas_ref.generation.sampling import Sampling, stream
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
+from spec_tests.package.data.answer_inputs import sums, write_rows
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
 OWN_MODULES = ("atlas_ref.config", "pydantic", __name__)
@@ -111,7 +112,8 @@ def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 200)
     bpe = ("data.source='path'", f"data.path='{text}'", "data.tokenizer='bpe'", "data.bpe_vocab_size=270")
-    variants = {**VARIANTS, "byte pairs of a file": (*bpe, "model.vocab_size=270")}
+    answers = ("data.source='answers'", f"data.path='{write_rows(tmp_path / 'rows.jsonl', sums(60))}'")
+    variants = {**VARIANTS, "byte pairs of a file": (*bpe, "model.vocab_size=270"), "prompts with answers": answers}
     with recorded_reads() as reads:
         for number, overrides in enumerate(variants.values()):
             use(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from atlas_ref.config import DataConfig, RunConfig
+from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch, BatchSource, ValidationSource
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.models.family import Output
@@ -53,7 +53,7 @@ def test_data_loss_and_metrics_are_those_of_the_task(tmp_path: Path, monkeypatch
     usual = micro_config("model.init_std=0.001", "train.seed=5", "train.max_steps=3")
     start(usual, tmp_path / "usual")
     task = Halved()
-    monkeypatch.setattr("atlas_ref.tasks.registry.TASKS", {DataConfig: task})
+    monkeypatch.setattr("atlas_ref.tasks.registry.TASKS", {"shakespeare": task})
     start(usual, tmp_path / "halved")
     assert task.seeds == [5]
     first, *_, last = metric_lines(tmp_path / "halved")

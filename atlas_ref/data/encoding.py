@@ -1,0 +1,35 @@
+"""How the texts of a run become tokens: the tokenizer that its configuration names, and the grid of its rows."""
+
+from collections.abc import Sequence
+
+from atlas_ref.config import DataConfig, RunConfig
+from atlas_ref.data.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
+from atlas_ref.errors import UserError
+
+
+def tokenizer_for(name: str, texts: Sequence[str], config: RunConfig, given: Tokenizer | None) -> Tokenizer:
+    """The tokenizer of data that messages call `name`, `given` (that of an earlier run) where there is one.
+
+    Otherwise the configured one is made, which for bpe means trained on the training texts. Raises UserError where it
+    does not make the vocabulary of the model.
+    """
+    tokenizer = _make(config.data, texts) if given is None else given
+    if tokenizer.vocab_size != config.model.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
+            f"{config.model.vocab_size}; for bpe on little text, lower data.bpe_vocab_size and model.vocab_size to it."
+        )
+    return tokenizer
+
+
+def grid_of(config: RunConfig) -> int:
+    """Documents, offsets and examples are multiples of this.
+
+    A row that is not made of whole chunks gets no grid: with chunks longer than rows, whole rows could be separators.
+    """
+    grid = config.model.grid
+    return grid if config.data.sequence_length % grid == 0 else 1
+
+
+def _make(config: DataConfig, texts: Sequence[str]) -> Tokenizer:
+    return BPETokenizer.train(texts, config.bpe_vocab_size) if config.tokenizer == "bpe" else ByteTokenizer()
