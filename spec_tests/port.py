@@ -87,6 +87,7 @@ class Op(StrEnum):
     GROKFAST = "grokfast"
     PERP_GRAD = "perp_grad"
     QK_CLIP = "qk_clip"
+    QK_CLIP_IN_SIGHT = "qk_clip_in_sight"
     MUGROKFAST_STEP = "mugrokfast_step"
     TRAIN_STEPS = "train_steps"
 

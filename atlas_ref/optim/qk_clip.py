@@ -7,7 +7,7 @@ nothing.
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -23,6 +23,29 @@ def largest_logit(
         return logits.flatten(1).amax(-1)
     future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
     return logits.masked_fill(future, -torch.inf).flatten(1).amax(-1)
+
+
+def largest_in_sight(
+    queries: Float[Tensor, "batch time heads dim"],
+    keys: Float[Tensor, "batch time heads dim"],
+    persistent: Float[Tensor, "tokens heads dim"],
+    cache: Float[Tensor, "batch window_minus_1 heads dim"],
+    position: Int[Tensor, "batch time"],
+) -> Float[Tensor, " heads"]:
+    """Return the largest q_t.k / sqrt(dim) of each head over what attention lets t see (decisions `qk-clip`, `window`).
+
+    These are every persistent key, and the keys of age a = 0 .. min(window - 1, position_t), before the call in the
+    `cache`. What nobody sees raises nothing, whatever stands there; -inf where no query sees a key.
+    """
+    window, time = cache.shape[1] + 1, queries.shape[1]
+    known = torch.cat([cache, keys], 1)
+    seen = [queries.new_full((queries.shape[2], 1), -torch.inf)]
+    seen.append(torch.einsum("bthd,nhd->hbtn", queries, persistent).flatten(1))
+    for age in range(window):
+        products = (queries * known[:, window - 1 - age : window - 1 - age + time]).sum(-1)
+        in_sight = (position >= age).unsqueeze(-1)
+        seen.append(torch.where(in_sight, products, -torch.inf).movedim(-1, 0).flatten(1))
+    return torch.cat(seen, 1).amax(1) / math.sqrt(queries.shape[-1])
 
 
 def qk_clip(

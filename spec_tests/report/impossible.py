@@ -14,6 +14,7 @@ UNDIFFERENTIATED: Final = (
     (Op.GROKFAST, "nobody learns through a step of an optimiser"),
     (Op.PERP_GRAD, "nobody learns through a step of an optimiser"),
     (Op.QK_CLIP, "nobody learns through a step of an optimiser"),
+    (Op.QK_CLIP_IN_SIGHT, "nobody learns through a step of an optimiser"),
     (Op.CHECKPOINT_ROUND_TRIP, "a state that was in a file has no derivative"),
 )
 ANYWHERE: Final = (
@@ -31,6 +32,11 @@ HERE: Final = (
     *((op, "step_max=0", "a model whose step is always zero has no memory") for op in MODEL),
     *((op, "newton_schulz_steps=0", "a model that takes no step has rule `omega`") for op in MODEL),
     (Op.QK_CLIP, "threshold=0", "a threshold of zero clips every projection to nothing"),
+    (Op.QK_CLIP_IN_SIGHT, "threshold=0", "a threshold of zero clips every projection to nothing"),
+    (Op.QK_CLIP_IN_SIGHT, "not finite: queries", "a query sees itself: one that is not finite has no largest logit"),
+    (Op.QK_CLIP_IN_SIGHT, "not finite: keys", "a token sees its own key"),
+    (Op.QK_CLIP_IN_SIGHT, "not finite: query_weight", "a weight is of no document"),
+    (Op.QK_CLIP_IN_SIGHT, "not finite: key_weight", "a weight is of no document"),
     (Op.M3_MIX, "gradient of previous", "none reaches the previous state (M3-3)"),
 )
 

@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.chapters.optimisers import sight_cases
 from spec_tests.drawing.inputs import normal
 from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.vectors.source import Family
@@ -194,4 +195,5 @@ STORED: Final = (
         )
         for number, name in enumerate(("cubic", "polar_express", "polar_express_paper"))
     ),
+    *sight_cases.STORED,
 )

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Final
 
+from spec_tests.chapters.optimisers import wrong_sight
 from spec_tests.chapters.optimisers.wrong_steps import (
     all_heads,
     counts_the_future,
@@ -234,4 +235,5 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_config(lambda _: {"causal": False}),
         "source: any clip fed with the formula of the report, which has no mask",
     ),
+    *wrong_sight.FAULTS,
 )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from spec_tests.chapters.newton_schulz.operation import SETS, STARTS
-from spec_tests.contract.schema import Operation, activation, parameter, state
+from spec_tests.contract.schema import Operation, activation, index, parameter, state
 from spec_tests.port import Op
 
 ROWS: Final = (
@@ -48,6 +48,25 @@ ROWS: Final = (
         inputs=(
             activation("queries", "batch time heads dim"),
             activation("keys", "batch time heads dim"),
+            parameter("query_weight", "heads dim model"),
+            parameter("key_weight", "heads dim model"),
+        ),
+        outputs=(
+            state("maximum", "heads"),
+            parameter("query_weight", "heads dim model"),
+            parameter("key_weight", "heads dim model"),
+        ),
+    ),
+    Operation(
+        Op.QK_CLIP_IN_SIGHT,
+        level=6,
+        config={"threshold": float, "window": int},
+        inputs=(
+            activation("queries", "batch time heads dim"),
+            activation("keys", "batch time heads dim"),
+            state("persistent_keys", "tokens heads dim"),
+            state("cache_keys", "batch window-1 heads dim"),
+            index("position", "batch time"),
             parameter("query_weight", "heads dim model"),
             parameter("key_weight", "heads dim model"),
         ),

@@ -57,6 +57,20 @@ def clip_factor(maximum: Array, threshold: float) -> Array:
     return np.array([np.sqrt(threshold / s) if s.real > threshold else 1.0 for s in maximum], dtype=maximum.dtype)
 
 
+def largest_in_sight(x: Arrays, window: int, sums: Sums = FORWARD) -> Array:
+    """Return the largest logit of each head: of a query and a persistent key, or one of its window and document."""
+    keys = np.concatenate([x["cache_keys"], x["keys"]], axis=1)
+    batch, time, heads, dim = x["queries"].shape
+    best = np.full(heads, -np.inf, dtype=np.result_type(x["queries"], keys))
+    for row, t, head in np.ndindex(batch, time, heads):
+        newest = window - 1 + t
+        ages = range(min(window - 1, int(x["position"][row, t])) + 1)
+        for key in (*x["persistent_keys"][:, head], *(keys[row, newest - age, head] for age in ages)):
+            logit = sums.dot(x["queries"][row, t, head], key) / np.sqrt(dim).astype(best.dtype)
+            best[head] = logit if logit.real > best[head].real else best[head]
+    return best
+
+
 def _muon_step(config: Config, x: Arrays, sums: Sums) -> Arrays:
     weight, buffer = muon(x["weight"], x["buffer"], x["gradient"], config, sums)
     return {"buffer": buffer, "weight": weight}
@@ -78,9 +92,16 @@ def _qk_clip(config: Config, x: Arrays, sums: Sums) -> Arrays:
     return {"maximum": maximum, **weights}
 
 
+def _qk_clip_in_sight(config: Config, x: Arrays, sums: Sums) -> Arrays:
+    maximum = largest_in_sight(x, int(config["window"]), sums)
+    factor = clip_factor(maximum, float(config["threshold"]))[:, None, None]
+    return {"maximum": maximum, **{name: factor * x[name] for name in ("query_weight", "key_weight")}}
+
+
 ANSWERS: Final[Mapping[Op, Function]] = {
     Op.MUON_STEP: _muon_step,
     Op.GROKFAST: _grokfast,
     Op.PERP_GRAD: _perp_grad,
     Op.QK_CLIP: _qk_clip,
+    Op.QK_CLIP_IN_SIGHT: _qk_clip_in_sight,
 }

@@ -7,7 +7,7 @@ from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.optim.grokfast import grokfast
 from atlas_ref.optim.muon import muon_step
 from atlas_ref.optim.perp_grad import perp_grad
-from atlas_ref.optim.qk_clip import largest_logit, qk_clip
+from atlas_ref.optim.qk_clip import largest_in_sight, largest_logit, qk_clip
 from spec_tests.port import Op
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
@@ -42,9 +42,19 @@ def _qk_clip(config: Config, x: Tensors) -> Tensors:
     return {"maximum": maximum, "query_weight": query_weight, "key_weight": key_weight}
 
 
+def _qk_clip_in_sight(config: Config, x: Tensors) -> Tensors:
+    queries, keys, persistent, cache = (
+        at_least_float32(x[name]) for name in ("queries", "keys", "persistent_keys", "cache_keys")
+    )
+    maximum = largest_in_sight(queries, keys, persistent, cache, x["position"])
+    query_weight, key_weight = qk_clip(x["query_weight"], x["key_weight"], maximum, config["threshold"])
+    return {"maximum": maximum, "query_weight": query_weight, "key_weight": key_weight}
+
+
 FUNCTIONS: Final[Mapping[Op, Function]] = {
     Op.MUON_STEP: _muon_step,
     Op.GROKFAST: _grokfast,
     Op.PERP_GRAD: _perp_grad,
     Op.QK_CLIP: _qk_clip,
+    Op.QK_CLIP_IN_SIGHT: _qk_clip_in_sight,
 }
