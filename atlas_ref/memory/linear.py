@@ -13,12 +13,12 @@ from torch import Tensor
 from atlas_ref.memory.architecture import predict
 from atlas_ref.memory.factors import Factors, gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
 from atlas_ref.memory.segments import (
-    Coordinates,
     Segments,
     Start,
     apart,
+    coordinates,
     enter,
     seen_by_reads,
     squared_errors,
@@ -28,17 +28,19 @@ from atlas_ref.memory.state import Carry, MemoryState
 
 
 def run_linear(
-    rule: MemoryRule, plan: SegmentPlan, segments: Segments, mixing: Coordinates, start: Start, state: MemoryState
+    rule: MemoryRule, plan: SegmentPlan, segments: Segments, write: WriteCoefficients, start: Start, state: MemoryState
 ) -> tuple[Tensor, Carry, Tensor]:
     """Carry M and S from segment to segment, then read all segments at once; return squared errors too."""
+    mixing = coordinates(rule, plan, write)
     carry = Carry(state.weights, state.momentum, state.anchor)
     entered: list[Carry] = []
     factors: list[Factors] = []
     # Taken apart once: indexing segment by segment would make a gradient of full size for each.
     inputs = (segments.keys, segments.values, *apart(mixing.momentum[-1], 1), *apart(mixing.weights[-1], 2))
-    for n, (keys, values, u, u_s, w, w_s, w_m) in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
+    each = zip(*(x.unbind() for x in inputs), segments.thresholds(), strict=True)
+    for n, (keys, values, u, u_s, w, w_s, w_m, threshold) in enumerate(each):
         carry = enter(plan, n, start, carry)
-        found = gradient_factors(rule, carry.anchor, keys, values)
+        found = gradient_factors(rule, carry.anchor, keys, values, threshold)
         entered.append(carry)
         factors.append(found)
         old = zip(carry.weights, carry.momentum, found.left, found.right, strict=True)

@@ -2,8 +2,8 @@
 
     S = theta S' + intake sum_a gamma_a l_a r_a^T,        M = alpha M' + release U(S)
 
-with the factors of the pairs in the token's window at its anchor (`architecture`), and M' and S' what the token finds
-(`segments.enter`).
+with the factors of the pairs in the token's window at its anchor (`factors`), and M' and S' what the token finds
+(`segments.enter`). It is short enough to take every axis of `rules`.
 """
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 from atlas_ref.functional.window import in_sight
 from atlas_ref.memory.architecture import predict_with
 from atlas_ref.memory.factors import gradient_factors
+from atlas_ref.memory.link import linked, shrunk
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, update
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, implicit_weight, retained, update
 from atlas_ref.memory.segments import Start, enter, squared_errors, weighted_sum
 from atlas_ref.memory.state import Carry, MemoryState
 
@@ -36,15 +37,23 @@ def run_one_token(
     sight = in_sight(keys.shape[1], plan.position[:, 0], rule.chunk, rule.boundary).flip(-1)[:, None, :, None]
     # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
     near_keys, near_values = (torch.where(sight, x.transpose(1, 2), 0.0) for x in (keys, values))
-    factors = gradient_factors(rule, carry.anchor, near_keys, near_values)
-    retention, decay, intake, release = (x[:, 0, :, None] for x in write[:4])
-    inside = intake * write.window[:, 0].flip(-1)
+    own = write.at(0)
+    place = tuple(linked(rule.link, a) for a in carry.anchor)
+    if rule.at_retained:
+        place = retained(rule, own.retention, carry.weights)
+    threshold = None if own.threshold is None else own.threshold.unsqueeze(-1).expand(near_keys.shape[:-1])
+    factors = gradient_factors(rule, place, near_keys, near_values, threshold)
+    decay, intake, release = (x.unsqueeze(-1) for x in (own.momentum, own.intake, own.release))
+    window = own.window
+    if rule.algorithm == "implicit":
+        window = implicit_weight(window, own.step.unsqueeze(-1), near_keys.square().sum(-1))
     old = zip(factors.left, factors.right, carry.momentum, strict=True)
+    inside = intake * window.flip(-1)
     momentum = tuple(weighted_sum(inside, left, right, (decay, s)) for left, right, s in old)
-    weights = tuple(
-        retention.unsqueeze(-1) * m + release.unsqueeze(-1) * update(rule, s)
-        for m, s in zip(carry.weights, momentum, strict=True)
-    )
-    seen = carry.weights if rule.read == "pre" else weights
+    kept = retained(rule, own.retention, carry.weights)
+    weights = tuple(m + release.unsqueeze(-1) * update(rule, s) for m, s in zip(kept, momentum, strict=True))
+    if rule.retention == "proximal_elastic":
+        weights = tuple(shrunk(m, (rule.link.level * own.step)[..., None, None]) for m in weights)
+    seen = tuple(linked(rule.link, a) for a in (carry.weights if rule.read == "pre" else weights))
     reads = predict_with(rule.architecture, seen, queries.transpose(1, 2)).transpose(1, 2)
     return reads, Carry(weights, momentum, carry.anchor), squared_errors([factors])

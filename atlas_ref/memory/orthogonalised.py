@@ -12,12 +12,12 @@ from torch.utils.checkpoint import checkpoint
 from atlas_ref.memory.architecture import Weights, predict
 from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, update
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, update
 from atlas_ref.memory.segments import (
-    Coordinates,
     Segments,
     Start,
     apart,
+    coordinates,
     enter,
     seen_by_reads,
     squared_errors,
@@ -27,9 +27,10 @@ from atlas_ref.memory.state import Carry, MemoryState
 
 
 def run_orthogonalised(
-    rule: MemoryRule, plan: SegmentPlan, segments: Segments, mixing: Coordinates, start: Start, state: MemoryState
+    rule: MemoryRule, plan: SegmentPlan, segments: Segments, write: WriteCoefficients, start: Start, state: MemoryState
 ) -> tuple[Tensor, Carry, Tensor]:
     """Go from segment to segment with NS(S_i) of the writing tokens of one segment formed at a time."""
+    mixing = coordinates(rule, plan, write)
     assert mixing.writers is not None
     carry = Carry(state.weights, state.momentum, state.anchor)
     reads, errors = [], []
@@ -37,8 +38,8 @@ def run_orthogonalised(
     index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
     writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)
     rows = (*apart(writing, 1), *apart(mixing.momentum[-1], 1), mixing.weights[-1])
-    inputs = (*segments, *rows, seen_by_reads(rule, mixing.weights))
-    for n, found in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
+    inputs = (*segments[:3], *rows, seen_by_reads(rule, mixing.weights))
+    for n, found in enumerate(zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)):
         carry = enter(plan, n, start, carry)
         read, weights, momentum, missed = checkpoint(
             _segment, rule, carry, *found, use_reentrant=False, preserve_rng_state=False
@@ -52,6 +53,7 @@ def run_orthogonalised(
 def _segment(
     rule: MemoryRule,
     carry: Carry,
+    threshold: Tensor | None,
     keys: Tensor,
     values: Tensor,
     queries: Tensor,
@@ -67,7 +69,7 @@ def _segment(
     NS(S_i) is formed for every token i that writes: [batch, heads, writers, out, in]. u, w: the last rows of U and W;
     u_s and writing_s are their coordinates of S.
     """
-    factors = gradient_factors(rule, carry.anchor, keys, values)
+    factors = gradient_factors(rule, carry.anchor, keys, values, threshold)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
     for m, s, left, right in zip(carry.weights, carry.momentum, factors.left, factors.right, strict=True):

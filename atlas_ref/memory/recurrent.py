@@ -29,7 +29,15 @@ from atlas_ref.memory.bias import error_map
 from atlas_ref.memory.factors import curvature, least_one
 from atlas_ref.memory.link import canonical, linked, shrunk
 from atlas_ref.memory.plan import crossings_before, token_positions
-from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, over_matrix, update, write_coefficients
+from atlas_ref.memory.rules import (
+    Gates,
+    MemoryRule,
+    WriteCoefficients,
+    implicit_weight,
+    retained,
+    update,
+    write_coefficients,
+)
 from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import Carry, MemoryState
 
@@ -84,7 +92,7 @@ def memory_recurrent(
         # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
         near_keys, near_values = (torch.where(seen, x[:, t : t + past + 1], 0.0) for x in (past_keys, past_values))
         write = coefficients.at(t)
-        place = _retained(rule, write, carry.weights) if rule.at_retained else carry.anchor
+        place = retained(rule, write.retention, carry.weights) if rule.at_retained else carry.anchor
         seen_weights = tuple(linked(rule.link, matrix) for matrix in place)
         near = _gathered_gradient(rule, seen_weights, near_keys, near_values, windows[:, t:], position[:, t], write)
         carry = _written(rule, carry, near, write)
@@ -121,17 +129,12 @@ def _written(rule: MemoryRule, carry: Carry, gradient: Weights, write: WriteCoef
     """WRITE: return what is left by a token that takes in the window gradient `gradient`."""
     decay, intake, release = _gate(write.momentum), _gate(write.intake), _gate(write.release)
     momentum = tuple(decay * s + intake * g for s, g in zip(carry.momentum, gradient, strict=True))
-    kept = _retained(rule, write, carry.weights)
+    kept = retained(rule, write.retention, carry.weights)
     weights = tuple(m + release * update(rule, s) for m, s in zip(kept, momentum, strict=True))
     if rule.retention == "proximal_elastic":
         level = _gate(rule.link.level * write.step)
         weights = tuple(shrunk(matrix, level) for matrix in weights)
     return Carry(weights, momentum, carry.anchor)
-
-
-def _retained(rule: MemoryRule, write: WriteCoefficients, weights: Weights) -> Weights:
-    """Return alpha_t M."""
-    return tuple(over_matrix(rule, write.retention) * matrix for matrix in weights)
 
 
 def _gathered_gradient(
@@ -154,7 +157,8 @@ def _gathered_gradient(
         inside = (position >= every - 1 - s)[:, None, None]
         gamma = torch.where(inside, windows[:, s], 0.0)
         if rule.algorithm == "implicit":
-            gamma = gamma / (1.0 + gamma * (write.step * keys[:, -1].square().sum(-1)).unsqueeze(-1))
+            square = keys[:, -1].square().sum(-1, keepdim=True)
+            gamma = implicit_weight(gamma, write.step.unsqueeze(-1), square)
         near = (keys[:, s : s + length], values[:, s : s + length])
         parts.append(window_gradient(rule, weights, *near, gamma, write.threshold))
     return parts[0] if every == 1 else tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))

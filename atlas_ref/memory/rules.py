@@ -40,7 +40,6 @@ beyond about one are brought near one, smaller ones are kept. As printed NS has 
 that has learnt its pairs (S -> 0) jumps about its target and its outer gradient explodes.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -54,6 +53,7 @@ from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.functional.window import WindowBoundary, visible_window
 from atlas_ref.memory.bias import Bias
 from atlas_ref.memory.link import Link
+from atlas_ref.memory.meaning import reasons_against
 
 RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
 StepScale = Literal["literal", "mass"]
@@ -98,7 +98,7 @@ class MemoryRule:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning, in one sentence with the reason."""
-        for reason in (*_losses_cut(self), *_no_bound(self), *_no_exact_form(self), *_no_such_retention(self)):
+        for reason in reasons_against(self):
             raise UserError(reason)
 
     @property
@@ -112,84 +112,9 @@ class MemoryRule:
         return self.step_scale == "mass"
 
     @property
-    def plain(self) -> bool:
-        """Whether no axis of MIRAS is used."""
-        usual = ("l2", "identity", "dual", "previous", "head", "gd")
-        found = (self.bias.name, self.link.name, self.retention, self.error_at, self.gate_axis, self.algorithm)
-        return found == usual and self.architecture in ("matrix", "mlp")
-
-    @property
     def at_retained(self) -> bool:
         """Whether the error of a token is taken at the memory that it retains; an implicit step knows no other."""
         return self.error_at == "retained" or self.algorithm == "implicit"
-
-
-def _losses_cut(rule: MemoryRule) -> Iterator[str]:
-    """Yield why losses cannot be gathered where the rule or its window is for one token at a time."""
-    every = rule.update_every
-    if every < 1:
-        yield f"memory rule: the memory is written every {every} tokens, valid is 1 or more"
-    elif rule.name == "delta" and every != 1:
-        yield f"rule 'delta' writes one token at a time: it is written every {every} tokens, valid is 1"
-    elif rule.boundary == "truncate" and rule.chunk % every:
-        yield (
-            f"window boundary 'truncate' ends losses with their chunk: {rule.chunk} tokens of a chunk are no "
-            f"multiple of the {every} whose losses are written together"
-        )
-
-
-def _no_bound(rule: MemoryRule) -> Iterator[str]:
-    """Yield why steps cannot be bounded by the curvature of the loss."""
-    if rule.step_scale == "mass" and rule.architecture not in ("matrix", "mlp"):
-        yield (
-            f"architecture '{rule.architecture}' has step_scale 'mass', valid is 'literal': no bound of its curvature "
-            "is known"
-        )
-    if rule.step_scale == "mass" and rule.bias.name == "yaad_printed":
-        yield "bias 'yaad_printed' has step_scale 'mass', valid is 'literal': it jumps, so nothing bounds its slope"
-    if rule.step_scale == "mass" and rule.algorithm == "implicit":
-        yield "algorithm 'implicit' has step_scale 'mass', valid is 'literal': it is stable for every step as it is"
-
-
-def _no_exact_form(rule: MemoryRule) -> Iterator[str]:
-    """Yield why an error at the retained memory, or an implicit step, is not defined."""
-    named = {"error_at": rule.error_at, "algorithm": rule.algorithm}
-    asked = [f"{key} '{value}'" for key, value in named.items() if value in ("retained", "implicit")]
-    if not asked:
-        return
-    found = {
-        "rule": (rule.name, "delta"),
-        "architecture": (rule.architecture, "matrix"),
-        "chunk": (rule.chunk, 1),
-        "link": (rule.link.name, "identity"),
-        "bias": (rule.bias.name, "l2"),
-        "retention": (rule.retention, "dual"),
-    }
-    for key, (value, valid) in found.items():
-        if value != valid:
-            yield (
-                f"{asked[0]} has {key} '{value}', valid is '{valid}': it is a step of one token on a matrix, solved in "
-                "closed form"
-            )
-
-
-def _no_such_retention(rule: MemoryRule) -> Iterator[str]:
-    """Yield why the memory cannot be retained so."""
-    if rule.gate_axis != "head" and rule.architecture != "matrix":
-        yield (
-            f"gate_axis '{rule.gate_axis}' has architecture '{rule.architecture}', valid is 'matrix': hidden units are "
-            "neither values nor features"
-        )
-    if rule.gate_axis == "columns" and rule.link.name == "softmax":
-        yield (
-            "gate_axis 'columns' has link 'softmax', valid is 'head' or 'rows': logits are known up to a constant of "
-            "each row, which gates of columns would tell apart"
-        )
-    if rule.retention == "proximal_elastic" and rule.link.name != "identity":
-        yield (
-            f"retention 'proximal_elastic' has link '{rule.link.name}', valid is 'identity': it shrinks the weights "
-            "themselves"
-        )
 
 
 class Gates(NamedTuple):
@@ -281,11 +206,20 @@ def _kept(found: WriteCoefficients, writing: Bool[Tensor, "batch time"]) -> Writ
     )
 
 
-def over_matrix(rule: MemoryRule, gate: Float[Tensor, "batch heads *axis"]) -> Float[Tensor, "batch heads _out _in"]:
-    """Return a retention as what multiplies a matrix: one number, one a row, or one a column of it."""
+def retained(
+    rule: MemoryRule, retention: Float[Tensor, "batch heads *axis"], weights: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Return alpha o M of each matrix: alpha is one number, one of each row, or one of each column of it."""
     if rule.gate_axis == "head":
-        return gate[..., None, None]
-    return gate.unsqueeze(-1 if rule.gate_axis == "rows" else -2)
+        spread = retention[..., None, None]
+    else:
+        spread = retention.unsqueeze(-1 if rule.gate_axis == "rows" else -2)
+    return tuple(spread * matrix for matrix in weights)
+
+
+def implicit_weight(weight: Tensor, step: Tensor, square: Tensor) -> Tensor:
+    """Return gamma / (1 + eta gamma ||k||^2): with it a step taken at alpha M is the implicit step (Longhorn)."""
+    return weight / (1.0 + weight * (step * square))
 
 
 def update(rule: MemoryRule, momentum: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch out in"]:

@@ -12,6 +12,7 @@ Under Newton-Schulz M_t is no longer linear in the factors, but in the orthogona
     W[t] = alpha_t W[t-1] + release_t [e_t, 0],         M_t = sum_i W[t, i] NS(S_i) + W[t, M] M
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,11 +32,34 @@ from atlas_ref.memory.state import Carry
 
 
 class Segments(NamedTuple):
-    """The inputs of every segment: [segments, batch, heads, tokens, dim]; keys and values stand behind their window."""
+    """The inputs of every segment: [segments, batch, heads, slots, dim]; keys and values stand behind their window.
+
+    A threshold is that of the token that writes, and a pair is in the windows of several. So where the bias has one,
+    every token has slots of its own for all pairs of its window, and `threshold` is that of each slot.
+    """
 
     keys: Tensor
     values: Tensor
     queries: Tensor
+    threshold: Tensor | None
+
+    def thresholds(self) -> Sequence[Tensor | None]:
+        """Return the thresholds of each segment, None where the bias has none."""
+        return [None] * len(self.keys) if self.threshold is None else self.threshold.unbind()
+
+
+def lay(
+    rule: MemoryRule, plan: SegmentPlan, keys: Tensor, values: Tensor, queries: Tensor, write: WriteCoefficients
+) -> Segments:
+    """Return the segments; keys and values [batch, past + time, heads, dim] come with the window before the call."""
+    past = keys.shape[1] - plan.time
+    sight = plan.in_sight(past, rule.chunk, rule.boundary)
+    near_keys, near_values = (plan.split_window(x, past, sight).transpose(2, 3) for x in (keys, values))
+    threshold = None
+    if write.threshold is not None:
+        threshold = plan.split(write.threshold, 0.0).transpose(2, 3).repeat_interleave(past + 1, -1)
+        near_keys, near_values = (x.unfold(-2, past + 1, 1).mT.flatten(-3, -2) for x in (near_keys, near_values))
+    return Segments(near_keys, near_values, plan.split(queries, 0.0).transpose(2, 3), threshold)
 
 
 class Coordinates(NamedTuple):
@@ -73,12 +97,25 @@ def _restarted(rows: Rows, initial: Weights, weights: Weights) -> Weights:
     return tuple(where_rows(rows, m0.expand_as(m), m) for m0, m in zip(initial, weights, strict=True))
 
 
+def momentum_coordinates(plan: SegmentPlan, write: WriteCoefficients) -> Tensor:
+    """Return U in every segment; an empty slot decays nothing and takes nothing in."""
+    band = _band(write, plan.split(write.window, 0.0).transpose(2, 3)).movedim(3, 0)
+    decay, intake = plan.split(write.momentum, 1.0).movedim(2, 0), plan.split(write.intake, 0.0).movedim(2, 0)
+    return _scanned(decay, intake.unsqueeze(-1) * band)
+
+
+def _band(write: WriteCoefficients, window: Tensor) -> Tensor:
+    """Return G of the module docstring from weights [..., tokens, window]: a band, or slots of its own a token."""
+    if write.threshold is None:
+        return window_band(window)
+    return torch.diag_embed(window.flip(-1).mT).movedim(-3, -1).flatten(-2)
+
+
 def coordinates(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> Coordinates:
     """Return the coordinates in every segment; an empty slot decays nothing and writes nothing."""
-    band = window_band(plan.split(write.window, 0.0).transpose(2, 3)).movedim(3, 0)
-    decay, retention = (plan.split(x, 1.0).movedim(2, 0) for x in (write.momentum, write.retention))
-    intake, release = (plan.split(x, 0.0).movedim(2, 0).unsqueeze(-1) for x in (write.intake, write.release))
-    momentum = _scanned(decay, intake * band)
+    momentum = momentum_coordinates(plan, write)
+    retention = plan.split(write.retention, 1.0).movedim(2, 0)
+    release = plan.split(write.release, 0.0).movedim(2, 0).unsqueeze(-1)
     if not rule.orthogonalised:
         return Coordinates(momentum, _scanned(retention, release * momentum), None)
     writers = _writers(plan, rule.update_every)
@@ -132,3 +169,17 @@ def squared_errors(factors: list[Factors]) -> Tensor:
     squared: Tensor = torch.linalg.vecdot(error, error)
     divisors = [found.divisor for found in factors if found.divisor is not None]
     return squared * torch.stack(divisors).square() if divisors else squared
+
+
+@torch.no_grad()
+def omega_loss(plan: SegmentPlan, write: WriteCoefficients, errors: Tensor, mass: int) -> Tensor:
+    """Return the mean Omega loss (`recurrent.MemoryOutput`) from the squared error of every slot of every segment.
+
+    `mass` is what the step scale divided the window weights by.
+    """
+    window = write.window.shape[-1]
+    weights = plan.split(write.window, 0.0).transpose(2, 3)
+    # The window holds 2 loss_scale gamma, by age; the slots stand oldest first.
+    near = errors.unfold(-1, window, 1 if write.threshold is None else window)
+    total: Tensor = torch.linalg.vecdot(near, weights.flip(-1)).sum()
+    return total * (0.5 * mass) / write.window[..., 0].numel()
