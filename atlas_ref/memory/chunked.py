@@ -3,7 +3,7 @@
     LAY      the tokens of all rows in segments of one anchor (`plan`), each behind the pairs of its window
     SCAN     the coordinates of S_t and M_t in what a segment knows at once (`segments`)
     RUN      from segment to segment, then all reads: `linear`, under Newton-Schulz `orthogonalised`, and `formed`
-             where a link, or gates of rows or columns, need the matrices themselves
+             where a link, or gates of rows or columns, need the matrices themselves; `delta` in chunks of one token
 
 A call of one token needs none of these (`one_token`).
 
@@ -19,13 +19,14 @@ from torch import Tensor
 from atlas_ref.errors import UserError
 from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent
+from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
 from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.link import canonical
 from atlas_ref.memory.one_token import run_one_token
 from atlas_ref.memory.orthogonalised import run_orthogonalised
 from atlas_ref.memory.plan import SegmentPlan, make_plan
-from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
+from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
 from atlas_ref.memory.segments import Start, lay, omega_loss
 from atlas_ref.memory.shards import Shards
@@ -45,11 +46,13 @@ def memory_chunked(
     *,
     writes: bool = True,
     shards: Shards | None = None,
+    schedule: int | None = None,
 ) -> MemoryOutput:
     """Run the memory of `rule` over `time` tokens, segment by segment (module docstring).
 
     Arguments and results are those of `memory_recurrent`. `plan` saves making the layout again where several memories
     see the same tokens; it must come from `make_plan` with the same position, reset, time, chunk and length of shards.
+    `schedule` is how many tokens of the delta rule in chunks of one are solved together (`delta`): no part of meaning.
     """
     time, past, shard = keys.shape[1], state.window_keys.shape[1], 0 if shards is None else shards.length
     plan = make_plan(state.position, reset, time, rule.chunk, shard) if plan is None else plan
@@ -57,8 +60,6 @@ def memory_chunked(
         raise UserError(f"memory: the plan is for shards of {plan.shard} tokens, expected {shard}")
     if time == 0:
         return MemoryOutput(values, state)
-    if rule.at_retained and time > 1:
-        return memory_recurrent(rule, keys, values, queries, gates, initial, state, reset, writes=writes, shards=shards)
     past_keys, past_values = keys, values
     if past:
         past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
@@ -71,6 +72,9 @@ def memory_chunked(
     start = Start(initial, shards)
     if time == 1:
         reads, carry, errors = run_one_token(rule, plan, past_keys, past_values, queries, write, start, state)
+    elif on_schedule(rule, schedule):
+        pairs = (past_keys, past_values, queries)
+        reads, carry, errors = run_delta(rule, plan, *pairs, write, start, state, reset, schedule)
     else:
         segments = lay(rule, plan, past_keys, past_values, queries, write)
         found, carry, errors = _run(rule)(rule, plan, segments, write, start, state)

@@ -146,8 +146,8 @@ class WriteCoefficients(NamedTuple):
     step: Float[Tensor, "batch time heads"]
     threshold: Float[Tensor, "batch time heads"] | None
 
-    def at(self, t: int) -> "WriteCoefficients":
-        """Return those of token t alone, without the axis of time."""
+    def at(self, t: int | slice) -> "WriteCoefficients":
+        """Return those of token t alone, without the axis of time, or of a slice of tokens."""
         return WriteCoefficients._make(None if x is None else x[:, t] for x in self)
 
 

@@ -101,7 +101,7 @@ def momentum_coordinates(plan: SegmentPlan, write: WriteCoefficients) -> Tensor:
     """Return U in every segment; an empty slot decays nothing and takes nothing in."""
     band = _band(write, plan.split(write.window, 0.0).transpose(2, 3)).movedim(3, 0)
     decay, intake = plan.split(write.momentum, 1.0).movedim(2, 0), plan.split(write.intake, 0.0).movedim(2, 0)
-    return _scanned(decay, intake.unsqueeze(-1) * band)
+    return scanned(decay, intake.unsqueeze(-1) * band)
 
 
 def _band(write: WriteCoefficients, window: Tensor) -> Tensor:
@@ -117,13 +117,13 @@ def coordinates(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -
     retention = plan.split(write.retention, 1.0).movedim(2, 0)
     release = plan.split(write.release, 0.0).movedim(2, 0).unsqueeze(-1)
     if not rule.orthogonalised:
-        return Coordinates(momentum, _scanned(retention, release * momentum), None)
+        return Coordinates(momentum, scanned(retention, release * momentum), None)
     writers = _writers(plan, rule.update_every)
     own = torch.arange(plan.width, device=writers.device).view(-1, 1, 1, 1, 1) == writers.unsqueeze(2)
-    return Coordinates(momentum, _scanned(retention, torch.where(own, release, 0.0)), writers)
+    return Coordinates(momentum, scanned(retention, torch.where(own, release, 0.0)), writers)
 
 
-def _scanned(decay: Tensor, inputs: Tensor) -> Tensor:
+def scanned(decay: Tensor, inputs: Tensor) -> Tensor:
     """Run a recurrence on coordinates: those of its `inputs`, and one more for what it starts from."""
     start = F.pad(torch.zeros_like(inputs[0]), (0, 1), value=1.0)
     return linear_scan(decay, F.pad(inputs, (0, 1)), start)
