@@ -3,10 +3,18 @@
 pytest loads this before any conftest (`-p` in pyproject.toml).
 """
 
+import sys
 from importlib.util import find_spec
+from unittest.mock import patch
 
 if find_spec("jaxtyping") and find_spec("beartype"):
-    from jaxtyping import install_import_hook
+    import jaxtyping
 
+    from spec_tests.shapes import jaxtyped
+
+    # jaxtyping would import JAX, which takes a second, only to keep itself out of the tracebacks of JAX.
+    with patch.dict(sys.modules, {"jax": None}):
+        jaxtyping.jaxtyped(typechecker=None)
+    patch.object(jaxtyping, "jaxtyped", jaxtyped).start()
     # Before anything of the package is imported: what is imported already goes unchecked.
-    install_import_hook("atlas_ref", "beartype.beartype")
+    jaxtyping.install_import_hook("atlas_ref", "beartype.beartype")

@@ -8,13 +8,6 @@ from atlas_ref.processes.distributed import World
 from atlas_ref.training import loop
 from atlas_ref.training.run import Run, new_run
 from spec_tests.package.micro.command import Atlas, in_this_process
-from spec_tests.shapes import sparing
-
-
-@pytest.fixture(autouse=True)
-def _shapes_of_the_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the shapes of a run's first steps only."""
-    monkeypatch.setattr(loop, "train_step", sparing())
 
 
 @pytest.fixture

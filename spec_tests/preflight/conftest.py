@@ -5,17 +5,9 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.config import to_toml
-from preflight import recall
 from spec_tests.package.micro.command import Atlas, in_this_process
 from spec_tests.preflight.examined import short_config
 from spec_tests.preflight.gates import Gates, put_in_place
-from spec_tests.shapes import sparing
-
-
-@pytest.fixture(autouse=True)
-def _shapes_of_the_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the shapes of a probe's first steps only."""
-    monkeypatch.setattr(recall, "train_step", sparing())
 
 
 @pytest.fixture
