@@ -123,8 +123,8 @@ def test_a_text_that_a_signature_does_not_name_is_refused_after_one_that_it_name
     ],
 )
 def test_what_an_annotation_can_tell_apart_has_two_forms(one: object, other: object) -> None:
-    assert form(one) == form(one)
-    assert form(one) != form(other)
+    assert form(one, worded=True) == form(one, worded=True)
+    assert form(one, worded=True) != form(other, worded=True)
 
 
 def test_nothing_is_checked_where_checks_are_off() -> None:
