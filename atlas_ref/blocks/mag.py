@@ -28,6 +28,7 @@ from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.state import StateTree
+from atlas_ref.optim.qk_clip import largest_in_sight
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ class SlidingWindowAttention(nn.Module):
             recent(at_least_float32(x), seen, self.window - 1) for x in (cache_keys, cache_values)
         )
         return output.flatten(-2), cache_keys, cache_values
+
+    def largest_logits(
+        self, hidden: Float[Tensor, "batch time model"], state: LayerState, plan: SegmentPlan
+    ) -> Float[Tensor, " heads"]:
+        """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
+        queries, keys, _ = (at_least_float32(part) for part in self._project(hidden))
+        queries, keys = rotate(torch.cat([queries, keys], 2), plan.position, self.rope_base).chunk(2, 2)
+        persistent = at_least_float32(self._project(self.persistent.unsqueeze(0))[1][0])
+        return largest_in_sight(queries, keys, persistent, state.cache_keys, plan.position)
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         projected: Tensor = self.projection(hidden)

@@ -8,11 +8,26 @@ from pydantic import Field
 from atlas_ref.config.section import Section
 
 
+class MuGrokfastConfig(Section):
+    """What MuGrokfast adds to Muon and AdamW (`training.mugrokfast` has the order)."""
+
+    alpha: float = Field(ge=0.0, lt=1.0)
+    """decay of the slow part of the gradients"""
+    strength: float = Field(ge=0.0, le=100.0)
+    """how much of the slow part is added; 0.0 adds nothing"""
+    perp_grad: bool
+    """whether gradients are made orthogonal to their weights first, at their length"""
+    qk_clip: float = Field(ge=0.0, le=1e6)
+    """largest attention logit, to which queries and keys are shrunk; 0.0 is off"""
+    average: float = Field(ge=0.0, lt=1.0)
+    """decay of the average of the weights, which validation takes; 0.0 is off"""
+
+
 class OptimConfig(Section):
     """The outer optimiser and its schedule (`training.schedule` has the equations)."""
 
-    name: Literal["adamw", "muon"]
-    """muon: hidden matrices by Muon, everything else by AdamW"""
+    name: Literal["adamw", "muon", "mugrokfast"]
+    """muon: hidden matrices by Muon, everything else by AdamW; mugrokfast: both, on filtered gradients"""
     learning_rate: float = Field(gt=0.0, le=10.0)
     """peak learning rate of AdamW"""
     min_learning_rate: float = Field(ge=0.0, le=10.0)
@@ -41,6 +56,7 @@ class OptimConfig(Section):
     """weight of the loss mean(1 - |2 g - 1|) of the gates at the first step; 0.0 is off"""
     polarisation_end: float = Field(ge=0.0, le=1e3)
     """its weight at the last step, reached in equal ratios"""
+    mugrokfast: MuGrokfastConfig
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a learning rate that would rise, and for equal ratios from or to zero."""

@@ -9,6 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def filtered(
+    gradient: Float[Tensor, "*shape"], average: Float[Tensor, "*shape"] | None, alpha: float, strength: float
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Return (filtered gradient, moving average) of one step; before the first gradient there is no average.
+
+    mu <- g, or alpha mu + (1 - alpha) g;  filtered = g + strength mu (arXiv 2405.20233, decision `grokfast`).
+    """
+    average = gradient if average is None else alpha * average + (1.0 - alpha) * gradient
+    return gradient + strength * average, average
+
+
 def grokfast(
     gradients: Float[Tensor, "steps dim"], alpha: float, strength: float
 ) -> tuple[Float[Tensor, "steps dim"], Float[Tensor, "steps dim"]]:

@@ -152,6 +152,11 @@ class World:
                 f'train.parallel is "fsdp", and train.sample_interval is {train.sample_interval}, but one process '
                 'writes samples alone; use train.parallel = "ddp" or train.sample_interval = 0 with several processes.'
             )
+        if self.size > 1 and config.optim.name == "mugrokfast":
+            raise UserError(
+                'optim.name is "mugrokfast", whose largest logits are those of one process; use optim.name = "muon" or '
+                '"adamw" with several processes.'
+            )
         if self.size > 1 and train.parallel == "fsdp" and config.optim.name == "muon":
             raise UserError(
                 'train.parallel is "fsdp", which holds matrices in shards, and optim.name is "muon", which needs whole '

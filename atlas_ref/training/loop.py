@@ -246,15 +246,16 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
             values["train/polarisation"] = result.output.indecision.item()
         values |= log_entries(layers)
     if context.is_due(run.step, settings.eval_interval):
-        found = evaluate(
-            run.model,
-            task_of(context.config.data),
-            context.source,
-            settings.eval_batches,
-            settings.precision,
-            run.step,
-            context.world,
-        )
+        with run.optimiser.averaged():
+            found = evaluate(
+                run.model,
+                task_of(context.config.data),
+                context.source,
+                settings.eval_batches,
+                settings.precision,
+                run.step,
+                context.world,
+            )
         shares = {name: value for name, value in found.items() if name.endswith("accuracy")}
         values |= {VALIDATION: found["loss"], **{f"val/{name}": value for name, value in shares.items()}}
         if math.isfinite(found["loss"]):

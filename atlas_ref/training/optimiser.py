@@ -1,25 +1,35 @@
 """Outer optimisers: which parameter goes to which, and their state as named tensors.
 
 Hidden matrices (the weights of the linear layers inside the blocks) may go to Muon; embeddings, the head, gate heads,
-convolutions, initial memories and every vector go to AdamW (decision `muon`). Both come from `torch.optim`.
+convolutions, initial memories and every vector go to AdamW (decision `muon`). Both come from `torch.optim`, but for
+the Muon of MuGrokfast, which is one of its parts (`training.mugrokfast`). Parts act one after another.
 Parameters stay in fp32 whatever the precision of the forward pass, so a small step is never rounded away.
 Deliberately different from `Optimizer.state_dict`: the state is keyed by parameter *name*, not by index, and is plain
 tensors, so that it can be stored without pickle and a checkpoint of another model is recognised.
 """
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from atlas_ref.blocks.mag import SlidingWindowAttention
 from atlas_ref.config import OptimConfig
+from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
+from atlas_ref.training.mugrokfast import ClippedHeads, ExactMuon, SlowGradients, WeightAverage
 
 GAIN = "log_gain"
 """The name of a learned gain in its module; it has an axis for heads, and is no matrix for that."""
-STATE_KEYS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum_buffer",)}
+STATE_KEYS: dict[str, tuple[str, ...]] = {
+    "slow": ("average",),
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "muon": ("momentum_buffer",),
+    "average": ("weights",),
+}
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
@@ -30,7 +40,10 @@ def hidden_matrices(model: nn.Module) -> set[str]:
 
 @dataclass(frozen=True)
 class OuterOptimiser:
-    """One or two torch optimisers that together own every trainable parameter of a model once."""
+    """Torch optimisers that act one after another; those with a rate own every trainable parameter once, together.
+
+    `peaks` has the rates of those that have one, `names` the parameters of those that have a state.
+    """
 
     parts: dict[str, Optimizer]
     names: dict[str, dict[str, nn.Parameter]]
@@ -39,14 +52,20 @@ class OuterOptimiser:
     def step(self, factor: float) -> None:
         """Update every parameter that has a gradient, at `factor` times the peak learning rate of its optimiser."""
         for part, optimiser in self.parts.items():
-            for group in optimiser.param_groups:
-                group["lr"] = self.peaks[part] * factor
+            if part in self.peaks:
+                for group in optimiser.param_groups:
+                    group["lr"] = self.peaks[part] * factor
             optimiser.step()
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for optimiser in self.parts.values():
             optimiser.zero_grad(set_to_none=True)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return the context in which parameters are their averages, where averages are kept; else they stay."""
+        part = self.parts.get("average")
+        return part.in_place() if isinstance(part, WeightAverage) else nullcontext()
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the state of the parameters updated so far, under names such as `adamw.exp_avg.embedding.weight`."""
@@ -87,10 +106,10 @@ class OuterOptimiser:
 
 def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor) -> Tensor:
     """Return a stored tensor where the optimiser keeps it; raise UserError when its shape or dtype is another."""
-    shape = torch.Size() if key == "step" else parameter.shape
-    if value is None or value.shape != shape or value.dtype != torch.float32:
+    shape, dtype = (torch.Size(), torch.float32) if key == "step" else (parameter.shape, parameter.dtype)
+    if value is None or value.shape != shape or value.dtype != dtype:
         what = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
-        raise UserError(f"optimiser tensor '{name}' is {what}, expected torch.float32 {list(shape)}.")
+        raise UserError(f"optimiser tensor '{name}' is {what}, expected {dtype} {list(shape)}.")
     # AdamW keeps its step counter on the CPU, the moments beside the parameter.
     return value.clone() if key == "step" else value.to(parameter.device, copy=True)
 
@@ -98,7 +117,37 @@ def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor) -> Ten
 def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
     """Return the optimiser that the config names for every trainable parameter of `model`."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return optimiser_of(named, hidden_matrices(model), config)
+    optimiser = optimiser_of(named, hidden_matrices(model), config)
+    if config.name != "mugrokfast":
+        return optimiser
+    layers = {
+        f"{name}.projection.weight": x for name, x in model.named_modules() if isinstance(x, SlidingWindowAttention)
+    }
+    heads = {name: layer.n_heads for name, layer in layers.items()}
+    optimiser = with_mugrokfast(optimiser, named, heads, config.mugrokfast)
+    if isinstance(clipped := optimiser.parts.get("clipped"), ClippedHeads):
+        for layer in layers.values():
+            clipped.watch(layer)
+    return optimiser
+
+
+def with_mugrokfast(
+    optimiser: OuterOptimiser, named: Mapping[str, nn.Parameter], heads: Mapping[str, int], config: MuGrokfastConfig
+) -> OuterOptimiser:
+    """Return an optimiser with the parts of MuGrokfast before and behind it, in their order (`training.mugrokfast`).
+
+    `heads` are the numbers of heads of the attention projections among the parameters by name.
+    """
+    parameters = list(named.values())
+    slow = SlowGradients(parameters, config.alpha, config.strength, perp=config.perp_grad)
+    parts: dict[str, Optimizer] = {"slow": slow, **optimiser.parts}
+    names = {"slow": dict(named), **optimiser.names}
+    if config.qk_clip and heads:
+        parts["clipped"] = ClippedHeads({named[name]: count for name, count in heads.items()}, config.qk_clip)
+    if config.average:
+        parts["average"] = WeightAverage(parameters, config.average)
+        names["average"] = dict(named)
+    return OuterOptimiser(parts, names, optimiser.peaks)
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
@@ -111,7 +160,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: OptimConfig) -> OuterOptimiser:
     """Return the optimiser that the config names for parameters by name; `hidden` are the names of hidden matrices."""
-    muon = {name: p for name, p in named.items() if config.name == "muon" and name in hidden}
+    muon = {name: p for name, p in named.items() if config.name != "adamw" and name in hidden}
     adamw = {name: p for name, p in named.items() if name not in muon}
     groups = [
         {"params": [p for name, p in adamw.items() if is_decayed(name, p)], "weight_decay": config.weight_decay},
@@ -122,7 +171,8 @@ def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: Op
         betas = (config.beta1, config.beta2)
         parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps)
     if muon:
-        parts["muon"] = Muon(
+        kind = Muon if config.name == "muon" else ExactMuon
+        parts["muon"] = kind(
             muon.values(),
             lr=config.muon_learning_rate,
             weight_decay=config.weight_decay,

@@ -146,7 +146,10 @@ def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:
 
 
 def _clip(model: nn.Module, max_norm: float, step: int, world: World) -> float:
-    """Clip the gradients in place and return their norm before it; name the first tensor that is not finite."""
+    """Clip the gradients in place and return their norm before it; name the first tensor that is not finite.
+
+    g <- g min(1, max_norm / ||g||), over all of them together; torch's own function adds 1e-6 to the norm.
+    """
     named = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
     norm = whole(nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None]))
     if not torch.isfinite(norm):
@@ -154,5 +157,8 @@ def _clip(model: nn.Module, max_norm: float, step: int, world: World) -> float:
         first = world.first(bad[0] if bad else None)
         where = f"the gradient of {first}" if first else "the gradient norm"
         raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
-    nn.utils.clip_grads_with_norm_([p for _, p in named], max_norm, norm)
-    return norm.item()
+    length = norm.item()
+    if length > max_norm:
+        for _, parameter in named:
+            parameter.grad = None if parameter.grad is None else parameter.grad * (max_norm / length)
+    return length

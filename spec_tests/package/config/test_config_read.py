@@ -33,6 +33,7 @@ DEMANDS = ["data.recall.gap"]
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 VARIANTS = {
     "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
+    "mugrokfast": ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9"),
     "a floor that comes down, polarisation, samples": (
         "train.sample_interval=1",
         "train.sample_tokens=1",

@@ -33,6 +33,7 @@ from spec_tests.package.micro.runs import (
 )
 
 MUON = ("optim.name='muon'", "train.seed=3")
+MUGROKFAST = ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9", "optim.mugrokfast.qk_clip=0.01")
 BPE = ("data.tokenizer='bpe'", "data.bpe_vocab_size=300", "model.vocab_size=300")
 
 
@@ -59,9 +60,11 @@ def test_a_run_that_was_interrupted_and_resumed_equals_one_that_was_not(
     assert_same_run(whole, tmp_path / "run")
 
 
-@pytest.mark.parametrize("overrides", [MUON, RECALL, BPE], ids=["muon", "recall", "bpe"])
+@pytest.mark.parametrize("overrides", [MUON, MUGROKFAST, RECALL, BPE], ids=["muon", "mugrokfast", "recall", "bpe"])
 def test_resuming_is_exact_with_muon_and_for_every_kind_of_data(overrides: tuple[str, ...], tmp_path: Path) -> None:
-    """Kills: Muon's momentum left out of the checkpoint; a tokenizer that is not read back."""
+    """Kills: Muon's momentum, the slow part of gradients or the average of weights left out of the checkpoint; a
+    tokenizer that is not read back.
+    """
     config = micro_config(*overrides)
     start(config, tmp_path / "whole")
     start(config, tmp_path / "parts", stop_before(3))

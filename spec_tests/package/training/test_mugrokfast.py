@@ -1,0 +1,89 @@
+"""MuGrokfast in training: its order, its heads, its average; docs/spec/optimisers.md has the mathematics.
+
+Every test names the fault that was put into the program by hand and that it caught.
+"""
+
+import torch
+
+from atlas_ref.data.streams import open_source
+from atlas_ref.training.mugrokfast import ClippedHeads, WeightAverage
+from atlas_ref.training.run import Run, new_run
+from atlas_ref.training.step import train_step
+from spec_tests.package.micro.runs import micro_config
+
+OURS = "optim.name='mugrokfast'"
+
+
+def trained(*overrides: str, steps: int = 1) -> Run:
+    """Return a small run after some steps of MuGrokfast."""
+    config = micro_config(OURS, *overrides)
+    run, source = new_run(config, torch.device("cpu")), open_source(config)
+    for step in range(steps):
+        result = train_step(run.network, run.optimiser, source.batch(step), run.state, step, config)
+        run.state = result.output.state
+    return run
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    """Return a copy of every parameter."""
+    return {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+
+
+def test_parts_act_in_their_order() -> None:
+    """Kills: weights averaged before heads are clipped; the filter behind the optimisers."""
+    run = trained("optim.mugrokfast.average=0.9", steps=0)
+    assert list(run.optimiser.parts) == ["slow", "adamw", "muon", "clipped", "average"]
+
+
+def test_a_filter_of_strength_zero_and_no_clip_leave_adamw_on_vectors() -> None:
+    """Kills: a filter that multiplies where it should add; decay on vectors."""
+    plain = weights(trained_by("adamw"))
+    ours = weights(trained("optim.mugrokfast.strength=0.0", "optim.mugrokfast.qk_clip=0.0"))
+    vectors = [name for name, value in plain.items() if value.ndim == 1]
+    assert len(vectors) > 5
+    for name in vectors:
+        torch.testing.assert_close(ours[name], plain[name], rtol=0.0, atol=0.0)
+
+
+def trained_by(name: str) -> Run:
+    """Return the same run after one step of another optimiser."""
+    return trained(f"optim.name='{name}'")
+
+
+def test_heads_above_the_threshold_make_the_logits_of_the_threshold() -> None:
+    """Kills: no clip; values or queries clipped alone; the factor without its root; logits of evaluation counted."""
+    free, clipped = weights(trained("optim.mugrokfast.qk_clip=0.0")), trained("optim.mugrokfast.qk_clip=0.01")
+    part = clipped.optimiser.parts["clipped"]
+    assert isinstance(part, ClippedHeads)
+    for name, parameter in clipped.model.named_parameters():
+        if not name.endswith("attention.projection.weight"):
+            torch.testing.assert_close(parameter.detach(), free[name], rtol=0.0, atol=0.0)
+            continue
+        before, after = (x.view(3, 2, -1, x.shape[1]) for x in (free[name], parameter.detach()))
+        gamma = 0.01 / part.largest[parameter]
+        assert bool((gamma < 0.9).all()), "no head is above the threshold"
+        for head in range(2):
+            torch.testing.assert_close(after[:2, head], before[:2, head] * gamma[head].sqrt(), rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(after[2], before[2], rtol=0.0, atol=0.0)
+
+
+def test_validation_takes_the_average_and_leaves_the_weights() -> None:
+    """Kills: an average that starts at zero, or of the weights before the step; weights that are not put back."""
+    start = weights(trained(steps=0))
+    run = trained("optim.mugrokfast.average=0.75")
+    after = weights(run)
+    with run.optimiser.averaged():
+        inside = weights(run)
+    for name in start:
+        torch.testing.assert_close(inside[name], 0.75 * start[name] + 0.25 * after[name])
+        assert torch.equal(dict(run.model.named_parameters())[name], after[name])
+    assert isinstance(run.optimiser.parts["average"], WeightAverage)
+
+
+def test_the_slow_part_holds_clipped_gradients() -> None:
+    """Kills: a filter on gradients that are not clipped yet."""
+    run = trained("optim.max_norm=0.001")
+    tensors = run.optimiser.to_tensors()
+    squares = [value.square().sum() for name, value in tensors.items() if name.startswith("slow.average.")]
+    assert len(squares) > 10
+    torch.testing.assert_close(torch.stack(squares).sum().sqrt(), torch.tensor(0.001), rtol=1e-4, atol=0.0)
