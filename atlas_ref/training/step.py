@@ -92,7 +92,7 @@ def train_step(
     loss, output = _accumulate(network, batch, state, step, config, world)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
-    grad_norm = _clip(bare(network), config.optim.max_norm, step, world)
+    grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world)
     rate = learning_rate(step, config)
     optimiser.step(rate / config.optim.learning_rate)
     return StepResult(loss=loss, grad_norm=grad_norm, learning_rate=rate, output=output)
@@ -145,7 +145,7 @@ def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:
     return world.gather(torch.stack(found)).mean() if found else None
 
 
-def _clip(model: nn.Module, max_norm: float, step: int, world: World) -> float:
+def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World) -> float:
     """Clip the gradients in place and return their norm before it; name the first tensor that is not finite.
 
     g <- g min(1, max_norm / ||g||), over all of them together; torch's own function adds 1e-6 to the norm.

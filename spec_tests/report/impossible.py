@@ -15,6 +15,7 @@ UNDIFFERENTIATED: Final = (
     (Op.PERP_GRAD, "nobody learns through a step of an optimiser"),
     (Op.QK_CLIP, "nobody learns through a step of an optimiser"),
     (Op.QK_CLIP_IN_SIGHT, "nobody learns through a step of an optimiser"),
+    (Op.MUGROKFAST_STEP, "nobody learns through a step of an optimiser"),
     (Op.CHECKPOINT_ROUND_TRIP, "a state that was in a file has no derivative"),
 )
 ANYWHERE: Final = (
@@ -37,6 +38,7 @@ HERE: Final = (
     (Op.QK_CLIP_IN_SIGHT, "not finite: keys", "a token sees its own key"),
     (Op.QK_CLIP_IN_SIGHT, "not finite: query_weight", "a weight is of no document"),
     (Op.QK_CLIP_IN_SIGHT, "not finite: key_weight", "a weight is of no document"),
+    (Op.MUGROKFAST_STEP, "tensors of length ", "a step is of two tensors"),
     (Op.M3_MIX, "gradient of previous", "none reaches the previous state (M3-3)"),
 )
 

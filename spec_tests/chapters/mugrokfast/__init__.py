@@ -1,0 +1,1 @@
+"""One step of MuGrokfast: the order of what it is made of (docs/spec/mugrokfast.md)."""
