@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def complete_preset() -> list[str]:
-    """Return the names of the presets."""
-    from atlas_ref.config import preset_names
+    """Return the names of the presets and of the published models."""
+    from atlas_ref.config import model_names, preset_names
 
-    return preset_names()
+    return [*preset_names(), *model_names()]
 
 
 def complete_field() -> list[tuple[str, str]]:

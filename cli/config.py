@@ -26,11 +26,11 @@ def show(
 
 @app.command("list")
 def list_presets() -> None:
-    """Print the shipped presets with their sizes."""
+    """Print the shipped presets with their sizes, and the published models, whose names are presets too."""
     from rich.console import Console
     from rich.table import Table
 
-    from atlas_ref.config import load_config, preset_names
+    from atlas_ref.config import load_config, model_names, preset_names
     from atlas_ref.models.tensors import count_parameters
 
     table = Table("preset", "parameters", "layers", "width", "heads", "memory", "steps", box=None, pad_edge=False)
@@ -44,4 +44,12 @@ def list_presets() -> None:
             f"{model.memory.rule} {model.memory.architecture}",
             str(config.train.max_steps),
         )
-    Console().print(table)
+    models = Table("published model", "memory", "bias", "link", "retention", "algorithm", box=None, pad_edge=False)
+    for name in model_names():
+        memory = load_config(name).model.memory
+        forgets = memory.gate_axis if memory.gates.retention_kind == "learned" else memory.gates.retention_kind
+        steps = memory.algorithm if memory.algorithm != "gd" else memory.rule
+        models.add_row(name, memory.architecture, memory.bias.kind, memory.link.kind, forgets, steps)
+    console = Console()
+    console.print(table)
+    console.print(models)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from atlas_ref.blocks.memory_layer import memory_rule
+from atlas_ref.blocks.fast_memory import memory_rule
 from atlas_ref.config import RunConfig
 from preflight.subject import Budget
 

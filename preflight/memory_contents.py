@@ -24,11 +24,14 @@ def empty_memory(state: Tree, fresh: Tree) -> Tree:
 def random_memory(state: Tree, generator: torch.Generator) -> Tree:
     """Return `state` with Gaussian memories, each matrix and vector as long as the one that it replaces.
 
-    The anchor is a former memory: it has the directions of the new one.
+    The anchor is a former memory: it has the directions of the new one. A second moment is one of random keys.
     """
 
     def redraw(memory: MemoryState) -> MemoryState:
         weights = [_noise(matrix, generator) for matrix in memory.weights]
+        if not memory.momentum:
+            # The algorithm `ridge` keeps two moments; the second is one of keys, and has no negative direction.
+            weights[1] = weights[1] @ weights[1].mT
         return replace(
             memory,
             weights=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.weights, strict=True)),

@@ -19,7 +19,8 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from atlas_ref.blocks.memory_layer import GateHeads, MemoryLayer, TanhGate
+from atlas_ref.blocks.gates import GateHeads
+from atlas_ref.blocks.memory_layer import MemoryLayer, TanhGate
 from atlas_ref.config import ModelConfig, RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.rules import Gates
@@ -45,6 +46,8 @@ SATURATED_SHARE = 0.2
 """Largest share of entries there; the source system ended training at this share, so none should start with it."""
 LEAST_HALF_LIFE = 8.0
 """Tokens; more is asked where the attention window is longer, as a memory must outlast what attention sees anyway."""
+ENDLESS = 1e9
+"""Tokens: more than any document has, and a number that can be averaged and written down."""
 FEATURE_COSINE = 0.5
 """Largest mean cosine between features of random keys: the share of a write that every other key reads back."""
 FEATURE_KEYS = 64
@@ -125,8 +128,14 @@ def _tanh_use(calls: Sequence[Tensor]) -> _TanhUse:
 
 
 def _median_half_life(gates: Sequence[Gates]) -> float:
-    """Return the tokens in which at least half of all heads keep half: ln 2 / mean(-ln retention) of each head."""
-    decay = torch.cat([-layer.retention.detach().double().log().mean((0, 1)) for layer in gates])
+    """Return the tokens in which at least half of all heads keep half: ln 2 / mean(-ln retention) of each head.
+
+    The mean is over tokens, and over the rows or columns of a head that have a gate each. A head that forgets nothing
+    counts as one that forgets half in ENDLESS tokens.
+    """
+    means = [-layer.retention.detach().double().log().mean((0, 1)) for layer in gates]
+    decay = torch.cat([mean.flatten(1).mean(-1) if mean.ndim > 1 else mean for mean in means])
+    decay = decay.clamp(min=math.log(2.0) / ENDLESS)
     longest_first = (math.log(2.0) / decay).sort(descending=True).values
     return longest_first[math.ceil(len(longest_first) / 2) - 1].item()
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas_ref.config import ModelConfig
-from atlas_ref.config.model import MemoryConfig
+from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.plan import token_positions
 from preflight.result import Check, at_most

@@ -3,15 +3,15 @@
     PROJECT    q, k, v = conv(W_q h), conv(W_k h), conv(W_v h); q and k then SiLU and l2 norm (decision `addresses`)
     ALIGN      optional Q-K projection of the query (TNT 2511.07343 Eq. 7, or its tanh-gated form)
     EXPAND     polynomial features f(q), f(k) (ATLAS 2505.23735 Section 3.1)
-    GATE       retention, momentum, step size and window weights of each token and head, sigmoids of h
-    REMEMBER   the chunked memory of `atlas_ref.memory.chunked`
+    GATE       retention, momentum, step size, window weights and threshold of each token and head (`blocks.gates`)
+    REMEMBER   the memory that the configuration names (`blocks.fast_memory`)
 
 Parameters live here, state does not: it is passed in and returned. The memory computes in float32 or wider whatever
 the dtype of the model, and writes in training, evaluation and inference alike.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,39 +19,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.config.model import GatesConfig, MemoryConfig
+from atlas_ref.blocks.fast_memory import FastMemory, Start, Tokens
+from atlas_ref.blocks.gates import GateHeads, inverse_softplus, logit
+from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.normalize import at_least_float32, l2_normalize
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.functional.window import recent
-from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.recurrent import MemoryOutput
-from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_shards
-from atlas_ref.memory.state import MemoryState, StateTree, fresh_memory_state
+from atlas_ref.memory.state import MemoryState, StateTree
 
 L2_EPS = 1e-6
-SLOWEST_FAST_RATE = 0.01
-
-
-def memory_rule(config: MemoryConfig) -> MemoryRule:
-    """Return the semantics of reads and writes that `config` names."""
-    return MemoryRule(
-        architecture=config.architecture,
-        name=config.rule,
-        chunk=config.chunk,
-        boundary=config.window_boundary,
-        read=config.read,
-        loss_scale=0.5 if config.loss_scale == "half" else 1.0,
-        step_scale=config.step_scale,
-        momentum_max=config.gates.momentum_max,
-        coefficients=config.newton_schulz.coefficients,
-        newton_schulz_steps=config.newton_schulz.steps,
-        update_every=config.ttl_update_frequency,
-    )
 
 
 @dataclass(frozen=True)
@@ -73,54 +54,8 @@ class MemoryLayerOutput(NamedTuple):
     """tanh of the gained queries, where the Q-K projection is `frobenius_tanh`"""
     omega_loss: Float[Tensor, ""] | None
     """see `MemoryOutput`; None where nothing is written"""
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1.0 - share))
-
-
-def _starts(n_heads: int, config: GatesConfig) -> tuple[list[float], list[float]]:
-    """Return the retention and the step size of every head at the start.
-
-    The last n = `fast_heads` heads forget faster, head i of them (1-based) at the rate
-    1 - alpha_i = 0.01 (r / 0.01)^(i / n), r = 1 - `fast_retention_init`: time scales in equal ratios, as in RetNet
-    (2307.08621), from the hundred tokens that the others exceed (decision `gates`), and at half the largest step. One
-    memory cannot both keep what it was trained to hold and follow the last few words.
-    """
-    fast, rate = config.fast_heads, 1.0 - config.fast_retention_init
-    rates = [SLOWEST_FAST_RATE * (rate / SLOWEST_FAST_RATE) ** (i / fast) for i in range(1, fast + 1)]
-    retention = [config.retention_init] * (n_heads - fast) + [1.0 - r for r in rates]
-    return retention, [config.step_init] * (n_heads - fast) + [0.5 * config.step_max] * fast
-
-
-class GateHeads(nn.Module):
-    """Sigmoid heads for retention, momentum, step size and window weights, one of each a head (and age)."""
-
-    def __init__(self, d_model: int, n_heads: int, window: int, config: GatesConfig) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.momentum_max, self.step_max = config.momentum_max, config.step_max
-        self.projection = nn.Linear(d_model, n_heads * (3 + window))
-        retention, step = _starts(n_heads, config)
-        starts = [
-            *retention,
-            *[config.momentum_init / config.momentum_max] * n_heads,
-            *[start / config.step_max for start in step],
-            *[config.window_init] * (window * n_heads),
-        ]
-        with torch.no_grad():
-            self.projection.bias.copy_(torch.tensor([_logit(start) for start in starts]))
-
-    def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
-        """Return the gates of each token and head in float32 or wider."""
-        raw: Tensor = self.projection(hidden)
-        gates = torch.unflatten(torch.sigmoid(at_least_float32(raw)), -1, (-1, self.n_heads))
-        return Gates(
-            retention=gates[..., 0, :],
-            momentum=gates[..., 1, :] * self.momentum_max,
-            step=gates[..., 2, :] * self.step_max,
-            window=gates[..., 3:, :].transpose(-1, -2),
-        )
+    wrote: bool
+    """whether any token may have written"""
 
 
 class TanhGate(nn.Module):
@@ -139,12 +74,11 @@ class MemoryLayer(nn.Module):
         self.n_heads, self.key_dim, self.value_dim = n_heads, config.key_dim, config.value_dim
         self.config = config
         self.writes = writes
-        self.rule = memory_rule(config)
         self.features = feature_dim(config.key_dim, config.features.degree, config.features.basis)
         self.channels = sum(self._widths())
         self.projection = nn.Linear(d_model, self.channels, bias=False)
         self.convolution = nn.Parameter(torch.empty(self.channels, config.conv_kernel))
-        self.gates = GateHeads(d_model, n_heads, config.omega_window, config.gates)
+        self.gates = GateHeads(d_model, n_heads, self.features, config)
         # softplus(raw) keeps the kernel coefficients a_i positive; they start at 1/i!.
         start = torch.tensor(initial_coefficients(config.features.degree))
         self.feature_coefficients = nn.Parameter(start.expm1().log())
@@ -154,8 +88,12 @@ class MemoryLayer(nn.Module):
             self.tanh_gate = TanhGate()
         if config.shards.length:
             # One entry with an axis: sharded data parallelism refuses parameters without one.
-            self.alpha_logit = nn.Parameter(torch.full((1,), _logit(config.shards.alpha_init)))
-        self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in self._shapes())
+            self.alpha_logit = nn.Parameter(torch.full((1,), logit(config.shards.alpha_init)))
+        if config.algorithm == "ridge":
+            raw = torch.full((n_heads, self.features), inverse_softplus(config.ridge_init - LEAST_RIDGE))
+            self.ridge = nn.Parameter(raw)
+        self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in config.matrices())
+        self.fast = FastMemory(config, self.features)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, std: float) -> None:
@@ -174,7 +112,7 @@ class MemoryLayer(nn.Module):
         by_age = 0.5 ** torch.arange(kernel, 0.0, -1.0)
         self.convolution.copy_(by_age)
         torch.split(self.convolution, self._widths())[1].copy_(by_age.roll(-1))
-        self.gates.projection.weight.zero_()
+        self.gates.initialise(generator, std)
         for matrix in self.initial:
             matrix.normal_(std=self.config.initial_std, generator=generator)
 
@@ -183,22 +121,11 @@ class MemoryLayer(nn.Module):
         key = self.n_heads * self.key_dim
         return [key, key, self.n_heads * self.value_dim]
 
-    def _shapes(self) -> list[tuple[int, int]]:
-        """Return (out, in) of each weight matrix of one head's memory."""
-        if self.config.architecture == "matrix":
-            return [(self.value_dim, self.features)]
-        hidden = self.config.expansion * self.value_dim
-        return [(self.value_dim, hidden), (hidden, self.features)]
-
     def initial_state(self, batch: int) -> MemoryLayerState:
         """Return the state of `batch` rows before their first token."""
-        initial = tuple(at_least_float32(matrix) for matrix in self.initial)
-        memory = fresh_memory_state(
-            initial, batch, self.config.omega_window, self.features, self.value_dim, self.rule.update_every
-        )
-        like = initial[0]
+        like = at_least_float32(self.convolution)
         return MemoryLayerState(
-            memory=memory,
+            memory=self.fast.fresh(self._start(), batch, like),
             convolution=like.new_zeros(batch, self.config.conv_kernel - 1, self.channels),
             projection=like.new_zeros(batch, self.n_heads, self.key_dim, self.key_dim),
         )
@@ -222,10 +149,13 @@ class MemoryLayer(nn.Module):
             queries, keys, values = self._heads(mixed)
             aligned, projection = self._align(queries, keys, state, plan)
             queries, keys = self.expand(torch.stack([aligned, keys])).unbind()
-            output = self._remember(queries, keys, values, gates, state, reset, plan, writes)
+            run = self.fast.run if self.writes else self.fast.read
+            tokens = Tokens(keys, values, queries, gates, reset, plan)
+            output = run(tokens, self._start(), state.memory, writes)
         after = MemoryLayerState(output.state, tail, projection)
         bounded = aligned if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
-        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded, output.omega_loss)
+        wrote = self.writes and writes and plan.time > 0
+        return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded, output.omega_loss, wrote)
 
     def _project(
         self, hidden: Tensor, state: MemoryLayerState, plan: SegmentPlan
@@ -277,23 +207,10 @@ class MemoryLayer(nn.Module):
         coefficients = F.softplus(at_least_float32(self.feature_coefficients))
         return polynomial_features(x, coefficients, self.config.features.basis)
 
-    def _remember(
-        self,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        gates: Gates,
-        state: MemoryLayerState,
-        reset: Tensor | None,
-        plan: SegmentPlan,
-        writes: bool,
-    ) -> MemoryOutput:
-        """REMEMBER: run the memory, or, in the ablation, read M_0 for ever."""
+    def _start(self) -> Start:
+        """Return M_0 or Lambda of every head, in float32 or wider, and what acts at the borders of shards."""
         initial = tuple(at_least_float32(matrix) for matrix in self.initial)
-        if self.writes:
-            memory, shards = state.memory, self._shards()
-            return memory_chunked(
-                self.rule, keys, values, queries, gates, initial, memory, reset, plan, writes=writes, shards=shards
-            )
-        reads = predict_with(self.rule.architecture, initial, queries.transpose(1, 2)).transpose(1, 2)
-        return MemoryOutput(reads, replace(state.memory, position=plan.seen(state.memory.position)))
+        ridge = None
+        if self.config.algorithm == "ridge":
+            ridge = LEAST_RIDGE + F.softplus(at_least_float32(self.ridge))
+        return Start(initial, ridge, self._shards())

@@ -26,11 +26,12 @@ class LayerTelemetry(NamedTuple):
     Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
     before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none.
     Norms and the update are roots of the mean square over rows and heads: of ||M||_F, of ||S||_F, and of ||M - M'||_F,
-    where M' is the memory at the start of the call, of the row's document or of its shard, whichever is latest.
-    `omega_loss` (see `MemoryOutput`) and the update are None where nothing is written. The tanh fields are None where
-    the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments. `m3_alpha` is the learned mixing
-    rate at shard borders, sigmoid(alpha_logit), whether or not the ramp before it has ended; None without shards or
-    where nothing is written.
+    where M' is the memory at the start of the call, of the row's document or of its shard, whichever is latest. M is
+    what is written: the dual of a link, the two moments of `ridge`, which has no S. The update is None where nothing is
+    written, and so is `omega_loss` (see `MemoryOutput`), which is of the chunked form alone. The tanh fields are None
+    where the Q-K projection has no tanh; `tanh_magnitude` is the mean |x| of its arguments. `m3_alpha` is the learned
+    mixing rate at shard borders, sigmoid(alpha_logit), whether or not the ramp before it has ended; None without shards
+    or where nothing is written.
     """
 
     retention: Tensor
@@ -75,7 +76,7 @@ def summarise(layer: MemoryLayer, before: Weights, remembered: MemoryLayerOutput
     reach = 1.0 - gate.floor
     mixing_rate = layer.mixing_rate()
     update = None
-    if remembered.omega_loss is not None:
+    if remembered.wrote:
         update = _size(_change(layer, before, memory, time=gate.raw.shape[1]))
     return LayerTelemetry(
         retention,
@@ -88,7 +89,7 @@ def summarise(layer: MemoryLayer, before: Weights, remembered: MemoryLayerOutput
         gate.floor + reach * raw.largest,
         *raw,
         _size(memory.weights),
-        _size(memory.momentum),
+        _size(memory.momentum or tuple(torch.zeros_like(m) for m in memory.weights)),
         torch.linalg.vector_norm(reads) / math.sqrt(gate.raw.shape[:-1].numel()),
         remembered.omega_loss,
         update,
@@ -108,9 +109,10 @@ def _change(layer: MemoryLayer, before: Weights, after: MemoryState, time: int) 
     length = layer.config.shards.length
     since_start = (after.position - 1) % length + 1 if length else after.position
     began = since_start <= time
+    # `ridge` starts from nothing.
+    initial = tuple(layer.initial) or tuple(torch.zeros_like(m[0]) for m in after.weights)
     return tuple(
-        m - where_rows(began, m0.expand_as(m1), m1)
-        for m, m0, m1 in zip(after.weights, layer.initial, before, strict=True)
+        m - where_rows(began, m0.expand_as(m1), m1) for m, m0, m1 in zip(after.weights, initial, before, strict=True)
     )
 
 

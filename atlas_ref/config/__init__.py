@@ -8,19 +8,12 @@ A field that the rest of its section switches off (for instance `feed_forward_di
 still be present and in range; it then has no effect.
 """
 
+from atlas_ref.config.axes import BiasConfig, LinkConfig
 from atlas_ref.config.data import AnswersConfig, DataConfig, RecallConfig
-from atlas_ref.config.loading import config_hash, load_config, parse_config, preset_names, to_toml
-from atlas_ref.config.model import (
-    AttentionConfig,
-    FeaturesConfig,
-    GateConfig,
-    GatesConfig,
-    MemoryConfig,
-    ModelConfig,
-    NewtonSchulzConfig,
-    QKProjectionConfig,
-    ShardsConfig,
-)
+from atlas_ref.config.gates import GatesConfig
+from atlas_ref.config.loading import config_hash, load_config, model_names, parse_config, preset_names, to_toml
+from atlas_ref.config.memory import FeaturesConfig, MemoryConfig, NewtonSchulzConfig, QKProjectionConfig, ShardsConfig
+from atlas_ref.config.model import AttentionConfig, GateConfig, ModelConfig
 from atlas_ref.config.optim import OptimConfig
 from atlas_ref.config.run import RunConfig
 from atlas_ref.config.section import Section
@@ -30,11 +23,13 @@ from atlas_ref.config.train import TrainConfig
 __all__ = [
     "AnswersConfig",
     "AttentionConfig",
+    "BiasConfig",
     "DataConfig",
     "FeaturesConfig",
     "GateConfig",
     "GatesConfig",
     "KillSwitchesConfig",
+    "LinkConfig",
     "MemoryConfig",
     "ModelConfig",
     "NewtonSchulzConfig",
@@ -47,6 +42,7 @@ __all__ = [
     "TrainConfig",
     "config_hash",
     "load_config",
+    "model_names",
     "parse_config",
     "preset_names",
     "to_toml",

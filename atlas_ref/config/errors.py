@@ -11,6 +11,8 @@ from atlas_ref.config.toml import MOST_SHOWN, shortened, toml_value
 
 MOST_LINES = 100
 """Errors that are told one by one: more than there are fields."""
+BEGUN = 4
+"""Letters that begin a part of a name, and tell it."""
 MOST_BITS = 256
 """Integers beyond are not spelt out: Python refuses to do so for long ones."""
 
@@ -53,7 +55,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """The known name that a person most likely meant.
 
     A slip of a letter in the same section, or the same last part in another one; then initials in the same section
-    (`optim.lr`); then the most similar text.
+    (`optim.lr`) or a part of a name (`model.memory.windw`); then the most similar text.
     """
     return max(known, key=lambda candidate: _similarity(name[:MOST_SHOWN], candidate))
 
@@ -74,7 +76,8 @@ def _similarity(name: str, candidate: str) -> float:
     initials = "".join(word[0] for word in candidate_last.split("_"))
     if last == candidate_last or (section == candidate_section and alike > 0.9):
         return 2.0 + alike
-    if section == candidate_section and last == initials:
+    begun = section and BEGUN < len(last) <= len(candidate_last) and last[:BEGUN] in candidate_last
+    if section == candidate_section and (begun or last == initials):
         return 1.0 + alike
     return alike
 

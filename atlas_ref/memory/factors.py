@@ -20,6 +20,8 @@ from atlas_ref.memory.architecture import LN_EPS, NORMED, Weights, normed, resid
 from atlas_ref.memory.bias import curvature_factor, error_map
 from atlas_ref.memory.rules import ArchitectureName, MemoryRule
 
+LN_BEND = 2.0 / math.sqrt(3.0)
+"""Bound on the second derivative of LN along a unit vector, times d^{1/2} sd^2 (derived; `curvature`)."""
 GELU_SLOPE = 1.13
 """Bound on the slope of gelu, which is 1.129 where it is largest, at z = sqrt(2)."""
 
@@ -66,7 +68,7 @@ def gradient_factors(
     error = slope if plain else prediction - values
     divisor = None
     if rule.normalised:
-        divisor = least_one(rule, _curvature(outer, x, hidden, error), error, threshold)
+        divisor = least_one(rule, _curvature(rule.architecture, outer, x, hidden, raw, error), error, threshold)
         slope = slope / divisor.unsqueeze(-1)
     if rule.architecture in NORMED:
         slope = layer_norm_vjp(raw, slope)
@@ -86,12 +88,18 @@ def curvature(
     and the error e = P(x) - v. The first two terms are the Gauss-Newton part: a step of 1/kappa_i does not overshoot
     the token's own target, to first order. The last bounds how the gradient of one matrix turns with the other, as
     gelu' is below 1.13; without it steps on large errors are chaotic: the state stays bounded, its gradient does not.
+
+    linear_norm, mlp_norm: G / sd^2 (1 + 2/sqrt(3) ||e|| / sqrt(d)) + 1.13 ||x|| ||e|| / sd, with sd^2 the variance +
+    eps of what stands in LN and G its Gauss-Newton part, which is ||x||^2, without the last term, or that of `mlp`. The
+    slope of LN is a projection over sd; along a unit vector its second derivative is at most 2/sqrt(3)/(sqrt(d) sd^2).
     """
     outer, *inner = weights
     hidden = _hidden(x, inner)
-    if not inner:
-        return _curvature(outer, x, hidden, values)
-    return _curvature(outer, x, hidden, residual(x, values.shape[-1]) + hidden.value @ outer.mT - values)
+    if architecture == "matrix":
+        return x.square().sum(-1)
+    raw = hidden.value @ outer.mT
+    error = residual(x, values.shape[-1]) + normed(architecture, raw) - values
+    return _curvature(architecture, outer, x, hidden, raw, error)
 
 
 def least_one(
@@ -135,13 +143,22 @@ def _gelu_and_slope(z: Tensor) -> tuple[Tensor, Tensor]:
     return z * below, below + z * density
 
 
-def _curvature(outer: Tensor, x: Tensor, hidden: _Hidden, error: Tensor) -> Tensor:
-    square = x.square().sum(-1)
-    if not hidden.slopes:
+def _curvature(
+    architecture: ArchitectureName, outer: Tensor, x: Tensor, hidden: _Hidden, raw: Tensor, error: Tensor
+) -> Tensor:
+    """Return kappa_i of `curvature` from what a prediction has computed on its way; `raw` is W1 h."""
+    square = bound = x.square().sum(-1)
+    if architecture == "matrix":
         return square
-    column = outer.square().sum(-2).unsqueeze(-1)
-    gauss_newton = hidden.value.square().sum(-1) + square * (hidden.slopes[0].square() @ column).squeeze(-1)
     # vector_norm has a gradient of 0 where its argument is 0.
     length, miss = (torch.linalg.vector_norm(vector, dim=-1) for vector in (x, error))
-    bound: Tensor = gauss_newton + GELU_SLOPE * length * miss
-    return bound
+    turning = torch.zeros_like(square)
+    if hidden.slopes:
+        column = outer.square().sum(-2).unsqueeze(-1)
+        bound = hidden.value.square().sum(-1) + square * (hidden.slopes[0].square() @ column).squeeze(-1)
+        turning = GELU_SLOPE * length * miss
+    if architecture in NORMED:
+        scale = (raw.var(-1, correction=0) + LN_EPS).rsqrt()
+        bound = bound * scale.square() * (1.0 + LN_BEND * miss / raw.shape[-1] ** 0.5)
+        turning = turning * scale
+    return bound + turning

@@ -31,7 +31,7 @@ def _losses_cut(rule: "MemoryRule") -> Iterator[str]:
 
 def _no_bound(rule: "MemoryRule") -> Iterator[str]:
     """Yield why steps cannot be bounded by the curvature of the loss."""
-    if rule.step_scale == "mass" and rule.architecture not in ("matrix", "mlp"):
+    if rule.step_scale == "mass" and rule.architecture == "mlp_glu":
         yield (
             f"architecture '{rule.architecture}' has step_scale 'mass', valid is 'literal': no bound of its curvature "
             "is known"

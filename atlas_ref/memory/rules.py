@@ -34,7 +34,8 @@ default of the presets) bounds the total weight with which stale gradients act, 
 
 A gradient taken at an anchor acts during the b tokens of its chunk and, through momentum, about h writes longer, which
 is N h tokens where one token in N writes (`functional.ttl`);
-kappa_i bounds the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS.
+kappa_i bounds the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS;
+`factors.curvature` has it for every architecture but `mlp_glu`.
 p'(0), the slope of the Newton-Schulz polynomial at zero, makes NS a map of slope at most one: singular values of S
 beyond about one are brought near one, smaller ones are kept. As printed NS has a slope of 1/||S||, so that a memory
 that has learnt its pairs (S -> 0) jumps about its target and its outer gradient explodes.

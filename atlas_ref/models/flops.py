@@ -3,7 +3,10 @@
     weights       2 times the entries of every matrix and filter that a token passes through, the tied head among them
     attention     4 d (w + p): scores and mixture of a window of w tokens and p persistent ones, at width d
     memory        of each head, for weight matrices of together S entries, once for the error of a write, once for the
-                  write, once for the read:  3 * 2 S;  an MLP takes its error back through W1:  + 2 * out * hidden
+                  write, once for the read:  3 * 2 S;  an MLP takes its error back through W1:  + 2 * out * hidden;
+                  the bias `dot` has no error:  2 * 2 S
+    ridge         of each head, with D features: k k^T and v k^T, a Cholesky factor and two triangular solves of it:
+                  2 D^2 + 2 d_v D + D^3 / 3 + 2 D^2, and the read 2 d_v D
     Newton-Schulz of an m x n matrix, m <= n: 4 m^2 n an iteration, and 2 m^3 where it has a quintic term
     Q-K projection 4 d_k^2 of each head: Pi + k k^T and Pi q
 
@@ -18,7 +21,7 @@ where `inner_grad = "detached"` spares some.
 from math import prod
 
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.models.tensors import memory_matrices, tensors
+from atlas_ref.models.tensors import tensors
 
 BACKWARD = 3
 """A training step in forward passes."""
@@ -44,13 +47,25 @@ def weight_flops(config: ModelConfig) -> int:
 
 def head_flops(config: ModelConfig) -> int:
     """Return the operations of the memory of one head for a token."""
-    memory, matrices = config.memory, memory_matrices(config.memory)
+    memory, matrices = config.memory, config.memory.matrices()
+    if memory.algorithm == "ridge":
+        return _ridge_flops(config)
     read = 2 * sum(prod(shape) for shape in matrices)
     if config.disable_memory:
         return read
-    back = 2 * prod(matrices[0]) if memory.architecture == "mlp" else 0
+    back = 2 * prod(matrices[0]) if len(matrices) > 1 else 0
     projected = 4 * memory.key_dim**2 if memory.qk_projection.kind != "none" else 0
-    return 3 * read + back + projected + _newton_schulz(config)
+    # A write that sees no error multiplies by the memory only to read.
+    products = 2 if memory.bias.kind == "dot" else 3
+    return products * read + back + projected + _newton_schulz(config)
+
+
+def _ridge_flops(config: ModelConfig) -> int:
+    """Return the operations of one head that solves for its memory at every token."""
+    if config.disable_memory:
+        return 0
+    features, values = config.memory.features.width(config.memory.key_dim), config.memory.value_dim
+    return 4 * features**2 + 4 * values * features + features**3 // 3
 
 
 def _newton_schulz(config: ModelConfig) -> int:
@@ -58,5 +73,5 @@ def _newton_schulz(config: ModelConfig) -> int:
     if config.memory.rule not in ("atlas", "atlas_appendix"):
         return 0
     cubed = 0 if settings.coefficients == "cubic" else 2
-    sides = [sorted(shape) for shape in memory_matrices(config.memory)]
+    sides = [sorted(shape) for shape in config.memory.matrices()]
     return settings.steps * sum(4 * m * m * n + cubed * m**3 for m, n in sides)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atlas_ref.blocks.fast_memory import memory_rule
 from atlas_ref.blocks.mag import LayerState
-from atlas_ref.blocks.memory_layer import memory_rule
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.mag_gate import GateKind
 from atlas_ref.memory.rules import MemoryRule, update

@@ -8,9 +8,23 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from atlas_ref.config.model import MemoryConfig, ModelConfig
+from atlas_ref.config.gates import GATE_RANK
+from atlas_ref.config.memory import LEAST_RIDGE
+from atlas_ref.config.model import ModelConfig
 
 LAYER = "layers.{}."
+INITIAL = (
+    "M_0, the memory before the first token",
+    "second matrix of M_0, next to the features",
+    "third matrix of M_0, whose products gate those of the second",
+)
+GATE_WORDS = {
+    "retention": "retention",
+    "momentum": "momentum decay",
+    "step": "step size",
+    "window": "then each age of the window",
+    "threshold": "then the threshold",
+}
 
 
 class TensorInfo(NamedTuple):
@@ -73,7 +87,6 @@ def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
     """Yield what the memory branch has."""
     memory, heads, d = config.memory, config.n_heads, config.d_model
     channels = heads * (2 * memory.key_dim + memory.value_dim)
-    gates = heads * (3 + memory.omega_window)
     yield TensorInfo(
         "mag.memory.projection.weight", (channels, d), "q k v, model", "W_qkv of the memory; each of q, k, v by heads"
     )
@@ -90,27 +103,39 @@ def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
         yield TensorInfo("mag.memory.log_gain", (heads, memory.key_dim), "head, key", "log of the gain of queries")
     if memory.shards.length:
         yield TensorInfo("mag.memory.alpha_logit", (1,), "one", "sigmoid gives the share that crosses a shard border")
-    yield TensorInfo(
-        "mag.memory.gates.projection.weight",
-        (gates, d),
-        "gate, model",
-        "of retention, momentum decay, step size, then each age of the window: a row for each head",
-    )
-    yield TensorInfo("mag.memory.gates.projection.bias", (gates,), "gate", "biases of those gates, before the sigmoid")
-    for number, shape in enumerate(memory_matrices(memory)):
-        meaning = (
-            "M_0, the memory before the first token" if number == 0 else "second matrix of M_0, next to the features"
+    yield from _gates(config)
+    if memory.algorithm == "ridge":
+        yield TensorInfo(
+            "mag.memory.ridge",
+            (heads, memory.features.width(memory.key_dim)),
+            "head, feature",
+            f"{LEAST_RIDGE} + softplus gives Lambda, which is added to the second moment of the features",
         )
-        yield TensorInfo(f"mag.memory.initial.{number}", (heads, *shape), "head, out, in", meaning)
+    for number, shape in enumerate(memory.matrices()):
+        yield TensorInfo(f"mag.memory.initial.{number}", (heads, *shape), "head, out, in", INITIAL[number])
 
 
-def memory_matrices(memory: MemoryConfig) -> tuple[tuple[int, int], ...]:
-    """Return (out, in) of each matrix of one head's memory."""
-    features = memory.features.width(memory.key_dim)
-    if memory.architecture == "matrix":
-        return ((memory.value_dim, features),)
-    hidden = memory.expansion * memory.value_dim
-    return ((memory.value_dim, hidden), (hidden, features))
+def _gates(config: ModelConfig) -> Iterator[TensorInfo]:
+    """Yield what makes the gates of the memory: nothing where all are constants."""
+    memory, heads, d = config.memory, config.n_heads, config.d_model
+    parts = memory.generated_gates()
+    rows = heads * sum(parts.values())
+    if parts:
+        made = ", ".join(GATE_WORDS[name] for name in parts)
+        yield TensorInfo(
+            "mag.memory.gates.projection.weight", (rows, d), "gate, model", f"of {made}: a row for each head"
+        )
+        yield TensorInfo(
+            "mag.memory.gates.projection.bias", (rows,), "gate", "biases of those gates, before sigmoid or softplus"
+        )
+    if memory.gate_axis != "head" and memory.gates.retention_kind == "learned":
+        width = memory.value_dim if memory.gate_axis == "rows" else memory.features.width(memory.key_dim)
+        up, axis = (heads * width, GATE_RANK), memory.gate_axis.removesuffix("s")
+        yield TensorInfo("mag.memory.gates.retention_down.weight", (GATE_RANK, d), "rank, model", "first of two maps")
+        yield TensorInfo("mag.memory.gates.retention_up.weight", up, f"{axis}, rank", "the second, to retention gates")
+        yield TensorInfo("mag.memory.gates.retention_up.bias", up[:1], axis, "biases, before the sigmoid")
+    if memory.gates.retention_kind == "mamba2":
+        yield TensorInfo("mag.memory.gates.log_rate", (heads,), "head", "log of a: a step keeps exp(-a step)")
 
 
 def _feed_forward(config: ModelConfig) -> Iterator[TensorInfo]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atlas_ref.blocks import memory_layer
+from atlas_ref.blocks import fast_memory, memory_layer
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
@@ -44,7 +44,7 @@ def recorded_calls() -> Iterator[list[tuple[tuple[Any, ...], Shards | None]]]:
         return memory_chunked(*given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory_layer, "memory_chunked", record)
+        patch.setattr(fast_memory, "memory_chunked", record)
         yield calls
 
 

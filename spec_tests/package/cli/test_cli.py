@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import atlas_ref
-from atlas_ref.config import load_config, preset_names
+from atlas_ref.config import load_config, model_names, preset_names
 from spec_tests.package.micro.command import Atlas, Ended
 from spec_tests.package.micro.process import in_a_process
 from spec_tests.package.micro.runs import (
@@ -143,10 +143,12 @@ def test_config_show_prints_a_complete_config_that_can_be_run(atlas: Atlas, tmp_
 
 
 def test_config_list_names_every_preset_with_its_size(atlas: Atlas) -> None:
-    """Kills: a preset left out; a size that is not that of the model."""
+    """Kills: a preset or model left out; a size that is not that of the model."""
     ended = atlas("config", "list")
     assert ended.code == 0, ended.err
-    rows = {line.split()[0]: line for line in ended.out.splitlines()[1:]}
+    first, second = ended.out.split("published model")
+    rows = {line.split()[0]: line for line in first.splitlines()[1:]}
     assert set(rows) == set(preset_names())
+    assert {line.split()[0] for line in second.splitlines()[1:]} == set(model_names())
     assert "10.4 M" in rows["shakespeare-10m"]
     assert "0.6 M" in rows["tiny"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import atlas_ref
-from atlas_ref.config import RunConfig, preset_names
+from atlas_ref.config import RunConfig, model_names, preset_names
 from atlas_ref.config.errors import dotted_names
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.runs import micro_config, start
@@ -39,8 +39,8 @@ def test_commands_presets_and_fields_are_offered(atlas: Atlas, monkeypatch: pyte
         assert set(offered(atlas, monkeypatch, f"atlas {command} --set ")) == fields
     assert offered(atlas, monkeypatch, "atlas train --set model.memory.ttl_u") == ["model.memory.ttl_update_frequency="]
     for place in ("train --config", "preflight --config", "config show"):
-        assert offered(atlas, monkeypatch, f"atlas {place} ") == preset_names()
-    assert offered(atlas, monkeypatch, "atlas train --config ti") == ["tiny"]
+        assert offered(atlas, monkeypatch, f"atlas {place} ") == [*preset_names(), *model_names()]
+    assert offered(atlas, monkeypatch, "atlas train --config tin") == ["tiny"]
 
 
 def modules_after(*arguments: str, **variables: str) -> set[str]:

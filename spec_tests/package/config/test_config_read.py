@@ -25,12 +25,14 @@ from atlas_ref.training.evaluate import evaluate
 from spec_tests.package.data.answer_inputs import sums, write_rows
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
-OWN_MODULES = ("atlas_ref.config", "pydantic", __name__)
+OWN_MODULES = ("atlas_ref.config", "pydantic", "jaxtyping", "beartype", __name__)
+"""Modules that stand between the program and a field: those of the configuration, and what checks its signatures."""
 OWN_USE = ("problems", "_lines")
 """The functions of the configuration that validate and print it."""
 DEMANDS = ["data.recall.gap"]
 """Fields that ask something of other fields: refusing a configuration is their whole effect (`test_config`)."""
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
+ONE_TOKEN = ("model.memory.rule='delta'", "model.memory.chunk=1", "model.memory.step_scale='literal'")
 VARIANTS = {
     "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
     "mugrokfast": ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9"),
@@ -54,6 +56,7 @@ VARIANTS = {
         "model.memory.qk_projection.kind='tnt'",
         "model.memory.shards.length=8",
     ),
+    "ridge": (*ONE_TOKEN, "model.memory.algorithm='ridge'"),
 }
 
 

@@ -24,6 +24,9 @@ ARCHITECTURES: Final = {
     "mlp": replace(USUAL, architecture="mlp", rule="titans"),
     "linear_norm": replace(USUAL, architecture="linear_norm"),
     "mlp_norm": replace(USUAL, architecture="mlp_norm", read="pre"),
+    "linear_norm by mass": replace(USUAL, architecture="linear_norm", mass=True),
+    "mlp_norm by mass": replace(USUAL, architecture="mlp_norm", mass=True, rule="titans"),
+    "mlp_norm, lp 3 by mass": replace(USUAL, architecture="mlp_norm", bias="lp", p=3.0, s=0.1, mass=True),
     "mlp_glu": replace(USUAL, architecture="mlp_glu", rule="titans"),
 }
 FORMED: Final = {

@@ -147,12 +147,29 @@ def forward(o: Options, w: Matrices, k: Array) -> tuple[Array, Callable[[Array],
     return straight + raw, back
 
 
+def bound(o: Options, w: Matrices, k: Array, e: Array) -> Array:
+    """Return kappa, the bound of the curvature of the squared error, of one pair."""
+    square, turning, hidden = k @ k, np.zeros(()), k
+    if o.architecture == "matrix":
+        return np.asarray(square)
+    inside = square
+    if len(w) > 1:
+        hidden, slope = bend(k @ w[1])
+        inside = hidden @ hidden + square * (slope**2 @ (w[0] ** 2).sum(1))
+        turning = 1.13 * norm(k) * norm(e)
+    if not o.architecture.endswith("norm"):
+        return np.asarray(inside + turning)
+    raw, width = hidden @ w[0], w[0].shape[1]
+    deviation = np.sqrt(((raw - raw.mean()) ** 2).mean() + 1e-6)
+    return np.asarray(inside / deviation**2 * (1.0 + 2.0 / math.sqrt(3.0 * width) * norm(e)) + turning / deviation)
+
+
 def pair_gradient(o: Options, w: Matrices, k: Array, v: Array, delta: Array) -> Matrices:
     """Return the gradient of one pair over 2 loss_scale."""
     prediction, back = forward(o, w, k)
     u = psi(o, prediction - v, v, delta)
     if o.mass:
-        kappa = (k @ k) * steepness(o, prediction - v, delta)
+        kappa = bound(o, w, k, prediction - v) * steepness(o, prediction - v, delta)
         u = u / kappa if kappa.real > 1.0 else u
     return back(u)
 

@@ -35,7 +35,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "gates of columns for logits": ({"gate_axis": "columns", "link": Link("softmax")}, "up to a constant of each row"),
     "a proximal step on a link": ({"retention": "proximal_elastic", "link": Link("lq", 4.0)}, "valid is 'identity'"),
-    "mass behind a norm": ({"step_scale": "mass", "architecture": "mlp_norm"}, "no bound of its curvature"),
     "mass of a glu": ({"step_scale": "mass", "architecture": "mlp_glu"}, "no bound of its curvature"),
     "mass of a jump": ({"step_scale": "mass", "bias": Bias("yaad_printed")}, "nothing bounds its slope"),
     "an update every 0 tokens": ({"update_every": 0, "name": "omega"}, "valid is 1 or more"),

@@ -1,0 +1,132 @@
+"""The gates of the memory: retention, momentum decay, step size, window weights and threshold of each token and head.
+
+What is learned of a token is a sigmoid of one linear map of it, the threshold a softplus; what the configuration fixes
+is a constant and has no parameters. A retention gate for each row or column of a matrix goes through GATE_RANK numbers
+first (MIRAS 2504.13173 Section 5.3; decision `gates`): for every head, value and feature its own would be another
+projection as large as that of the values.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas_ref.config.gates import GATE_RANK, GatesConfig
+from atlas_ref.config.memory import MemoryConfig
+from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.memory.rules import Gates
+
+SLOWEST_FAST_RATE = 0.01
+UP_SHARE = 0.1
+"""Spread of the second low-rank matrix, of that of the first: tokens differ a little from the start, none forgets."""
+
+
+def logit(share: float) -> float:
+    """Return the number whose sigmoid is `share`."""
+    return math.log(share / (1.0 - share))
+
+
+def inverse_softplus(size: float) -> float:
+    """Return the number whose softplus is `size`: log(exp(size) - 1), for large sizes too."""
+    return size + math.log(-math.expm1(-size))
+
+
+def starts(n_heads: int, config: GatesConfig) -> tuple[list[float], list[float]]:
+    """Return the retention and the step size of every head at the start.
+
+    The last n = `fast_heads` heads forget faster, head i of them (1-based) at the rate
+    1 - alpha_i = 0.01 (r / 0.01)^(i / n), r = 1 - `fast_retention_init`: time scales in equal ratios, as in RetNet
+    (2307.08621), from the hundred tokens that the others exceed (decision `gates`), and at half the largest step. One
+    memory cannot both keep what it was trained to hold and follow the last few words.
+    """
+    fast, rate = config.fast_heads, 1.0 - config.fast_retention_init
+    rates = [SLOWEST_FAST_RATE * (rate / SLOWEST_FAST_RATE) ** (i / fast) for i in range(1, fast + 1)]
+    retention = [config.retention_init] * (n_heads - fast) + [1.0 - r for r in rates]
+    return retention, [config.step_init] * (n_heads - fast) + [0.5 * config.step_max] * fast
+
+
+class GateHeads(nn.Module):
+    """Makes the gates of every token and head from its hidden state (module docstring)."""
+
+    def __init__(self, d_model: int, n_heads: int, features: int, config: MemoryConfig) -> None:
+        super().__init__()
+        self.n_heads, self.window, self.config = n_heads, config.omega_window, config.gates
+        self.parts = config.generated_gates()
+        retention, step = starts(n_heads, config.gates)
+        if self.parts:
+            self.projection = nn.Linear(d_model, n_heads * sum(self.parts.values()))
+            self._start(retention, step, config)
+        if config.gate_axis != "head" and config.gates.retention_kind == "learned":
+            width = config.value_dim if config.gate_axis == "rows" else features
+            self.retention_down = nn.Linear(d_model, GATE_RANK, bias=False)
+            self.retention_up = nn.Linear(GATE_RANK, n_heads * width)
+            with torch.no_grad():
+                starting = torch.tensor([logit(start) for start in retention])
+                self.retention_up.bias.copy_(starting.repeat_interleave(width))
+        if config.gates.retention_kind == "mamba2":
+            rates = [-math.log(kept) / size for kept, size in zip(retention, step, strict=True)]
+            self.log_rate = nn.Parameter(torch.tensor(rates).log())
+
+    @torch.no_grad()
+    def _start(self, retention: list[float], step: list[float], config: MemoryConfig) -> None:
+        """Set the biases: what is generated starts where the configuration says."""
+        gates, heads = config.gates, self.n_heads
+        raw = {
+            "retention": [logit(start) for start in retention],
+            "momentum": [logit(gates.momentum_init / gates.momentum_max)] * heads,
+            "step": [logit(start / gates.step_max) for start in step],
+            "window": [logit(gates.window_init)] * (self.window * heads),
+            "threshold": [inverse_softplus(config.bias.threshold_init)] * heads,
+        }
+        self.projection.bias.copy_(torch.tensor([start for name in self.parts for start in raw[name]]))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, std: float) -> None:
+        """Start with gates that no token moves, or where they have a rank, little."""
+        if self.parts:
+            self.projection.weight.zero_()
+        if hasattr(self, "retention_down"):
+            self.retention_down.weight.normal_(std=std, generator=generator)
+            self.retention_up.weight.normal_(std=UP_SHARE * std, generator=generator)
+
+    def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
+        """Return the gates of each token and head in float32 or wider."""
+        ones = at_least_float32(hidden.new_ones(*hidden.shape[:-1], self.n_heads))
+        made = self._made(hidden)
+        step = made["step"].squeeze(-2) * self.config.step_max if "step" in made else ones
+        return Gates(
+            retention=self._retention(hidden, made, step),
+            momentum=made["momentum"].squeeze(-2) * self.config.momentum_max if "momentum" in made else 0.0 * ones,
+            step=step,
+            window=made["window"].mT if "window" in made else ones.unsqueeze(-1).expand(*ones.shape, self.window),
+            threshold=made["threshold"].squeeze(-2) if "threshold" in made else None,
+        )
+
+    def _made(self, hidden: Tensor) -> dict[str, Tensor]:
+        """Return each gate that the projection generates, [batch, time, rows, heads]: shares, and the threshold."""
+        if not self.parts:
+            return {}
+        raw = at_least_float32(self.projection(hidden))
+        rows = list(self.parts.values())
+        shares = torch.split(torch.unflatten(torch.sigmoid(raw), -1, (-1, self.n_heads)), rows, -2)
+        made = dict(zip(self.parts, shares, strict=True))
+        if "threshold" in made:
+            made["threshold"] = F.softplus(raw[..., -self.n_heads :]).unsqueeze(-2)
+        return made
+
+    def _retention(self, hidden: Tensor, made: dict[str, Tensor], step: Tensor) -> Tensor:
+        """Return the retention of each head, or of each of its rows or columns."""
+        kind = self.config.retention_kind
+        if kind == "mamba2":
+            return torch.exp(-at_least_float32(self.log_rate).exp() * step)
+        if kind == "retnet":
+            head = torch.arange(self.n_heads, dtype=step.dtype, device=step.device)
+            return (1.0 - torch.exp2(-5.0 - head)).expand_as(step)
+        if "retention" in made:
+            return made["retention"].squeeze(-2)
+        if kind == "one":
+            return torch.ones_like(step)
+        raw: Tensor = self.retention_up(self.retention_down(hidden))
+        return torch.sigmoid(torch.unflatten(at_least_float32(raw), -1, (self.n_heads, -1)))
