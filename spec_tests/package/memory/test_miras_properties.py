@@ -12,6 +12,7 @@ from torch import Tensor
 
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
+from atlas_ref.memory.shards import Shards
 from spec_tests.package.memory.miras_axes import AXES
 from spec_tests.package.memory.miras_calls import BATCH, HEADS, TIME, draw, gap, leaves_of, outcome, resets
 from spec_tests.package.memory.miras_loop import Options, forward, link, soft
@@ -149,3 +150,36 @@ def test_the_first_write_descends_through_the_link(name: str) -> None:
         before = [matrix[h].T for matrix in initial]
         squares = [float(((forward(o, [link(o, a) for a in duals], k)[0] - v) ** 2).sum()) for duals in (after, before)]
         assert squares[0] < squares[1]
+
+
+@pytest.mark.parametrize("name", ["softmax", "columns", "kda", "implicit", "huber_norm", "proximal", "retained rows"])
+@pytest.mark.parametrize("time", [1, TIME])
+def test_a_call_without_writes_reads_what_it_finds(name: str, time: int) -> None:
+    """Kills: an elastic net, a decay or a write in the warm-up."""
+    o = AXES[name]
+    inputs, initial = draw(o, time=time)
+    leaves, reset = leaves_of(inputs, initial), resets(BATCH, time, ())
+    for form in (memory_recurrent, memory_chunked):
+        found = outcome(form, o, leaves, reset, writes=False)
+        wanted = np.zeros(inputs["values"].shape)
+        for b, t, h in np.ndindex(BATCH, time, HEADS):
+            wanted[b, t, h] = forward(o, [link(o, a[h].T) for a in initial], inputs["queries"][b, t, h])[0]
+        assert gap(found["reads"].detach().numpy(), wanted) < 1e-14
+
+
+@pytest.mark.parametrize(
+    "name", ["kda", "delta", "implicit", "softmax rows, a write in 2", "memora", "huber_norm every 2"]
+)
+def test_shards_end_where_the_recurrence_ends_them(name: str) -> None:
+    """Kills: a segment, or a schedule that does not divide the shard, that begins before it."""
+    o, time = AXES[name], 20
+    length = 6 if o.chunk == 1 else 2 * o.chunk
+    inputs, initial = draw(o, time=time)
+    found = []
+    for form in (memory_recurrent, partial(memory_chunked, schedule=4)):
+        leaves = leaves_of(inputs, initial)
+        shards = Shards(length, 2, torch.tensor(0.8, dtype=torch.float64, requires_grad=True))
+        output = outcome(form, o, leaves, resets(BATCH, time, (3,)), (7,), shards=shards)
+        slopes = torch.autograd.grad(output["reads"].square().sum(), [leaves["keys"], leaves["initial.0"]])
+        found.append([output["reads"].detach().numpy(), *(slope.numpy() for slope in slopes)])
+    assert max(gap(b, a) for a, b in zip(*found, strict=True)) < 1e-10
