@@ -144,7 +144,7 @@ def _solve(rule: MemoryRule, laid: list[Tensor], weight: Tensor, gates: Tensor) 
     keys, values, queries = laid
     after = _decayed(keys, gates, rule.gate_axis == "columns")
     before = after.before()
-    place, seen = after if rule.at_retained else before, before if rule.read == "pre" else after
+    place, seen = after if rule.at_retained else before, after if rule.read == "post" else before
     start, inside = place.start(keys), place.inside(keys).tril(-1)
     w = weight.unsqueeze(-1)
     # Keys that all rows share are given to each row, which has a system of its own.

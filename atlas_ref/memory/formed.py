@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.functional.scan import linear_scan
-from atlas_ref.memory.architecture import Weights, predict
+from atlas_ref.memory.architecture import Weights, predict, predict_with
 from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.link import canonical, linked, shrunk
 from atlas_ref.memory.plan import SegmentPlan
@@ -67,7 +67,8 @@ def _segment(
     step: Tensor,
 ) -> tuple[Tensor, Weights, Weights, Tensor]:
     """Return the reads of one segment, A and S after it, and its squared errors; `mixing` is U."""
-    factors = gradient_factors(rule, tuple(linked(rule.link, a) for a in carry.anchor), keys, values, threshold)
+    anchor = tuple(linked(rule.link, a) for a in carry.anchor)
+    factors = gradient_factors(rule, anchor, keys, values, threshold)
     inside, share = apart(mixing, 1)
     layers: list[Callable[[Tensor], Tensor]] = []
     last_weights, last_momentum = [], []
@@ -80,7 +81,10 @@ def _segment(
         last_momentum.append(momentum[:, :, -1])
         seen = duals if rule.read == "post" else torch.cat([a.unsqueeze(0), duals[:-1]])
         layers.append(_each_token(linked(rule.link, seen).movedim(0, 2)))
-    reads = predict(rule.architecture, layers, queries)
+    at_anchor = rule.read == "anchor"
+    reads = (
+        predict_with(rule.architecture, anchor, queries) if at_anchor else predict(rule.architecture, layers, queries)
+    )
     return reads, tuple(last_weights), tuple(last_momentum), squared_errors([factors])
 
 

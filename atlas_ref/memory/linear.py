@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.architecture import predict
+from atlas_ref.memory.architecture import predict, predict_with
 from atlas_ref.memory.factors import Factors, gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
@@ -49,6 +49,9 @@ def run_linear(
             for m, s, left, right in old
         ]
         carry = Carry(tuple(m for m, _ in new), tuple(s for _, s in new), carry.anchor)
+    if rule.read == "anchor":
+        anchors = tuple(torch.stack(part) for part in zip(*(before.anchor for before in entered), strict=True))
+        return predict_with(rule.architecture, anchors, segments.queries), carry, squared_errors(factors)
     return _read_linear(rule, segments.queries, mixing.weights, entered, factors), carry, squared_errors(factors)
 
 

@@ -54,6 +54,8 @@ def run_one_token(
     weights = tuple(m + release.unsqueeze(-1) * update(rule, s) for m, s in zip(kept, momentum, strict=True))
     if rule.retention == "proximal_elastic":
         weights = tuple(shrunk(m, (rule.link.level * own.step)[..., None, None]) for m in weights)
-    seen = tuple(linked(rule.link, a) for a in (carry.weights if rule.read == "pre" else weights))
-    reads = predict_with(rule.architecture, seen, queries.transpose(1, 2)).transpose(1, 2)
+    seen = {"pre": carry.weights, "anchor": carry.anchor, "post": weights}[rule.read]
+    reads = predict_with(
+        rule.architecture, tuple(linked(rule.link, a) for a in seen), queries.transpose(1, 2)
+    ).transpose(1, 2)
     return reads, Carry(weights, momentum, carry.anchor), squared_errors([factors])

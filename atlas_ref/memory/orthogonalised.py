@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from atlas_ref.memory.architecture import Weights, predict
+from atlas_ref.memory.architecture import Weights, predict, predict_with
 from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, update
@@ -78,7 +78,10 @@ def _segment(
         last_weights.append((w.unsqueeze(-2) @ updates.flatten(-2)).view_as(m))
         last_momentum.append(weighted_sum(u, left, right, (u_s, s)))
         layers.append(_each_token(mix, updates))
-    reads = predict(rule.architecture, layers, queries)
+    if rule.read == "anchor":
+        reads = predict_with(rule.architecture, carry.anchor, queries)
+    else:
+        reads = predict(rule.architecture, layers, queries)
     return reads, tuple(last_weights), tuple(last_momentum), squared_errors([factors])
 
 

@@ -5,7 +5,7 @@ For each token t, in this order:
     SHARD    a token that begins a further shard of its document finds M_0 and a share of S (`shards`)
     ANCHOR   at the start of a chunk, xi <- M
     WRITE    g = sum_a gamma[t, a] grad l(xi; k_{t-a}, v_{t-a}),  S <- theta S + intake g,  M <- alpha M + release U(S)
-    READ     y_t = M(q_t)   (`post`; `pre` reads before the write)
+    READ     y_t = M(q_t)   (`post`; `pre` reads before the write, `anchor` at xi, the memory at the chunk's start)
 
 Under a link (`link`) M is the dual state A: reads and gradients see W = link(A), and the gradient is with respect to W.
 The other axes of MIRAS (2504.13173) change g (`bias`, and where it is taken), or the last step of WRITE (`rules`).
@@ -86,8 +86,8 @@ def memory_recurrent(
     reads = []
     for t in range(time):
         carry = _entered(rule, carry, initial, position[:, t], shards)
-        if rule.read == "pre":
-            reads.append(_read(rule, carry.weights, queries[:, t]))
+        if rule.read != "post":
+            reads.append(_read(rule, carry.anchor if rule.read == "anchor" else carry.weights, queries[:, t]))
         seen = in_sight(past + 1, position[:, t], rule.chunk, rule.boundary).flip(-1)[:, :, None, None]
         # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
         near_keys, near_values = (torch.where(seen, x[:, t : t + past + 1], 0.0) for x in (past_keys, past_values))

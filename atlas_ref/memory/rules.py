@@ -58,7 +58,7 @@ from atlas_ref.memory.meaning import reasons_against
 
 RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
 StepScale = Literal["literal", "mass"]
-ReadTime = Literal["post", "pre"]
+ReadTime = Literal["post", "pre", "anchor"]
 ArchitectureName = Literal["matrix", "mlp", "linear_norm", "mlp_norm", "mlp_glu"]
 RetentionName = Literal["dual", "proximal_elastic"]
 ErrorPlace = Literal["previous", "retained"]

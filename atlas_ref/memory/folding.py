@@ -1,0 +1,121 @@
+"""Shards side by side: what never meets is run at once, in the batch axis.
+
+Where a memory forgets everything at marked tokens, the stretches between marks are rows of their own. Of a call of B
+rows, those that end inside the call (all but the last of each row) are run as one batch, the shorter ones filled up
+behind; their states are not needed. The last stretches are a second call, from the first token at which one of them
+begins, and leave the state. With B rows of T tokens and marks every S, the loop over chunks is S / b long, not T / b.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.recurrent import MemoryOutput
+from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.shards import Shards
+from atlas_ref.memory.state import MemoryState
+
+
+class Stretch(NamedTuple):
+    """Tokens [start, stop) of a row, between two marks."""
+
+    row: int
+    start: int
+    stop: int
+
+
+def run_folded(
+    rule: MemoryRule,
+    keys: Float[Tensor, "batch time heads features"],
+    values: Float[Tensor, "batch time heads values"],
+    queries: Float[Tensor, "batch time heads features"],
+    gates: Gates,
+    initial: Weights,
+    state: MemoryState,
+    reset: Bool[Tensor, "batch time"] | None,
+    *,
+    shards: Shards | None = None,
+) -> MemoryOutput:
+    """Return what `memory_chunked` does, without the Omega loss where stretches were folded.
+
+    `reset` marks where the memory forgets everything. Where `shards` let something go over a border, or no stretch ends
+    inside the call, it is `memory_chunked`.
+    """
+    marks = torch.zeros(keys.shape[:2], dtype=torch.bool) if reset is None else reset.cpu()
+    whole, last = stretches(marks)
+    if shards is not None or not _worth_it(whole, marks):
+        return memory_chunked(rule, keys, values, queries, gates, initial, state, reset, shards=shards)
+    fold = _Fold(whole, marks, keys.device)
+    inputs = fold.rows_of(keys), fold.rows_of(values), fold.rows_of(queries)
+    found = memory_chunked(rule, *inputs, _each_gate(gates, fold.rows_of), initial, fold.states(state), None)
+    first = min(stretch.start for stretch in last)
+    keys, values, queries, late = (x[:, first:] for x in (keys, values, queries, marks.to(keys.device)))
+    entered = state if first == 0 else _at_position(state, torch.zeros_like(state.position))
+    end = memory_chunked(rule, keys, values, queries, _each_gate(gates, lambda x: x[:, first:]), initial, entered, late)
+    return MemoryOutput(fold.joined(found.reads, end.reads, last, first), end.state)
+
+
+def stretches(marks: Bool[Tensor, "batch time"]) -> tuple[list[Stretch], list[Stretch]]:
+    """Return the stretches that end inside the call, and the last one of each row."""
+    whole, last = [], []
+    for row, found in enumerate(marks):
+        borders = sorted({0, *found.nonzero().flatten().tolist()})
+        whole += [Stretch(row, start, stop) for start, stop in pairwise(borders)]
+        last.append(Stretch(row, borders[-1], marks.shape[1]))
+    return whole, last
+
+
+def _worth_it(whole: list[Stretch], marks: Tensor) -> bool:
+    """Return whether there is something to fold that filling does not make more than twice as long as the call."""
+    width = max((stretch.stop - stretch.start for stretch in whole), default=0)
+    return 0 < len(whole) * width <= 2 * marks.numel()
+
+
+def _each_gate(gates: Gates, change: Callable[[Tensor], Tensor]) -> Gates:
+    return Gates._make(None if x is None else change(x) for x in gates)
+
+
+class _Fold:
+    """Stretches as rows: `tokens` [stretches, width] says which token each slot holds, `there` whether it holds one."""
+
+    def __init__(self, whole: list[Stretch], marks: Tensor, device: torch.device) -> None:
+        self.whole = whole
+        rows, starts, stops = torch.tensor(whole).T
+        slots = torch.arange(int((stops - starts).amax()))
+        there = slots < (stops - starts).unsqueeze(1)
+        self.rows, self.there = rows.to(device), there.to(device)
+        self.tokens = torch.where(there, starts.unsqueeze(1) + slots, 0).to(device)
+        self.continued = ((starts == 0) & ~marks[rows, 0]).to(device)
+
+    def rows_of(self, x: Tensor) -> Tensor:
+        """Return [stretches, width, ...] of what is [batch, time, ...], zero behind the end of a stretch."""
+        there = self.there.view(*self.there.shape, *(1,) * (x.ndim - 2))
+        return torch.where(there, x[self.rows.unsqueeze(1), self.tokens], 0.0)
+
+    def states(self, state: MemoryState) -> MemoryState:
+        """Return the state of each stretch: that of its row where it goes on from before the call, else a start."""
+        own = state.map(lambda x: x[self.rows])
+        return _at_position(own, torch.where(self.continued, own.position, 0))
+
+    def joined(self, found: Tensor, end: Tensor, last: list[Stretch], first: int) -> Tensor:
+        """Return [batch, time, ...] from the reads of the stretches, and those of all rows from token `first` on."""
+        (stretched, width), late = found.shape[:2], end.shape[1]
+        place = torch.zeros(len(last), first + late, dtype=torch.long)
+        for number, (row, start, stop) in enumerate(self.whole):
+            place[row, start:stop] = number * width + torch.arange(stop - start)
+        for row, start, stop in last:
+            place[row, start:] = stretched * width + row * late + torch.arange(start - first, stop - first)
+        together: Tensor = torch.cat([found.flatten(0, 1), end.flatten(0, 1)])
+        return together[place.to(found.device)]
+
+
+def _at_position(state: MemoryState, position: Tensor) -> MemoryState:
+    """Return a state at other positions; at 0 nothing of what it holds is seen."""
+    return replace(state, position=position)
