@@ -57,8 +57,8 @@ def run_folded(
     found = memory_chunked(rule, *inputs, _each_gate(gates, fold.rows_of), initial, fold.states(state), None)
     first = min(stretch.start for stretch in last)
     keys, values, queries, late = (x[:, first:] for x in (keys, values, queries, marks.to(keys.device)))
-    entered = state if first == 0 else _at_position(state, torch.zeros_like(state.position))
-    end = memory_chunked(rule, keys, values, queries, _each_gate(gates, lambda x: x[:, first:]), initial, entered, late)
+    # A row whose last stretch begins later than `first` runs through what is before it, which its mark takes back.
+    end = memory_chunked(rule, keys, values, queries, _each_gate(gates, lambda x: x[:, first:]), initial, state, late)
     return MemoryOutput(fold.joined(found.reads, end.reads, last, first), end.state)
 
 
@@ -100,9 +100,11 @@ class _Fold:
         return torch.where(there, x[self.rows.unsqueeze(1), self.tokens], 0.0)
 
     def states(self, state: MemoryState) -> MemoryState:
-        """Return the state of each stretch: that of its row where it goes on from before the call, else a start."""
+        """Return the state of each stretch: that of its row where it goes on from before the call, else one at position
+        0, where nothing of what it holds is seen.
+        """
         own = state.map(lambda x: x[self.rows])
-        return _at_position(own, torch.where(self.continued, own.position, 0))
+        return replace(own, position=torch.where(self.continued, own.position, 0))
 
     def joined(self, found: Tensor, end: Tensor, last: list[Stretch], first: int) -> Tensor:
         """Return [batch, time, ...] from the reads of the stretches, and those of all rows from token `first` on."""
@@ -114,8 +116,3 @@ class _Fold:
             place[row, start:] = stretched * width + row * late + torch.arange(start - first, stop - first)
         together: Tensor = torch.cat([found.flatten(0, 1), end.flatten(0, 1)])
         return together[place.to(found.device)]
-
-
-def _at_position(state: MemoryState, position: Tensor) -> MemoryState:
-    """Return a state at other positions; at 0 nothing of what it holds is seen."""
-    return replace(state, position=position)

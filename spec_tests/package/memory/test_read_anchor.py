@@ -14,7 +14,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "linear, mlp": {"name": "omega", "architecture": "mlp"},
     "orthogonalised": {"name": "atlas"},
     "formed under a link": {"name": "titans", "link": Link("softmax", scale=2.0)},
-    "solved on a schedule": {"name": "delta", "chunk": 1},
+    "solved on a schedule": {"name": "delta", "chunk": 1, "error_at": "retained"},
 }
 
 
