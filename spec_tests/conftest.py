@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -11,8 +12,8 @@ from spec_tests.drawing.inputs import draw_afresh
 from spec_tests.port import Port
 from spec_tests.process.life import hearing_interrupts
 from spec_tests.report import plugin
-from spec_tests.report.options import add_options, drawn_from, names_port
-from spec_tests.sampling import EXHAUSTIVE, parted
+from spec_tests.report.options import add_options, drawn_from, names_port, option
+from spec_tests.sampling import EXHAUSTIVE, parted, repeated
 
 # More threads make small tensors slower. A port that does not use torch never waits for its import.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -36,9 +37,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only repeats a property on more values, unless it is asked for."""
+    """Leave out what only repeats a property on more values, unless it is asked for; of a port nothing is."""
     everything = config.getoption(f"--{EXHAUSTIVE}", default=False) or EXHAUSTIVE in config.option.markexpr
-    kept, left_out = (items, []) if everything else parted(items)
+    judged = names_port(config) or option(config, "--report") is not None
+    kept, left_out = (items, []) if everything else parted(items, () if judged else repeated(items))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
@@ -56,6 +58,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Ask few questions in one process."""
     return plugin.pytest_xdist_auto_num_workers(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the long lists of parameters to the processes in parts."""
+    from spec_tests.spreading import file_by_file
+
+    return file_by_file(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

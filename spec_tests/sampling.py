@@ -1,12 +1,16 @@
-"""Which of many like parameters stand for the others in a quick run."""
+"""Which of many like parameters, or precisions of a stored case, stand for the others in a quick run."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import pytest
 
 EXHAUSTIVE: Final = "exhaustive"
 """The mark of a test that repeats a property on more values; `--exhaustive` runs it, and so does `make ci`."""
+
+
+COVERING: Final = 101
+"""The number from which stored cases cover values, pairs and sizes; those before it each have a reason of their own."""
 
 
 def sample(values: Iterable[Any], kept: int = 1) -> list[Any]:
@@ -28,12 +32,28 @@ def crossed(ones: Iterable[Any], others: Iterable[Any]) -> list[Any]:
     ]
 
 
-def parted(items: Iterable[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return the tests of a quick run, and those that it leaves out."""
+def parted(
+    items: Iterable[pytest.Item], others: Collection[pytest.Item] = ()
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the tests of a quick run, and those that it leaves out: the marked ones and these others."""
     found: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
     for item in items:
-        found[item.get_closest_marker(EXHAUSTIVE) is not None].append(item)
+        found[item.get_closest_marker(EXHAUSTIVE) is not None or item in others].append(item)
     return found
+
+
+def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return the covering cases in all of their precisions but one, which is another from case to case."""
+    found: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        mark = item.get_closest_marker("case")
+        if mark and _number(mark.args[0]) >= COVERING:
+            found.setdefault(mark.args[0], []).append(item)
+    return {item for name, asked in found.items() for item in asked if item is not asked[_number(name) % len(asked)]}
+
+
+def _number(case: str) -> int:
+    return int(case.rpartition("-")[2])
 
 
 def marks_of(kept: bool) -> tuple[pytest.MarkDecorator, ...]:

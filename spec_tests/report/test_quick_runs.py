@@ -3,9 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
+from spec_tests.report.launch import SETTINGS
+from spec_tests.report.manifest import SUITE
 from spec_tests.report.selection import chapter_files
 from spec_tests.sampling import EXHAUSTIVE, crossed, sample
+from spec_tests.spreading import part_of
 
 TESTS = """
 import pytest
@@ -18,7 +22,20 @@ def test_one(one):
 @pytest.mark.parametrize(("one", "other"), crossed("abc", "xy"))
 def test_two(one, other):
     pass
+
+PRECISIONS = ("f64", "f32", "bf16")
+CASES = [(name, numerics) for name in ("ATL-A-100", "ATL-A-101", "ATL-A-102", "ATL-A-103") for numerics in PRECISIONS]
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(name, id=f"{name}-{n}", marks=pytest.mark.case(name, 0, "a", n, ())) for name, n in CASES]
+)
+def test_stored(case):
+    pass
 """
+CASES: Final = ["ATL-A-100-f64", "ATL-A-100-f32", "ATL-A-100-bf16", "ATL-A-101-bf16", "ATL-A-102-f64", "ATL-A-103-f32"]
+"""The stored cases of a quick run on the reference."""
+PORT: Final = "--port=spec_tests.report.samples:NothingPort"
+STORED: Final = (f"{SUITE}/vectors/test_vectors.py", "-k", "ATL-ACT-101")
 
 
 def collected(folder: Path, *options: str) -> list[str]:
@@ -31,9 +48,18 @@ def collected(folder: Path, *options: str) -> list[str]:
 
 
 def test_a_quick_run_meets_every_value_and_the_exhaustive_one_every_pair(tmp_path: Path) -> None:
-    """Kills: a mark that nothing reads; one that leaves a test out for good; a value that no quick run meets."""
-    assert collected(tmp_path) == ["test_one[a]", "test_one[b]", "test_two[a-x]", "test_two[c-x]", "test_two[b-y]"]
-    assert len(collected(tmp_path, f"--{EXHAUSTIVE}")) == 3 + 6
+    """Kills: a mark that nothing reads; one that leaves a test out for good; a value that no quick run meets; a
+    covering case in one precision for all of them, or in none; a case of another kind in fewer than all."""
+    marked = ["test_one[a]", "test_one[b]", "test_two[a-x]", "test_two[c-x]", "test_two[b-y]"]
+    assert collected(tmp_path) == [*marked, *(f"test_stored[{name}]" for name in CASES)]
+    assert len(collected(tmp_path, f"--{EXHAUSTIVE}")) == 3 + 6 + 12
+
+
+def test_a_port_is_asked_each_stored_case_in_every_precision() -> None:
+    """Kills: a port that passes because a precision in which it fails was left to a run that nobody makes."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-c", str(SETTINGS), f"--confcutdir={SUITE}"]
+    done = subprocess.run([*command, *STORED, PORT], capture_output=True, text=True, check=False)
+    assert done.stdout.count("[ATL-ACT-101-") == 3
 
 
 def test_each_value_of_both_is_met() -> None:
@@ -49,3 +75,12 @@ def test_no_test_that_judges_a_port_is_left_out() -> None:
     for path in chapter_files():
         assert EXHAUSTIVE not in path.read_text()
         assert "spec_tests.sampling" not in path.read_text()
+
+
+def test_a_file_runs_in_one_process_and_what_shares_nothing_in_several() -> None:
+    cases, faults = "vectors/test_vectors.py::test_it[{}]", "faults/test_faults.py::test_it[{}]"
+    assert part_of("package/test_a.py::test_b[ATL-SCAN-1]") == part_of("package/test_a.py::test_c")
+    assert part_of(cases.format("ATL-SCAN-001-f64")) == part_of(cases.format("ATL-SCAN-002-f32"))
+    assert part_of(cases.format("ATL-SCAN-001-f64")) != part_of(cases.format("ATL-STEP-001-f64"))
+    assert part_of(faults.format("act-sum-f32")) != part_of(faults.format("scan-sum-f32"))
+    assert part_of(faults.format("act-sum-f32")) != part_of(cases.format("ATL-ACT-001-f32"))
