@@ -7,6 +7,7 @@ import pytest
 
 from atlas_ref.memory.rules import ORTHOGONALISED, ArchitectureName, RuleName
 from spec_tests.package.memory.stability_cells import CELLS, Findings, hard_inputs, make_rule, run_cells
+from spec_tests.sampling import crossed
 
 SHAPES: dict[RuleName, tuple[int, int]] = {
     "titans": (16, 4),
@@ -17,9 +18,7 @@ SHAPES: dict[RuleName, tuple[int, int]] = {
 }
 """Chunk length and window of each rule here."""
 SEED = 5
-every_memory = pytest.mark.parametrize(
-    ("rule", "architecture"), [(rule, architecture) for rule in SHAPES for architecture in ("matrix", "mlp")]
-)
+every_memory = pytest.mark.parametrize(("rule", "architecture"), crossed(SHAPES, ("matrix", "mlp")))
 
 
 def findings(rule: RuleName, architecture: ArchitectureName, *, mass: bool) -> Findings:

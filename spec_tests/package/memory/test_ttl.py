@@ -25,6 +25,7 @@ from spec_tests.package.memory.ttl_loop import (
     worst_error,
 )
 from spec_tests.ports.reference.memory import memory_rule, pack
+from spec_tests.sampling import marks_of
 
 SCHEDULES = {
     "shards": Schedule(shard=2 * CHUNK),
@@ -39,7 +40,12 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 )
 CELLS = [
     pytest.param(
-        name, architecture, SCHEDULES[label], OPTIONS[number % len(OPTIONS)], id=f"{name} {architecture} {label}"
+        name,
+        architecture,
+        SCHEDULES[label],
+        OPTIONS[number % len(OPTIONS)],
+        id=f"{name} {architecture} {label}",
+        marks=marks_of(name == "delta" or (number % 2 == 1) == (architecture == "mlp")),
     )
     for number, (name, architecture, label) in enumerate(
         (name, architecture, label)
@@ -47,7 +53,8 @@ CELLS = [
         for label in (("shards",) if name == "delta" else ("every 3 in shards", list(SCHEDULES)[turn % len(SCHEDULES)]))
     )
 ]
-"""Every rule with both memories in shards, most with gathered losses too, and again under another schedule in turn."""
+"""Every rule with both memories in shards, most with gathered losses too, and again under another schedule in turn; a
+quick run tries a matrix under one of the two schedules and an MLP under the other."""
 every_cell = pytest.mark.parametrize(("name", "architecture", "schedule", "options"), CELLS)
 
 

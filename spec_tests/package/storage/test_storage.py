@@ -152,6 +152,7 @@ def namespace() -> list[str]:
     pytest.skip("this machine does not let a test mount a small file system")
 
 
+@pytest.mark.exhaustive
 def test_a_file_system_that_is_full_or_read_only_keeps_what_was_saved(small: Path, whole: Path, tmp_path: Path) -> None:
     """Kills: whatever the simulations above would miss of the real ones: a tmpfs too small for a third checkpoint."""
     size = sum(file.stat().st_size for file in (whole / "checkpoints" / "step-00000004").iterdir())

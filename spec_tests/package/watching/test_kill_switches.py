@@ -119,9 +119,9 @@ def test_the_ends_of_the_ranges_switch_off() -> None:
 
 def test_a_metric_that_a_layer_does_not_report_is_idle() -> None:
     """Kills: a missing metric taken for zero."""
-    state = SwitchState()
+    state, config = SwitchState(), switches()
     for step in range(1, 1000):
-        state, kills = check(state, step, {"loss": 2.0}, [{"state_finite": 1.0}, {}], switches())
+        state, kills = check(state, step, {"loss": 2.0}, [{"state_finite": 1.0}, {}], config)
         assert not kills
     assert not state.since
 

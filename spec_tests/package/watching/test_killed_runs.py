@@ -203,9 +203,8 @@ def test_what_is_not_finite_stops_the_run_at_its_step_and_is_never_saved(
     assert list(saved_steps(path / "checkpoints")) == [2]
 
 
-@pytest.mark.parametrize(
-    "overrides", [pytest.param((), marks=pytest.mark.exhaustive, id="plain"), pytest.param(TANH, id="tanh")]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("overrides", [pytest.param((), id="plain"), pytest.param(TANH, id="tanh")])
 def test_a_healthy_run_has_no_false_alarm_even_without_patience(overrides: tuple[str, ...], tmp_path: Path) -> None:
     """Kills: a bound that health crosses: linear gates called dead below a share of 1/2, a spike at one deviation."""
     hasty = [f"kill_switches.{name}=3" for name in KillSwitchesConfig.model_fields if name.endswith("patience")]
