@@ -38,3 +38,11 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
         for config, inputs in questions():
             with where_declared():
                 assert_gradients_not_seen(port, OP, numerics, config, inputs, SHARED, sequences=False)
+
+
+@pytest.mark.spec("BLOCK-8")
+def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_gradients_not_seen(port, OP, numerics, config, inputs)

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import pytest
 
+from spec_tests.contract.by_loops import assert_results
 from spec_tests.contract.driver import precisions, run
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
@@ -55,3 +56,12 @@ def test_a_small_step_moves_the_gain(port: Port) -> None:
             moved = gains(port, np.ones((2, len(START))), 1e-4, numerics)
             assert (moved[0] < np.exp(START)).all(), f"the first step is lost in {numerics}"
             assert (moved[1] < moved[0]).all(), f"the second step is lost in {numerics}"
+
+
+@pytest.mark.spec("GAIN-1")
+def test_every_gain_of_many_is_moved(port: Port) -> None:
+    rng = generator(5)
+    inputs = {"log_gain": rng.standard_normal(18), "gradient": rng.standard_normal((3, 18))}
+    for numerics in precisions(port):
+        with where_declared():
+            assert_results(port, Op.OPTIMIZER_STEP, numerics, {**ADAMW, "learning_rate": 1e-2}, inputs)

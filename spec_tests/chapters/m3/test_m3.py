@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from spec_tests.contract.by_loops import assert_results
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import GRADIENT, Inputs, assert_rows_independent, representable
 from spec_tests.drawing.inputs import generator
@@ -100,3 +101,13 @@ def test_rows_are_independent(port: Port) -> None:
                         assert_close(
                             alone[name], whole[name][row : row + 1], EXACT[numerics], f"{name} of row {row} alone"
                         )
+
+
+@pytest.mark.spec("M3-2")
+def test_a_square_state_is_mixed_as_it_lies(port: Port) -> None:
+    rng = generator(8)
+    square = {"previous": rng.standard_normal((2, 3, 3)), "initial": rng.standard_normal((3, 3))}
+    inputs = {**square, "crossings": np.array([3, 9]), "alpha_logit": np.array(LOGIT)}
+    for numerics in precisions(port):
+        with where_declared():
+            assert_results(port, Op.M3_MIX, numerics, {"warmup_crossings": WARMUP}, inputs)

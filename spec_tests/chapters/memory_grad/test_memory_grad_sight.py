@@ -34,3 +34,11 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
         for config, inputs in questions():
             with where_declared():
                 assert_gradients_not_seen(port, OP, numerics, config, inputs, ("initial",), sequences=False)
+
+
+@pytest.mark.spec("GRAD-5", "MEM-5", "WIN-2")
+def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_gradients_not_seen(port, OP, numerics, config, inputs)

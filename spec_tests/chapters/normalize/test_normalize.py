@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from spec_tests.contract.by_loops import assert_results
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import GRADIENT, assert_computes, representable
 from spec_tests.drawing.inputs import central_difference, generator, unit
@@ -83,3 +84,10 @@ def test_each_vector_of_a_batch_stands_alone(port: Port) -> None:
                     alone = run(port, OP, numerics, {"x": x[row : row + 1]}, eps=EPS)
                     what = f"a vector by itself in {numerics}"
                     assert_close(alone["y"], whole["y"][row : row + 1], whole.tolerance("y"), what)
+
+
+@pytest.mark.spec("NORM-1")
+def test_vectors_wider_than_a_register_are_normalised_to_their_end(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            assert_results(port, OP, numerics, {"eps": EPS}, {"x": generator(9).standard_normal((2, 18))})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.optimisers.oracle import clip_factor, largest_logits, perpendicular
+from spec_tests.contract.by_loops import assert_results
 from spec_tests.contract.driver import precisions, run
 from spec_tests.contract.properties import representable
 from spec_tests.drawing.inputs import generator
@@ -51,3 +52,35 @@ def test_heads_of_negative_and_of_small_logits_are_clipped_by_the_rule(port: Por
                         assert np.abs(result[name][head] - what).max() <= 4e-6 * np.abs(what).max(), (
                             f"{name} of head {head}"
                         )
+
+
+@pytest.mark.spec("OPT-3", "OPT-4")
+def test_every_entry_of_many_is_filtered(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            inputs = {"gradients": generator(41).standard_normal((4, 18))}
+            assert_results(port, Op.GROKFAST, numerics, {"alpha": 0.7, "strength": 1.5}, inputs)
+
+
+@pytest.mark.spec("OPT-5", "OPT-6")
+def test_a_square_weight_is_projected_as_it_lies(port: Port) -> None:
+    inputs = {name: generator(42 + i).standard_normal((3, 3)) for i, name in enumerate(("weight", "gradient"))}
+    for numerics in precisions(port):
+        for rescale in (False, True):
+            with where_declared():
+                assert_results(port, Op.PERP_GRAD, numerics, {"rescale": rescale}, inputs)
+
+
+@pytest.mark.spec("OPT-7")
+def test_one_wide_head_is_clipped_by_the_largest_logit_of_any_row(port: Port) -> None:
+    rng = generator(44)
+    # The largest logit is that of the last row.
+    tokens = {
+        name: rng.uniform(0.2, 0.4, (3, 2, 1, 18)) * np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1)
+        for name in ("queries", "keys")
+    }
+    weights = {name: rng.standard_normal((1, 18, 18)) for name in ("query_weight", "key_weight")}
+    for numerics in precisions(port):
+        with where_declared():
+            config = {"threshold": 0.5, "causal": True}
+            assert_results(port, Op.QK_CLIP, numerics, config, {**tokens, **weights})

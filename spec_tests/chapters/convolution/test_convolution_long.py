@@ -1,0 +1,40 @@
+"""docs/spec/convolution.md: a call longer and wider than any block of a port's own loops, beside the loops."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from spec_tests.contract.by_loops import assert_results, assert_slopes
+from spec_tests.contract.driver import precisions
+from spec_tests.drawing.inputs import normal
+from spec_tests.port import Array, Op, Port, Scalar
+from spec_tests.tally import where_declared
+
+OP = Op.SHORT_CONV
+TIME = 70
+FAR = np.array([[100], [32_740]]) + np.arange(TIME)
+"""Positions that leave eight bits, and sixteen, inside the call."""
+
+
+def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call of seventy tokens of eighteen channels."""
+    for kernel in (4, 75):
+        carried = {"weight": normal(2, 18, kernel), "tail": normal(3, 2, kernel - 1, 18)}
+        yield {}, {"x": normal(1, 2, TIME, 18), **carried, "position": FAR}
+
+
+@pytest.mark.spec("CONV-1", "CONV-3")
+def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_results(port, OP, numerics, config, inputs)
+
+
+@pytest.mark.spec("CONV-6")
+def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
+    for numerics in precisions(port):
+        for config, inputs in questions():
+            with where_declared():
+                assert_slopes(port, OP, numerics, config, inputs, apart=False)

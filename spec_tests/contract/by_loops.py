@@ -1,0 +1,80 @@
+"""A call beside the loops of its chapter: every result, and the derivative along a direction of every input.
+
+The derivative is a complex step through the loops, so nothing that a port can get wrong is shared. One direction costs
+one run of the loops however long the call is: calls longer than any block of a port's own loops can be asked.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from typing import Final
+
+import numpy as np
+
+from spec_tests.contract.driver import run, run_with_gradients
+from spec_tests.contract.operations import OPERATIONS
+from spec_tests.discovery import furniture
+from spec_tests.drawing.inputs import generator
+from spec_tests.oracle.answer import Function
+from spec_tests.oracle.complex_step import along
+from spec_tests.oracle.sums import ANY_ORDER
+from spec_tests.port import Array, Numerics, Op, Port, Scalar
+
+Config = Mapping[str, Scalar]
+Inputs = Mapping[str, Array]
+
+SLOPES: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-9, Numerics.F32: 1e-3, Numerics.BF16_IO: 2e-2}
+"""Largest error of a slope along a direction of random signs, relative to the length of the gradient."""
+
+
+@cache
+def loops() -> Mapping[Op, Function]:
+    """Return what the oracle of each chapter answers."""
+    return {op: answer for oracle in furniture("oracle") for op, answer in oracle.ANSWERS.items()}
+
+
+def assert_results(
+    port: Port, op: Op, numerics: Numerics, config: Config, inputs: Inputs, *, factor: float = 4.0
+) -> None:
+    """Assert that every result of a call is that of the loops, within `factor` times the tolerance."""
+    result = run(port, op, numerics, inputs, **config)
+    answer = _answer(op, config)(result.inputs)
+    for tensor in OPERATIONS[op].outputs:
+        result.assert_close(tensor.name, answer[tensor.name], factor=factor)
+
+
+def assert_slopes(
+    port: Port, op: Op, numerics: Numerics, config: Config, inputs: Inputs, *, apart: bool, seed: int = 1
+) -> None:
+    """Assert the gradients of a random cotangent of every floating-point output, along directions of random signs.
+
+    `apart`: each input moves by itself, which shows a gradient that is missing wholly or in part; else all move at
+    once, which shows one that stops at a border between tokens, for one run of the loops.
+    """
+    answer = _answer(op, config)
+    shapes = {name: value.shape for name, value in answer(inputs).items()}
+    asked = {name: generator(seed).standard_normal(shapes[name]) for name in _floating(op, "outputs")}
+    result = run_with_gradients(port, op, numerics, inputs, asked, **config)
+    signs = {name: _signs(seed + 1 + number, inputs[name]) for number, name in enumerate(_floating(op, "inputs"))}
+    for moved in [{name: sign} for name, sign in signs.items()] if apart else [signs]:
+        wanted = along(answer, result.inputs, moved, asked)
+        gradients = {name: result[f"grad.{name}"] for name in moved}
+        got = sum(float((gradients[name] * sign).sum()) for name, sign in moved.items())
+        length = float(np.sqrt(sum((gradient**2).sum() for gradient in gradients.values())))
+        what = f"{op} gradient of {' and '.join(moved) if apart else 'all inputs'} in {numerics}"
+        assert abs(got - wanted) <= SLOPES[numerics] * length + 1e-9, f"{what}: slope {got:.9g}, not {wanted:.9g}"
+
+
+def _answer(op: Op, config: Config) -> partial[Mapping[str, Array]]:
+    return partial(_loops_answer, op, config)
+
+
+def _loops_answer(op: Op, config: Config, inputs: Inputs) -> Mapping[str, Array]:
+    return loops()[op](config, inputs, ANY_ORDER)
+
+
+def _floating(op: Op, side: str) -> Iterator[str]:
+    return (tensor.name for tensor in getattr(OPERATIONS[op], side) if tensor.role != "index")
+
+
+def _signs(seed: int, value: Array) -> Array:
+    return generator(seed).choice(np.array([-1.0, 1.0]), np.shape(value))
