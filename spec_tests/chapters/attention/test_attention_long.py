@@ -17,19 +17,22 @@ FAR = np.array([[100], [32_740]]) + np.arange(TIME)
 """Positions that leave eight bits, and sixteen, inside the call."""
 
 
-def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
-    """Yield a configuration and a call of seventy tokens of eighteen entries."""
-    tokens = {name: normal(i, 2, TIME, 1, 18) for i, name in enumerate(("queries", "keys", "values"))}
-    persistent = {f"persistent_{name}": normal(4 + i, 2, 1, 18) for i, name in enumerate(("keys", "values"))}
+def questions(position: Array, width: int) -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call of seventy tokens of this width, a row for each of `position`."""
+    rows = len(position)
+    tokens = {name: normal(i, rows, TIME, 1, width) for i, name in enumerate(("queries", "keys", "values"))}
+    persistent = {f"persistent_{name}": normal(4 + i, 2, 1, width) for i, name in enumerate(("keys", "values"))}
     for window in (6, 75):
-        cache = {f"cache_{name}": normal(7 + i, 2, window - 1, 1, 18) for i, name in enumerate(("keys", "values"))}
-        yield {"window": window}, {**tokens, **persistent, **cache, "position": FAR}
+        cache = {
+            f"cache_{name}": normal(7 + i, rows, window - 1, 1, width) for i, name in enumerate(("keys", "values"))
+        }
+        yield {"window": window}, {**tokens, **persistent, **cache, "position": position}
 
 
 @pytest.mark.spec("ATT-1", "ATT-5")
 def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR, 18):
             with where_declared():
                 assert_results(port, OP, numerics, config, inputs)
 
@@ -37,6 +40,6 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
 @pytest.mark.spec("ATT-8")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR[:1], 2):
             with where_declared():
                 assert_slopes(port, OP, numerics, config, inputs, apart=False)

@@ -17,17 +17,18 @@ FAR = np.array([[100], [32_740]]) + np.arange(TIME)
 """Positions that leave eight bits, and sixteen, inside the call."""
 
 
-def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
-    """Yield a configuration and a call of seventy tokens of eighteen channels."""
+def questions(position: Array, width: int) -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call of seventy tokens of this width, a row for each of `position`."""
+    rows = len(position)
     for kernel in (4, 75):
-        carried = {"weight": normal(2, 18, kernel), "tail": normal(3, 2, kernel - 1, 18)}
-        yield {}, {"x": normal(1, 2, TIME, 18), **carried, "position": FAR}
+        carried = {"weight": normal(2, width, kernel), "tail": normal(3, rows, kernel - 1, width)}
+        yield {}, {"x": normal(1, rows, TIME, width), **carried, "position": position}
 
 
 @pytest.mark.spec("CONV-1", "CONV-3")
 def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR, 18):
             with where_declared():
                 assert_results(port, OP, numerics, config, inputs)
 
@@ -35,6 +36,6 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
 @pytest.mark.spec("CONV-6")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR[:1], 2):
             with where_declared():
                 assert_slopes(port, OP, numerics, config, inputs, apart=False)

@@ -17,15 +17,16 @@ FAR = np.array([[100], [32_740]]) + np.arange(TIME)
 """Positions that leave eight bits, and sixteen, inside the call."""
 
 
-def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
-    """Yield a configuration and a call of seventy tokens of eighteen entries."""
-    yield {"decay": 0.9}, {"x": normal(1, 2, TIME, 18), "carry": normal(2, 2, 18), "position": FAR}
+def questions(position: Array, width: int) -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call of seventy tokens of this width, a row for each of `position`."""
+    rows = len(position)
+    yield {"decay": 0.9}, {"x": normal(1, rows, TIME, width), "carry": normal(2, rows, width), "position": position}
 
 
 @pytest.mark.spec("LTM-1", "LTM-3")
 def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR, 18):
             with where_declared():
                 assert_results(port, OP, numerics, config, inputs)
 
@@ -33,6 +34,6 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
 @pytest.mark.spec("LTM-5")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR[:1], 2):
             with where_declared():
                 assert_slopes(port, OP, numerics, config, inputs, apart=False)

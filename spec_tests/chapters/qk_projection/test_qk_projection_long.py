@@ -17,16 +17,17 @@ FAR = np.array([[100], [32_740]]) + np.arange(TIME)
 """Positions that leave eight bits, and sixteen, inside the call."""
 
 
-def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
-    """Yield a configuration and a call of seventy tokens of eighteen entries."""
-    tokens = {"queries": normal(1, 2, TIME, 1, 18), "keys": normal(2, 2, TIME, 1, 18)}
-    yield {}, {**tokens, "carry": normal(3, 2, 1, 18, 18), "position": FAR}
+def questions(position: Array, width: int) -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
+    """Yield a configuration and a call of seventy tokens of this width, a row for each of `position`."""
+    rows = len(position)
+    tokens = {"queries": normal(1, rows, TIME, 1, width), "keys": normal(2, rows, TIME, 1, width)}
+    yield {}, {**tokens, "carry": normal(3, rows, 1, width, width), "position": position}
 
 
 @pytest.mark.spec("QK-1", "QK-4")
 def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR, 18):
             with where_declared():
                 assert_results(port, OP, numerics, config, inputs)
 
@@ -34,7 +35,7 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
 @pytest.mark.spec("QK-9")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions():
+        for config, inputs in questions(FAR[:1], 2):
             with where_declared():
                 assert_slopes(port, OP, numerics, config, inputs, apart=False)
 
