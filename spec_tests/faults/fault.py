@@ -63,8 +63,13 @@ class Defect(Protocol):
 
 def claimed_test(fault: Fault) -> Callable[..., None]:
     """Return the test that claims to notice a fault."""
-    module, _, name = fault.killed_by.partition(":")
-    test: Callable[..., None] = getattr(import_module(modules_of_tests()[module]), name)
+    return named_test(fault.killed_by)
+
+
+def named_test(name: str) -> Callable[..., None]:
+    """Return a test of a chapter by its file and its own name: `module:function`."""
+    module, _, function = name.partition(":")
+    test: Callable[..., None] = getattr(import_module(modules_of_tests()[module]), function)
     return test
 
 

@@ -76,11 +76,12 @@ class NumpyPort:
         asked = {name.removeprefix("cotangent."): inputs[name] for name in inputs if name.startswith("cotangent.")}
         if asked:
             wide = {name: value.astype(float) if value.dtype.kind == "f" else value for name, value in given.items()}
-            slopes = (
-                self.slopes[row.op](config, wide, asked)
-                if row.op in self.slopes
-                else complex_step.gradients(lambda x: function(x, self._sums), wide, asked)
-            )
+            with np.errstate(invalid="ignore"):
+                slopes = (
+                    self.slopes[row.op](config, wide, asked)
+                    if row.op in self.slopes
+                    else complex_step.gradients(lambda x: function(x, self._sums), wide, asked)
+                )
             outputs |= {f"grad.{name}": slope.astype(numerics.dtype) for name, slope in slopes.items()}
         return outputs
 

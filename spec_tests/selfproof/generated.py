@@ -1,10 +1,10 @@
-"""Generated faults against the suite: the stored cases first, then the tests that notice seeded faults.
+"""Generated faults against the suite: the stored cases first, then the test that is named, then every other.
 
 A fault is put on a sound port, which answers each question once: the numpy loops, and the reference where derivatives
 are asked for. A case notices a fault where the answer leaves its budget; an error or a refused form notices nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import blake2b
@@ -15,12 +15,12 @@ import pytest
 
 from spec_tests.contract.outcome import FormError, Outcome, PortError, classify
 from spec_tests.faults.catalogue import CATALOGUE
-from spec_tests.faults.fault import FaultyPort, claimed_test
+from spec_tests.faults.fault import FaultyPort, named_test
 from spec_tests.faults.generated.kind import Generated
 from spec_tests.port import Array, Declaration, Numerics, Op, Port, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
-from spec_tests.selfproof.argued import argued
+from spec_tests.selfproof.listed import argued, noticing
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.compare import distances
 from spec_tests.vectors.question import Question
@@ -143,13 +143,19 @@ class Judge:
         found = distances(case.op, changed, case.expected)
         return any(bool((~(errors <= case.budgets[numerics][name])).any()) for name, errors in found.items())
 
-    def by_tests(self, verdict: Verdict) -> Verdict:
-        """Return the verdict with what the tests of the operation notice where no case did and nobody argues."""
-        found = {numerics: self._test(verdict.fault, numerics) for numerics in verdict.survives}
+    def by_named_tests(self, verdict: Verdict) -> Verdict:
+        """Return the verdict with what the test that `noticed.toml` names notices, where no case did."""
+        named = {numerics: noticing(verdict.fault, numerics) for numerics in verdict.survives}
+        found = {numerics: self._first(verdict.fault, numerics, [name]) for numerics, name in named.items() if name}
         return replace(verdict, noticed={**verdict.noticed, **found})
 
-    def _test(self, fault: Generated, numerics: Numerics) -> str:
-        return next((name for name, test in tests_of(self.op).items() if self._fails(test, fault, numerics)), "")
+    def by_tests(self, verdict: Verdict) -> Verdict:
+        """Return the verdict with what any test of the operation notices where nothing did so far and nobody argues."""
+        found = {numerics: self._first(verdict.fault, numerics, tests_of(self.op)) for numerics in verdict.survives}
+        return replace(verdict, noticed={**verdict.noticed, **found})
+
+    def _first(self, fault: Generated, numerics: Numerics, names: Iterable[str]) -> str:
+        return next((name for name in names if self._fails(named_test(name), fault, numerics)), "")
 
     def _fails(self, test: Callable[..., None], fault: Generated, numerics: Numerics) -> bool:
         try:
@@ -166,10 +172,10 @@ def _same(value: Array, sound: Array) -> bool:
 
 
 @cache
-def tests_of(op: Op) -> Mapping[str, Callable[..., None]]:
+def tests_of(op: Op) -> tuple[str, ...]:
     """Return the tests that claim a seeded fault of an operation, and those of every call.
 
     The order is that of the catalogue.
     """
     claimed = (fault for fault in CATALOGUE if fault.op == op or fault.requirement.startswith("CALL-"))
-    return {fault.killed_by: claimed_test(fault) for fault in claimed}
+    return tuple(dict.fromkeys(fault.killed_by for fault in claimed))

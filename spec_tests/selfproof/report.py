@@ -95,7 +95,7 @@ def _generated(only: str | None, say: Say) -> Part:
     for op in OPERATIONS:
         judge_of = Judge(op)
         for fault in (fault for fault in GENERATED if fault.op == op and (not only or fault.id.startswith(only))):
-            verdict = judge_of.by_tests(judge_of.by_cases(fault))
+            verdict = judge_of.by_tests(judge_of.by_named_tests(judge_of.by_cases(fault)))
             part.tried += len(verdict.noticed)
             part.details.append(verdict.told())
             counts.update((numerics, fate) for numerics, fate in verdict.fates().items())

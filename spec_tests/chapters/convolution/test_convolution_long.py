@@ -36,6 +36,6 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
 @pytest.mark.spec("CONV-6")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
-        for config, inputs in questions(FAR[:1], 2):
-            with where_declared():
-                assert_slopes(port, OP, numerics, config, inputs, apart=False)
+        config, inputs = next(questions(FAR[:1], 1))
+        with where_declared():
+            assert_slopes(port, OP, numerics, config, inputs, apart=False)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.optimisers.oracle import clip_factor, largest_in_sight
+from spec_tests.contract.by_loops import assert_results
 from spec_tests.contract.driver import precisions, run
 from spec_tests.contract.properties import representable
 from spec_tests.drawing.inputs import generator
@@ -75,3 +76,23 @@ def test_keys_that_nobody_sees_may_hold_anything(port: Port) -> None:
                 inputs["cache_keys"] = np.full((2, 2, 2, 4), garbage)
                 result = run(port, CLIP, numerics, inputs, threshold=THRESHOLD, window=3)
                 result.assert_close("maximum", largest_in_sight(inputs, 3))
+
+
+def far(name: str, token: int) -> dict[str, Array]:
+    """Return one head whose largest logit is that of the last row: of its last query and of this key."""
+    rng = generator(71)
+    drawn = {"queries": 30, "keys": 30, "cache_keys": 74}
+    inputs = {which: rng.uniform(0.2, 0.4, (2, time, 1, 4)) for which, time in drawn.items()}
+    inputs["queries"][:, -1], inputs[name][:, token] = 2.0, np.array([3.0, 4.0]).reshape(2, 1, 1)
+    weights = {which: rng.standard_normal((1, 4, 3)) for which in ("query_weight", "key_weight")}
+    # Positions that leave eight bits, and sixteen, inside the call.
+    position = np.array([[110], [32_750]]) + np.arange(30)
+    return {**inputs, **weights, "persistent_keys": np.zeros((0, 1, 4)), "position": position}
+
+
+@pytest.mark.spec("OPT-10")
+def test_a_key_of_any_row_counts_seventy_tokens_later_and_at_any_position(port: Port) -> None:
+    for numerics in precisions(port):
+        for name, token in (("cache_keys", 33), ("keys", 0)):
+            with where_declared():
+                assert_results(port, CLIP, numerics, {"threshold": 0.5, "window": 75}, far(name, token))

@@ -37,6 +37,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.PERP_GRAD: {"value": "OPT-5 OPT-6"},
     Op.POLYNOMIAL_FEATURES: {"value": "FEAT-2 FEAT-4 FEAT-5", "rows": "FEAT-9", "gradient": "FEAT-8"},
     Op.QK_CLIP: {"value": "OPT-7"},
+    Op.QK_CLIP_IN_SIGHT: {"value": "OPT-10"},
     Op.QK_GATE: {"value": "QK-10"},
     Op.QK_PROJECTION: {"value": "QK-1 QK-2", "state": "QK-4", "hidden": "QK-3", "rows": "QK-6", "gradient": "QK-9"},
     Op.SHORT_CONV: {"value": "CONV-1", "state": "CONV-3", "hidden": "CONV-2", "rows": "CONV-5", "gradient": "CONV-6"},
@@ -48,6 +49,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
         "gradient": "ATT-8",
     },
     Op.STABLEMAX: {"value": "STAB-1", "rows": "STAB-5", "gradient": "STAB-4"},
+    Op.STABLEMAX_LOSS: {"value": "STAB-6 STAB-7", "rows": "STAB-7", "gradient": "STAB-6"},
 }
 """Sentences by operation and aspect; an aspect without its own is part of the value."""
 
