@@ -31,6 +31,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.MEMORY_GRAD: {**_MEMORY, "value": "CALL-3"},
     Op.MEMORY_SCAN: {**_MEMORY, "value": "MEM-2"},
     Op.MEMORY_STEP: {**_MEMORY, "value": "MEM-1 RULE-1"},
+    Op.MUGROKFAST_STEP: {"value": "OPT-9"},
     Op.MUON_STEP: {"value": "OPT-1"},
     Op.NEWTON_SCHULZ: {"value": "NS-1", "rows": "NS-9", "gradient": "NS-8"},
     Op.OPTIMIZER_STEP: {"value": "GAIN-1"},
