@@ -4,7 +4,8 @@
                                       [--jobs 1]
 
 Trains the preset `recall` through the command line, with few fields changed: same task and steps for all, and the same
-parameters but where a variant has narrower keys.
+parameters but where a variant has narrower keys. A variant may also be a published model (docs/models.md), which brings
+its own memory, chunk included: `--variants deltanet kda mesa`.
 Accuracy is the share of right answers over the validation batches after the last step. Guessing a value is right once
 in 64 times, guessing among the values of the row once in 8; memory that binds values to keys can do better.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from atlas_ref.config import load_config
+from atlas_ref.config import load_config, model_names
 from benchmarks.report import machine, write_results
 from benchmarks.training_runs import Result, TrainingRun, run_all
 
@@ -53,16 +54,22 @@ def study(
     return {
         _run(variant, chunk, seed): (variant, chunk, seed)
         for variant in variants
-        for chunk in (chunks[:1] if variant == "no memory" else chunks)
+        for chunk in _chunks(variant, chunks)
         for seed in seeds
     }
 
 
+def _chunks(variant: str, chunks: list[int]) -> list[int]:
+    if variant in model_names():
+        return [load_config(variant).model.memory.chunk]
+    return chunks[:1] if variant == "no memory" else chunks
+
+
 def _run(variant: str, chunk: int, seed: int) -> TrainingRun:
     name = f"{variant} chunk {chunk} seed {seed}".replace(",", "").replace(" ", "-")
-    return TrainingRun(
-        "recall", name, "recall", (*VARIANTS[variant], f"model.memory.chunk={chunk}", f"train.seed={seed}")
-    )
+    preset = f"recall+{variant}" if variant in model_names() else "recall"
+    changes = (*VARIANTS.get(variant, ()), f"model.memory.chunk={chunk}", f"train.seed={seed}")
+    return TrainingRun("recall", name, preset, changes)
 
 
 def as_row(cell: tuple[str, int, int], result: Result) -> Row:
@@ -101,7 +108,9 @@ def chance() -> dict[str, float]:
 def main() -> None:
     """Train, keep the results after each run, and print the table."""
     parser = argparse.ArgumentParser(description="Train associative recall with several memories.")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument(
+        "--variants", nargs="+", choices=[*VARIANTS, *model_names()], default=list(VARIANTS), metavar="NAME"
+    )
     parser.add_argument("--chunks", nargs="+", type=int, default=[16, 64], help="chunk lengths")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of weights and data")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")

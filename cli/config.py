@@ -26,7 +26,7 @@ def show(
 
 @app.command("list")
 def list_presets() -> None:
-    """Print the shipped presets with their sizes, and the published models, whose names are presets too."""
+    """Print the shipped presets, and the published models."""
     from rich.console import Console
     from rich.table import Table
 
