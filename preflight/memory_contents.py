@@ -24,7 +24,8 @@ def empty_memory(state: Tree, fresh: Tree) -> Tree:
 def random_memory(state: Tree, generator: torch.Generator) -> Tree:
     """Return `state` with Gaussian memories, each matrix and vector as long as the one that it replaces.
 
-    The anchor is a former memory: it has the directions of the new one. A second moment is one of random keys.
+    The anchor is a former memory, where there is one: it has the directions of the new one. A second moment is one of
+    random keys.
     """
 
     def redraw(memory: MemoryState) -> MemoryState:
@@ -36,7 +37,7 @@ def random_memory(state: Tree, generator: torch.Generator) -> Tree:
             memory,
             weights=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.weights, strict=True)),
             momentum=tuple(_scaled(_noise(old, generator), old, (-2, -1)) for old in memory.momentum),
-            anchor=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.anchor, strict=True)),
+            anchor=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.anchor, strict=False)),
             window_keys=_scaled(_noise(memory.window_keys, generator), memory.window_keys, (-1,)),
             window_values=_scaled(_noise(memory.window_values, generator), memory.window_values, (-1,)),
         )
