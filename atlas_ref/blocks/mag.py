@@ -85,9 +85,8 @@ class SlidingWindowAttention(nn.Module):
             self.window,
         )
         seen = plan.seen(state.memory.memory.position)
-        cache_keys, cache_values = (
-            recent(at_least_float32(x), seen, self.window - 1) for x in (cache_keys, cache_values)
-        )
+        wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
+        cache_keys, cache_values = recent(seen, self.window - 1, *wide)
         return output.flatten(-2), cache_keys, cache_values
 
     def largest_logits(

@@ -168,7 +168,7 @@ class MemoryLayer(nn.Module):
                 at_least_float32(projected), self.convolution, state.convolution, plan.position
             )
         seen = plan.seen(state.memory.position)
-        return mixed, recent(tail.unsqueeze(2), seen, tail.shape[1]).squeeze(2)
+        return mixed, recent(seen, tail.shape[1], tail.unsqueeze(2))[0].squeeze(2)
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k (SiLU, unit length) and v, each [batch, time, heads, dim]."""

@@ -47,8 +47,10 @@ def _visible(position: Int[Tensor, "rows size"], window: int, tokens: int) -> Bo
     index = torch.arange(size, device=position.device)
     key = torch.arange(size + window - 1, device=position.device)
     age = index.unsqueeze(1) + (window - 1) - key
-    near = (age >= 0) & (age < window)
-    seen = near & (age <= position.unsqueeze(-1))
+    seen = age <= position.unsqueeze(-1)
+    if size > 1:
+        # A query alone has no key of its block that is later than itself, or too far.
+        seen = seen & (age >= 0) & (age < window)
     return pad(seen, (tokens, 0), value=True).unsqueeze(1)
 
 

@@ -47,4 +47,4 @@ def waiting_losses(
 
     `seen` is the number of tokens of the document up to and including the last one.
     """
-    return recent(weights, seen % every, every - 1)
+    return recent(seen % every, every - 1, weights)[0]

@@ -54,12 +54,12 @@ def window_band(weights: Float[Tensor, "*batch time window"]) -> Float[Tensor, "
 
 
 def recent(
-    tokens: Float[Tensor, "batch time heads dim"], seen: Int[Tensor, " batch"], length: int
-) -> Float[Tensor, "batch length heads dim"]:
-    """Return the last `length` tokens, oldest first, with zeros where a row's document is younger than that.
+    seen: Int[Tensor, " batch"], length: int, *sequences: Float[Tensor, "batch _time _heads _dim"]
+) -> tuple[Float[Tensor, "batch length _heads _dim"], ...]:
+    """Return the last `length` tokens of each, oldest first, with zeros where a row's document is younger than that.
 
     `seen` is the number of tokens of the document up to and including the last one; time >= length.
     """
-    age = torch.arange(length, 0, -1, device=tokens.device)
+    age = torch.arange(length, 0, -1, device=seen.device)
     older = (age > seen.unsqueeze(-1))[:, :, None, None]
-    return tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0)
+    return tuple(tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0) for tokens in sequences)

@@ -82,7 +82,7 @@ def memory_chunked(
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
     loss = omega_loss(plan, write, errors, mass) if writes else None
-    window_keys, window_values = recent(past_keys, seen, past), recent(past_values, seen, past)
+    window_keys, window_values = recent(seen, past, past_keys, past_values)
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, seen, waiting)
     return MemoryOutput(reads, after, loss)

@@ -99,7 +99,7 @@ def memory_recurrent(
         if rule.read == "post":
             reads.append(_read(rule, carry.weights, queries[:, t]))
     count = position[:, -1] + 1
-    window_keys, window_values = recent(past_keys, count, past), recent(past_values, count, past)
+    window_keys, window_values = recent(count, past, past_keys, past_values)
     waiting = tuple(waiting_losses(windows, count, rule.update_every) for _ in state.waiting)
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, count, waiting)
