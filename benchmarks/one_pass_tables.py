@@ -61,8 +61,7 @@ def windows() -> Iterator[Row]:
     yield "pairs", "write", *(f"c = {length}" for length in lengths)
     for n in (16, 32, 48):
         pairs = draw(n, DIM, SEEDS)
-        for name, write in (("omega", "gradient"), ("atlas", "Newton-Schulz")):
-            rule = replace(PLAIN, name=name)
+        for write, rule in (("gradient", PLAIN), ("Newton-Schulz", replace(PLAIN, name="atlas"))):
             found = (residual(recalled(rule, pairs, window=length), pairs) for length in lengths)
             yield str(n), write, *(f"{share:.3f}" for share in found)
 
@@ -96,7 +95,8 @@ def _words(n: int, degree: int) -> tuple[Pairs, Tensor, Tensor]:
 
 
 def _least_squares(pairs: Pairs) -> Tensor:
-    return (pairs.keys @ torch.linalg.pinv(pairs.keys) @ pairs.values).unsqueeze(0)
+    reads: Tensor = pairs.keys @ torch.linalg.pinv(pairs.keys) @ pairs.values
+    return reads.unsqueeze(0)
 
 
 def _ridge(pairs: Pairs) -> Tensor:
