@@ -1,7 +1,9 @@
 """Opening what `atlas eval` and `atlas generate` are pointed at: a model and the data it knows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
@@ -11,16 +13,26 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 
 
+Chunk = Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk of the memory; its steps stay as trained.")]
+
+
 class Opened(NamedTuple):
-    """A checkpoint, the config that the command uses, and the model on its device."""
+    """A checkpoint, the config that the command uses, and the model on its device.
+
+    The model may be served in other chunks than the config says, which arranges the data as in training.
+    """
 
     checkpoint: "Checkpoint"
     config: "RunConfig"
     model: "Model"
+    served: "RunConfig"
 
 
-def open_model(path: Path, overrides: list[str]) -> Opened:
-    """Open a run directory or checkpoint and load its model; raise UserError that names what cannot be used."""
+def open_model(path: Path, overrides: list[str], chunk: int | None = None) -> Opened:
+    """Open a run directory or checkpoint and load its model; raise UserError that names what cannot be used.
+
+    With `chunk` its memory computes in chunks of that length, and divides its steps by the length of training.
+    """
     import torch
 
     from atlas_ref.config import parse_config
@@ -28,6 +40,19 @@ def open_model(path: Path, overrides: list[str]) -> Opened:
     from atlas_ref.training.run import load_model, select_device
 
     checkpoint = find_checkpoint(path)
-    config = parse_config(checkpoint.config.model_dump(), str(checkpoint.path), overrides)
+    given, origin = checkpoint.config.model_dump(), str(checkpoint.path)
+    config = served = parse_config(given, origin, overrides)
+    if chunk is not None:
+        memory = checkpoint.config.model.memory
+        changes = (f"model.memory.chunk={chunk}", f"model.memory.step_chunk={memory.step_chunk or memory.chunk}")
+        served = parse_config(given, origin, [*overrides, *changes])
     torch.set_num_threads(config.train.threads)
-    return Opened(checkpoint, config, load_model(checkpoint, select_device(config.train.device)))
+    return Opened(checkpoint, config, load_model(checkpoint, select_device(config.train.device), served.model), served)
+
+
+def chunk_line(opened: Opened) -> str | None:
+    """Return what to say of a memory that is served in other chunks than it was trained in."""
+    trained, served = opened.config.model.memory, opened.served.model.memory
+    if served.chunk == trained.chunk:
+        return None
+    return f"served in chunks of {served.chunk:,} tokens, trained in chunks of {trained.chunk:,}"

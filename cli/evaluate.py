@@ -8,7 +8,7 @@ import typer
 
 from atlas_ref.errors import UserError
 from cli.admission import skip_line
-from cli.checkpoints import Device, Opened, open_model
+from cli.checkpoints import Chunk, Device, Opened, chunk_line, open_model
 from cli.console import say
 from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 
@@ -27,6 +27,7 @@ def evaluate(
         Split | None, typer.Option(help="Part of the text.", show_default="all of --data, else validation")
     ] = None,
     batches: Annotated[int | None, typer.Option(min=1, help="Most batches to read.")] = None,
+    chunk: Chunk = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -35,7 +36,7 @@ def evaluate(
     The loss is in nats a token, with bits per byte and perplexity, from a fresh memory: on the validation batches of
     the run, as in training, or on every token of --data or of the part that --split names.
     """
-    opened = open_model(run, as_overrides({"train.device": device}))
+    opened = open_model(run, as_overrides({"train.device": device}), chunk)
     fields = as_overrides(data_fields(data, data_key))
     part = split or ("all" if fields else "validation")
     task, source, most = judged(opened, fields, part)
@@ -52,9 +53,12 @@ def evaluate(
             "same_text": difference is None,
             "difference": difference,
         }
-        typer.echo(json.dumps({"step": step, **found, **text, "preflight_skipped": skipped}))
+        served = {"chunk": opened.served.model.memory.chunk, "trained_chunk": opened.config.model.memory.chunk}
+        typer.echo(json.dumps({"step": step, **found, **text, **served, "preflight_skipped": skipped}))
         return
     typer.echo(sentence(step, found))
+    if line := chunk_line(opened):
+        typer.echo(line)
     if difference is not None:
         shared = opened.checkpoint.data.shared(source.identity)
         say(

@@ -9,7 +9,7 @@ import typer
 
 from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
-from cli.checkpoints import Device, open_model
+from cli.checkpoints import Chunk, Device, open_model
 from cli.prompt import prompt_text
 
 DEFAULT_PROMPT = "\n"
@@ -32,6 +32,7 @@ def generate(
     ] = 1.0,
     past_end: Annotated[bool, typer.Option("--past-end", help="Go on where the model ends the document.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the draws.")] = 0,
+    chunk: Chunk = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
 ) -> None:
     """Print text that a saved model makes.
@@ -47,7 +48,7 @@ def generate(
     from atlas_ref.storage.checkpoint import META
 
     sampling = Sampling(temperature, top_k, top_p)
-    opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [])
+    opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [], chunk)
     if opened.checkpoint.tokenizer is None:
         raise UserError(f"{opened.checkpoint.path}: was trained on {opened.config.data.source}, which is not text.")
     tokenizer = tokenizer_from_json(opened.checkpoint.tokenizer, str(opened.checkpoint.path / META))

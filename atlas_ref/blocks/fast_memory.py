@@ -65,6 +65,7 @@ def memory_rule(config: MemoryConfig) -> MemoryRule:
         error_at=config.error_at,
         gate_axis=config.gate_axis,
         algorithm="implicit" if config.algorithm == "implicit" else "gd",
+        step_chunk=config.step_chunk,
     )
 
 

@@ -91,12 +91,14 @@ class MemoryConfig(Section):
     """tokens in the Omega loss; 1 is the online rule"""
     window_boundary: Literal["carry", "truncate"]
     """whether the Omega window reaches over a chunk border"""
-    read: Literal["post", "pre"]
-    """whether a token reads after or before its own write"""
+    read: Literal["post", "pre", "anchor"]
+    """whether a token reads after or before its own write, or at the start of its chunk"""
     loss_scale: Literal["half", "one"]
     """factor of the squared error"""
     step_scale: Literal["literal", "mass"]
     """the rule as printed, or with steps divided by the mass of window, momentum and chunk"""
+    step_chunk: int = Field(ge=0, le=65_536)
+    """tokens of a chunk in that division, for a memory that is served in others than it was trained in; 0: chunk"""
     key_dim: int = Field(ge=1, le=4096)
     """key and query components a head, before the feature map"""
     value_dim: int = Field(ge=1, le=4096)

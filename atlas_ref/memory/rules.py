@@ -34,6 +34,7 @@ default of the presets) bounds the total weight with which stale gradients act, 
 
 A gradient taken at an anchor acts during the b tokens of its chunk and, through momentum, about h writes longer, which
 is N h tokens where one token in N writes (`functional.ttl`);
+b is `step_chunk` where that is given: a memory that is served in other chunks than it was trained in keeps its steps.
 kappa_i bounds the curvature of the inner loss in token i (||f(k_i)||^2 for the matrix memory), as in normalised LMS;
 `factors.curvature` has it for every architecture but `mlp_glu`.
 p'(0), the slope of the Newton-Schulz polynomial at zero, makes NS a map of slope at most one: singular values of S
@@ -96,6 +97,8 @@ class MemoryRule:
     error_at: ErrorPlace = "previous"
     gate_axis: GateAxis = "head"
     algorithm: Algorithm = "gd"
+    step_chunk: int = 0
+    """chunk whose length divides the step of `mass`; 0: `chunk`"""
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning, in one sentence with the reason."""
@@ -171,7 +174,7 @@ def write_coefficients(
     step, fresh = gates.step, torch.ones_like(momentum)
     if rule.step_scale == "mass":
         horizon = 0.0 if rule.name == "delta" else rule.momentum_max / (1.0 - rule.momentum_max)
-        step, fresh = step / (rule.chunk + rule.update_every * horizon), 1.0 - momentum
+        step, fresh = step / ((rule.step_chunk or rule.chunk) + rule.update_every * horizon), 1.0 - momentum
         window = window / window.shape[-1]
     intake, release = (-fresh * step, torch.ones_like(step)) if STEP_IN_MOMENTUM[rule.name] else (fresh, -step)
     threshold = gates.threshold if rule.bias.has_threshold else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atlas_ref.config import RunConfig
+from atlas_ref.config import ModelConfig, RunConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.data.streams import open_corpus
 from atlas_ref.data.tokenizer import Tokenizer, tokenizer_from_json
@@ -100,10 +100,10 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     run.switches = checkpoint.switches
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device) -> Model:
-    """Return the model of a checkpoint, without optimiser and memory state."""
+def load_model(checkpoint: Checkpoint, device: torch.device, served: ModelConfig | None = None) -> Model:
+    """Return the model of a checkpoint, without optimiser and memory state; `served` is how it is to compute."""
     check_size(checkpoint)
-    model = build_model(checkpoint.config.model, checkpoint.config.train.seed)
+    model = build_model(served or checkpoint.config.model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
     return model.to(device)
 

@@ -14,10 +14,11 @@ from atlas_ref.data.tokenizer import BPETokenizer, Tokenizer
 from atlas_ref.data.whole import Split, WholeText
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.registry import build_model
 from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
-from atlas_ref.training.run import load_model, tokenizer_of
+from atlas_ref.training.run import load_model, open_data, tokenizer_of
 from spec_tests.package.data.answer_inputs import answer_config, sums, write_rows
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.data_inputs import KEY
@@ -168,3 +169,39 @@ def test_a_run_on_answers_is_judged_by_its_answers_and_on_its_validation_part_al
     refused = atlas("eval", tmp_path / "run", "--split", "all")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "was trained on answers, of which the validation part alone is judged" in refused.err
+
+
+def test_a_model_is_served_in_other_chunks_with_the_steps_that_it_was_trained_with(run: Path, atlas: Atlas) -> None:
+    """Kills: a divisor of `mass` that follows the chunk of the command; --chunk that reaches no memory."""
+    checkpoint = find_checkpoint(run)
+    found = json.loads(atlas("eval", run, "--chunk", "2", "--json").out)
+    assert (found["chunk"], found["trained_chunk"]) == (2, 8)
+    losses = {}
+    for divided_by in (8, 2):
+        memory = checkpoint.config.model.memory.model_copy(update={"chunk": 2, "step_chunk": divided_by})
+        model = load_model(checkpoint, torch.device("cpu"))
+        served = as_atlas(build_model(checkpoint.config.model.model_copy(update={"memory": memory}), 0))
+        served.load_state_dict(model.state_dict())
+        config, source = checkpoint.config, open_data(checkpoint.config, checkpoint)
+        task = task_of(config.data)
+        losses[divided_by] = evaluate(served, task, source, config.train.eval_batches, config.train.precision, 2)[
+            "loss"
+        ]
+    assert found["loss"] == losses[8]
+    assert abs(losses[2] - losses[8]) > 1e-7
+    told = atlas("eval", run, "--chunk", "2").out
+    assert "served in chunks of 2 tokens, trained in chunks of 8" in told
+
+
+def test_the_chunk_of_training_changes_nothing_and_is_not_spoken_of(run: Path, atlas: Atlas) -> None:
+    usual, same = atlas("eval", run), atlas("eval", run, "--chunk", "8")
+    assert usual.out == same.out
+    made = [atlas("generate", run, "--tokens", "12", *chunk).out for chunk in ((), ("--chunk", "8"), ("--chunk", "3"))]
+    assert made[0] == made[1] != ""
+    assert made[2]
+
+
+def test_a_chunk_that_the_memory_cannot_have_is_refused(run: Path, atlas: Atlas) -> None:
+    refused = atlas("eval", run, "--chunk", "70000")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "model.memory.chunk" in refused.err
