@@ -60,15 +60,7 @@ class Link:
 
 def linked(link: Link, dual: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch out in"]:
     """Return W = link(A) of each matrix (table of the module docstring)."""
-    maps: dict[LinkName, Callable[[Link, Tensor], Tensor]] = {
-        "identity": lambda _, a: a,
-        "lq": _power,
-        "lq_printed": _quotient,
-        "softmax": lambda link, a: link.scale * torch.softmax(a, -1),
-        "sigmoid": lambda _, a: torch.sigmoid(a),
-        "soft_threshold": lambda link, a: shrunk(a, link.level) if link.level else a,
-    }
-    return maps[link.name](link, dual)
+    return _MAPS[link.name](link, dual)
 
 
 def canonical(link: Link, dual: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch out in"]:
@@ -112,3 +104,13 @@ def _quotient(link: Link, dual: Tensor) -> Tensor:
 def _peak(dual: Tensor) -> Tensor:
     """Return max |A| of each matrix: a unit of computing, of which the result and its derivative are free."""
     return dual.detach().abs().amax((-2, -1), keepdim=True)
+
+
+_MAPS: dict[LinkName, Callable[[Link, Tensor], Tensor]] = {
+    "identity": lambda _, a: a,
+    "lq": _power,
+    "lq_printed": _quotient,
+    "softmax": lambda link, a: link.scale * torch.softmax(a, -1),
+    "sigmoid": lambda _, a: torch.sigmoid(a),
+    "soft_threshold": lambda link, a: shrunk(a, link.level) if link.level else a,
+}

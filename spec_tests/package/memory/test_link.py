@@ -90,6 +90,7 @@ def test_the_link_of_the_slope_of_its_regulariser_is_where_one_began(name: str) 
 @pytest.mark.parametrize("link", [Link(), Link("lq", 2.0), Link("soft_threshold", level=0.0)], ids=lambda x: x.name)
 def test_a_link_that_does_nothing_is_the_identity_to_the_last_bit(link: Link) -> None:
     assert np.array_equal(value(link, dual()), dual())
+    assert torch.equal(slope(link, torch.zeros(3, 4)), torch.tensor(dual(7, 3, 4)).float())
 
 
 def test_the_exact_map_has_degree_one_and_the_printed_quotient_shrinks_what_grows() -> None:
@@ -112,11 +113,14 @@ def test_matrices_and_entries_of_zero_give_finite_weights_and_slopes(name: str, 
     link = Link(name, q)  # type: ignore[arg-type]
     partly = torch.tensor(dual(), dtype=torch.float32)
     partly[0] = 0.0
-    for a in (torch.zeros(3, 4), partly, 1e-30 * partly, 1e25 * partly):
-        w = linked(link, a)
-        assert torch.isfinite(w).all()
-        assert torch.isfinite(slope(link, a)).all()
-        assert torch.equal(w[0], torch.zeros(4))
+    a = torch.stack([torch.zeros(3, 4), partly, 1e-30 * partly, 1e25 * partly])
+    w = linked(link, a)
+    assert torch.isfinite(w).all()
+    assert torch.isfinite(slope(link, a)).all()
+    assert torch.equal(w[:, 0], torch.zeros(4, 4))
+    if name == "lq":
+        # Of degree one, in any unit and beside any other matrix.
+        torch.testing.assert_close(w[2] * 1e30, w[1])
 
 
 @pytest.mark.parametrize("name", [*EXACT, "lq_printed"])
