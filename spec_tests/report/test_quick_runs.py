@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final
+
+import pytest
 
 from spec_tests.report.launch import SETTINGS
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.selection import chapter_files
 from spec_tests.sampling import EXHAUSTIVE, crossed, sample
 from spec_tests.spreading import part_of
+
+pytest_plugins = ["pytester"]
 
 TESTS = """
 import pytest
@@ -38,21 +41,19 @@ PORT: Final = "--port=spec_tests.report.samples:NothingPort"
 STORED: Final = (f"{SUITE}/vectors/test_vectors.py", "-k", "ATL-ACT-101")
 
 
-def collected(folder: Path, *options: str) -> list[str]:
+def collected(pytester: pytest.Pytester, *options: str) -> list[str]:
     """Return the tests that a run of TESTS selects."""
-    (folder / "test_it.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
-    command += ["-p", "spec_tests.conftest", f"--rootdir={folder}", str(folder), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
+    pytester.makepyfile(TESTS)
+    done = pytester.runpytest_inprocess("--collect-only", "-q", "-p", "spec_tests.conftest", *options)
+    return [line.partition("::")[2] for line in done.outlines if "::" in line]
 
 
-def test_a_quick_run_meets_every_value_and_the_exhaustive_one_every_pair(tmp_path: Path) -> None:
+def test_a_quick_run_meets_every_value_and_the_exhaustive_one_every_pair(pytester: pytest.Pytester) -> None:
     """Kills: a mark that nothing reads; one that leaves a test out for good; a value that no quick run meets; a
     covering case in one precision for all of them, or in none; a case of another kind in fewer than all."""
     marked = ["test_one[a]", "test_one[b]", "test_two[a-x]", "test_two[c-x]", "test_two[b-y]"]
-    assert collected(tmp_path) == [*marked, *(f"test_stored[{name}]" for name in CASES)]
-    assert len(collected(tmp_path, f"--{EXHAUSTIVE}")) == 3 + 6 + 12
+    assert collected(pytester) == [*marked, *(f"test_stored[{name}]" for name in CASES)]
+    assert len(collected(pytester, f"--{EXHAUSTIVE}")) == 3 + 6 + 12
 
 
 def test_a_port_is_asked_each_stored_case_in_every_precision() -> None:
