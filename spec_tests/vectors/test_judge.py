@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from spec_tests.drawing.inputs import generator
 from spec_tests.port import PROFILES, Array, Declaration, Numerics, Op, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
+from spec_tests.sampling import crossed, sample
 from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.compare import by_step, distances, errors, steps_axis
 from spec_tests.vectors.judge import check, judge, judge_answer
@@ -73,8 +75,12 @@ def test_a_state_that_goes_wrong_in_one_tensor_at_one_step_is_reported_there_wit
         found = judge(KickedAtFive(), case, numerics).divergence
         assert found is not None
         assert (found.tensor, found.step) == ("momentum_trace", STEP)
-        with pytest.raises(DivergenceError, match=f"step {STEP}, tensor momentum_trace"):
-            check(KickedAtFive(), case, numerics)
+
+
+@pytest.mark.parametrize(("op", "numerics"), sample(product((Op.MEMORY_SCAN, Op.MEMORY_CHUNKED), reversed(PROFILES))))
+def test_the_words_of_a_divergence_name_tensor_and_step(op: Op, numerics: Numerics) -> None:
+    with pytest.raises(DivergenceError, match=f"step {STEP}, tensor momentum_trace"):
+        check(KickedAtFive(), stored(op), numerics)
 
 
 def test_with_taps_the_tensors_upstream_are_named_as_equal() -> None:
@@ -96,18 +102,15 @@ def test_taps_that_a_port_does_not_show_are_named() -> None:
         check(KickedAtFive(), case, Numerics.F64)
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_a_value_that_is_not_finite_diverges_and_is_called_so(op: Op) -> None:
-    case = stored(op)
-    for bad in (np.nan, np.inf):
+@pytest.mark.parametrize(("op", "bad"), crossed(OPS, (np.nan, np.inf)))
+def test_a_value_that_is_not_finite_diverges_and_is_called_so(op: Op, bad: float) -> None:
+    def poisoned(answer: dict[str, Array]) -> dict[str, Array]:
+        name = next(name for name in reversed(answer) if answer[name].dtype.kind == "f" and answer[name].size)
+        answer[name].flat[-1] = bad
+        return {name: answer[name]}
 
-        def poisoned(answer: dict[str, Array], bad: float = bad) -> dict[str, Array]:
-            name = next(name for name in reversed(answer) if answer[name].dtype.kind == "f" and answer[name].size)
-            answer[name].flat[-1] = bad
-            return {name: answer[name]}
-
-        with pytest.raises(DivergenceError, match="not finite"):
-            check(Changed(ReferencePort(), poisoned), case, Numerics.F32)
+    with pytest.raises(DivergenceError, match="not finite"):
+        check(Changed(ReferencePort(), poisoned), stored(op), Numerics.F32)
 
 
 def test_the_answer_to_another_question_diverges() -> None:
