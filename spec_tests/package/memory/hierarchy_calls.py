@@ -17,6 +17,7 @@ from atlas_ref.memory.hierarchical import (
     memory_hierarchical,
 )
 from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.shards import Shards
 from spec_tests.package.memory.hierarchy_loop import Inputs, Setting
 
 HEADS, KEYS, VALUES = 2, 4, 3
@@ -37,7 +38,7 @@ def hierarchy_of(setting: Setting) -> Hierarchy:
     """Return the hierarchy that the numpy loop runs."""
     scale = "mass" if setting.mass else "literal"
     changes = {"name": setting.rule, "boundary": setting.boundary, "step_scale": scale}
-    return hierarchy(setting.chunks, setting.shards, setting.span, **changes)
+    return replace(hierarchy(setting.chunks, setting.shards, setting.span, **changes), border=setting.border)
 
 
 def drawn(
@@ -81,20 +82,20 @@ class Call(NamedTuple):
         parts = [[x[:, tokens, m] for x in (self.leaves[n] for n in names)] for m in range(len(self.hierarchy.rules))]
         return [Gates(*part) for part in parts]
 
+    def inherited(self) -> list[Shards | None] | None:
+        """Return what goes over the borders of each memory under `m3`: a ramp of two crossings, then a logit of 0.8."""
+        if self.hierarchy.border == "reset":
+            return None
+        return [Shards(s, 2, torch.tensor(0.8, dtype=torch.float64)) if s else None for s in self.hierarchy.shards]
+
     def run(
         self, form: Form, state: HierarchicalState | None = None, tokens: slice = slice(None)
     ) -> HierarchicalOutput:
         """Return what a form makes of some tokens, from a state, that of the call by default."""
         x = [self.leaves[name][:, tokens] for name in ("keys", "values", "queries")]
-        before = self.state if state is None else state
-        return form(
-            self.hierarchy,
-            *x,
-            self.gates(tokens),
-            initial_of(self.hierarchy, self.leaves),
-            before,
-            self.reset[:, tokens],
-        )
+        before, initial = self.state if state is None else state, initial_of(self.hierarchy, self.leaves)
+        reset, mixing = self.reset[:, tokens], self.inherited()
+        return form(self.hierarchy, *x, self.gates(tokens), initial, before, reset, mixing=mixing)
 
 
 def call_of(setting: Hierarchy, inputs: Inputs) -> Call:

@@ -5,7 +5,7 @@ pair by pair. Complex numbers go through, so that a gradient is a complex step. 
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,19 @@ class Setting(NamedTuple):
     boundary: str = "carry"
     mass: bool = False
     momentum_max: float = 0.9
-    step_chunks: list[int] | None = None
+    border: Literal["reset", "m3"] = "reset"
+    warmup: int = 2
+    logit: float = 0.8
 
     def divisor(self, m: int) -> float:
         """What `mass` divides a step by."""
-        chunk = self.chunks[m] if self.step_chunks is None else self.step_chunks[m]
-        return chunk + self.momentum_max / (1.0 - self.momentum_max)
+        return self.chunks[m] + self.momentum_max / (1.0 - self.momentum_max)
+
+    def inherited(self, crossings: int) -> float:
+        """The share of momentum and projection that a shard of `m3` takes over: a ramp, then the learned rate."""
+        if crossings < self.warmup:
+            return 0.1 + 0.4 * crossings / self.warmup
+        return float(1.0 / (1.0 + np.exp(-self.logit)))
 
 
 @dataclass
@@ -68,15 +75,25 @@ def _begun(inputs: Inputs, m: int, head: int) -> Memory:
     return Memory(first, 0 * first, first, np.zeros((size, size)), [])
 
 
+def _enter_shard(setting: Setting, memory: Memory, start: Memory, crossings: int) -> None:
+    """Restart a memory; `crossings` is how many borders of its document lie behind it, -1 at the document's start."""
+    momentum, projection, pairs = memory.momentum, memory.projection, memory.pairs
+    vars(memory).update(vars(start))
+    if crossings < 0:
+        return
+    if setting.border == "m3":
+        share = setting.inherited(crossings)
+        memory.momentum, memory.projection, memory.pairs = share * momentum, share * projection, pairs
+    if setting.span == "document":
+        memory.projection = projection
+
+
 def _token(setting: Setting, inputs: Inputs, memory: Memory, place: tuple[int, int, int, int], position: int) -> Array:
     """Take one token in, and return what the memory reads for it."""
     row, t, m, head = place
     chunk, shard = setting.chunks[m], setting.shards[m]
     if position == 0 or (shard and position % shard == 0):
-        kept = memory.projection
-        vars(memory).update(vars(_begun(inputs, m, head)))
-        if setting.span == "document" and position > 0:
-            memory.projection = kept
+        _enter_shard(setting, memory, _begun(inputs, m, head), position // shard - 1 if position else -1)
     if position % chunk == 0:
         memory.anchor = memory.weights
         if setting.span == "chunk":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ import torch
 from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.hierarchical import hierarchical_chunked, memory_hierarchical
+from atlas_ref.memory.shards import Shards
 from spec_tests.package.memory.hierarchy_calls import (
     FORMS,
+    Call,
     call_of,
     drawn,
     entered,
@@ -33,6 +35,8 @@ SETTINGS = {
     "the sum of the document": Setting("titans", [3, 2, 1], [0, 6, 4], span="document"),
     "queries as they are": Setting("omega", [3, 2], [0, 4], span="none"),
     "the global memory alone": Setting("titans", [4], [0]),
+    "shards that inherit": Setting("titans", [3, 2, 1], [0, 4, 3], border="m3"),
+    "shards that inherit, the sum of the document": Setting("omega", [3, 2], [0, 4], span="document", border="m3"),
 }
 
 
@@ -161,6 +165,33 @@ def test_local_memories_in_another_order_give_the_same_sum() -> None:
     one = call_of(hierarchy([4, 2, 3], [0, 6, 9]), inputs).run(memory_hierarchical).reads
     other = call_of(hierarchy([4, 3, 2], [0, 9, 6]), turned).run(memory_hierarchical).reads
     assert torch.allclose(one, other, rtol=0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_calls_cut_anywhere_inherit_as_one(form: str) -> None:
+    """Kills: crossings or the projection's borders counted from the call; a gradient over the border."""
+    call = call_of(replace(hierarchy([3, 2], [0, 4]), border="m3"), drawn(2, 22, seed=4, resets=False))
+    whole = call.run(FORMS[form])
+    first = call.run(FORMS[form], tokens=slice(9))
+    second = call.run(FORMS[form], first.state, slice(9, 22))
+    split = {"reads": torch.cat([first.reads, second.reads], 1), **second.state.to_tensors()}
+    for name, tensor in tensors_of(whole).items():
+        assert torch.allclose(split[name], tensor, rtol=0.0, atol=1e-12), name
+
+
+def test_what_inherits_must_fit_the_borders(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = call_of(hierarchy([3, 2], [0, 4]), drawn(2, 6))
+    given = [None, Shards(4, 2, torch.tensor(0.8, dtype=torch.float64))]
+    cases: list[tuple[Literal["reset", "m3"], Any, str]] = [
+        ("reset", given, "[0, 4] tokens, valid is [0, 0]"),
+        ("m3", None, "[0, 0] tokens, valid is [0, 4]"),
+    ]
+    for border, mixing, found in cases:
+        monkeypatch.setattr(Call, "inherited", lambda _, mixing=mixing: mixing)
+        asked = call._replace(hierarchy=replace(call.hierarchy, border=border))
+        with pytest.raises(UserError) as caught:
+            asked.run(memory_hierarchical)
+        assert f"with border '{border}' the memories inherit over shards of {found}" in str(caught.value)
 
 
 def test_shards_are_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
