@@ -17,20 +17,19 @@ from spec_tests.package.memory.miras_axes import AXES
 from spec_tests.package.memory.miras_calls import BATCH, HEADS, TIME, draw, gap, leaves_of, outcome, resets
 from spec_tests.package.memory.miras_loop import Options, forward, link, soft
 from spec_tests.port import Array
+from spec_tests.sampling import crossed
 
-FORMS = pytest.mark.parametrize("form", [memory_recurrent, memory_chunked], ids=["recurrent", "chunked"])
-EVERY = pytest.mark.parametrize("options", AXES.values(), ids=AXES)
+FORMS = {"recurrent": memory_recurrent, "chunked": memory_chunked}
 Form = Callable[..., MemoryOutput]
-TOKENS = ("keys", "values", "queries", "log_retention", "log_momentum", "step_size", "window_weights", "threshold")
 
 
 def reads(form: Form, o: Options, inputs: dict[str, Array], initial: list[Array], reset: Array) -> Array:
     return outcome(form, o, leaves_of(inputs, initial), reset)["reads"].detach().numpy()
 
 
-@FORMS
-@EVERY
-def test_rows_do_not_mix_and_nothing_later_leaks(options: Options, form: Form) -> None:
+@pytest.mark.parametrize(("name", "of"), crossed(AXES, FORMS))
+def test_rows_do_not_mix_and_nothing_later_leaks(name: str, of: str) -> None:
+    options, form = AXES[name], FORMS[of]
     inputs, initial = draw(options)
     changed = {name: value.copy() for name, value in inputs.items()}
     for value in changed.values():
@@ -41,9 +40,9 @@ def test_rows_do_not_mix_and_nothing_later_leaks(options: Options, form: Form) -
     assert (one[0, 5:] != other[0, 5:]).any(-1).all(), "a token does see itself"
 
 
-@FORMS
-@pytest.mark.parametrize("place", range(TIME))
-def test_a_document_that_begins_anywhere_finds_a_0_and_not_what_the_link_makes_of_it(place: int, form: Form) -> None:
+@pytest.mark.parametrize(("place", "of"), crossed(range(TIME), FORMS))
+def test_a_document_that_begins_anywhere_finds_a_0_and_not_what_the_link_makes_of_it(place: int, of: str) -> None:
+    form = FORMS[of]
     for options in (AXES["lq"], AXES["memora"], AXES["kda"], AXES["huber_norm every 2"]):
         inputs, initial = draw(options)
         whole = reads(form, options, inputs, initial, resets(BATCH, TIME, (place,)))

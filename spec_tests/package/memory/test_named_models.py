@@ -14,6 +14,7 @@ from spec_tests.package.memory.miras_calls import TIGHT, gap
 from spec_tests.package.memory.named_models import MODELS
 from spec_tests.package.memory.named_runs import FORMS, apart, draw, published, published_mesa, remembered, solved
 from spec_tests.port import Array
+from spec_tests.sampling import crossed
 
 ALLOWED = {"memora": 1e-10}
 """The printed form of Memora goes through the logarithm of small weights at every token, and loses digits there."""
@@ -31,8 +32,7 @@ def assert_same(
     assert {name for name, difference in found.gradients.items() if difference > allowed} == set()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "form"), crossed(MODELS, FORMS))
 def test_a_named_model_is_the_rule_that_the_table_gives_it(name: str, form: str) -> None:
     """Kills: an error before retention for Gated DeltaNet; rows for columns; an implicit step without its denominator;
     the printed link of Moneta; a softmax over the other axis; a momentum or a window that the model has not.
