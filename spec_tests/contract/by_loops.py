@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.contract.driver import run, run_with_gradients
+from spec_tests.contract.driver import Result, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.discovery import furniture
 from spec_tests.drawing.inputs import generator
@@ -36,9 +36,13 @@ def assert_results(
     port: Port, op: Op, numerics: Numerics, config: Config, inputs: Inputs, *, factor: float = 4.0
 ) -> None:
     """Assert that every result of a call is that of the loops, within `factor` times the tolerance."""
-    result = run(port, op, numerics, inputs, **config)
-    answer = _answer(op, config)(result.inputs)
-    for tensor in OPERATIONS[op].outputs:
+    assert_answers(run(port, op, numerics, inputs, **config), config, factor=factor)
+
+
+def assert_answers(result: Result, config: Config, *, factor: float = 4.0) -> None:
+    """Assert that every result of an answer is that of the loops, within `factor` times the tolerance."""
+    answer = _answer(result.op, config)(result.inputs)
+    for tensor in OPERATIONS[result.op].outputs:
         result.assert_close(tensor.name, answer[tensor.name], factor=factor)
 
 
@@ -50,18 +54,24 @@ def assert_slopes(
     `apart`: each input moves by itself, which shows a gradient that is missing wholly or in part; else all move at
     once, which shows one that stops at a border between tokens, for one run of the loops.
     """
-    answer = _answer(op, config)
-    shapes = {name: value.shape for name, value in answer(inputs).items()}
+    shapes = {name: value.shape for name, value in _answer(op, config)(inputs).items()}
     asked = {name: generator(seed).standard_normal(shapes[name]) for name in _floating(op, "outputs")}
     result = run_with_gradients(port, op, numerics, inputs, asked, **config)
-    signs = {name: _signs(seed + 1 + number, inputs[name]) for number, name in enumerate(_floating(op, "inputs"))}
-    for moved in [{name: sign} for name, sign in signs.items()] if apart else [signs]:
-        wanted = along(answer, result.inputs, moved, asked)
-        gradients = {name: result[f"grad.{name}"] for name in moved}
-        got = sum(float((gradients[name] * sign).sum()) for name, sign in moved.items())
-        length = float(np.sqrt(sum((gradient**2).sum() for gradient in gradients.values())))
-        what = f"{op} gradient of {' and '.join(moved) if apart else 'all inputs'} in {numerics}"
-        assert abs(got - wanted) <= SLOPES[numerics] * length + 1e-9, f"{what}: slope {got:.9g}, not {wanted:.9g}"
+    for name in _floating(op, "inputs") if apart else ():
+        assert_along(result, config, asked, name)
+    if not apart:
+        assert_along(result, config, asked, *_floating(op, "inputs"))
+
+
+def assert_along(result: Result, config: Config, asked: Inputs, *names: str) -> None:
+    """Assert the gradients of some inputs, in an answer, along a direction of random signs in all of them together."""
+    op, numerics = result.op, result.numerics
+    signs = {name: _signs(number + len(name), result.inputs[name]) for number, name in enumerate(names)}
+    wanted = along(_answer(op, config), result.inputs, signs, asked)
+    got = sum(float((result[f"grad.{name}"] * sign).sum()) for name, sign in signs.items())
+    length = float(np.sqrt(sum((result[f"grad.{name}"] ** 2).sum() for name in names)))
+    what = f"{op} gradient of {names[0] if len(names) == 1 else 'all inputs'} in {numerics}"
+    assert abs(got - wanted) <= SLOPES[numerics] * length + 1e-9, f"{what}: slope {got:.9g}, not {wanted:.9g}"
 
 
 def _answer(op: Op, config: Config) -> partial[Mapping[str, Array]]:
