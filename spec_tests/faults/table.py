@@ -65,9 +65,10 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 MADE: Final = f"""{len(GENERATED)} more faults are made from the table of operations: each kind in every place that an
-operation has for it. `atlas selfproof --part generated` puts each to the stored cases and then to the tests of its
-operation, in every profile in which it can show. What changes nothing that the specification speaks of stands with its
-reason in `spec_tests/selfproof/argued.toml`; an argument whose fault is noticed is refused."""
+operation has for it. `atlas selfproof --part generated` puts each to the stored cases, then to the test that
+`spec_tests/selfproof/noticed.toml` names and to the others of its operation, in every profile in which it can show.
+What changes nothing that the specification speaks of stands with its reason in `argued.toml` beside it; an argument
+whose fault is noticed is refused."""
 
 HEAD: Final = f"""# Seeded faults
 
