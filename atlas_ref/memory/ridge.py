@@ -97,7 +97,9 @@ def _segment(
     grams, crosses = (
         _accumulated(retention, x.unsqueeze(-1) * weighted, start) for x, start in ((keys, gram), (values, cross))
     )
-    factor = torch.linalg.cholesky(grams + torch.diag_embed(ridge))
+    factor, failed = torch.linalg.cholesky_ex(grams + torch.diag_embed(ridge))
+    # A document that diverged has no solution; its row alone says so, and the call goes on for the others.
+    factor = torch.where((failed > 0)[..., None, None], torch.nan, factor)
     solved = torch.cholesky_solve(queries.movedim(2, 0).unsqueeze(-1), factor)
     return (crosses @ solved).squeeze(-1).movedim(0, 2), crosses[-1], grams[-1]
 

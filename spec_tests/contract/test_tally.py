@@ -74,6 +74,7 @@ def test_without_a_way_past_it_an_excluded_question_skips_the_test() -> None:
 SAFE: Final = (
     "precisions",
     "forms",
+    "both_forms",
     "examples",
     "rules_in",
     "rules_of",

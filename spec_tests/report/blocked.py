@@ -29,12 +29,14 @@ class Rest:
         return operation in self.operations and (not self.key or config.get(self.key) in self.values)
 
 
-MEMORIES: Final = frozenset({Op.MEMORY_STEP, Op.MEMORY_SCAN, Op.MEMORY_CHUNKED, Op.MEMORY_HIERARCHICAL, Op.MEMORY_GRAD})
+MIRAS: Final = frozenset({Op.MIRAS_SCAN, Op.MIRAS_CHUNKED})
+MEMORIES: Final = MIRAS | {Op.MEMORY_STEP, Op.MEMORY_SCAN, Op.MEMORY_CHUNKED, Op.MEMORY_HIERARCHICAL, Op.MEMORY_GRAD}
 BLOCKS: Final = frozenset({Op.MAG_BLOCK, Op.MAC_BLOCK, Op.MAL_BLOCK})
 RESTS: Final = (
     Rest(MEMORIES, Op.NEWTON_SCHULZ, "rule", ORTHOGONALISED),
     Rest(frozenset({Op.MEMORY_SCAN}), Op.MEMORY_STEP),
     Rest(frozenset({Op.MEMORY_CHUNKED, Op.MEMORY_GRAD}) | BLOCKS, Op.MEMORY_SCAN),
+    Rest(frozenset({Op.MIRAS_CHUNKED}), Op.MIRAS_SCAN),
     Rest(frozenset({Op.MEMORY_HIERARCHICAL}), Op.MEMORY_CHUNKED),
     Rest(BLOCKS, Op.SLIDING_WINDOW_ATTENTION),
     Rest(frozenset({Op.LM_FORWARD}), Op.MAG_BLOCK),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Op
 
 MODEL: Final = (Op.MAG_BLOCK, Op.LM_FORWARD)
@@ -24,6 +25,10 @@ ANYWHERE: Final = (
     ("span=0", "a token sees itself"),
     ("rope_base=0", "no power of zero is an angle"),
     ("loss_scale=0", "the loss is halved or not (RULE-6)"),
+    ("exponent=0", "a power below one has no loss that can be descended"),
+    ("smoothing=0", "an entry of zero would have no slope (BIAS-5)"),
+    ("link_exponent=0", "below two an entry of zero has no slope"),
+    ("link_scale=0", "rows that sum to nothing are no memory"),
     ("eps=0", "zero would have no gradient (NORM-2) and no step (GAIN)"),
     ("top=0", "no frequency has no share"),
 )
@@ -51,5 +56,12 @@ def reason(op: Op, words: str) -> str | None:
 def _reasons(op: Op, words: str) -> Iterator[str]:
     if words.startswith(("gradient ", "cotangent ")):
         yield from (why for other, why in UNDIFFERENTIATED if other is op)
+    if meaningless := OPERATIONS[op].meaningless(_values(words)):
+        yield meaningless
     yield from (why for other, why in ANYWHERE if other == words)
     yield from (why for other, what, why in HERE if (other, what) == (op, words))
+
+
+def _values(words: str) -> dict[str, str]:
+    """Return the values of keys that a facet speaks of."""
+    return dict(word.split("=", 1) for word in words.split() if "=" in word.strip("="))

@@ -32,8 +32,16 @@ EPSILON: Final[Mapping[Numerics, float]] = {
 BF16_EPSILON: Final = 2.0**-8
 """Half the distance of bfloat16 numbers: what one rounding of an output costs."""
 
-TRACED: Final = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
-"""Forms of the memory whose cases hold the state after every token; a replay finds it where a port shows none."""
+TRACED: Final[Mapping[Op, Op]] = {
+    Op.MEMORY_SCAN: Op.MEMORY_SCAN,
+    Op.MEMORY_CHUNKED: Op.MEMORY_SCAN,
+    Op.MIRAS_SCAN: Op.MIRAS_SCAN,
+    Op.MIRAS_CHUNKED: Op.MIRAS_SCAN,
+}
+"""Forms of the memory whose cases hold the state after every token, and the recurrence that shows it.
+
+A replay finds it where a port shows none.
+"""
 TRACES: Final[Mapping[str, str]] = {"momentum_trace": "momentum", "weights_trace": "weights"}
 """What holds the state after every token, and the output that holds it after the last."""
 
@@ -60,7 +68,7 @@ def schemas(op: Op) -> Iterator[TensorSchema]:
     row = OPERATIONS[op]
     yield from row.taps
     if op in TRACED and not row.taps:
-        yield from (tensor for tensor in OPERATIONS[Op.MEMORY_SCAN].taps if tensor.name in TRACES)
+        yield from (tensor for tensor in OPERATIONS[TRACED[op]].taps if tensor.name in TRACES)
     yield from GRAM if op is Op.POLYNOMIAL_FEATURES else ()
     yield from row.outputs
     for tensor in row.inputs:

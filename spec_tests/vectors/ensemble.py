@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.oracle.sums import ORDERS, Order
 from spec_tests.port import Array, Numerics, Op
 from spec_tests.ports.numpy import NumpyPort
@@ -51,6 +52,8 @@ OTHER_FORM: Final[Mapping[Op, Op]] = {
     Op.MEMORY_SCAN: Op.MEMORY_CHUNKED,
     Op.MEMORY_CHUNKED: Op.MEMORY_SCAN,
     Op.MEMORY_GRAD: Op.MEMORY_SCAN,
+    Op.MIRAS_SCAN: Op.MIRAS_CHUNKED,
+    Op.MIRAS_CHUNKED: Op.MIRAS_SCAN,
 }
 
 Answer = Mapping[str, Array]
@@ -72,7 +75,7 @@ def ensemble(question: Question) -> Ensemble:
     relabelled = partial(_relabelled, groups)
     plain: list[Variant] = [partial(_loops, order) for order in ORDERS]
     form = _traced_reference if question.with_states else _reference
-    plain += [partial(form, other=other) for other in ((False, True) if question.op in OTHER_FORM else (False,))]
+    plain += [partial(form, other=other) for other in {False, other_form(question) is not question}]
     plain += [_differentiated_loops] if question.cotangents else []
     plain += [partial(_nudged, seed) for seed in NUDGED]
     admitted = [relabelled(seed, _reference) for seed in ADMITTED]
@@ -84,15 +87,23 @@ def ensemble(question: Question) -> Ensemble:
 
 def _reference(question: Question, numerics: Numerics, *, other: bool = False) -> Answer:
     """Return the answer of the reference; `other`: of its other form, where the operation has two."""
-    op = OTHER_FORM.get(question.op, question.op) if other else question.op
     with computing_inside(numerics):
-        return _compared(question, replace(question, op=op).put(reference(), numerics))
+        return _compared(question, (other_form(question) if other else question).put(reference(), numerics))
+
+
+def other_form(question: Question) -> Question:
+    """Return the question as another form of its operation is asked it; the same one where none can be."""
+    op = OTHER_FORM.get(question.op, question.op)
+    named = {key: values for key, values in OPERATIONS[op].config.items() if isinstance(values, tuple)}
+    if any(question.config[key] not in values for key, values in named.items() if key in question.config):
+        return question
+    return replace(question, op=op) if op is not question.op else question
 
 
 def _traced_reference(question: Question, numerics: Numerics, *, other: bool = False) -> Answer:
     """Return the answer of a form of the reference and the state after every token."""
     answer = _reference(question, numerics, other=other)
-    form = replace(question, op=OTHER_FORM[question.op]) if other else question
+    form = other_form(question) if other else question
     return {**answer, **replay(form, reference(), numerics, question.inputs["reset"].shape[1])}
 
 
@@ -110,7 +121,7 @@ def _nudged(seed: int, question: Question, numerics: Numerics) -> Answer:
 
 def _loops(order: Order, question: Question, numerics: Numerics) -> Answer:
     """Return the answer of the loops, without gradients: those are of float64 whatever the profile."""
-    op = Op.MEMORY_SCAN if question.op in SEQUENCES else question.op
+    op = SEQUENCES.get(question.op, question.op)
     port = NumpyPort(sums_in(numerics, order))
     return _compared(question, replace(question, op=op, cotangents={}).put(port, numerics))
 

@@ -140,8 +140,8 @@ def candidates(op: Op) -> tuple[Fault, ...]:
     Those of gradients too: forms that are asked for their gradients may have them as much as `memory_grad` itself.
     """
     own = [fault for fault in CATALOGUE if fault.op == op]
-    memory = (Op.MEMORY_STEP, *SEQUENCES)
-    others = [fault for fault in CATALOGUE if op in memory and fault.op in memory and fault.op != op]
+    family = {Op.MEMORY_STEP: Op.MEMORY_SCAN, **SEQUENCES}
+    others = [fault for fault in CATALOGUE if op in family and fault.op != op and family.get(fault.op) == family[op]]
     return (*own, *(replace(fault, op=op) for fault in others))
 
 

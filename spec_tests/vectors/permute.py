@@ -102,16 +102,24 @@ def _packed(question: Question, rng: np.random.Generator) -> dict[str, Array]:
     """
     features, values = question.inputs["keys"].shape[-1], question.inputs["values"].shape[-1]
     count = question.inputs["initial"].shape[-1]
-    if question.config["architecture"] == "matrix":
+    architecture = question.config["architecture"]
+    if architecture == "matrix":
         by_value, by_feature = shuffled(rng, values), shuffled(rng, features)
         packed = np.arange(count).reshape(values, features)[by_value][:, by_feature].ravel()
-        return {"values": by_value, "features": by_feature, "parameters": packed}
+        gates = {"rows": {"gate": by_value}, "columns": {"gate": by_feature}}
+        found = {"values": by_value, "features": by_feature, "parameters": packed}
+        return found | gates.get(str(question.config.get("gate_axis")), {})
     shared = min(values, features)
     first = shuffled(rng, shared)
     by_value = np.concatenate([first, shared + shuffled(rng, values - shared)])
     by_feature = np.concatenate([first, shared + shuffled(rng, features - shared)])
-    hidden = count // (values + features)
+    if architecture == "linear_norm":
+        packed = np.arange(count).reshape(values, features)[by_value][:, by_feature].ravel()
+        return {"values": by_value, "features": by_feature, "parameters": packed}
+    inner = 2 if architecture == "mlp_glu" else 1
+    hidden = count // (values + inner * features)
     unit = shuffled(rng, hidden)
     outer = np.arange(values * hidden).reshape(values, hidden)[by_value][:, unit]
-    inner = values * hidden + np.arange(hidden * features).reshape(hidden, features)[unit][:, by_feature]
-    return {"values": by_value, "features": by_feature, "parameters": np.concatenate([outer.ravel(), inner.ravel()])}
+    matrices = values * hidden + np.arange(count - values * hidden).reshape(inner, hidden, features)
+    packed = np.concatenate([outer.ravel(), matrices[:, unit][:, :, by_feature].ravel()])
+    return {"values": by_value, "features": by_feature, "parameters": packed}

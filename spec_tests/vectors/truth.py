@@ -17,7 +17,7 @@ from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors.compare import distances, errors, names
-from spec_tests.vectors.question import Question, replay
+from spec_tests.vectors.question import SEQUENCES, Question, replay
 
 AGREEMENT: Final = 1e-12
 """Largest error between the two oracles, in the measure of `compare`."""
@@ -72,7 +72,7 @@ def of_loops(question: Question) -> dict[str, Array]:
     """Return what the loops answer in float64; a form without taps shows those of the recurrence."""
     answer = question.put(loops(), Numerics.F64)
     if question.with_states:
-        answer |= replace(question, op=Op.MEMORY_SCAN, cotangents={}).put(loops(), Numerics.F64)
+        answer |= replace(question, op=SEQUENCES[question.op], cotangents={}).put(loops(), Numerics.F64)
     return {name: value for name, value in answer.items() if name in names(question.op)}
 
 

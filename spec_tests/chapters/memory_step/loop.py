@@ -152,7 +152,11 @@ class Oracle:
 
     def read(self, cell: Cell, token: Token) -> Array:
         """READ."""
-        return predict(self.architecture, cell.weights, token.query, self.sums)
+        return self.value(cell.weights, token.query)
+
+    def value(self, weights: Matrices, x: Array) -> Array:
+        """Return M(x)."""
+        return predict(self.architecture, weights, x, self.sums)
 
     def begin(self, cell: Cell, initial: Matrices) -> None:
         """RESET: begin a document."""
@@ -170,7 +174,12 @@ class Oracle:
         decay = self.decay(token)
         cell.momentum = [decay * s + intake * g for s, g in zip(cell.momentum, gradient, strict=True)]
         updates = [self.update(s) for s in cell.momentum]
-        cell.weights = [token.retention * m + release * u for m, u in zip(cell.weights, updates, strict=True)]
+        kept = self.retained(cell.weights, token)
+        cell.weights = [m + release * u for m, u in zip(kept, updates, strict=True)]
+
+    def retained(self, weights: Matrices, token: Token) -> Matrices:
+        """Return what retention leaves of M."""
+        return [token.retention * matrix for matrix in weights]
 
     def update(self, momentum: Array) -> Array:
         """Return U(S)."""
@@ -233,7 +242,7 @@ class Oracle:
         scale = 2.0 * float(self.config["loss_scale"])
         if self.mass and (curvature := self.curvature(cell.anchor, key, value)).real > 1.0:
             scale = scale / curvature
-        return np.asarray(scale * (predict(self.architecture, cell.anchor, key, self.sums) - value))
+        return np.asarray(scale * (self.value(cell.anchor, key) - value))
 
     def back(self, anchor: Matrices, key: Array, error: Array) -> Matrices:
         """Return the gradient of <error, M(k)> in every matrix of M."""
@@ -253,7 +262,7 @@ class Oracle:
         z = self.sums.matvec(inner, key)
         columns = self.sums.total(outer * outer, axis=0)
         slope, hidden = gelu_slope(z), gelu(z)
-        error = predict(self.architecture, weights, key, self.sums) - value
+        error = self.value(weights, key) - value
         coupling = 1.13 * self.sums.norm(key) * self.sums.norm(error)
         kappa = self.sums.dot(hidden, hidden) + square * self.sums.dot(slope * slope, columns) + coupling
         result: float = kappa.item()

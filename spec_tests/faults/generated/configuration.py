@@ -11,6 +11,7 @@ from spec_tests.port import Scalar
 
 SHAPED: Final[Mapping[str, str]] = {
     "architecture": "the number of parameters of each architecture is another: the arrays say it too",
+    "gate_axis": "each axis has another number of gates; rows for columns where they are as many is a seeded fault",
     "window": "the length of the cache says it too",
     "span": "the length of the cache says it too",
 }
@@ -25,9 +26,13 @@ USUAL: Final[Mapping[str, tuple[Scalar, ...]]] = {
     "clip": (1.0, 0.1),
     "decay": (0.9, 0.99),
     "eps": (1e-8, 1e-6),
+    "exponent": (2.0, 3.0),
     "factor": (1.0, 0.1),
     "floor": (0.0, 0.1),
     "learning_rate": (1e-3, 0.02),
+    "level": (0.0, 0.1),
+    "link_exponent": (2.0, 4.0),
+    "link_scale": (1.0, 2.0),
     "loss_scale": (0.5, 1.0),
     "momentum": (0.9, 0.95),
     "momentum_max": (0.9, 1.0),
@@ -36,6 +41,7 @@ USUAL: Final[Mapping[str, tuple[Scalar, ...]]] = {
     "norm_eps": (1e-5, 1e-6),
     "qk_clip": (1.0, 30.0),
     "rope_base": (100.0, 10000.0),
+    "smoothing": (1e-6, 1e-3),
     "split": (0, 4),
     "step_max": (0.8, 1.0),
     "steps": (3, 5),
@@ -51,6 +57,7 @@ FOR_ZERO: Final[Mapping[str, Scalar]] = {
     "alpha": 0.98,
     "beta1": 0.9,
     "floor": 0.1,
+    "level": 0.1,
     "momentum": 0.95,
     "momentum_max": 0.9,
     "newton_schulz_steps": 5,
@@ -70,11 +77,14 @@ def _answered_as(row: Operation) -> Iterator[Place]:
         for asked in options:
             for answered in options:
                 if asked != answered:
-                    yield Place(f"{key}={asked} as {answered}", with_config(partial(_instead, key, asked, answered)))
+                    change = partial(_instead, row, key, asked, answered)
+                    yield Place(f"{key}={asked} as {answered}", with_config(change))
 
 
-def _instead(key: str, asked: Scalar, answered: Scalar, config: Config) -> Config:
-    return {key: answered if config[key] == asked else config[key]}
+def _instead(row: Operation, key: str, asked: Scalar, answered: Scalar, config: Config) -> Config:
+    """Return another value of a key where that means something beside the others."""
+    changed = {key: answered if config[key] == asked else config[key]}
+    return changed if row.meaningless({**config, **changed}) is None else {}
 
 
 def _fixed(row: Operation) -> Iterator[Place]:

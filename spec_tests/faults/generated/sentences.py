@@ -31,6 +31,8 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.MEMORY_GRAD: {**_MEMORY, "value": "CALL-3"},
     Op.MEMORY_SCAN: {**_MEMORY, "value": "MEM-2"},
     Op.MEMORY_STEP: {**_MEMORY, "value": "MEM-1 RULE-1"},
+    Op.MIRAS_CHUNKED: {**_MEMORY, "value": "RULE-20", "gradient": "RULE-21"},
+    Op.MIRAS_SCAN: {**_MEMORY, "value": "MEM-2"},
     Op.MUGROKFAST_STEP: {"value": "OPT-9"},
     Op.MUON_STEP: {"value": "OPT-1"},
     Op.NEWTON_SCHULZ: {"value": "NS-1", "rows": "NS-9", "gradient": "NS-8"},
@@ -41,6 +43,13 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.QK_CLIP_IN_SIGHT: {"value": "OPT-10"},
     Op.QK_GATE: {"value": "QK-10"},
     Op.QK_PROJECTION: {"value": "QK-1 QK-2", "state": "QK-4", "hidden": "QK-3", "rows": "QK-6", "gradient": "QK-9"},
+    Op.RIDGE_SCAN: {
+        "value": "RULE-14",
+        "state": "RULE-23",
+        "hidden": "RULE-22",
+        "rows": "RULE-23",
+        "gradient": "RULE-24",
+    },
     Op.SHORT_CONV: {"value": "CONV-1", "state": "CONV-3", "hidden": "CONV-2", "rows": "CONV-5", "gradient": "CONV-6"},
     Op.SLIDING_WINDOW_ATTENTION: {
         "value": "ATT-1",

@@ -1,0 +1,31 @@
+"""docs/spec/ridge_scan.md: what another document left may hold anything, infinities and NaN included."""
+
+import pytest
+
+from spec_tests.chapters.ridge_scan.calls import case
+from spec_tests.contract.driver import precisions
+from spec_tests.contract.sight import BEFORE, assert_gradients_not_seen, assert_not_seen
+from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
+
+
+def question() -> dict[str, Array]:
+    """Return a call whose rows are those of `spec_tests.contract.sight`."""
+    inputs = case(batch=3, time=6, heads=1, features=3, values=2, seed=77)
+    inputs |= {"position": BEFORE.copy(), "reset": 0 * inputs["reset"]}
+    inputs["reset"][0, 4] = 1
+    return inputs
+
+
+@pytest.mark.spec("RULE-22")
+def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            assert_not_seen(port, Op.RIDGE_SCAN, numerics, {}, question())
+
+
+@pytest.mark.spec("RULE-22")
+def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            assert_gradients_not_seen(port, Op.RIDGE_SCAN, numerics, {}, question())
