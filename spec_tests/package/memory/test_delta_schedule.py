@@ -1,10 +1,14 @@
 """The delta rule solved a schedule of tokens at a time equals the loop, whatever the schedule."""
 
+import numpy as np
 import pytest
 
+from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
+from spec_tests.drawing.inputs import generator
 from spec_tests.package.memory.miras_axes import RETAINED
-from spec_tests.package.memory.miras_calls import assert_equal, errors
+from spec_tests.package.memory.miras_calls import assert_equal, draw, errors, leaves_of, outcome, resets
+from spec_tests.port import Array
 from spec_tests.sampling import crossed
 
 
@@ -14,3 +18,31 @@ def test_a_schedule_is_no_part_of_the_meaning(name: str, schedule: int) -> None:
     of another token; a document that begins inside a segment and sees the one before.
     """
     assert_equal(errors(memory_chunked, RETAINED[name], (4, 7), (6,), time=11, schedule=schedule))
+
+
+@pytest.mark.parametrize("step", [0.0, 0.3, 1e6])
+def test_an_implicit_step_minimises_its_objective_whatever_its_size(step: float) -> None:
+    """1/2 ||M - alpha M'||^2 / w + 1/2 ||M k - v||^2, which w = eta gamma multiplies here so that it may be 0.
+
+    Kills: a denominator without the step; an error at the memory before retention.
+    """
+    o, rng = RETAINED["implicit columns"], generator(6)
+    inputs, initial = draw(o, time=1)
+    inputs["step_size"] = np.full_like(inputs["step_size"], step)
+    found = outcome(memory_chunked, o, leaves_of(inputs, initial), resets(2, 1, ()))["weights.0"].detach().numpy()
+    weight = step * inputs["window_weights"][0, 0, 1, 0] * 2.0 * o.loss_scale
+    kept = initial[0][1] * np.exp(inputs["log_retention"][0, 0, 1])
+    k, v = inputs["keys"][0, 0, 1], inputs["values"][0, 0, 1]
+
+    def objective(memory: Array) -> float:
+        return float(0.5 * ((memory - kept) ** 2).sum() + 0.5 * weight * ((memory @ k - v) ** 2).sum())
+
+    least = objective(found[0, 1])
+    moves = (10.0 ** rng.uniform(-3.0, 0.0) * rng.standard_normal(kept.shape) for _ in range(300))
+    assert all(objective(found[0, 1] + move) > least for move in moves)
+
+
+@pytest.mark.parametrize("schedule", [0, -3])
+def test_a_schedule_of_no_tokens_is_refused(schedule: int) -> None:
+    with pytest.raises(UserError, match=f"the schedule is {schedule} tokens, valid is 1 or more"):
+        errors(memory_chunked, RETAINED["kda"], schedule=schedule)

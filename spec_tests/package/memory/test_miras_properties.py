@@ -182,3 +182,13 @@ def test_shards_end_where_the_recurrence_ends_them(name: str) -> None:
         slopes = torch.autograd.grad(output["reads"].square().sum(), [leaves["keys"], leaves["initial.0"]])
         found.append([output["reads"].detach().numpy(), *(slope.numpy() for slope in slopes)])
     assert max(gap(b, a) for a, b in zip(*found, strict=True)) < 1e-10
+
+
+@pytest.mark.parametrize(("place", "of"), crossed(range(1, TIME), FORMS))
+def test_a_call_may_be_cut_anywhere(place: int, of: str) -> None:
+    """Kills: a chunk that counts from its call; a state that leaves something out. (Memora amplifies a thousandfold.)"""
+    for name in ("huber_norm every 2", "memora", "lq", "kda", "implicit columns", "proximal titans"):
+        inputs, initial = draw(AXES[name])
+        leaves, reset = leaves_of(inputs, initial), resets(BATCH, TIME, (5,))
+        whole, cut = (outcome(FORMS[of], AXES[name], leaves, reset, cuts) for cuts in ((), (place,)))
+        assert all(gap(cut[n].detach().numpy(), x.detach().numpy()) < 1e-11 for n, x in whole.items()), name
