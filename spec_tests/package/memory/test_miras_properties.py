@@ -186,7 +186,7 @@ def test_shards_end_where_the_recurrence_ends_them(name: str) -> None:
 
 @pytest.mark.parametrize(("place", "of"), crossed(range(1, TIME), FORMS))
 def test_a_call_may_be_cut_anywhere(place: int, of: str) -> None:
-    """Kills: a chunk that counts from its call; a state that leaves something out. (Memora amplifies a thousandfold.)"""
+    """Kills: a chunk that counts from its call; a state that leaves something out. (Memora amplifies.)"""
     for name in ("huber_norm every 2", "memora", "lq", "kda", "implicit columns", "proximal titans"):
         inputs, initial = draw(AXES[name])
         leaves, reset = leaves_of(inputs, initial), resets(BATCH, TIME, (5,))
