@@ -25,7 +25,7 @@ from atlas_ref.training.evaluate import evaluate
 from spec_tests.package.data.answer_inputs import sums, write_rows
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
-OWN_MODULES = ("atlas_ref.config", "pydantic", "jaxtyping", "beartype", __name__)
+OWN_MODULES = ("atlas_ref.config", "pydantic", "jaxtyping", "beartype", "spec_tests.shapes", __name__)
 """Modules that stand between the program and a field: those of the configuration, and what checks its signatures."""
 OWN_USE = ("problems", "_lines")
 """The functions of the configuration that validate and print it."""
