@@ -17,6 +17,7 @@ UNDIFFERENTIATED: Final = (
     (Op.QK_CLIP, "nobody learns through a step of an optimiser"),
     (Op.QK_CLIP_IN_SIGHT, "nobody learns through a step of an optimiser"),
     (Op.MUGROKFAST_STEP, "nobody learns through a step of an optimiser"),
+    (Op.TRAIN_STEPS, "nobody learns through a step of an optimiser"),
     (Op.CHECKPOINT_ROUND_TRIP, "a state that was in a file has no derivative"),
 )
 ANYWHERE: Final = (
@@ -32,6 +33,17 @@ ANYWHERE: Final = (
     ("eps=0", "zero would have no gradient (NORM-2) and no step (GAIN)"),
     ("top=0", "no frequency has no share"),
 )
+OF_THE_MODEL: Final = (
+    *("heads above 4", "features above 16", "values above 8", "12 documents in a row"),
+    *("position 1000", "position 100000"),
+    *(f"not finite: {layer}.{name}" for layer in (0, 1) for name in ("cache_keys", "cache_values", "tail", "carry")),
+    *(f"not finite: {layer}.{name}" for layer in (0, 1) for name in ("weights", "momentum", "anchor")),
+    *(f"not finite: {layer}.{name}" for layer in (0, 1) for name in ("window_keys", "window_values")),
+    *(f"not finite: {name}" for name in ("slow", "mean", "square")),
+    *(f"{axis} of length " for axis in ("tokens", "kernel", "degree", "key", "reads", "feed", "hidden", "model")),
+    *(f"{axis} of length " for axis in ("span", "window", "features", "attention")),
+)
+"""Sizes and places of the model that steps of training take as it is."""
 HERE: Final = (
     *((op, "norm_eps=0", "a model divides by the root of more than zero") for op in MODEL),
     *((op, "momentum_max=0", "a model whose momentum is always shut has rule `delta`") for op in MODEL),
@@ -43,6 +55,11 @@ HERE: Final = (
     (Op.QK_CLIP_IN_SIGHT, "not finite: keys", "a token sees its own key"),
     (Op.QK_CLIP_IN_SIGHT, "not finite: query_weight", "a weight is of no document"),
     (Op.QK_CLIP_IN_SIGHT, "not finite: key_weight", "a weight is of no document"),
+    *((Op.TRAIN_STEPS, words, "asked of lm_forward, whose model this is") for words in OF_THE_MODEL),
+    (Op.TRAIN_STEPS, "learning_rate=0", "a run whose rate is zero trains nothing"),
+    (Op.TRAIN_STEPS, "total_steps=0", "a run has steps"),
+    (Op.TRAIN_STEPS, "steps above 64", "what is kept after four steps is all that the fifth sees (STEP-8)"),
+    (Op.TRAIN_STEPS, "tensors of length ", "the parameters of the model are so many"),
     (Op.MUGROKFAST_STEP, "tensors of length ", "a step is of two tensors"),
     (Op.M3_MIX, "gradient of previous", "none reaches the previous state (M3-3)"),
 )

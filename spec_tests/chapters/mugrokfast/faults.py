@@ -197,7 +197,7 @@ def _moved_by_nothing(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
 
 
 def _fault(name: str, clause: str, test: str, wrap: Wrap, origin: str = PART) -> Fault:
-    return Fault(f"mugr-{name}", f"OPT-9{clause}", Op.MUGROKFAST_STEP, f"test_mugrokfast_step:{test}", wrap, origin)
+    return Fault(f"mugr-{name}", f"OPT-9{clause}", Op.MUGROKFAST_STEP, f"test_mugrokfast:{test}", wrap, origin)
 
 
 CLIP: Final = "test_gradients_are_clipped_together_before_anything_else"

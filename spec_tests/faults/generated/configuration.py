@@ -34,6 +34,7 @@ USUAL: Final[Mapping[str, tuple[Scalar, ...]]] = {
     "link_exponent": (2.0, 4.0),
     "link_scale": (1.0, 2.0),
     "loss_scale": (0.5, 1.0),
+    "min_ratio": (0.0, 0.1),
     "momentum": (0.9, 0.95),
     "momentum_max": (0.9, 1.0),
     "muon_learning_rate": (1e-3, 0.02),
@@ -43,12 +44,15 @@ USUAL: Final[Mapping[str, tuple[Scalar, ...]]] = {
     "rope_base": (100.0, 10000.0),
     "smoothing": (1e-6, 1e-3),
     "split": (0, 4),
+    "step0": (0, 1),
     "step_max": (0.8, 1.0),
     "steps": (3, 5),
     "strength": (1.0, 2.0),
     "threshold": (0.95, 2.0),
     "top": (1, 2),
+    "total_steps": (10, 1000),
     "warmup_crossings": (4, 8),
+    "warmup_steps": (0, 10),
     "weight_decay": (0.01, 0.1),
 }
 """For each key that is a number: what a port that ignores it may have, in public code and in this suite's own cases."""
