@@ -34,8 +34,7 @@ def names(models: tuple[str, ...]) -> list[object]:
 
 @pytest.mark.parametrize("name", names(tuple(name for name in model_names() if name not in ADDS)))
 def test_hard_inputs_leave_a_model_with_an_error_bounded(name: str) -> None:
-    """Kills: a curvature behind a norm that is not divided by its variance; an implicit step without its denominator;
-    a regulariser that decays."""
+    """Kills: a gradient that is not divided by its curvature."""
     found = outcome(name)
     assert [" ".join(cell) for cell, good in zip(PLAIN, found.bounded.tolist(), strict=True) if not good] == []
     assert found.state.max() < LARGEST
@@ -43,7 +42,7 @@ def test_hard_inputs_leave_a_model_with_an_error_bounded(name: str) -> None:
 
 @pytest.mark.parametrize("name", names(ADDS))
 def test_a_model_without_an_error_holds_at_most_the_sum_of_what_it_was_shown(name: str) -> None:
-    """Kills: a step of more than one; a retention above one; a write that is repeated."""
+    """Kills: a write that is made twice."""
     found = outcome(name)
     assert found.finite.all()
     assert found.growth.max() <= 1.0 + 1e-5

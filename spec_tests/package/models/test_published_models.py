@@ -109,6 +109,20 @@ def test_every_parameter_is_listed_and_learns_and_none_without_writes_but_what_i
     assert all(torch.equal(t, before[key]) for key, t in after.to_tensors().items() if written in key)
 
 
+@every_model
+def test_the_ablation_reads_what_a_memory_reads_before_it_is_written(name: str) -> None:
+    """Kills: an ablation that reads the dual of a link; a warm-up in which something is forgotten."""
+    unwritten, ablation = moved(name, "model.memory.ttl_warmup_steps=1"), moved(name, "model.disable_memory=true")
+    # One of the models writes at every sixteenth token.
+    tokens = make_tokens(2, seed=4, time=20)
+    with torch.no_grad():
+        before = unwritten(tokens, unwritten.initial_state(2), None, 0).logits
+        never = call(ablation, tokens, ablation.initial_state(2)).logits
+        after = call(unwritten, tokens, unwritten.initial_state(2)).logits
+    torch.testing.assert_close(before, never, rtol=0.0, atol=TOLERANCE)
+    assert (before - after).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name in EXAMINED)) for name in model_names()])
 def test_every_gate_of_preflight_gives_a_verdict(name: str) -> None:
     """Kills: a gate that knows one form of memory only; a half-life of infinity, which is no number."""
