@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from functools import wraps
+from functools import update_wrapper, wraps
 from itertools import islice
 from threading import local
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 import jaxtyping
@@ -40,7 +40,7 @@ class Check:
     """What was asked of a function and found right, and the means to check what was not."""
 
     def __init__(self, function: FunctionType) -> None:
-        self.function = function
+        self.function = emptied(function)
         self.worded = any(isinstance(hint, str) or "Literal" in str(hint) for hint in function.__annotations__.values())
         """Whether it counts which text an argument is."""
         self.right: dict[object, set[object]] = {}
@@ -64,6 +64,16 @@ class Check:
             del COMPUTING.waiting[depth:]
 
 
+def emptied(function: FunctionType) -> FunctionType:
+    """Return a function of the same signature without what the other one closes over, which would stay alive."""
+    cells = tuple(CellType() for _ in function.__code__.co_freevars)
+    like = FunctionType(function.__code__, function.__globals__, None, function.__defaults__, cells)
+    like.__kwdefaults__ = function.__kwdefaults__
+    update_wrapper(like, function)
+    del vars(like)["__wrapped__"]
+    return like
+
+
 def _computed(*args: Any, **kwargs: Any) -> Any:
     return COMPUTING.waiting.pop()(*args, **kwargs)
 
@@ -80,7 +90,7 @@ def once(checked: Any) -> Any:
         if is_dataclass(checked) and "__init__" in vars(checked):
             made.__init__ = once(made.__init__)
         return made
-    check = CHECKS.setdefault(checked.__code__, Check(checked))
+    check = CHECKS.get(checked.__code__) or CHECKS.setdefault(checked.__code__, Check(checked))
     right, worded = check.right, check.worded
 
     @wraps(checked)

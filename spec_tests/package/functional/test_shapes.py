@@ -1,5 +1,6 @@
 """In a checkout the shapes in signatures are checked wherever the tests of the reference run."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -95,6 +96,20 @@ def test_an_error_of_the_function_itself_is_left_as_it_is() -> None:
             paired(torch.zeros(9, 1), torch.zeros(9, 1), broken)
     with pytest.raises(TypeCheckError):
         paired(torch.zeros(9, 1), torch.zeros(9, 2))
+
+
+def test_what_a_function_inside_another_closes_over_is_let_go() -> None:
+    def made() -> "weakref.ref[Tensor]":
+        held = torch.ones(2, 3)
+
+        @once
+        def inner(rows: Rows) -> Rows:
+            return rows + held
+
+        assert inner(torch.zeros(2, 3)).sum() == 6
+        return weakref.ref(held)
+
+    assert made()() is None
 
 
 def test_a_text_that_a_signature_does_not_name_is_refused_after_one_that_it_names() -> None:
