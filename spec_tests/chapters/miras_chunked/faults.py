@@ -3,7 +3,7 @@
 from typing import Final
 
 from spec_tests.chapters.link.wrong_links import LogitsAsTheyGrew, ReadsTheDual
-from spec_tests.chapters.memory_step.loop import Cell, Inputs
+from spec_tests.chapters.memory_step.loop import Cell, Inputs, Matrices
 from spec_tests.chapters.memory_step.wrong_turns import computed
 from spec_tests.chapters.miras_scan.loop import Miras
 from spec_tests.chapters.miras_scan.wrong_axes import FirstGate, NormOutsideTheBracket
@@ -30,6 +30,10 @@ class PhaseOfTheCall(Miras):
         cell = super().load(inputs, row, head)
         self.entered = cell.position
         return cell
+
+    def begin(self, cell: Cell, initial: Matrices) -> None:
+        super().begin(cell, initial)
+        self.entered = 0
 
     def phase(self, cell: Cell) -> int:
         return (cell.position - self.entered) % self.chunk

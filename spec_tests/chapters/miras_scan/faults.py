@@ -75,11 +75,11 @@ LAST: Final = "source: a sequence is written whole and read with the last state:
 SIZES: Final = "test_miras_scan_sizes:test_calls_of_every_size_give_what_the_loop_gives"
 
 
-def _first_block_only(_: Config, inputs: Arrays) -> Arrays:
-    """Write nothing after the first block of 64 tokens."""
-    steps = inputs["step_size"].copy()
-    steps[:, 64:] = 0.0
-    return {"step_size": steps}
+def _first_block_only(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
+    """Leave what tokens after the first block of 64 read at zero."""
+    reads = outputs["reads"].copy()
+    reads[:, 64:] = 0.0
+    return {"reads": reads}
 
 
 FAULTS: Final[tuple[Fault, ...]] = (
@@ -144,7 +144,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "MEM-2b",
         SCAN,
         SIZES,
-        with_inputs(_first_block_only),
+        with_outputs(_first_block_only),
         "porting: tokens after the last whole chunk are forgotten",
     ),
     Fault("miras-keys-not-learned", "GRAD-1a", SCAN, SLOPES, gradients_lost("keys"), DERIVATIVE),
