@@ -1,13 +1,16 @@
 """The delta rule solved a schedule of tokens at a time equals the loop, whatever the schedule."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.recurrent import MemoryOutput
 from spec_tests.drawing.inputs import generator
 from spec_tests.package.memory.miras_axes import RETAINED
-from spec_tests.package.memory.miras_calls import assert_equal, draw, errors, leaves_of, outcome, resets
+from spec_tests.package.memory.miras_calls import BATCH, TIME, assert_equal, draw, errors, leaves_of, outcome, resets
 from spec_tests.port import Array
 from spec_tests.sampling import crossed
 
@@ -46,3 +49,20 @@ def test_an_implicit_step_minimises_its_objective_whatever_its_size(step: float)
 def test_a_schedule_of_no_tokens_is_refused(schedule: int) -> None:
     with pytest.raises(UserError, match=f"the schedule is {schedule} tokens, valid is 1 or more"):
         errors(memory_chunked, RETAINED["kda"], schedule=schedule)
+
+
+@pytest.mark.parametrize("name", RETAINED)
+def test_the_omega_loss_of_a_schedule_is_the_mean_over_its_tokens(name: str) -> None:
+    """Kills: a miss that has its own write in it; a miss of the padding; the error at the other memory."""
+    inputs, initial = draw(RETAINED[name])
+    reset, losses = resets(BATCH, TIME, (3,)), []
+
+    def recording(*given: Any, **named: Any) -> MemoryOutput:
+        output = memory_chunked(*given, **named)
+        assert output.omega_loss is not None
+        losses.append(float(output.omega_loss))
+        return output
+
+    for cuts in ((), tuple(range(1, TIME))):
+        outcome(recording, RETAINED[name], leaves_of(inputs, initial), reset, cuts, schedule=3)
+    assert losses[0] == pytest.approx(np.mean(losses[1:]), rel=1e-12)
