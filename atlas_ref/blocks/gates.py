@@ -2,7 +2,7 @@
 
 What is learned of a token is a sigmoid of one linear map of it, the threshold a softplus; what the configuration fixes
 is a constant and has no parameters. A retention gate for each row or column of a matrix goes through GATE_RANK numbers
-first (MIRAS 2504.13173 Section 5.3; decision `gates`): for every head, value and feature its own would be another
+first (as in MIRAS 2504.13173; decision `gates`): for every head, value and feature its own would be another
 projection as large as that of the values.
 """
 
