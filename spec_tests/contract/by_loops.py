@@ -66,7 +66,8 @@ def assert_slopes(
 def assert_along(result: Result, config: Config, asked: Inputs, *names: str) -> None:
     """Assert the gradients of some inputs, in an answer, along a direction of random signs in all of them together."""
     op, numerics = result.op, result.numerics
-    signs = {name: _signs(number + len(name), result.inputs[name]) for number, name in enumerate(names)}
+    places = {name: number for number, name in enumerate(_floating(op, "inputs"))}
+    signs = {name: _signs(2 + places[name], result.inputs[name]) for name in names}
     wanted = along(_answer(op, config), result.inputs, signs, asked)
     got = sum(float((result[f"grad.{name}"] * sign).sum()) for name, sign in signs.items())
     length = float(np.sqrt(sum((result[f"grad.{name}"] ** 2).sum() for name in names)))
