@@ -82,6 +82,15 @@ def _first_block_only(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
     return {"reads": reads}
 
 
+LONG: Final = "test_miras_scan_long:test_a_call_of_many_blocks_is_that_of_the_loops"
+EACH: Final = "test_miras_scan_long:test_every_row_and_head_gets_its_own_gradient"
+
+
+def _as_given(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Hand the momentum back as it came."""
+    return {"momentum": inputs["momentum"]}
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault("miras-previous-for-retained", "RULE-12a", SCAN, WHERE, computed(PreviousForRetained), PLACE),
     Fault("miras-retained-for-previous", "RULE-12b", SCAN, WHERE, computed(RetainedForPrevious), PLACE),
@@ -158,5 +167,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_outputs(lambda _, __, y: {n: 2.0 * y[n] + 0.01 * np.ones_like(y[n]) for n in y if n == "grad.initial"}),
         DERIVATIVE,
     ),
+    Fault("miras-state-handed-back", "MEM-7a", SCAN, LONG, with_outputs(_as_given), NOT_HANDED_ON),
+    Fault("miras-window-not-learned", "GRAD-3e", SCAN, EACH, gradients_lost("window_keys"), DERIVATIVE),
     *multiplied("miras", SCAN, "MEM-5c", "test_miras_scan_sight", "weights", "window_keys"),
 )

@@ -122,6 +122,14 @@ def _of_one_half(_: Config, __: Arrays, outputs: Arrays) -> Arrays:
     return {name: np.tril(value) for name, value in outputs.items() if name == "grad.gram"}
 
 
+LONG: Final = "test_ridge_scan_long:test_a_call_of_many_blocks_is_that_of_the_loops"
+
+
+def _as_given(_: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
+    """Hand the values' sum back as it came."""
+    return {"cross": inputs["cross"]}
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
         "ridge-reads-before-the-write",
@@ -156,5 +164,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("ridge-keys-not-learned", "RULE-24a", RIDGE, SLOPES, gradients_lost("keys"), DERIVATIVE),
     Fault("ridge-not-learned", "RULE-24b", RIDGE, SLOPES, gradients_lost("ridge"), DERIVATIVE),
     Fault("ridge-slope-of-one-half", "RULE-24c", RIDGE, SLOPES, with_outputs(_of_one_half), DERIVATIVE),
+    Fault("ridge-sum-handed-back", "RULE-23a", RIDGE, LONG, with_outputs(_as_given), NOT_HANDED_ON),
     *multiplied("ridge", RIDGE, "RULE-22a", "test_ridge_scan_sight", "cross", "gram"),
 )
