@@ -60,6 +60,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     },
     Op.STABLEMAX: {"value": "STAB-1", "rows": "STAB-5", "gradient": "STAB-4"},
     Op.STABLEMAX_LOSS: {"value": "STAB-6 STAB-7", "rows": "STAB-7", "gradient": "STAB-6"},
+    Op.TRAIN_STEPS: {"value": "STEP-1 STEP-2 STEP-3", "state": "STEP-5", "rows": "STEP-5", "gradient": "STEP-4"},
 }
 """Sentences by operation and aspect; an aspect without its own is part of the value."""
 
