@@ -80,6 +80,8 @@ SAFE: Final = (
     "rules_of",
     "each_rule",
     "assert_gradients",
+    "assert_step",
+    "assert_steps",
     "activations",
 )
 """Calls that take a port and ask it nothing, or go on past excluded questions by themselves."""

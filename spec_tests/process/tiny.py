@@ -5,6 +5,7 @@ the right answer is.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,8 @@ LENGTHS: Final[Mapping[str, int]] = {
     # Monomials of degree 1 and 2 of two key coordinates; one matrix of values by features.
     "key": 2,
     "features": 5,
+    # One for a head, which the first kind of gates has.
+    "gate": 1,
     "values": 4,
     "parameters": 20,
     # Of a block: heads dim = heads values, 3 heads dim, heads (2 key + values), heads (3 + window), twice the hidden.
@@ -42,7 +45,7 @@ OTHER: Final = 2
 """The length of every other axis, and the value of every integer of a configuration."""
 HALF: Final = 0.5
 """The value of every other number of a configuration."""
-NUMBERS: Final[Mapping[str, float]] = {"norm_eps": 1e-3, "rope_base": 100.0}
+NUMBERS: Final[Mapping[str, float]] = {"norm_eps": 1e-3, "rope_base": 100.0, "exponent": 1.5, "link_exponent": 3.0}
 EMPTIED: Final = ("batch", "time")
 """The axes that may have length 0; the first that an operation has is emptied."""
 
@@ -65,8 +68,9 @@ def tiny_inputs(op: Op, *, empty: bool = False) -> dict[str, Array]:
     emptied = emptied_axis(row) if empty else None
     rng = generator(len(row.inputs))
     inputs: dict[str, Array] = {}
+    lengths = _lengths(row)
     for tensor in row.inputs:
-        shape = [0 if axis == emptied else _length(axis) for axis in tensor.axes]
+        shape = [0 if axis == emptied else _length(axis, lengths) for axis in tensor.axes]
         floats = rng.uniform(0.1, 0.9, shape)
         inputs[tensor.name] = np.zeros(shape, dtype=np.int64) if tensor.role == "index" else np.asarray(floats)
     return inputs
@@ -78,8 +82,20 @@ def emptied_axis(row: Operation) -> str | None:
     return next((axis for axis in EMPTIED if axis in axes), None)
 
 
-def _length(axis: str) -> int:
+def _lengths(row: Operation) -> Mapping[str, int]:
+    """Return the lengths of an operation's axes; in steps of training features are keys and `numbers` all entries."""
+    if not any("tensors" in tensor.axes for tensor in row.inputs):
+        return LENGTHS
+    plain = {"features": LENGTHS["key"], "degree": 1, "parameters": LENGTHS["values"] * LENGTHS["key"]}
+    lengths = {**LENGTHS, **plain}
+    sizes = [
+        prod(_length(axis, lengths) for axis in tensor.axes) for tensor in row.inputs if tensor.role == "parameter"
+    ]
+    return {**lengths, "tensors": len(sizes), "numbers": sum(sizes)}
+
+
+def _length(axis: str, lengths: Mapping[str, int]) -> int:
     if axis.isdigit():
         return int(axis)
     name, _, less = axis.partition("-")
-    return LENGTHS.get(name, OTHER) - int(less or 0)
+    return lengths.get(name, OTHER) - int(less or 0)

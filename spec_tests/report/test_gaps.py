@@ -44,6 +44,10 @@ GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
         ("test_a:test_idle names no sentence", "test_a:test_idle kills no fault"),
     ),
     "a test of a port without a fault": (replace(SOUND, tests=(TEST, IDLE)), ("test_a:test_idle kills no fault",)),
+    "a test that notices generated faults needs no other": (
+        replace(SOUND, tests=(TEST, IDLE), noticing=frozenset({IDLE.name})),
+        (),
+    ),
     "a test of something else needs no fault": (replace(SOUND, tests=(TEST, replace(IDLE, asks=False))), ()),
     "a test that names an unknown sentence": (
         replace(SOUND, tests=(replace(TEST, sentences=frozenset({"NS-1", "NS-9"})),)),

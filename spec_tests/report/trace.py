@@ -17,6 +17,7 @@ from spec_tests.report.asked import Asked, never_asked, suite
 from spec_tests.report.manifest import read_manifest
 from spec_tests.report.selection import takes_port
 from spec_tests.report.sentences import Sentence, of_clause, read_sentences
+from spec_tests.selfproof.listed import entries
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class NamedTest:
 class Trace:
     """Everything that must fit together; `vectors` holds the sentences of each stored vector.
 
-    `asked` is what stored vectors and tests ask of each operation (`spec_tests.report.asked`).
+    `asked` is what stored vectors and tests ask of each operation (`spec_tests.report.asked`), `noticing` the tests
+    that notice generated faults where no stored case does (`spec_tests.selfproof.listed`).
     """
 
     sentences: tuple[Sentence, ...]
@@ -40,6 +42,7 @@ class Trace:
     vectors: Mapping[str, Sequence[str]]
     faults: tuple[Fault, ...]
     asked: Asked
+    noticing: frozenset[str] = frozenset()
 
 
 def read_trace() -> Trace:
@@ -48,7 +51,14 @@ def read_trace() -> Trace:
     if not sentences:
         raise UserError("the text of the specification (docs/spec) is not installed here; run this in the source tree.")
     vectors = {entry.id: entry.requirements for entry in read_manifest().cases if entry.kind == "vector"}
-    return Trace(sentences, tuple(read_tests()), vectors, CATALOGUE, suite())
+    return Trace(
+        sentences,
+        tuple(read_tests()),
+        vectors,
+        CATALOGUE,
+        suite(),
+        frozenset(entry.says for entry in entries("noticed")),
+    )
 
 
 def read_tests() -> Iterator[NamedTest]:
@@ -105,7 +115,7 @@ def _clause_problems(trace: Trace) -> Iterator[str]:
 
 def _test_problems(trace: Trace) -> Iterator[str]:
     known = {sentence.id for sentence in trace.sentences}
-    killers = {fault.killed_by for fault in trace.faults}
+    killers = {fault.killed_by for fault in trace.faults} | trace.noticing
     named_by: dict[str, Sequence[str]] = {
         **trace.vectors,
         **{test.name: sorted(test.sentences) for test in trace.tests},

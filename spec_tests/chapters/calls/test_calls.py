@@ -36,7 +36,11 @@ def answers_zero(case: Case) -> bool:
 
 def among_others(case: Case) -> Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]:
     """Yield the inputs of each row, and those of the case, where its operation has rows and the case more than one."""
-    rows = {tensor.name for tensor in OPERATIONS[case.op].inputs if tensor.axes[:1] == ("batch",)}
+    inputs = OPERATIONS[case.op].inputs
+    if any("batch" in tensor.axes[1:] for tensor in inputs):
+        # Steps of training take the mean over the rows of a batch: no row has an answer of its own.
+        return
+    rows = {tensor.name for tensor in inputs if tensor.axes[:1] == ("batch",)}
     count = {len(case.inputs[name]) for name in rows}
     for row in range(max(count, default=0) if min(count, default=0) > 1 else 0):
         yield (

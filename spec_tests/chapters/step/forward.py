@@ -28,7 +28,7 @@ SCALE: Final = 2.0 * float(MODEL["loss_scale"])
 
 
 def _heads(x: Array, heads: int) -> Array:
-    return x.reshape(*x.shape[:-1], heads, -1)
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
 def remember(h: Array, x: Arrays, position: Array) -> tuple[Array, dict[str, Array]]:
@@ -79,7 +79,7 @@ def write(
         weights = retention[:, :, t] * weights - step[:, :, t] * momentum
         reads.append((weights * queries[:, :, t, :, None, :]).sum(-1))
     packed = {
-        name: matrix.reshape(*matrix.shape[:3], -1)
+        name: matrix.reshape(*matrix.shape[:3], width * features)
         for name, matrix in (("weights", weights), ("momentum", momentum), ("anchor", anchor))
     }
     windows = {
@@ -94,7 +94,7 @@ def layer(hidden: Array, x: Arrays, position: Array, detached: bool) -> tuple[Ar
     h = rms(hidden, x["norm"])
     attended, caches, largest = attend(h, x, position)
     reads, state = remember(h, x, position)
-    flat = (*hidden.shape[:3], -1)
+    flat = (*hidden.shape[:3], attended.shape[-2] * attended.shape[-1])
     # Detached: for the outer gradient the reads are constants.
     seen = rms(attended.reshape(flat), x["attention_norm"])
     memory = rms((reads.real if detached else reads).reshape(flat), x["memory_norm"])

@@ -81,7 +81,7 @@ def attend(h: Array, x: Arrays, position: Array) -> tuple[Array, dict[str, Array
         read.append(known_values[:, :, place])
         seen.append(position >= age)
     scores, sight = np.stack(logits) / np.sqrt(dim), np.stack(seen)[:, None, :, :, None]
-    largest = np.where(sight, scores.real, -np.inf).max((0, 2, 3))
+    largest = np.where(sight, scores.real, -np.inf).max((0, 2, 3), initial=-np.inf)
     top = np.where(sight, scores.real, -np.inf).max(0)
     weights = np.where(sight, np.exp(np.where(sight, scores - top, 0.0)), 0.0)
     output = (weights[..., None] * np.stack(read)).sum(0) / weights.sum(0)[..., None]
