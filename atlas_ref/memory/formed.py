@@ -10,13 +10,13 @@ after each token. All A_t of one segment are held at a time: each is recomputed 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.functional.scan import linear_scan
-from atlas_ref.memory.architecture import Weights, predict, predict_with
+from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.link import canonical, linked, shrunk
 from atlas_ref.memory.plan import SegmentPlan
@@ -25,8 +25,9 @@ from atlas_ref.memory.segments import (
     Segments,
     Start,
     apart,
-    enter,
     momentum_coordinates,
+    read_segment,
+    segment_by_segment,
     squared_errors,
     weighted_sum,
 )
@@ -37,21 +38,12 @@ def run_formed(
     rule: MemoryRule, plan: SegmentPlan, segments: Segments, write: WriteCoefficients, start: Start, state: MemoryState
 ) -> tuple[Tensor, Carry, Tensor]:
     """Go from segment to segment with all memories of one of them formed at a time; return squared errors too."""
-    carry = Carry(state.weights, state.momentum, state.anchor)
-    reads, errors = [], []
     # Tokens first: [segments, width, batch, heads, ...]; an empty slot keeps what it finds.
     retention = plan.split(write.retention, 1.0).transpose(1, 2)
     release, step = (plan.split(x, 0.0).transpose(1, 2) for x in (write.release, write.step))
     inputs = (*segments[:3], momentum_coordinates(plan, write).movedim(0, -2), retention, release, step)
-    for n, found in enumerate(zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)):
-        carry = enter(plan, n, start, carry)
-        read, weights, momentum, missed = checkpoint(
-            _segment, rule, carry, *found, use_reentrant=False, preserve_rng_state=False
-        )
-        carry = Carry(weights, momentum, carry.anchor)
-        reads.append(read)
-        errors.append(missed)
-    return torch.stack(reads), carry, torch.cat(errors)
+    each = zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)
+    return segment_by_segment(plan, start, state, each, partial(_segment, rule))
 
 
 def _segment(
@@ -81,10 +73,7 @@ def _segment(
         last_momentum.append(momentum[:, :, -1])
         seen = duals if rule.read == "post" else torch.cat([a.unsqueeze(0), duals[:-1]])
         layers.append(_each_token(linked(rule.link, seen).movedim(0, 2)))
-    at_anchor = rule.read == "anchor"
-    reads = (
-        predict_with(rule.architecture, anchor, queries) if at_anchor else predict(rule.architecture, layers, queries)
-    )
+    reads = read_segment(rule, anchor, layers, queries)
     return reads, tuple(last_weights), tuple(last_momentum), squared_errors([factors])
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from atlas_ref.functional.window import in_sight
 from atlas_ref.memory.architecture import predict_with
 from atlas_ref.memory.factors import gradient_factors
-from atlas_ref.memory.link import linked, shrunk
+from atlas_ref.memory.link import linked
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, implicit_weight, retained, update
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, implicit_weight, released, retained
 from atlas_ref.memory.segments import Start, enter, squared_errors, weighted_sum
 from atlas_ref.memory.state import Carry, MemoryState
 
@@ -38,22 +38,20 @@ def run_one_token(
     # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
     near_keys, near_values = (torch.where(sight, x.transpose(1, 2), 0.0) for x in (keys, values))
     own = write.at(0)
-    place = tuple(linked(rule.link, a) for a in carry.anchor)
     if rule.at_retained:
         place = retained(rule, own.retention, carry.weights)
+    else:
+        place = tuple(linked(rule.link, a) for a in carry.anchor)
     threshold = None if own.threshold is None else own.threshold.unsqueeze(-1).expand(near_keys.shape[:-1])
     factors = gradient_factors(rule, place, near_keys, near_values, threshold)
-    decay, intake, release = (x.unsqueeze(-1) for x in (own.momentum, own.intake, own.release))
+    decay, intake = own.momentum.unsqueeze(-1), own.intake.unsqueeze(-1)
     window = own.window
     if rule.algorithm == "implicit":
         window = implicit_weight(window, own.step.unsqueeze(-1), near_keys.square().sum(-1))
     old = zip(factors.left, factors.right, carry.momentum, strict=True)
     inside = intake * window.flip(-1)
     momentum = tuple(weighted_sum(inside, left, right, (decay, s)) for left, right, s in old)
-    kept = retained(rule, own.retention, carry.weights)
-    weights = tuple(m + release.unsqueeze(-1) * update(rule, s) for m, s in zip(kept, momentum, strict=True))
-    if rule.retention == "proximal_elastic":
-        weights = tuple(shrunk(m, (rule.link.level * own.step)[..., None, None]) for m in weights)
+    weights = released(rule, own, carry.weights, momentum)
     seen = {"pre": carry.weights, "anchor": carry.anchor, "post": weights}[rule.read]
     reads = predict_with(
         rule.architecture, tuple(linked(rule.link, a) for a in seen), queries.transpose(1, 2)

@@ -4,12 +4,12 @@ Each segment is recomputed in the backward pass, so that no more than one of the
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from atlas_ref.memory.architecture import Weights, predict, predict_with
+from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.factors import gradient_factors
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, update
@@ -18,8 +18,9 @@ from atlas_ref.memory.segments import (
     Start,
     apart,
     coordinates,
-    enter,
+    read_segment,
     seen_by_reads,
+    segment_by_segment,
     squared_errors,
     weighted_sum,
 )
@@ -32,22 +33,13 @@ def run_orthogonalised(
     """Go from segment to segment with NS(S_i) of the writing tokens of one segment formed at a time."""
     mixing = coordinates(rule, plan, write)
     assert mixing.writers is not None
-    carry = Carry(state.weights, state.momentum, state.anchor)
-    reads, errors = [], []
     # A slot of no token stands for the last: nothing of it is written.
     index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
     writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)
     rows = (*apart(writing, 1), *apart(mixing.momentum[-1], 1), mixing.weights[-1])
     inputs = (*segments[:3], *rows, seen_by_reads(rule, mixing.weights))
-    for n, found in enumerate(zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)):
-        carry = enter(plan, n, start, carry)
-        read, weights, momentum, missed = checkpoint(
-            _segment, rule, carry, *found, use_reentrant=False, preserve_rng_state=False
-        )
-        carry = Carry(weights, momentum, carry.anchor)
-        reads.append(read)
-        errors.append(missed)
-    return torch.stack(reads), carry, torch.cat(errors)
+    each = zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)
+    return segment_by_segment(plan, start, state, each, partial(_segment, rule))
 
 
 def _segment(
@@ -78,10 +70,7 @@ def _segment(
         last_weights.append((w.unsqueeze(-2) @ updates.flatten(-2)).view_as(m))
         last_momentum.append(weighted_sum(u, left, right, (u_s, s)))
         layers.append(_each_token(mix, updates))
-    if rule.read == "anchor":
-        reads = predict_with(rule.architecture, carry.anchor, queries)
-    else:
-        reads = predict(rule.architecture, layers, queries)
+    reads = read_segment(rule, carry.anchor, layers, queries)
     return reads, tuple(last_weights), tuple(last_momentum), squared_errors([factors])
 
 

@@ -27,15 +27,15 @@ from atlas_ref.functional.window import in_sight, recent
 from atlas_ref.memory.architecture import Weights, predict_with
 from atlas_ref.memory.bias import error_map
 from atlas_ref.memory.factors import curvature, least_one
-from atlas_ref.memory.link import canonical, linked, shrunk
+from atlas_ref.memory.link import canonical, linked
 from atlas_ref.memory.plan import crossings_before, token_positions
 from atlas_ref.memory.rules import (
     Gates,
     MemoryRule,
     WriteCoefficients,
     implicit_weight,
+    released,
     retained,
-    update,
     write_coefficients,
 )
 from atlas_ref.memory.shards import Shards
@@ -127,14 +127,9 @@ def _entered(rule: MemoryRule, carry: Carry, initial: Weights, position: Tensor,
 
 def _written(rule: MemoryRule, carry: Carry, gradient: Weights, write: WriteCoefficients) -> Carry:
     """WRITE: return what is left by a token that takes in the window gradient `gradient`."""
-    decay, intake, release = _gate(write.momentum), _gate(write.intake), _gate(write.release)
+    decay, intake = write.momentum[..., None, None], write.intake[..., None, None]
     momentum = tuple(decay * s + intake * g for s, g in zip(carry.momentum, gradient, strict=True))
-    kept = retained(rule, write.retention, carry.weights)
-    weights = tuple(m + release * update(rule, s) for m, s in zip(kept, momentum, strict=True))
-    if rule.retention == "proximal_elastic":
-        level = _gate(rule.link.level * write.step)
-        weights = tuple(shrunk(matrix, level) for matrix in weights)
-    return Carry(weights, momentum, carry.anchor)
+    return Carry(released(rule, write, carry.weights, momentum), momentum, carry.anchor)
 
 
 def _gathered_gradient(
@@ -193,10 +188,6 @@ def _read(rule: MemoryRule, weights: Weights, query: Tensor) -> Tensor:
     """Return P(q) through the link for one token: [batch, heads, features] to [batch, heads, values]."""
     read = tuple(linked(rule.link, matrix) for matrix in weights)
     return predict_with(rule.architecture, read, query.unsqueeze(-2)).squeeze(-2)
-
-
-def _gate(gate: Tensor) -> Tensor:
-    return gate[..., None, None]
 
 
 def _column(rows: Tensor) -> Tensor:

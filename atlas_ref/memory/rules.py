@@ -54,7 +54,7 @@ from atlas_ref.functional.newton_schulz import NORM_EPS, CoefficientSet, newton_
 from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.functional.window import WindowBoundary, visible_window
 from atlas_ref.memory.bias import Bias
-from atlas_ref.memory.link import Link
+from atlas_ref.memory.link import Link, shrunk
 from atlas_ref.memory.meaning import reasons_against
 
 RuleName = Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
@@ -219,6 +219,25 @@ def retained(
     else:
         spread = retention.unsqueeze(-1 if rule.gate_axis == "rows" else -2)
     return tuple(spread * matrix for matrix in weights)
+
+
+def released(
+    rule: MemoryRule,
+    write: WriteCoefficients,
+    weights: tuple[Float[Tensor, "batch heads _out _in"], ...],
+    momentum: tuple[Float[Tensor, "batch heads _out _in"], ...],
+) -> tuple[Float[Tensor, "batch heads _out _in"], ...]:
+    """Return M_t = alpha_t o M_{t-1} + release_t U(S_t) of each matrix, shrunk where retention is `proximal_elastic`.
+
+    `write` holds the coefficients of one token, `weights` are M_{t-1} and `momentum` is S_t (module docstring).
+    """
+    release = write.release[..., None, None]
+    kept = retained(rule, write.retention, weights)
+    after = tuple(m + release * update(rule, s) for m, s in zip(kept, momentum, strict=True))
+    if rule.retention != "proximal_elastic":
+        return after
+    level = (rule.link.level * write.step)[..., None, None]
+    return tuple(shrunk(matrix, level) for matrix in after)
 
 
 def implicit_weight(weight: Tensor, step: Tensor, square: Tensor) -> Tensor:

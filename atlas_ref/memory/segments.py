@@ -12,23 +12,24 @@ Under Newton-Schulz M_t is no longer linear in the factors, but in the orthogona
     W[t] = alpha_t W[t-1] + release_t [e_t, 0],         M_t = sum_i W[t, i] NS(S_i) + W[t, M] M
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.functional.scan import linear_scan
 from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.functional.window import window_band
-from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.architecture import Weights, predict, predict_with
 from atlas_ref.memory.factors import Factors
 from atlas_ref.memory.plan import Rows, SegmentPlan, where_rows
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
 from atlas_ref.memory.shards import Shards
-from atlas_ref.memory.state import Carry
+from atlas_ref.memory.state import Carry, MemoryState
 
 
 class Segments(NamedTuple):
@@ -90,6 +91,40 @@ def enter(plan: SegmentPlan, n: int, start: Start, carry: Carry) -> Carry:
         momentum = tuple(start.shards.inherit(s, crossings) for s in momentum)
     anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
     return Carry(weights, momentum, anchor)
+
+
+def segment_by_segment(
+    plan: SegmentPlan,
+    start: Start,
+    state: MemoryState,
+    inputs: Iterable[tuple[Any, ...]],
+    segment: Callable[..., tuple[Tensor, Weights, Weights, Tensor]],
+) -> tuple[Tensor, Carry, Tensor]:
+    """Return the reads of all segments, what the last leaves, and their squared errors.
+
+    `segment` is given the carry at its first token and its `inputs`, and returns its reads, M and S after it, and its
+    errors. It is computed again in the backward pass, so that what one segment forms is held for one at a time.
+    """
+    carry = Carry(state.weights, state.momentum, state.anchor)
+    reads, errors = [], []
+    for n, found in enumerate(inputs):
+        carry = enter(plan, n, start, carry)
+        read, weights, momentum, missed = checkpoint(
+            segment, carry, *found, use_reentrant=False, preserve_rng_state=False
+        )
+        carry = Carry(weights, momentum, carry.anchor)
+        reads.append(read)
+        errors.append(missed)
+    return torch.stack(reads), carry, torch.cat(errors)
+
+
+def read_segment(
+    rule: MemoryRule, anchor: Weights, layers: Sequence[Callable[[Tensor], Tensor]], queries: Tensor
+) -> Tensor:
+    """Return what the tokens of a segment read: at its anchor, or each by the `layers` of the memory that it sees."""
+    if rule.read == "anchor":
+        return predict_with(rule.architecture, anchor, queries)
+    return predict(rule.architecture, layers, queries)
 
 
 def _restarted(rows: Rows, initial: Weights, weights: Weights) -> Weights:
