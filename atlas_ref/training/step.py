@@ -150,15 +150,15 @@ def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World) -
 
     g <- g min(1, max_norm / ||g||), over all of them together; torch's own function adds 1e-6 to the norm.
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
-    norm = whole(nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None]))
+    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    norm = whole(nn.utils.get_total_norm([gradient for _, gradient in named]))
     if not torch.isfinite(norm):
-        bad = [name for name, p in named if p.grad is not None and not torch.isfinite(own_part(p.grad)).all()]
+        bad = [name for name, gradient in named if not torch.isfinite(own_part(gradient)).all()]
         first = world.first(bad[0] if bad else None)
         where = f"the gradient of {first}" if first else "the gradient norm"
         raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
     length = norm.item()
     if length > max_norm:
-        for _, parameter in named:
-            parameter.grad = None if parameter.grad is None else parameter.grad * (max_norm / length)
+        for _, gradient in named:
+            gradient.mul_(max_norm / length)
     return length
