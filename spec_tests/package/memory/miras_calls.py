@@ -6,14 +6,14 @@ agree with the package's gradient of a random projection of everything that come
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.bias import Bias
-from atlas_ref.memory.link import Link
+from atlas_ref.memory.bias import Bias, BiasName
+from atlas_ref.memory.link import Link, LinkName
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.state import fresh_memory_state
@@ -29,7 +29,9 @@ STEP: Final = 1e-40
 
 def rule_of(o: Options) -> MemoryRule:
     """Return the rule of the package that the options name."""
-    named: dict[str, Any] = {"architecture": o.architecture, "name": o.rule, "read": o.read, "retention": o.retention}
+    same = ("architecture", "read", "retention", "error_at", "gate_axis", "algorithm")
+    named: dict[str, Any] = {"name": o.rule, **{key: getattr(o, key) for key in same}}
+    bias, link = cast(BiasName, o.bias), cast(LinkName, o.link)
     return MemoryRule(
         **named,
         chunk=o.chunk,
@@ -40,11 +42,8 @@ def rule_of(o: Options) -> MemoryRule:
         coefficients="quintic",
         newton_schulz_steps=5,
         update_every=o.every,
-        bias=Bias(o.bias, o.p, o.s),  # type: ignore[arg-type]
-        link=Link(o.link, o.q, o.scale, o.level),  # type: ignore[arg-type]
-        error_at=o.error_at,  # type: ignore[arg-type]
-        gate_axis=o.gate_axis,  # type: ignore[arg-type]
-        algorithm=o.algorithm,  # type: ignore[arg-type]
+        bias=Bias(bias, o.p, o.s),
+        link=Link(link, o.q, o.scale, o.level),
     )
 
 

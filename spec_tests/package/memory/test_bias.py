@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.bias import Bias, curvature_factor, error_map
+from atlas_ref.memory.bias import Bias, BiasName, curvature_factor, error_map
 from spec_tests.drawing.inputs import generator
 from spec_tests.package.memory.miras_calls import STEP
 from spec_tests.port import Array
@@ -43,10 +43,10 @@ def mapped(bias: Bias, prediction: Array, values: Array, delta: float = DELTA) -
 
 @pytest.mark.parametrize("loss_scale", [0.5, 1.0])
 @pytest.mark.parametrize("name", LOSSES)
-def test_psi_is_the_slope_of_the_loss_in_the_prediction(name: str, loss_scale: float) -> None:
+def test_psi_is_the_slope_of_the_loss_in_the_prediction(name: BiasName, loss_scale: float) -> None:
     """Kills: |e|^p for |e|^{p-1}; a mean over the values; a threshold on coordinates where the norm is asked."""
     prediction, values = pairs()
-    found = 2.0 * loss_scale * mapped(Bias(name, P, S), prediction, values)  # type: ignore[arg-type]
+    found = 2.0 * loss_scale * mapped(Bias(name, P, S), prediction, values)
     for m, v, psi in zip(prediction, values, found, strict=True):
         steps = m + 1j * STEP * np.eye(len(m))
         wanted = np.array([loss_scale * LOSSES[name](step, v).imag / STEP for step in steps])
@@ -88,12 +88,12 @@ NAMES = ("lp", "huber_coordinate", "huber_norm", "yaad_printed", "robust")
 
 @pytest.mark.parametrize("exponent", [1.0, 1.5, 3.0])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_error_of_zero_has_psi_zero_and_finite_slopes(name: str, exponent: float) -> None:
+def test_an_error_of_zero_has_psi_zero_and_finite_slopes(name: BiasName, exponent: float) -> None:
     """Kills: a root without smoothing; a division by the length of the error, or by a threshold of zero."""
     for delta in (0.0, DELTA):
         prediction, values = (torch.ones(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
         threshold = torch.full((3,), delta, dtype=torch.float64, requires_grad=True)
-        found = error_map(Bias(name, exponent), prediction, values, threshold)  # type: ignore[arg-type]
+        found = error_map(Bias(name, exponent), prediction, values, threshold)
         assert torch.equal(found, torch.zeros_like(found))
         slopes = torch.autograd.grad(
             found.sum(), [prediction, values, threshold], materialize_grads=True, allow_unused=True

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.link import Link, canonical, linked, shrunk
+from atlas_ref.memory.link import Link, LinkName, canonical, linked, shrunk
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array
 
@@ -108,9 +108,9 @@ def slope(link: Link, a: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("q", [2.0, 2.5, 4.0, 8.0])
 @pytest.mark.parametrize("name", ["lq", "lq_printed"])
-def test_matrices_and_entries_of_zero_give_finite_weights_and_slopes(name: str, q: float) -> None:
+def test_matrices_and_entries_of_zero_give_finite_weights_and_slopes(name: LinkName, q: float) -> None:
     """Kills: a quotient of zeros; a power of zero that is differentiated; a mask that multiplies by zero."""
-    link = Link(name, q)  # type: ignore[arg-type]
+    link = Link(name, q)
     partly = torch.tensor(dual(), dtype=torch.float32)
     partly[0] = 0.0
     a = torch.stack([torch.zeros(3, 4), partly, 1e-30 * partly, 1e25 * partly])
