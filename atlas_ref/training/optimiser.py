@@ -22,8 +22,8 @@ from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
 from atlas_ref.training.mugrokfast import ClippedHeads, ExactMuon, SlowGradients, WeightAverage
 
-GAIN = "log_gain"
-"""The name of a learned gain in its module; it has an axis for heads, and is no matrix for that."""
+TRANSFORMED = frozenset({"log_gain", "ridge"})
+"""Names of what is stored as a logarithm or before a softplus; with an axis for heads it is no matrix for that."""
 STATE_KEYS: dict[str, tuple[str, ...]] = {
     "slow": ("average",),
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
@@ -151,11 +151,12 @@ def with_mugrokfast(
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Return whether weight decay acts on a parameter: on tensors of two or more axes that are not gains.
+    """Return whether weight decay acts on a parameter: on tensors of two or more axes that are not `TRANSFORMED`.
 
-    A gain is stored as its logarithm, so decay would pull it to 1 and make that look like the best gain (findings.md).
+    A gain is stored as its logarithm, so decay would pull it to 1 and make that look like the best gain (findings.md),
+    and a regulariser of `ridge` to 1/4 + log 2. Of an M_0 decay asks for a memory that starts small, as of a weight.
     """
-    return parameter.ndim >= 2 and name.rpartition(".")[2] != GAIN
+    return parameter.ndim >= 2 and name.rpartition(".")[2] not in TRANSFORMED
 
 
 def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: OptimConfig) -> OuterOptimiser:

@@ -1,4 +1,4 @@
-"""What weight decay acts on: matrices and never gains, in training and in the replay that judges it.
+"""What weight decay acts on: matrices and never what stands for a logarithm, in training and in its replay.
 
 Every test names the fault that was put into the program by hand and that it caught.
 """
@@ -6,12 +6,22 @@ Every test names the fault that was put into the program by hand and that it cau
 import pytest
 import torch
 
+from atlas_ref.config import load_config, model_names, preset_names
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.optimiser import build_optimiser
 from preflight.observe import measured_config, real_batches
 from preflight.subject import Budget
 from preflight.trajectory import drifts
 from spec_tests.package.micro.runs import micro_config
+
+WEIGHTS = {"weight", "convolution", "persistent", "0", "1", "2"}
+"""Names of the parameters that weight decay may act on; a number is a matrix of M_0."""
+SMALL = [
+    "model.d_model=16",
+    "model.n_layers=1",
+    "model.n_heads=2",
+    *(f"model.memory.{x}_dim=8" for x in ("key", "value")),
+]
 
 TANH = ("model.memory.qk_projection.kind='frobenius_tanh'", "model.memory.qk_projection.gain=5.0")
 
@@ -37,6 +47,19 @@ def test_weight_decay_moves_every_matrix_and_no_gain_nor_vector(name: str) -> No
     for key, parameter in model.named_parameters():
         expected = key not in gains and parameter.ndim >= 2
         assert bool((parameter != before[key]).any()) == expected, key
+
+
+@pytest.mark.parametrize("name", [*preset_names(), *model_names()])
+def test_every_decayed_parameter_of_a_preset_is_a_weight_and_none_stands_for_a_logarithm(name: str) -> None:
+    """Kills: decay on the regulariser of ridge, on a gain, or on a new parameter with axes that nobody looked at."""
+    config = load_config(name, [*SMALL, "optim.name='adamw'"])
+    model = AtlasModel(config.model, seed=1)
+    optimiser = build_optimiser(model, config.optim)
+    names = {parameter: key for key, parameter in model.named_parameters()}
+    groups = optimiser.parts["adamw"].param_groups
+    decayed = {names[p] for group in groups if group["weight_decay"] for p in group["params"]}
+    assert {key.rpartition(".")[2] for key in decayed} <= WEIGHTS
+    assert {key for key in names.values() if key.endswith(".weight") and "norm" not in key} <= decayed
 
 
 def test_the_replay_decays_what_the_training_decays() -> None:
