@@ -26,7 +26,7 @@ from spec_tests.vectors.truth import Truth, truth
 
 Say = Callable[[str], None]
 
-LARGEST: Final = 6_600_000
+LARGEST: Final = 6_000_000
 """Most bytes that the stored cases may take."""
 
 

@@ -1,5 +1,6 @@
 """Writing cases and their manifest."""
 
+import gzip
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -20,6 +21,7 @@ from spec_tests.vectors.case import (
     INPUT,
     MANIFEST,
     SUITE_VERSION,
+    TENSORS,
     Case,
     Manifest,
     Record,
@@ -61,7 +63,8 @@ def write_case(case: Case, data: Path) -> Case:
     """Write the two files of a case and return it."""
     path = data / directory(case.level, case.op, case.id)
     path.mkdir(parents=True)
-    (path / "data.safetensors").write_bytes(save(tensors(case)))
+    # Without the time of writing, so that the same case is the same file.
+    (path / TENSORS).write_bytes(gzip.compress(save(tensors(case)), mtime=0))
     # Cases as old as the specification do not say since when they are asked.
     said = record(case).model_dump(mode="json", exclude={"since"} if case.since == FIRST else set())
     (path / "case.json").write_text(to_text(said) + "\n")

@@ -11,7 +11,7 @@ from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.port import PROFILES, Op, round_to_bf16
-from spec_tests.vectors.case import DATA, MANIFEST, load_cases, load_manifest, verify
+from spec_tests.vectors.case import DATA, MANIFEST, TENSORS, load_case, load_cases, load_manifest, verify
 from spec_tests.vectors.compare import names
 from spec_tests.vectors.fill import LARGEST
 from spec_tests.vectors.sources import SOURCES
@@ -56,6 +56,20 @@ def test_a_missing_or_broken_manifest_is_one_clear_error(copied: Path) -> None:
     (copied / MANIFEST).unlink()
     with pytest.raises(UserError, match="no manifest"):
         load_manifest(copied)
+
+
+@pytest.mark.parametrize("left", [0, 5, 200], ids=["nothing", "no-whole-header", "a-part"])
+def test_tensors_cut_short_are_one_clear_error(copied: Path, left: int) -> None:
+    path = some_file(copied).with_name(TENSORS)
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(UserError, match="not a stored case"):
+        load_case(path.parent)
+    path.write_bytes(b"\x1f\x8b\x08\x00" + bytes(6) + b"no deflated bytes")
+    with pytest.raises(UserError, match="not a stored case"):
+        load_case(path.parent)
+    path.write_bytes(b"not compressed")
+    with pytest.raises(UserError, match="not a stored case"):
+        load_case(path.parent)
 
 
 def test_the_manifest_counts_every_case_once() -> None:

@@ -11,7 +11,7 @@ from spec_tests.port import Numerics, Op
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.vectors import fill as filling
 from spec_tests.vectors import truth as oracles
-from spec_tests.vectors.case import load_cases
+from spec_tests.vectors.case import TENSORS, load_cases
 from spec_tests.vectors.check import problems
 from spec_tests.vectors.compare import distances
 from spec_tests.vectors.ensemble import FACTOR, ensemble
@@ -126,7 +126,7 @@ def test_every_budget_allows_what_rounding_does_and_little_more() -> None:
 def test_a_case_that_is_kept_keeps_every_bit_and_takes_its_new_reason(tmp_path: Path) -> None:
     first, second = source("ATL-CONV-002"), source("ATL-CONV-004")
     fill([first], tmp_path, quiet)
-    path = next(tmp_path.rglob("data.safetensors"))
+    path = next(tmp_path.rglob(TENSORS))
     before = path.read_bytes()
     said: list[str] = []
     (kept, new) = fill([replace(first, why="another reason"), second], tmp_path, said.append, keep=True)
