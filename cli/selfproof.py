@@ -1,6 +1,7 @@
 """`atlas selfproof`: the suite put to the test, with faults, saboteurs, mutants and legitimate variants."""
 
 import json
+import os
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +43,7 @@ def selfproof(
         str | None,
         typer.Option(metavar="PREFIX", help="Only faults, tests, modules or variants whose name begins so."),
     ] = None,
+    jobs: Annotated[str, typer.Option(metavar="N", help="Processes that share the work, or auto: one a core.")] = "1",
     report: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything found there.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the result of each part.")] = False,
 ) -> None:
@@ -54,6 +56,7 @@ def selfproof(
     import torch
 
     from atlas_ref.places import check_file
+    from spec_tests.report.launch import check_jobs
     from spec_tests.report.places import check_file as check_place
     from spec_tests.selfproof.report import PARTS, prove
     from spec_tests.selfproof.subjects import matching
@@ -65,7 +68,8 @@ def selfproof(
     parts = tuple(part or PARTS)
     if only is not None:
         parts = matching(parts, only, all_of_them=bool(part))
-    found = prove(parts, only, say if not quiet else lambda _: None)
+    processes = os.cpu_count() if check_jobs(jobs) == "auto" else int(jobs)
+    found = prove(parts, only, say if not quiet else lambda _: None, processes or 1)
     if report is not None:
         report.write_text(json.dumps({name: asdict(result) for name, result in found.items()}, indent=1))
     for name, result in found.items():

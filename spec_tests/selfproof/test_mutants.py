@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atlas_ref.functional.ltm import ltm_scan
-from spec_tests.selfproof.mutants import Check, every_mutant, judge, key, measured, reasons
+from spec_tests.selfproof.mutants import Check, every_mutant, judge, key, measured, place, reasons
 from spec_tests.selfproof.mutate import Mutant, mutants_of
 
 
@@ -61,7 +61,7 @@ def test_the_first_check_that_fails_kills_and_one_that_asserts_nothing_does_not(
 
     checks = [check for check in (measured("idle", idle), measured("asserting", asserting)) if check is not None]
     mutant = named("3.0 -> 4.0")
-    assert all(sample.__code__ in check.reaches for check in checks)
+    assert all(place(sample.__code__) in check.reaches for check in checks)
     assert judge(mutant, checks, {}).killed_by == "asserting"
     assert judge(mutant, checks[:1], {}).hole
     assert not judge(mutant, checks[:1], {key(mutant): "a reason"}).hole
@@ -74,7 +74,7 @@ def test_a_skipped_check_is_no_check() -> None:
 
 def test_survivors_are_tried_with_no_more_checks_than_is_enough() -> None:
     tried: list[str] = []
-    checks = [Check(name, partial(tried.append, name), 15.0, frozenset()) for name in ("a", "b", "c")]
+    checks = [Check(name, partial(tried.append, name), 75.0, frozenset()) for name in ("a", "b", "c")]
     judge(named("3.0 -> 4.0"), checks, {})
     assert tried == ["a"]
 
