@@ -1,79 +1,63 @@
-"""Which combinations of the axes of a memory have no meaning, and why: each is refused with the names of its fields.
+"""Which combinations of the fields of a memory have no meaning: the table of `memory.meaning`, under names of fields.
 
-An axis is published for one kind of memory, and some of them only there: a step that is the exact minimiser of its loss
-is a formula for one matrix and a squared error, a gate for each row needs rows. What is not listed here is defined.
+Some fields are of the configuration alone: `ridge` and what makes the gates are in no rule.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from atlas_ref.memory.meaning import LITERAL, NEEDS, ONE_TOKEN, Need, reasons_against
 
 if TYPE_CHECKING:
     from atlas_ref.config.memory import MemoryConfig
 
-Needed = Mapping[str, object]
-"""What fields, named below `model.memory`, must be: a value, or one of several."""
-
-ONE_TOKEN: Needed = {
-    "architecture": "matrix",
-    "rule": "delta",
-    "chunk": 1,
-    "bias.kind": "l2",
-    "link.kind": "identity",
-    "retention": "dual",
+FIELDS = {
+    "architecture": "architecture",
+    "rule": "rule",
+    "chunk": "chunk",
+    "window_boundary": "window_boundary",
+    "window": "omega_window",
+    "update_every": "ttl_update_frequency",
+    "read": "read",
+    "step_scale": "step_scale",
+    "bias": "bias.kind",
+    "link": "link.kind",
+    "retention": "retention",
+    "retention_kind": "gates.retention_kind",
+    "error_at": "error_at",
+    "gate_axis": "gate_axis",
+    "algorithm": "algorithm",
+    "shard": "shards.length",
 }
-"""Where the chunk of a parallel form is a schedule, and no part of what a write means."""
+"""The field below `model.memory` that says what an axis of the table is."""
 
-NEEDS: tuple[tuple[str, object, Needed, str], ...] = (
-    ("error_at", "retained", ONE_TOKEN, "which is the exact rule of one token at a time"),
-    (
-        "algorithm",
-        "implicit",
-        {**ONE_TOKEN, "error_at": "retained", "step_scale": "literal"},
-        "which minimises the loss of one token near what the memory has retained, and is stable for every step",
-    ),
-    (
+OF_A_RUN = (
+    *NEEDS,
+    Need("rule", "delta", {"window": (1,)}, "which writes one token at a time"),
+    Need("algorithm", "implicit", {"error_at": ("retained",)}, "which stays near what the memory has retained"),
+    Need(
         "algorithm",
         "ridge",
         {
             **ONE_TOKEN,
-            "error_at": "previous",
-            "gate_axis": "head",
-            "step_scale": "literal",
-            "read": "post",
-            "shards.length": 0,
+            **LITERAL,
+            "error_at": ("previous",),
+            "gate_axis": ("head",),
+            "read": ("post",),
+            "shard": (0,),
         },
         "which solves for the whole past at every token",
     ),
-    ("gate_axis", "rows", {"architecture": "matrix"}, "as the layers of a network share no rows"),
-    ("gate_axis", "columns", {"architecture": "matrix"}, "as the layers of a network share no columns"),
-    ("gates.retention_kind", "retnet", {"gate_axis": "head"}, "which is one number a head"),
-    ("gates.retention_kind", "mamba2", {"gate_axis": "head"}, "which is one number a head"),
-    ("retention", "proximal_elastic", {"link.kind": "identity"}, "whose shrinkage stays in the memory"),
-    (
-        "link.kind",
-        "softmax",
-        {"gate_axis": ("head", "rows")},
-        "whose logits are known up to a constant of each row, which gates of columns would tell apart",
-    ),
-    ("architecture", "mlp_glu", {"step_scale": "literal"}, "whose curvature has no bound to divide by"),
-    ("bias.kind", "yaad_printed", {"step_scale": "literal"}, "whose jump at the threshold has no bound to divide by"),
+    Need("retention_kind", "retnet", {"gate_axis": ("head",)}, "which is one number a head"),
+    Need("retention_kind", "mamba2", {"gate_axis": ("head",)}, "which is one number a head"),
 )
-"""Field, value, what it needs, and the reason."""
+"""What a rule needs, and what else a configuration does."""
 
 
 def meaningless(memory: "MemoryConfig") -> Iterator[str]:
     """Yield a sentence for each field that must be something else for what another one says."""
-    for name, value, needed, reason in NEEDS:
-        if field(memory, name) != value:
-            continue
-        for other, valid in needed.items():
-            found = field(memory, other)
-            choices = valid if isinstance(valid, tuple) else (valid,)
-            if found not in choices:
-                yield (
-                    f"model.memory.{other} is {_shown(found)}; it must be {' or '.join(map(_shown, choices))} for "
-                    f"model.memory.{name} = {_shown(value)}, {reason}"
-                )
+    axes = {axis: field(memory, name) for axis, name in FIELDS.items()}
+    yield from reasons_against(axes, OF_A_RUN, lambda axis: f"model.memory.{FIELDS[axis]}")
 
 
 def field(memory: "MemoryConfig", name: str) -> object:
@@ -82,7 +66,3 @@ def field(memory: "MemoryConfig", name: str) -> object:
     for part in name.split("."):
         section = getattr(section, part)
     return section
-
-
-def _shown(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -153,22 +153,6 @@ class MemoryConfig(Section):
                 f"model.memory.shards.length is {self.shards.length}; it must be a multiple of model.memory.chunk, "
                 f"which is {self.chunk}, or 0 for no shards"
             )
-        if self.rule == "delta" and self.omega_window != 1:
-            yield (
-                f"model.memory.omega_window is {self.omega_window}; "
-                'it must be 1 for model.memory.rule = "delta", which writes one token at a time'
-            )
-        every = self.ttl_update_frequency
-        if self.rule == "delta" and every != 1:
-            yield (
-                f"model.memory.ttl_update_frequency is {every}; "
-                'it must be 1 for model.memory.rule = "delta", which writes one token at a time'
-            )
-        if self.window_boundary == "truncate" and self.chunk % every:
-            yield (
-                f"model.memory.ttl_update_frequency is {every}; it must divide model.memory.chunk, which is "
-                f'{self.chunk}, for model.memory.window_boundary = "truncate"'
-            )
         width = self.features.width(self.key_dim)
         if width > MAX_FEATURES:
             yield (

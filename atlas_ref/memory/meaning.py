@@ -1,83 +1,84 @@
-"""Which combinations of the axes of a rule have no meaning, and why: what `MemoryRule` refuses, a sentence each."""
+"""Which combinations of the axes of a memory have no meaning, and why: one table for rules and for configurations.
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+An axis is published for one kind of memory, and some of them only there: a step that is the exact minimiser of its loss
+is a formula for one matrix and a squared error, a gate for each row needs rows. What is not listed here is defined.
+A rule (`rules.MemoryRule`) and a configuration say what their axes are, and under which names the user knows them.
+"""
 
-if TYPE_CHECKING:
-    from atlas_ref.memory.rules import MemoryRule
-
-
-def reasons_against(rule: "MemoryRule") -> Iterator[str]:
-    """Yield a sentence for everything in `rule` that excludes another: what is set, what is valid, and the reason."""
-    yield from _losses_cut(rule)
-    yield from _no_bound(rule)
-    yield from _no_exact_form(rule)
-    yield from _no_such_retention(rule)
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 
-def _losses_cut(rule: "MemoryRule") -> Iterator[str]:
-    """Yield why losses cannot be gathered where the rule or its window is for one token at a time."""
-    every = rule.update_every
-    if every < 1:
-        yield f"memory rule: the memory is written every {every} tokens, valid is 1 or more"
-    elif rule.name == "delta" and every != 1:
-        yield f"rule 'delta' writes one token at a time: it is written every {every} tokens, valid is 1"
-    elif rule.boundary == "truncate" and rule.chunk % every:
+class Need(NamedTuple):
+    """What other axes must be where `axis` has `value`, each one of several values, and the reason."""
+
+    axis: str
+    value: object
+    valid: Mapping[str, tuple[object, ...]]
+    reason: str
+
+
+ONE_TOKEN: Mapping[str, tuple[object, ...]] = {
+    "architecture": ("matrix",),
+    "rule": ("delta",),
+    "chunk": (1,),
+    "bias": ("l2",),
+    "link": ("identity",),
+    "retention": ("dual",),
+}
+"""Where the chunk of a parallel form is a schedule, and no part of what a write means."""
+
+LITERAL: Mapping[str, tuple[object, ...]] = {"step_scale": ("literal",)}
+
+NEEDS = (
+    Need("rule", "delta", {"update_every": (1,)}, "which writes one token at a time"),
+    Need("error_at", "retained", ONE_TOKEN, "which is the exact rule of one token at a time"),
+    Need(
+        "algorithm",
+        "implicit",
+        {**ONE_TOKEN, **LITERAL},
+        "which minimises the loss of one token near what the memory has retained, and is stable for every step",
+    ),
+    Need("gate_axis", "rows", {"architecture": ("matrix",)}, "as the layers of a network share no rows"),
+    Need("gate_axis", "columns", {"architecture": ("matrix",)}, "as the layers of a network share no columns"),
+    Need("retention", "proximal_elastic", {"link": ("identity",)}, "whose shrinkage stays in the memory"),
+    Need(
+        "link",
+        "softmax",
+        {"gate_axis": ("head", "rows")},
+        "whose logits are known up to a constant of each row, which gates of columns would tell apart",
+    ),
+    Need("architecture", "mlp_glu", LITERAL, "whose curvature has no bound to divide by"),
+    Need("bias", "yaad_printed", LITERAL, "whose jump at the threshold has no bound to divide by"),
+)
+
+
+def reasons_against(
+    axes: Mapping[str, object], needs: Iterable[Need] = NEEDS, named: Callable[[str], str] = str
+) -> Iterator[str]:
+    """Yield a sentence for each axis that must be something else for what another one is; `named` says what users read.
+
+    `axes` has the value of every axis that `needs` speak of, and `window_boundary`, `chunk` and `update_every`.
+    """
+    for axis, value, valid, reason in needs:
+        if axes[axis] != value:
+            continue
+        for other, choices in valid.items():
+            if axes[other] not in choices:
+                yield (
+                    f"{named(other)} is {_shown(axes[other])}; it must be {' or '.join(map(_shown, choices))} for "
+                    f"{named(axis)} = {_shown(value)}, {reason}"
+                )
+    chunk, every = axes["chunk"], axes["update_every"]
+    assert isinstance(chunk, int)
+    assert isinstance(every, int)
+    if axes["window_boundary"] == "truncate" and chunk % every:
+        # A loss that ends with its chunk cannot wait for a write in the next one.
         yield (
-            f"window boundary 'truncate' ends losses with their chunk: {rule.chunk} tokens of a chunk are no "
-            f"multiple of the {every} whose losses are written together"
+            f"{named('update_every')} is {every}; it must divide {named('chunk')}, which is {chunk}, for "
+            f'{named("window_boundary")} = "truncate"'
         )
 
 
-def _no_bound(rule: "MemoryRule") -> Iterator[str]:
-    """Yield why steps cannot be bounded by the curvature of the loss."""
-    if rule.step_scale == "mass" and rule.architecture == "mlp_glu":
-        yield (
-            f"architecture '{rule.architecture}' has step_scale 'mass', valid is 'literal': no bound of its curvature "
-            "is known"
-        )
-    if rule.step_scale == "mass" and rule.bias.name == "yaad_printed":
-        yield "bias 'yaad_printed' has step_scale 'mass', valid is 'literal': it jumps, so nothing bounds its slope"
-    if rule.step_scale == "mass" and rule.algorithm == "implicit":
-        yield "algorithm 'implicit' has step_scale 'mass', valid is 'literal': it is stable for every step as it is"
-
-
-def _no_exact_form(rule: "MemoryRule") -> Iterator[str]:
-    """Yield why an error at the retained memory, or an implicit step, is not defined."""
-    named = {"error_at": rule.error_at, "algorithm": rule.algorithm}
-    asked = [f"{key} '{value}'" for key, value in named.items() if value in ("retained", "implicit")]
-    if not asked:
-        return
-    found = {
-        "rule": (rule.name, "delta"),
-        "architecture": (rule.architecture, "matrix"),
-        "chunk": (rule.chunk, 1),
-        "link": (rule.link.name, "identity"),
-        "bias": (rule.bias.name, "l2"),
-        "retention": (rule.retention, "dual"),
-    }
-    for key, (value, valid) in found.items():
-        if value != valid:
-            yield (
-                f"{asked[0]} has {key} '{value}', valid is '{valid}': it is a step of one token on a matrix, solved in "
-                "closed form"
-            )
-
-
-def _no_such_retention(rule: "MemoryRule") -> Iterator[str]:
-    """Yield why the memory cannot be retained so."""
-    if rule.gate_axis != "head" and rule.architecture != "matrix":
-        yield (
-            f"gate_axis '{rule.gate_axis}' has architecture '{rule.architecture}', valid is 'matrix': hidden units are "
-            "neither values nor features"
-        )
-    if rule.gate_axis == "columns" and rule.link.name == "softmax":
-        yield (
-            "gate_axis 'columns' has link 'softmax', valid is 'head' or 'rows': logits are known up to a constant of "
-            "each row, which gates of columns would tell apart"
-        )
-    if rule.retention == "proximal_elastic" and rule.link.name != "identity":
-        yield (
-            f"retention 'proximal_elastic' has link '{rule.link.name}', valid is 'identity': it shrinks the weights "
-            "themselves"
-        )
+def _shown(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -102,8 +102,27 @@ class MemoryRule:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning, in one sentence with the reason."""
-        for reason in reasons_against(self):
-            raise UserError(reason)
+        if self.update_every < 1:
+            raise UserError(f"memory rule: the memory is written every {self.update_every} tokens, valid is 1 or more")
+        for reason in reasons_against(self.axes()):
+            raise UserError(f"memory rule: {reason}")
+
+    def axes(self) -> dict[str, object]:
+        """Return what the table of `meaning` speaks of."""
+        return {
+            "architecture": self.architecture,
+            "rule": self.name,
+            "chunk": self.chunk,
+            "window_boundary": self.boundary,
+            "update_every": self.update_every,
+            "step_scale": self.step_scale,
+            "bias": self.bias.name,
+            "link": self.link.name,
+            "retention": self.retention,
+            "error_at": self.error_at,
+            "gate_axis": self.gate_axis,
+            "algorithm": self.algorithm,
+        }
 
     @property
     def orthogonalised(self) -> bool:

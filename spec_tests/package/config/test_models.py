@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.config import load_config, model_names
-from atlas_ref.config.combinations import NEEDS
+from atlas_ref.config.combinations import FIELDS, OF_A_RUN
 from atlas_ref.config.errors import dotted_names
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.config.toml import write_toml
@@ -72,27 +72,28 @@ MEANINGLESS = {
     "link.kind = softmax": ("gla", "link.kind='softmax'"),
     "architecture = mlp_glu": ("yaad", "architecture='mlp_glu'"),
     "bias.kind = yaad_printed": ("yaad", "bias.kind='yaad_printed'"),
+    "rule = delta": ("deltanet", "omega_window=2"),
 }
 """A model and what is changed in it, under the field that makes the change meaningless."""
 
 
 def test_every_refusal_is_tried() -> None:
-    """Kills: a line of the table that no test meets."""
-    assert {f"{name} = {value}" for name, value, _, _ in NEEDS} == set(MEANINGLESS)
-    known = set(dotted_names(MemoryConfig))
-    assert {part for name, _, needed, _ in NEEDS for part in (name, *needed)} <= known
+    """Kills: a line of the table that no test meets; a field that there is not."""
+    assert {f"{FIELDS[need.axis]} = {need.value}" for need in OF_A_RUN} == set(MEANINGLESS)
+    assert set(FIELDS.values()) <= set(dotted_names(MemoryConfig))
 
 
 @pytest.mark.parametrize("field_and_value", MEANINGLESS)
 def test_a_combination_without_meaning_is_refused_with_both_fields_and_the_reason(field_and_value: str) -> None:
     """Kills: a combination that is computed as something else; a message that names one of the two fields."""
     model, *changes = MEANINGLESS[field_and_value]
-    name, _, value = field_and_value.partition(" = ")
-    (needed, reason) = next((n, why) for other, v, n, why in NEEDS if (other, v) == (name, value))
     with pytest.raises(UserError) as refused:
         load_config(model, [f"model.memory.{change}" for change in changes])
+    name, _, value = field_and_value.partition(" = ")
     (line,) = [line for line in str(refused.value).splitlines() if f"model.memory.{name} = " in line]
-    assert line.endswith(f'for model.memory.{name} = "{value}", {reason}.')
-    wrong = re.match(rf"{model}: model\.memory\.(\S+) is .+; it must be ", line)
-    assert wrong is not None
-    assert wrong[1] in needed
+    found = re.match(
+        rf'{model}: model\.memory\.(\S+) is .+; it must be .+ for model\.memory\.{name} = "{value}", (.+)\.', line
+    )
+    assert found is not None
+    needs = [need for need in OF_A_RUN if (FIELDS[need.axis], need.value) == (name, value)]
+    assert any(need.reason == found[2] and found[1] in {FIELDS[axis] for axis in need.valid} for need in needs)

@@ -220,8 +220,8 @@ def test_the_first_written_token_goes_on_in_the_middle_of_its_document(name: str
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rule": "delta", "update_every": 2}, "rule 'delta' writes one token"),
-        ({"boundary": "truncate", "update_every": 3}, "no multiple of the 3"),
+        ({"rule": "delta", "update_every": 2}, "update_every is 2; it must be 1"),
+        ({"boundary": "truncate", "update_every": 3}, "update_every is 3; it must divide chunk"),
         ({"update_every": 0}, "every 0 tokens"),
     ],
 )
