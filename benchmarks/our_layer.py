@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from atlas_ref.blocks.memory_layer import MemoryLayer
+from atlas_ref.blocks.timeline import make_timeline
 from atlas_ref.config import load_config
-from atlas_ref.memory.plan import make_plan
 from benchmarks.contenders import CHUNK, HEAD_WIDTH, HEADS, WIDTH, Ours
 
 SHAPE = (f"key_dim={HEAD_WIDTH}", f"value_dim={HEAD_WIDTH}", f"chunk={CHUNK}", "expansion=4", "features.degree=1")
@@ -28,7 +28,7 @@ class OurLayer(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the output for a sequence that starts here."""
         state = self.memory.initial_state(hidden.shape[0])
-        plan = make_plan(state.memory.position, None, hidden.shape[1], CHUNK)
-        reads: Tensor = self.memory(self.norm(hidden), state, None, plan).reads
+        timeline = make_timeline(self.memory.config, state.context, state.memory.position, None, hidden.shape[1])
+        reads: Tensor = self.memory(self.norm(hidden), state, timeline).reads
         output: Tensor = self.output(reads)
         return output

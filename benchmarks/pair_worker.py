@@ -42,7 +42,7 @@ def layer(time_steps: int, overrides: str) -> Callable[[], None]:
 def gpu_layer(rows: int, time_steps: int, overrides: str) -> Callable[[], None]:
     """Return one pass of a memory layer of width 1,024 with 16 heads under bfloat16 autocast on the GPU."""
     from atlas_ref.blocks.memory_layer import MemoryLayer
-    from atlas_ref.memory.plan import make_plan
+    from atlas_ref.blocks.timeline import make_timeline
 
     width, heads, chunk = 1024, 16, 64
     fields = ["key_dim=64", "value_dim=64", f"chunk={chunk}", "features.degree=1", *overrides.split(",")]
@@ -58,8 +58,8 @@ def gpu_layer(rows: int, time_steps: int, overrides: str) -> Callable[[], None]:
         hidden.grad = None
         with torch.autocast("cuda", torch.bfloat16):
             state = memory.initial_state(rows)
-            plan = make_plan(state.memory.position, None, time_steps, chunk)
-            y: Tensor = output(memory(norm(hidden), state, None, plan).reads)
+            timeline = make_timeline(config, state.context, state.memory.position, None, time_steps)
+            y: Tensor = output(memory(norm(hidden), state, timeline).reads)
         torch.autograd.backward(y.sum())
         torch.cuda.synchronize()
 

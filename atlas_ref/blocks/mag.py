@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerState
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
+from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.mag_gate import Gated, mag_gate
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
-from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.state import StateTree
 from atlas_ref.optim.qk_clip import largest_in_sight
 
@@ -65,14 +65,14 @@ class SlidingWindowAttention(nn.Module):
         return at_least_float32(self.persistent).new_zeros(batch, self.window - 1, self.n_heads, self.head_dim)
 
     def forward(
-        self, hidden: Float[Tensor, "batch time model"], state: LayerState, plan: SegmentPlan
+        self, hidden: Float[Tensor, "batch time model"], state: LayerState, timeline: Timeline
     ) -> tuple[Float[Tensor, "batch time model"], Tensor, Tensor]:
-        """Return (output, key cache, value cache); tokens of other documents are never seen."""
+        """Return (output, key cache, value cache); tokens of other contexts are never seen."""
         queries, keys, values = self._project(hidden)
         # Persistent tokens have no position: they pass through the same projections and are not rotated.
         _, persistent_keys, persistent_values = self._project(self.persistent.unsqueeze(0))
         # Both at once: the angles are the same.
-        queries, keys = rotate(torch.cat([queries, keys], 2), plan.position, self.rope_base).chunk(2, 2)
+        queries, keys = rotate(torch.cat([queries, keys], 2), timeline.context, self.rope_base).chunk(2, 2)
         output, cache_keys, cache_values = sliding_window_attention(
             queries,
             keys,
@@ -81,22 +81,22 @@ class SlidingWindowAttention(nn.Module):
             persistent_values[0],
             state.cache_keys,
             state.cache_values,
-            plan.position,
+            timeline.context,
             self.window,
         )
-        seen = plan.seen(state.memory.memory.position)
+        seen = timeline.seen(state.memory.context)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
         cache_keys, cache_values = recent(seen, self.window - 1, *wide)
         return output.flatten(-2), cache_keys, cache_values
 
     def largest_logits(
-        self, hidden: Float[Tensor, "batch time model"], state: LayerState, plan: SegmentPlan
+        self, hidden: Float[Tensor, "batch time model"], state: LayerState, timeline: Timeline
     ) -> Float[Tensor, " heads"]:
         """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
         queries, keys, _ = (at_least_float32(part) for part in self._project(hidden))
-        queries, keys = rotate(torch.cat([queries, keys], 2), plan.position, self.rope_base).chunk(2, 2)
+        queries, keys = rotate(torch.cat([queries, keys], 2), timeline.context, self.rope_base).chunk(2, 2)
         persistent = at_least_float32(self._project(self.persistent.unsqueeze(0))[1][0])
-        return largest_in_sight(queries, keys, persistent, state.cache_keys, plan.position)
+        return largest_in_sight(queries, keys, persistent, state.cache_keys, timeline.context)
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         projected: Tensor = self.projection(hidden)
@@ -141,8 +141,7 @@ class MagBlock(nn.Module):
         self,
         x: Float[Tensor, "batch time model"],
         state: LayerState,
-        reset: Bool[Tensor, "batch time"] | None,
-        plan: SegmentPlan,
+        timeline: Timeline,
         phase: Phase | None = None,
         penalised: bool = False,
         measured: bool = True,
@@ -153,10 +152,10 @@ class MagBlock(nn.Module):
         """
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
-        attended, cache_keys, cache_values = self.attention(hidden, state, plan)
+        attended, cache_keys, cache_values = self.attention(hidden, state, timeline)
         # Detached: the memory is an input to the outer graph, so nothing that it was computed from learns through it.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
-            remembered = self.memory(hidden, state.memory, reset, plan, phase.writes)
+            remembered = self.memory(hidden, state.memory, timeline, phase.writes)
         gated = self._join(hidden, attended.to(hidden.dtype), remembered.reads.to(hidden.dtype), phase.gate_floor)
         y: Tensor = self.output(gated.joined)
         after = LayerState(remembered.state, cache_keys, cache_values)

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas_ref.blocks.fast_memory import FastMemory, Start, Tokens
 from atlas_ref.blocks.gates import GateHeads, inverse_softplus, logit
+from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.normalize import at_least_float32, l2_normalize
@@ -37,11 +38,15 @@ L2_EPS = 1e-6
 
 @dataclass(frozen=True)
 class MemoryLayerState(StateTree):
-    """What the memory branch carries: the memory itself, the convolution's last inputs, and the Q-K projection."""
+    """What the memory branch carries: the memory itself, the convolution's last inputs, and the Q-K projection.
+
+    `context` counts the tokens of the context so far, which the convolution looks at, and in a block attention too.
+    """
 
     memory: MemoryState
     convolution: Float[Tensor, "batch past channels"]
     projection: Float[Tensor, "batch heads key key"]
+    context: Int[Tensor, " batch"]
 
 
 class MemoryLayerOutput(NamedTuple):
@@ -124,50 +129,51 @@ class MemoryLayer(nn.Module):
     def initial_state(self, batch: int) -> MemoryLayerState:
         """Return the state of `batch` rows before their first token."""
         like = at_least_float32(self.convolution)
+        memory = self.fast.fresh(self._start(), batch, like)
         return MemoryLayerState(
-            memory=self.fast.fresh(self._start(), batch, like),
+            memory=memory,
             convolution=like.new_zeros(batch, self.config.conv_kernel - 1, self.channels),
             projection=like.new_zeros(batch, self.n_heads, self.key_dim, self.key_dim),
+            context=torch.zeros_like(memory.position),
         )
 
     def forward(
         self,
         hidden: Float[Tensor, "batch time model"],
         state: MemoryLayerState,
-        reset: Bool[Tensor, "batch time"] | None,
-        plan: SegmentPlan,
+        timeline: Timeline,
         writes: bool = True,
     ) -> MemoryLayerOutput:
-        """Write and read `time` tokens; `plan` is `make_plan` of the same position, reset, time, chunk and shards.
+        """Write and read `time` tokens, which stand where the timeline of the call says.
 
         Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
         write nothing; all else goes on, so that a later call continues in the middle of a document.
         """
-        gates = self.gates(hidden)
-        mixed, tail = self._project(hidden, state, plan)
+        gates, plan = self.gates(hidden), timeline.plan
+        mixed, tail = self._project(hidden, state, timeline)
         with torch.autocast(hidden.device.type, enabled=False):
             queries, keys, values = self._heads(mixed)
             aligned, projection = self._align(queries, keys, state, plan)
             queries, keys = self.expand(torch.stack([aligned, keys])).unbind()
             run = self.fast.run if self.writes else self.fast.read
-            tokens = Tokens(keys, values, queries, gates, reset, plan)
+            tokens = Tokens(keys, values, queries, gates, timeline.reset, plan)
             output = run(tokens, self._start(), state.memory, writes)
-        after = MemoryLayerState(output.state, tail, projection)
+        after = MemoryLayerState(output.state, tail, projection, timeline.seen(state.context))
         bounded = aligned if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
         wrote = self.writes and writes and plan.time > 0
         return MemoryLayerOutput(output.reads.flatten(-2), after, gates, bounded, output.omega_loss, wrote)
 
     def _project(
-        self, hidden: Tensor, state: MemoryLayerState, plan: SegmentPlan
+        self, hidden: Tensor, state: MemoryLayerState, timeline: Timeline
     ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch past channels"]]:
         """PROJECT: one matrix and one convolution for q, k and v together."""
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
         with torch.autocast(hidden.device.type, enabled=False):
             mixed, tail = short_convolution(
-                at_least_float32(projected), self.convolution, state.convolution, plan.position
+                at_least_float32(projected), self.convolution, state.convolution, timeline.context
             )
-        seen = plan.seen(state.memory.position)
+        seen = timeline.seen(state.context)
         return mixed, recent(seen, tail.shape[1], tail.unsqueeze(2))[0].squeeze(2)
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:

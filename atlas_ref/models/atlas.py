@@ -19,8 +19,8 @@ from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.mag import BlockOutput, LayerState, MagBlock
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.telemetry import LayerTelemetry
+from atlas_ref.blocks.timeline import Resets, Timeline, make_timeline
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.memory.plan import SegmentPlan, make_plan
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
 
@@ -53,14 +53,13 @@ class Layer(nn.Module):
         self,
         x: Float[Tensor, "batch time model"],
         state: LayerState,
-        reset: Bool[Tensor, "batch time"] | None,
-        plan: SegmentPlan,
+        timeline: Timeline,
         phase: Phase,
         penalised: bool,
         measured: bool,
     ) -> BlockOutput:
         """Return what the block returns, its hidden states behind the feed-forward."""
-        output: BlockOutput = self.mag(x, state, reset, plan, phase, penalised, measured)
+        output: BlockOutput = self.mag(x, state, timeline, phase, penalised, measured)
         return output._replace(hidden=self.feed_forward(output.hidden))
 
 
@@ -96,26 +95,27 @@ class AtlasModel(Model):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | None,
+        reset: Bool[Tensor, "batch time"] | Resets | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
     ) -> ModelOutput:
         """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
 
+        `Resets` marks those that begin a context and those that begin a memory apart (`blocks.timeline`).
+
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
         the end of all schedules. `penalised` asks for the indecision of the gates; without `measured` there is no
         telemetry, which decoding does not read.
         """
         phase = phase_at(self.config, outer_step)
-        # Every layer has seen the same tokens, so one plan serves all.
-        position = state.layers[0].memory.memory.position
-        memory = self.config.memory
-        plan = make_plan(position, reset, tokens.shape[1], memory.chunk, memory.shards.length)
+        # Every layer has seen the same tokens, so one timeline serves all.
+        before = state.layers[0].memory
+        timeline = make_timeline(self.config.memory, before.context, before.memory.position, reset, tokens.shape[1])
         x: Tensor = self.embedding(tokens)
         states, telemetry, undecided = [], [], []
-        for layer, before in zip(self._layers(), state.layers, strict=True):
-            x, after, summary, indecision = layer(x, before, reset, plan, phase, penalised, measured)
+        for layer, entered in zip(self._layers(), state.layers, strict=True):
+            x, after, summary, indecision = layer(x, entered, timeline, phase, penalised, measured)
             states.append(after)
             telemetry.extend([summary] if summary is not None else [])
             undecided.append(indecision)

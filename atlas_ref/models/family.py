@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from atlas_ref.blocks.timeline import Resets
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.models.tensors import TensorInfo
 
@@ -69,12 +70,13 @@ class Model(nn.Module):
         self,
         tokens: Int[Tensor, "batch time"],
         state: Any,
-        reset: Bool[Tensor, "batch time"] | None,
+        reset: Bool[Tensor, "batch time"] | Resets | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
     ) -> Output:
-        """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
+        """Return logits, state and telemetry; `reset` marks the tokens that begin a document, or a context and a memory
+        apart (`blocks.timeline`).
 
         A sequence in one call or in any split gives the same logits, and a reset at a token equals a fresh start there.
         `outer_step` is the number of optimiser steps made so far, which schedules depend on; None is the end of all

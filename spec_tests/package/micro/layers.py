@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.blocks.timeline import make_timeline
 from spec_tests.package.micro.runs import micro_config
 
 TIME = 20
@@ -34,7 +34,6 @@ def make_layer(*overrides: str) -> MemoryLayer:
 def remember(layer: MemoryLayer, hidden: Tensor, reset: Tensor | None = None, writes: bool = True) -> MemoryLayerOutput:
     """Run a layer from a fresh state."""
     state = layer.initial_state(len(hidden))
-    shard = layer.config.shards.length
-    plan = make_plan(state.memory.position, reset, hidden.shape[1], layer.config.chunk, shard)
-    output: MemoryLayerOutput = layer(hidden, state, reset, plan, writes)
+    timeline = make_timeline(layer.config, state.context, state.memory.position, reset, hidden.shape[1])
+    output: MemoryLayerOutput = layer(hidden, state, timeline, writes)
     return output

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from atlas_ref.blocks.timeline import Resets, resets_of
 from atlas_ref.config import RunConfig
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.errors import UserError
@@ -63,14 +64,14 @@ class CausalMean(Model):
         self,
         tokens: Tensor,
         state: Mean,
-        reset: Tensor | None,
+        reset: Tensor | Resets | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
     ) -> Result:
-        means = []
+        means, begins = [], resets_of(reset).memory
         for time, embedded in enumerate(self.embedding[tokens].unbind(1)):
-            kept = torch.ones_like(state.count) if reset is None else (~reset[:, time]).float()
+            kept = torch.ones_like(state.count) if begins is None else (~begins[:, time]).float()
             state = Mean(state.total * kept[:, None] + embedded, state.count * kept + 1.0)
             means.append(state.total / state.count[:, None])
         return Result(

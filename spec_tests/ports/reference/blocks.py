@@ -9,10 +9,10 @@ from torch.func import functional_call
 
 from atlas_ref.blocks.mag import LayerState, MagBlock
 from atlas_ref.blocks.memory_layer import MemoryLayerState
+from atlas_ref.blocks.timeline import Resets, make_timeline
 from atlas_ref.config import load_config
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.memory.plan import make_plan
 from atlas_ref.memory.state import MemoryState
 from spec_tests.port import Op
 from spec_tests.ports.reference.memory import pack, unpack
@@ -113,7 +113,10 @@ def layer_state(config: Config, x: Tensors) -> LayerState:
         unpack(config["architecture"], x[name], *_widths(x)) for name in ("weights", "momentum", "anchor")
     )
     memory = MemoryState(weights, momentum, anchor, x["window_keys"], x["window_values"], x["position"])
-    return LayerState(MemoryLayerState(memory, x["tail"], x["carry"]), x["cache_keys"], x["cache_values"])
+    # Where an operation has one position, it is that of context and memory alike.
+    context = x.get("context", x["position"])
+    branch = MemoryLayerState(memory, x["tail"], x["carry"], context)
+    return LayerState(branch, x["cache_keys"], x["cache_values"])
 
 
 def state_tensors(state: LayerState) -> Tensors:
@@ -133,12 +136,19 @@ def state_tensors(state: LayerState) -> Tensors:
 
 
 def _mag_block(config: Config, x: Tensors) -> Tensors:
-    block = _block(model_config(config, x, vocabulary=2, feed=0))
-    state, reset = layer_state(config, x), x["reset"].bool()
-    plan = make_plan(x["position"], reset, x["x"].shape[1], config["chunk"])
+    return _run(config, x, Resets(x["reset"].bool(), x["reset"].bool()))
+
+
+def _run(config: Config, x: Tensors, resets: Resets) -> Tensors:
+    given = model_config(config, x, vocabulary=2, feed=0)
+    block, state = _block(given), layer_state(config, x)
+    timeline = make_timeline(given.memory, state.memory.context, x["position"], resets, x["x"].shape[1])
     wide = at_least_float32(x["x"])
-    output = functional_call(block, block_weights(config, x), (wide, state, reset, plan))
-    return {"y": output.hidden.to(x["x"].dtype), **state_tensors(output.state)}
+    output = functional_call(block, block_weights(config, x), (wide, state, timeline))
+    after = state_tensors(output.state)
+    if "context" in x:
+        after["context"] = output.state.memory.context
+    return {"y": output.hidden.to(x["x"].dtype), **after}
 
 
 FUNCTIONS: Final[Mapping[Op, Function]] = {Op.MAG_BLOCK: _mag_block}
