@@ -11,6 +11,9 @@ from atlas_ref.data.batch import Batch
 from atlas_ref.memory.plan import token_positions
 from preflight.result import Check, at_most
 
+FOR_THE_MEMORY = {"mal": ("norm.",)}
+"""Parameters of a block that nothing but its memory sees, so that detached writes exempt them too."""
+
 
 def longest_document(batch: Batch) -> int:
     """Return the most tokens of one document that a row of the batch shows, from a fresh state."""
@@ -42,11 +45,12 @@ def is_trained(config: ModelConfig, name: str, parameter: Tensor, tokens: int) -
     """
     if parameter.numel() == 0:
         return False
-    _, inside, part = name.partition(".mag.memory.")
+    _, inside, part = name.partition(f".{config.block}.memory.")
+    for_memory = any(f".{config.block}.{other}" in name for other in FOR_THE_MEMORY.get(config.block, ()))
+    if config.inner_grad == "detached" and (inside or for_memory):
+        return False
     if not inside:
         return True
-    if config.inner_grad == "detached":
-        return False
     memory = config.memory
     if part == "alpha_logit":
         mixes = memory.rule != "delta" or memory.qk_projection.kind != "none"

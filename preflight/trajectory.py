@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from atlas_ref.blocks.registry import BLOCKS
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.family import Model
@@ -30,7 +31,7 @@ def small_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if ".mag." in name and (parameter.ndim < 2 or name.endswith("log_gain"))
+        if any(f".{kind}." in name for kind in BLOCKS) and (parameter.ndim < 2 or name.endswith("log_gain"))
     }
 
 

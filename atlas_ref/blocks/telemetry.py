@@ -24,7 +24,8 @@ class LayerTelemetry(NamedTuple):
     """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
 
     Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
-    before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none.
+    before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none;
+    in a block without such a gate they are None.
     Norms and the update are roots of the mean square over rows and heads: of ||M||_F, of ||S||_F, and of ||M - M'||_F,
     where M' is the memory at the start of the call, of the row's document or of its shard, whichever is latest. M is
     what is written: the dual of a link, the two moments of `ridge`, which has no S. The update is None where nothing is
@@ -38,16 +39,16 @@ class LayerTelemetry(NamedTuple):
     momentum_decay: Tensor
     step_size: Tensor
     window_weight: Tensor
-    gate_mean: Tensor
-    gate_std: Tensor
-    gate_min: Tensor
-    gate_max: Tensor
-    raw_gate_mean: Tensor
-    raw_gate_std: Tensor
-    raw_gate_min: Tensor
-    raw_gate_max: Tensor
-    gate_polarised: Tensor
-    gate_undecided: Tensor
+    gate_mean: Tensor | None
+    gate_std: Tensor | None
+    gate_min: Tensor | None
+    gate_max: Tensor | None
+    raw_gate_mean: Tensor | None
+    raw_gate_std: Tensor | None
+    raw_gate_min: Tensor | None
+    raw_gate_max: Tensor | None
+    gate_polarised: Tensor | None
+    gate_undecided: Tensor | None
     memory_norm: Tensor
     momentum_norm: Tensor
     read_norm: Tensor
@@ -60,41 +61,60 @@ class LayerTelemetry(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """The sigmoid that joined attention and memory, detached, and the floor that was put under it."""
+    """The sigmoid that a block gates with, detached, and the floor that was put under it."""
 
     raw: Float[Tensor, "*batch dim"]
     floor: float
 
 
 @torch.no_grad()
-def summarise(layer: MemoryLayer, before: Weights, remembered: MemoryLayerOutput, gate: Gate) -> LayerTelemetry:
+def summarise(layer: MemoryLayer, before: Weights, remembered: MemoryLayerOutput, gate: Gate | None) -> LayerTelemetry:
     """Summarise one call, into which `layer` went with the memory `before`."""
     memory = remembered.state.memory
     retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates[:4])
     reads = at_least_float32(remembered.reads.detach())
-    raw = _spread(gate.raw)
-    reach = 1.0 - gate.floor
     mixing_rate = layer.mixing_rate()
     update = None
     if remembered.wrote:
-        update = _size(_change(layer, before, memory, time=gate.raw.shape[1]))
+        update = _size(_change(layer, before, memory, time=reads.shape[1]))
     return LayerTelemetry(
         retention,
         momentum,
         step,
         window,
-        gate.floor + reach * raw.mean,
-        reach * raw.deviation,
-        gate.floor + reach * raw.least,
-        gate.floor + reach * raw.largest,
-        *raw,
+        *_gate_statistics(gate),
         _size(memory.weights),
         _size(memory.momentum or tuple(torch.zeros_like(m) for m in memory.weights)),
-        torch.linalg.vector_norm(reads) / math.sqrt(gate.raw.shape[:-1].numel()),
+        torch.linalg.vector_norm(reads) / math.sqrt(reads.shape[:-1].numel()),
         remembered.omega_loss,
         update,
         *_tanh_statistics(remembered.bounded),
         None if mixing_rate is None else mixing_rate.detach(),
+    )
+
+
+class _Acting(NamedTuple):
+    """Statistics of the gate that acts and of the sigmoid below its floor, in the order of `LayerTelemetry`."""
+
+    mean: Tensor | None
+    deviation: Tensor | None
+    least: Tensor | None
+    largest: Tensor | None
+    raw_mean: Tensor | None
+    raw_deviation: Tensor | None
+    raw_least: Tensor | None
+    raw_largest: Tensor | None
+    polarised: Tensor | None
+    undecided: Tensor | None
+
+
+def _gate_statistics(gate: Gate | None) -> _Acting:
+    """Return the statistics of a gate, none of a block without."""
+    if gate is None:
+        return _Acting(*(None,) * 10)
+    raw, floor, reach = _spread(gate.raw), gate.floor, 1.0 - gate.floor
+    return _Acting(
+        floor + reach * raw.mean, reach * raw.deviation, floor + reach * raw.least, floor + reach * raw.largest, *raw
     )
 
 

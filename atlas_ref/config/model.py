@@ -5,26 +5,30 @@ from typing import Literal
 
 from pydantic import Field
 
+from atlas_ref.config.blocks import MalConfig
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.config.section import Section
 
+BlockKind = Literal["mag", "mal", "lmm"]
+"""How attention and memory make a block (2501.00663 section 4)."""
+
 
 class AttentionConfig(Section):
-    """Sliding-window attention with rotary positions and persistent tokens."""
+    """Attention with rotary positions and persistent tokens; the block lmm has none."""
 
     window: int = Field(ge=1, le=1_000_000)
-    """tokens that a query sees, itself included"""
+    """tokens that a query of mag and mal sees, itself included"""
     persistent_tokens: int = Field(ge=0, le=4096)
-    """learned key-value pairs that every query sees"""
+    """learned tokens that every query sees"""
     rope_base: float = Field(gt=1.0, le=1e9)
     """base of the rotary frequencies"""
 
 
 class GateConfig(Section):
-    """How attention and memory are joined."""
+    """How attention a and memory m of mag are joined; the floor is that of the gate of lmm too."""
 
-    kind: Literal["source", "convex"]
-    """source: sigmoid(attention) * memory; convex: g * attention + (1 - g) * memory"""
+    kind: Literal["source", "convex", "gated_attention", "product"]
+    """source: sigmoid(a) m; convex: g a + (1 - g) m; gated_attention: a sigmoid(m); product: a m"""
     floor: float = Field(ge=0.0, lt=1.0)
     """smallest value of the gate, once it has come down: floor + (1 - floor) * sigmoid"""
     floor_start: float = Field(ge=0.0, lt=1.0)
@@ -48,6 +52,8 @@ class ModelConfig(Section):
     """number of tokens; data.tokenizer or data.recall decides it"""
     d_model: int = Field(ge=1, le=65_536)
     """width of the residual stream"""
+    block: BlockKind
+    """mag: attention beside memory; mal: memory before attention; lmm: memory alone"""
     n_layers: int = Field(ge=1, le=1024)
     """number of blocks"""
     n_heads: int = Field(ge=1, le=1024)
@@ -66,6 +72,7 @@ class ModelConfig(Section):
     """whether training sees through the writes"""
     attention: AttentionConfig
     gate: GateConfig
+    mal: MalConfig
     memory: MemoryConfig
 
     @property
@@ -74,9 +81,14 @@ class ModelConfig(Section):
         return self.memory.chunk
 
     @property
+    def sight(self) -> int:
+        """Most tokens whose keys a query of attention can see, itself included; itself alone where there is none."""
+        return 1 if self.block == "lmm" else self.attention.window
+
+    @property
     def reach(self) -> int:
-        """Tokens back that all layers together can see without memory: windows and convolutions, stacked."""
-        return self.n_layers * (self.attention.window + self.memory.conv_kernel - 1)
+        """Tokens back that all layers together can see without memory: attention and convolutions, stacked."""
+        return self.n_layers * (self.sight + self.memory.conv_kernel - 1)
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a width that does not split into rotary heads, or that the memory does not fill."""

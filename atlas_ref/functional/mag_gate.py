@@ -1,7 +1,11 @@
 """The gate of the MAG block: how attention and memory are joined (Titans 2501.00663 Section 4.2; decision `join`).
 
-    `source`:  y = g * norm(memory),                            g = floor + (1 - floor) sigmoid(norm(attention))
-    `convex`:  y = g * norm(attention) + (1 - g) * norm(memory), g = floor + (1 - floor) sigmoid(logits)
+    `source`:           y = g * norm(memory),                       g = floor + (1 - floor) sigmoid(norm(attention))
+    `convex`:           y = g * norm(attention) + (1 - g) * norm(memory),  g = floor + (1 - floor) sigmoid(logits)
+    `gated_attention`:  y = g * norm(attention),                    g = floor + (1 - floor) sigmoid(norm(memory))
+    `product`:          y = norm(attention) * norm(memory): nothing is squashed, so there is no floor
+
+The paper normalises both and writes a non-linearity without saying on which of them; the bare product is its symbol.
 
 Deliberately different from the source systems: the floor is affine. max(gate, floor) has no gradient below the floor,
 so a gate that has once closed can never open again.
@@ -15,29 +19,50 @@ from torch import Tensor
 
 from atlas_ref.functional.normalize import at_least_float32
 
-GateKind = Literal["source", "convex"]
+GateKind = Literal["source", "convex", "gated_attention", "product"]
 
 
 class Gated(NamedTuple):
-    """The join, the gate that acted, floor included, and the sigmoid below it, which statistics are taken of."""
+    """The join, the gate that acted, floor included, and the sigmoid below it, which statistics are taken of.
+
+    The gate of `product` is attention itself, and no sigmoid is below it.
+    """
 
     joined: Float[Tensor, "*batch dim"]
     gate: Float[Tensor, "*batch dim"]
-    raw: Float[Tensor, "*batch dim"]
+    raw: Float[Tensor, "*batch dim"] | None
 
 
 def mag_gate(
+    kind: GateKind,
     attention: Float[Tensor, "*batch dim"],
     memory: Float[Tensor, "*batch dim"],
     logits: Float[Tensor, "*batch dim"] | None,
     floor: float,
 ) -> Gated:
-    """Return the join of normalised attention and memory; `logits` None is the source's gate (module docstring).
+    """Return the join of normalised attention and memory (module docstring); `logits` are those of `convex`.
 
-    Computed in at least float32; the joined values have the dtype of `attention`, both gates stay wide.
+    Computed in at least float32; the joined values have the dtype of `attention`, both gates stay wide. Raises
+    ValueError for `convex` without logits.
     """
-    wide, remembered = at_least_float32(attention), at_least_float32(memory)
-    raw = torch.sigmoid(wide if logits is None else at_least_float32(logits))
+    attended, remembered = at_least_float32(attention), at_least_float32(memory)
+    if kind == "product":
+        return Gated((attended * remembered).to(attention.dtype), attended, None)
+    raw = torch.sigmoid(_below(kind, attended, remembered, logits))
     gate = floor + (1.0 - floor) * raw
-    joined = gate * remembered if logits is None else gate * wide + (1.0 - gate) * remembered
+    if kind == "source":
+        joined = gate * remembered
+    elif kind == "gated_attention":
+        joined = gate * attended
+    else:
+        joined = gate * attended + (1.0 - gate) * remembered
     return Gated(joined.to(attention.dtype), gate, raw)
+
+
+def _below(kind: GateKind, attended: Tensor, remembered: Tensor, logits: Tensor | None) -> Tensor:
+    """Return what the sigmoid of a gate is taken of."""
+    if kind != "convex":
+        return attended if kind == "source" else remembered
+    if logits is None:
+        raise ValueError("the gate convex needs logits")
+    return at_least_float32(logits)

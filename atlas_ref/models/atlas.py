@@ -1,4 +1,4 @@
-"""The language model: embedding, MAG blocks (with an optional feed-forward after each), norm, tied head.
+"""The language model: embedding, blocks (with an optional feed-forward after each), norm, tied head.
 
     logits, state', telemetry = model(tokens, state, reset)
 
@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas_ref.blocks.block import Block, BlockOutput, BlockState
 from atlas_ref.blocks.feed_forward import FeedForward
-from atlas_ref.blocks.mag import BlockOutput, LayerState, MagBlock
 from atlas_ref.blocks.phase import Phase, phase_at
+from atlas_ref.blocks.registry import build_block
 from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.blocks.timeline import Resets, Timeline, make_timeline
 from atlas_ref.config.model import ModelConfig
@@ -29,7 +30,7 @@ from atlas_ref.models.family import Model
 class ModelState(StateTree):
     """The state of every layer; row b belongs to stream b alone."""
 
-    layers: tuple[LayerState, ...]
+    layers: tuple[BlockState, ...]
 
 
 class ModelOutput(NamedTuple):
@@ -42,24 +43,35 @@ class ModelOutput(NamedTuple):
 
 
 class Layer(nn.Module):
-    """One MAG block and, where the configuration names it, a feed-forward."""
+    """One block and, where the configuration names it, a feed-forward.
+
+    The block lies under its own name, so that the parameters of blocks of two kinds are never taken for each other.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.mag = MagBlock(config)
+        self.kind = config.block
+        self.add_module(self.kind, build_block(config))
         self.feed_forward = FeedForward(config) if config.feed_forward == "swiglu" else nn.Identity()
+
+    @property
+    def block(self) -> Block:
+        """The block."""
+        found = self.get_submodule(self.kind)
+        assert isinstance(found, Block)
+        return found
 
     def forward(
         self,
         x: Float[Tensor, "batch time model"],
-        state: LayerState,
+        state: BlockState,
         timeline: Timeline,
         phase: Phase,
         penalised: bool,
         measured: bool,
     ) -> BlockOutput:
         """Return what the block returns, its hidden states behind the feed-forward."""
-        output: BlockOutput = self.mag(x, state, timeline, phase, penalised, measured)
+        output: BlockOutput = self.block(x, state, timeline, phase, penalised, measured)
         return output._replace(hidden=self.feed_forward(output.hidden))
 
 
@@ -80,7 +92,7 @@ class AtlasModel(Model):
         std = self.config.init_std
         self.embedding.weight.normal_(std=std, generator=generator)
         for layer in self._layers():
-            layer.mag.initialise(generator, std, residual_std=std / math.sqrt(2 * self.config.n_layers))
+            layer.block.initialise(generator, std, residual_std=std / math.sqrt(2 * self.config.n_layers))
             if isinstance(layer.feed_forward, FeedForward):
                 layer.feed_forward.up.weight.normal_(std=std, generator=generator)
                 layer.feed_forward.output.weight.normal_(
@@ -89,7 +101,7 @@ class AtlasModel(Model):
 
     def initial_state(self, batch: int) -> ModelState:
         """Return the state of `batch` rows before their first token."""
-        return ModelState(tuple(layer.mag.initial_state(batch) for layer in self._layers()))
+        return ModelState(tuple(layer.block.initial_state(batch) for layer in self._layers()))
 
     def forward(
         self,
@@ -105,8 +117,8 @@ class AtlasModel(Model):
         `Resets` marks those that begin a context and those that begin a memory apart (`blocks.timeline`).
 
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
-        the end of all schedules. `penalised` asks for the indecision of the gates; without `measured` there is no
-        telemetry, which decoding does not read.
+        the end of all schedules. `penalised` asks for the indecision of the gates, if there are any; without
+        `measured` there is no telemetry, which decoding does not read.
         """
         phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one timeline serves all.
@@ -118,11 +130,11 @@ class AtlasModel(Model):
             x, after, summary, indecision = layer(x, entered, timeline, phase, penalised, measured)
             states.append(after)
             telemetry.extend([summary] if summary is not None else [])
-            undecided.append(indecision)
+            undecided.extend([indecision] if indecision is not None else [])
         normed: Tensor = self.norm(x)
         logits = F.linear(normed, self.embedding.weight)
         # Every layer has as many gates, so the mean of their means is the mean of all.
-        mean = torch.stack(undecided).mean() if penalised else None
+        mean = torch.stack(undecided).mean() if undecided else None
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def parts(self) -> list[nn.Module]:

@@ -1,7 +1,7 @@
 """How many operations a model needs for a token: the products of its definition, a multiplication and addition being 2.
 
     weights       2 times the entries of every matrix and filter that a token passes through, the tied head among them
-    attention     4 d (w + p): scores and mixture of a window of w tokens and p persistent ones, at width d
+    attention     4 d (w + p): scores and mixture of a window of w tokens and p persistent ones, at width d; none in LMM
     memory        of each head, for weight matrices of together S entries, once for the error of a write, once for the
                   write, once for the read:  3 * 2 S;  an MLP takes its error back through W1:  + 2 * out * hidden;
                   the bias `dot` has no error:  2 * 2 S
@@ -34,9 +34,15 @@ def training_flops(config: ModelConfig) -> int:
 
 def forward_flops(config: ModelConfig) -> int:
     """Return the operations of a forward pass for each token (module docstring)."""
-    attention = 4 * config.d_model * (config.attention.window + config.attention.persistent_tokens)
     memory = config.n_heads * head_flops(config)
-    return weight_flops(config) + config.n_layers * (attention + memory)
+    return weight_flops(config) + config.n_layers * (attention_flops(config) + memory)
+
+
+def attention_flops(config: ModelConfig) -> int:
+    """Return the operations of the scores and mixtures of one layer for a token."""
+    if config.block == "lmm":
+        return 0
+    return 4 * config.d_model * (config.attention.window + config.attention.persistent_tokens)
 
 
 def weight_flops(config: ModelConfig) -> int:

@@ -1,8 +1,8 @@
 """What is known about each layer of an ATLAS model after a call: its telemetry, and what follows from it or the state.
 
-gate_variance      of the gate that acts
-memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source`, 1 - it of
-                   `convex`; absent where nothing is written
+gate_variance      of the gate that acts; absent in a block without
+memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source` and of the block
+                   LMM, 1 - it of `convex`; absent in other joins and where nothing is written
 state_finite       1, or 0 when any number of the layer's state is NaN or infinite
 newton_schulz_error   distance of the written momentum from orthogonality, where the rule orthogonalises
 """
@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.fast_memory import memory_rule
-from atlas_ref.blocks.mag import LayerState
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.functional.mag_gate import GateKind
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.models.atlas import ModelOutput
 from atlas_ref.models.family import Measurements
@@ -30,7 +29,7 @@ def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measuremen
     # One transfer from the device for all of them.
     values = iter(torch.stack([value for table in found for value in table.values()]).double().tolist())
     tables = [{name: next(values) for name in table} for table in found]
-    return tuple(table | _gate_values(table, config.gate.kind, writes=not config.disable_memory) for table in tables)
+    return tuple(table | _gate_values(table, config) for table in tables)
 
 
 @torch.no_grad()
@@ -48,7 +47,7 @@ def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float
 
 
 @torch.no_grad()
-def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
+def _state_tensors(state: BlockState, rule: MemoryRule) -> dict[str, Tensor]:
     """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
     floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
     # 0 x is 0, or NaN where x is not finite: eight times faster on a CPU than asking of each number whether it is.
@@ -60,10 +59,13 @@ def _state_tensors(state: LayerState, rule: MemoryRule) -> dict[str, Tensor]:
     return found
 
 
-def _gate_values(table: Measurements, kind: GateKind, *, writes: bool) -> Measurements:
+def _gate_values(table: Measurements, config: ModelConfig) -> Measurements:
     """Return the variance of the gate that acts, and the share of the memory before the floor."""
+    if "gate_std" not in table:
+        return {}
     found = {"gate_variance": table["gate_std"] ** 2}
-    if writes:
+    kind = "source" if config.block == "lmm" else config.gate.kind
+    if kind in ("source", "convex") and not config.disable_memory:
         mean = table["raw_gate_mean"]
         found["memory_share"] = mean if kind == "source" else 1.0 - mean
     return found

@@ -6,11 +6,13 @@ parameters of models of every kind.
 
 from collections.abc import Iterator
 from math import prod
-from typing import NamedTuple
 
 from atlas_ref.config.gates import GATE_RANK
 from atlas_ref.config.memory import LEAST_RIDGE
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.models.block_tensors import TensorInfo, block_tensors
+
+__all__ = ["LAYER", "TensorInfo", "count_parameters", "layer_tensors", "tensors"]
 
 LAYER = "layers.{}."
 INITIAL = (
@@ -25,15 +27,6 @@ GATE_WORDS = {
     "window": "then each age of the window",
     "threshold": "then the threshold",
 }
-
-
-class TensorInfo(NamedTuple):
-    """The name of a tensor, its shape, the words for its axes, and what it holds."""
-
-    name: str
-    shape: tuple[int, ...]
-    axes: str
-    meaning: str
 
 
 def tensors(config: ModelConfig) -> tuple[TensorInfo, ...]:
@@ -61,26 +54,8 @@ def count_parameters(config: ModelConfig) -> int:
 
 def layer_tensors(config: ModelConfig) -> tuple[TensorInfo, ...]:
     """Return the tensors of one layer; the names lack `layers.N.`."""
-    return (*_block(config), *_memory(config), *_feed_forward(config))
-
-
-def _block(config: ModelConfig) -> Iterator[TensorInfo]:
-    """Yield what the MAG block has besides its memory."""
-    d, width = config.d_model, config.n_heads * config.memory.value_dim
-    persistent = config.attention.persistent_tokens
-    yield TensorInfo("mag.norm.weight", (d,), "model", "scale of the RMS norm of what attention and memory read")
-    yield TensorInfo("mag.attention.persistent", (persistent, d), "token, model", "persistent tokens, before W_qkv")
-    yield TensorInfo(
-        "mag.attention.projection.weight", (3 * d, d), "q k v, model", "W_qkv of attention; each of q, k, v by heads"
-    )
-    yield TensorInfo("mag.attention_norm.weight", (d,), "model", "scale of the RMS norm of what attention returns")
-    yield TensorInfo("mag.memory_norm.weight", (width,), "value", "scale of the RMS norm of what the memory returns")
-    if config.gate.kind == "convex":
-        yield TensorInfo(
-            "mag.gate.weight", (width, d), "value, model", "gate of attention against memory: sigmoid(W h + b)"
-        )
-        yield TensorInfo("mag.gate.bias", (width,), "value", "b of that gate")
-    yield TensorInfo("mag.output.weight", (d, width), "model, value", "W_o: from the join to the residual stream")
+    block = (*block_tensors(config), *_memory(config))
+    return (*(info._replace(name=f"{config.block}.{info.name}") for info in block), *_feed_forward(config))
 
 
 def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
@@ -88,31 +63,31 @@ def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
     memory, heads, d = config.memory, config.n_heads, config.d_model
     channels = heads * (2 * memory.key_dim + memory.value_dim)
     yield TensorInfo(
-        "mag.memory.projection.weight", (channels, d), "q k v, model", "W_qkv of the memory; each of q, k, v by heads"
+        "memory.projection.weight", (channels, d), "q k v, model", "W_qkv of the memory; each of q, k, v by heads"
     )
     yield TensorInfo(
-        "mag.memory.convolution",
+        "memory.convolution",
         (channels, memory.conv_kernel),
         "q k v, age",
         "causal filter of each channel; the last column multiplies the present token",
     )
     yield TensorInfo(
-        "mag.memory.feature_coefficients", (memory.features.degree,), "degree", "softplus gives a_i of the kernel"
+        "memory.feature_coefficients", (memory.features.degree,), "degree", "softplus gives a_i of the kernel"
     )
     if memory.qk_projection.kind == "frobenius_tanh":
-        yield TensorInfo("mag.memory.log_gain", (heads, memory.key_dim), "head, key", "log of the gain of queries")
+        yield TensorInfo("memory.log_gain", (heads, memory.key_dim), "head, key", "log of the gain of queries")
     if memory.shards.length:
-        yield TensorInfo("mag.memory.alpha_logit", (1,), "one", "sigmoid gives the share that crosses a shard border")
+        yield TensorInfo("memory.alpha_logit", (1,), "one", "sigmoid gives the share that crosses a shard border")
     yield from _gates(config)
     if memory.algorithm == "ridge":
         yield TensorInfo(
-            "mag.memory.ridge",
+            "memory.ridge",
             (heads, memory.features.width(memory.key_dim)),
             "head, feature",
             f"{LEAST_RIDGE} + softplus gives Lambda, which is added to the second moment of the features",
         )
     for number, shape in enumerate(memory.matrices()):
-        yield TensorInfo(f"mag.memory.initial.{number}", (heads, *shape), "head, out, in", INITIAL[number])
+        yield TensorInfo(f"memory.initial.{number}", (heads, *shape), "head, out, in", INITIAL[number])
 
 
 def _gates(config: ModelConfig) -> Iterator[TensorInfo]:
@@ -122,20 +97,18 @@ def _gates(config: ModelConfig) -> Iterator[TensorInfo]:
     rows = heads * sum(parts.values())
     if parts:
         made = ", ".join(GATE_WORDS[name] for name in parts)
+        yield TensorInfo("memory.gates.projection.weight", (rows, d), "gate, model", f"of {made}: a row for each head")
         yield TensorInfo(
-            "mag.memory.gates.projection.weight", (rows, d), "gate, model", f"of {made}: a row for each head"
-        )
-        yield TensorInfo(
-            "mag.memory.gates.projection.bias", (rows,), "gate", "biases of those gates, before sigmoid or softplus"
+            "memory.gates.projection.bias", (rows,), "gate", "biases of those gates, before sigmoid or softplus"
         )
     if memory.gate_axis != "head" and memory.gates.retention_kind == "learned":
         width = memory.value_dim if memory.gate_axis == "rows" else memory.features.width(memory.key_dim)
         up, axis = (heads * width, GATE_RANK), memory.gate_axis.removesuffix("s")
-        yield TensorInfo("mag.memory.gates.retention_down.weight", (GATE_RANK, d), "rank, model", "first of two maps")
-        yield TensorInfo("mag.memory.gates.retention_up.weight", up, f"{axis}, rank", "the second, to retention gates")
-        yield TensorInfo("mag.memory.gates.retention_up.bias", up[:1], axis, "biases, before the sigmoid")
+        yield TensorInfo("memory.gates.retention_down.weight", (GATE_RANK, d), "rank, model", "first of two maps")
+        yield TensorInfo("memory.gates.retention_up.weight", up, f"{axis}, rank", "the second, to retention gates")
+        yield TensorInfo("memory.gates.retention_up.bias", up[:1], axis, "biases, before the sigmoid")
     if memory.gates.retention_kind == "mamba2":
-        yield TensorInfo("mag.memory.gates.log_rate", (heads,), "head", "log of a: a step keeps exp(-a step)")
+        yield TensorInfo("memory.gates.log_rate", (heads,), "head", "log of a: a step keeps exp(-a step)")
 
 
 def _feed_forward(config: ModelConfig) -> Iterator[TensorInfo]:

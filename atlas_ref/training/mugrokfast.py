@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from atlas_ref.blocks.mag import SlidingWindowAttention
+from atlas_ref.blocks.attention import SlidingWindowAttention
 from atlas_ref.optim.grokfast import filtered
 from atlas_ref.optim.muon import muon_step
 from atlas_ref.optim.perp_grad import perp_grad

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from atlas_ref.blocks.mag import SlidingWindowAttention
+from atlas_ref.blocks.attention import SlidingWindowAttention
 from atlas_ref.config import OptimConfig
 from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from atlas_ref.blocks.mag import MagBlock
+from atlas_ref.blocks.block import Block
 from atlas_ref.config import ModelConfig, OptimConfig
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
@@ -77,7 +77,7 @@ def detached_output(config: ModelConfig, seed: int) -> AtlasModel:
     """Return a model whose memory learns nothing, although the configuration says that it does."""
     model = AtlasModel(config, seed)
     for module in model.modules():
-        if isinstance(module, MagBlock):
+        if isinstance(module, Block):
             module.detached = True
     return model
 

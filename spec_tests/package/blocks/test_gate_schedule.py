@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks import mag
+from atlas_ref.blocks import joined
 from atlas_ref.blocks.phase import phase_at
 from atlas_ref.config import RunConfig
 from atlas_ref.data.streams import open_source
-from atlas_ref.functional.mag_gate import Gated, mag_gate
+from atlas_ref.functional.mag_gate import Gated, GateKind, mag_gate
 from atlas_ref.models.atlas import ModelOutput
 from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.tasks.registry import task_of
@@ -56,13 +56,13 @@ def recorded() -> Iterator[list[tuple[float, Tensor, Gated]]]:
     """Collect the floor, the sigmoid and what came of them, of every layer of every call."""
     calls: list[tuple[float, Tensor, Gated]] = []
 
-    def record(attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
-        gated = mag_gate(attention, memory, logits, floor)
+    def record(kind: GateKind, attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
+        gated = mag_gate(kind, attention, memory, logits, floor)
         calls.append((floor, 1 / (1 + (-(attention if logits is None else logits).detach()).exp()), gated))
         return gated
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mag, "mag_gate", record)
+        patch.setattr(joined, "mag_gate", record)
         yield calls
 
 

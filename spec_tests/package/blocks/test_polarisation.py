@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks import mag
+from atlas_ref.blocks import block, joined
 from atlas_ref.blocks.polarisation import indecision, polarisation_weight
 from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
-from atlas_ref.functional.mag_gate import Gated, mag_gate
+from atlas_ref.functional.mag_gate import Gated, GateKind, mag_gate
 from atlas_ref.models.atlas import AtlasModel, ModelOutput
 from atlas_ref.training.run import new_run
 from atlas_ref.training.step import train_step
@@ -80,12 +80,12 @@ def test_the_model_reports_the_indecision_of_the_raw_gates_of_all_layers(
     model = make_model("omega", f"model.gate.kind='{kind}'", "model.gate.floor=0.3", "model.init_std=0.9")
     gates: list[Tensor] = []
 
-    def record(attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
+    def record(kind: GateKind, attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
         gates.append(torch.sigmoid(attention if logits is None else logits).detach())
-        return mag_gate(attention, memory, logits, floor)
+        return mag_gate(kind, attention, memory, logits, floor)
 
     state = carried_state(model, 3).detach()
-    monkeypatch.setattr(mag, "mag_gate", record)
+    monkeypatch.setattr(joined, "mag_gate", record)
     output: ModelOutput = model(make_tokens(3, 5), state, None, 0, penalised=True)
     raw = torch.stack(gates).numpy()
     assert raw.shape[0] == 2
@@ -133,7 +133,7 @@ def test_without_it_nothing_is_computed_logged_or_changed(tmp_path: Path, monkey
     def never(gates: Tensor) -> Tensor:
         raise AssertionError(f"the indecision of {gates.shape} was asked for")
 
-    monkeypatch.setattr(mag, "indecision", never)
+    monkeypatch.setattr(block, "indecision", never)
     start(micro_config(), tmp_path / "off")
     keys = {name: {key for line in metric_lines(tmp_path / name) for key in line} for name in ("on", "off")}
     assert keys["on"] - keys["off"] == {"train/polarisation"}

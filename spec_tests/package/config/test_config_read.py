@@ -56,6 +56,7 @@ VARIANTS = {
         "model.memory.qk_projection.kind='tnt'",
         "model.memory.shards.length=8",
     ),
+    "memory as a layer": ("model.block='mal'",),
     "ridge": (*ONE_TOKEN, "model.memory.algorithm='ridge'"),
 }
 

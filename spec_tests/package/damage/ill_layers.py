@@ -20,7 +20,8 @@ def block(run: Run, layer: int) -> MagBlock:
     """Return one block of the model in training."""
     found = as_atlas(run.model).layers[layer]
     assert isinstance(found, Layer)
-    return found.mag
+    assert isinstance(found.block, MagBlock)
+    return found.block
 
 
 def closed(run: Run, layer: int) -> None:

@@ -79,9 +79,19 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.memory.shards.length=4",
         "model.memory.shards.warmup_crossings=0",
     ),
+    "mag product": ("model.gate.kind='product'",),
+    "mag gated_attention titans": ("model.gate.kind='gated_attention'", "model.gate.floor=0.2"),
+    "mal": ("model.block='mal'",),
+    "mal titans in two sublayers tnt": (
+        "model.block='mal'",
+        "model.mal.inner_residual=true",
+        "model.memory.rule='titans'",
+        "model.memory.qk_projection.kind='tnt'",
+    ),
+    "lmm": ("model.block='lmm'", "model.gate.floor=0.1"),
 }
-"""What each variant changes in the small model; rules, gates, features, projections, reads, borders and schedules
-all occur."""
+"""What each variant changes in the small model; blocks, rules, gates, features, projections, reads, borders and
+schedules all occur."""
 
 
 def make_model(variant: str, *overrides: str) -> AtlasModel:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks.mag import LayerState
+from atlas_ref.blocks.attention import AttentionState
+from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.timeline import Resets
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from spec_tests.package.micro.models import (
@@ -43,13 +44,13 @@ def mark(*places: tuple[int, int], batch: int = 2) -> Tensor:
     return marks
 
 
-def new_context(state: LayerState, fresh: LayerState) -> LayerState:
+def new_context(state: BlockState, fresh: BlockState) -> BlockState:
     """Return a state whose memory is handed on to a context in which nothing stands yet."""
     branch = replace(state.memory, convolution=fresh.memory.convolution, context=fresh.memory.context)
-    return LayerState(branch, fresh.cache_keys, fresh.cache_values)
+    return replace(fresh, memory=branch)
 
 
-def new_memory(state: LayerState, fresh: LayerState) -> LayerState:
+def new_memory(state: BlockState, fresh: BlockState) -> BlockState:
     """Return a state whose context goes on before a memory in which nothing is written yet."""
     branch = replace(state.memory, memory=fresh.memory.memory, projection=fresh.memory.projection)
     return replace(state, memory=branch)
@@ -138,5 +139,6 @@ def test_angles_count_from_the_mark_of_the_context_and_from_no_mark_of_the_memor
     emptied = read(model, tokens, state, Resets(None, marks))
     plain = read(model, tokens, state)
     for found, expected in ((handed, alone), (emptied, plain)):
-        keys = [output.state.layers[0].cache_keys for output in (found, expected)]
+        layers = [output.state.layers[0] for output in (found, expected)]
+        keys = [layer.cache_keys for layer in layers if isinstance(layer, AttentionState)]
         torch.testing.assert_close(*keys, rtol=0.0, atol=TOLERANCE)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from atlas_ref.blocks.mag import MagBlock
+from atlas_ref.blocks.block import Block
 from atlas_ref.config import load_config, preset_names
 from atlas_ref.models.atlas import AtlasModel
 from spec_tests.package.micro.models import SMALL, TIME, VARIANTS, call, largest_difference, make_model, make_tokens
@@ -40,9 +40,13 @@ def gradients(model: AtlasModel) -> dict[str, Tensor]:
     }
 
 
-def blocks(model: AtlasModel) -> Iterator[MagBlock]:
-    """Yield the MAG block of each layer."""
-    return (module for module in model.modules() if isinstance(module, MagBlock))
+FOR_THE_MEMORY: dict[str, tuple[str, ...]] = {"mag": (), "mal": ("norm.",), "lmm": ()}
+"""Parameters of each block that nothing but its memory sees."""
+
+
+def blocks(model: AtlasModel) -> Iterator[Block]:
+    """Yield the block of each layer."""
+    return (module for module in model.modules() if isinstance(module, Block))
 
 
 @every_variant
@@ -53,17 +57,17 @@ def test_full_inner_gradients_reach_every_parameter(variant: str) -> None:
     detached copy; a gate that is computed and not used.
     """
     model = make_model(variant)
-    found = gradients(model)
+    found, kind = gradients(model), model.config.block
 
     for name, gradient in found.items():
         assert gradient.isfinite().all(), name
         assert gradient.abs().amax() > 1e-9, name
     for number, block in enumerate(blocks(model)):
         memory, heads = block.memory, block.memory.n_heads
-        projection = found[f"layers.{number}.mag.memory.projection.weight"]
+        projection = found[f"layers.{number}.{kind}.memory.projection.weight"]
         for part in torch.split(projection, [memory.key_dim] * 2 * heads + [memory.value_dim] * heads):
             assert part.abs().amax() > 1e-9
-        bias = found[f"layers.{number}.mag.memory.gates.projection.bias"].view(-1, heads)
+        bias = found[f"layers.{number}.{kind}.memory.gates.projection.bias"].view(-1, heads)
         unused = {1} if variant.startswith("delta") else set()
         assert {row for row, gate in enumerate(bias) if (gate == 0.0).any()} == unused
 
@@ -72,12 +76,16 @@ def test_full_inner_gradients_reach_every_parameter(variant: str) -> None:
 def test_detached_inner_gradients_stop_exactly_at_the_memory(variant: str) -> None:
     """Nothing that the memory is made of learns from it; attention, norms, gate and output projection still do.
 
-    Kills: a read that is detached and a state that is not; a detach that also cuts the attention or the output.
+    What nothing but the memory sees is of it too. Kills: a read that is detached and a state that is not; a detach that
+    also cuts the attention or the output.
     """
-    found = gradients(make_model(variant, "model.inner_grad='detached'"))
-    inside = {name for name in found if ".mag.memory." in name}
+    model = make_model(variant, "model.inner_grad='detached'")
+    found, kind = gradients(model), model.config.block
+    inside = {name for name in found if f".{kind}.memory." in name}
+    parts = {name.split(f".{kind}.memory.")[1].split(".")[0] for name in inside}
+    inside |= {name for name in found if any(f".{kind}.{part}" in name for part in FOR_THE_MEMORY[kind])}
 
-    assert {name.split(".mag.memory.")[1].split(".")[0] for name in inside} >= {
+    assert parts >= {
         "initial",
         "projection",
         "convolution",
@@ -146,7 +154,7 @@ def test_state_stays_in_float32_under_bfloat16_autocast(variant: str) -> None:
     state = model.initial_state(2)
     dtypes: set[torch.dtype] = set()
     for block in blocks(model):
-        block.output.register_forward_hook(lambda module, inputs, output: dtypes.add(output.dtype))
+        block.get_submodule("output").register_forward_hook(lambda module, inputs, output: dtypes.add(output.dtype))
     for _ in range(3):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = call(model, tokens, state)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atlas_ref.blocks.mag import BlockOutput
+from atlas_ref.blocks.block import BlockOutput
 from atlas_ref.blocks.telemetry import _Spread
 from atlas_ref.config import KillSwitchesConfig, RunConfig
 from atlas_ref.storage.checkpoint import saved_steps

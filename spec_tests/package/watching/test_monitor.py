@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks import mag
-from atlas_ref.functional.mag_gate import Gated, mag_gate
+from atlas_ref.blocks import joined
+from atlas_ref.functional.mag_gate import Gated, GateKind, mag_gate
 from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.models.atlas import AtlasModel, Layer, ModelOutput
 from atlas_ref.models.measures import orthogonality_error
@@ -37,12 +37,12 @@ def recorded_gates() -> Iterator[list[Tensor]]:
     """Collect the gate of every layer, before its floor."""
     gates: list[Tensor] = []
 
-    def record(attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
+    def record(kind: GateKind, attention: Tensor, memory: Tensor, logits: Tensor | None, floor: float) -> Gated:
         gates.append(torch.sigmoid(attention if logits is None else logits).detach())
-        return mag_gate(attention, memory, logits, floor)
+        return mag_gate(kind, attention, memory, logits, floor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mag, "mag_gate", record)
+        patch.setattr(joined, "mag_gate", record)
         yield gates
 
 
@@ -88,8 +88,8 @@ def test_tanh_statistics_are_those_of_the_arguments_of_every_token(gain: float) 
     state = carried_state(model, ROWS)
     for layer in model.layers:
         assert isinstance(layer, Layer)
-        layer.mag.memory.log_gain.data.fill_(math.log(gain))
-        layer.mag.memory.tanh_gate.register_forward_hook(lambda module, given, result: inputs.append(given))
+        layer.block.memory.log_gain.data.fill_(math.log(gain))
+        layer.block.memory.tanh_gate.register_forward_hook(lambda module, given, result: inputs.append(given))
     with torch.no_grad():
         tables = measure_layers(call(model, make_tokens(ROWS, 5), state), model.config)
 

@@ -7,7 +7,9 @@ from typing import Any, Final
 import torch
 from torch.func import functional_call
 
-from atlas_ref.blocks.mag import LayerState, MagBlock
+from atlas_ref.blocks.attention import AttentionState
+from atlas_ref.blocks.block import BlockState
+from atlas_ref.blocks.mag import MagBlock
 from atlas_ref.blocks.memory_layer import MemoryLayerState
 from atlas_ref.blocks.timeline import Resets, make_timeline
 from atlas_ref.config import load_config
@@ -108,7 +110,7 @@ def _widths(x: Tensors) -> tuple[int, int]:
     return x["window_keys"].shape[-1], x["window_values"].shape[-1]
 
 
-def layer_state(config: Config, x: Tensors) -> LayerState:
+def layer_state(config: Config, x: Tensors) -> AttentionState:
     weights, momentum, anchor = (
         unpack(config["architecture"], x[name], *_widths(x)) for name in ("weights", "momentum", "anchor")
     )
@@ -116,10 +118,11 @@ def layer_state(config: Config, x: Tensors) -> LayerState:
     # Where an operation has one position, it is that of context and memory alike.
     context = x.get("context", x["position"])
     branch = MemoryLayerState(memory, x["tail"], x["carry"], context)
-    return LayerState(branch, x["cache_keys"], x["cache_values"])
+    return AttentionState(branch, x["cache_keys"], x["cache_values"])
 
 
-def state_tensors(state: LayerState) -> Tensors:
+def state_tensors(state: BlockState) -> Tensors:
+    assert isinstance(state, AttentionState)
     memory = state.memory.memory
     return {
         "cache_keys": state.cache_keys,

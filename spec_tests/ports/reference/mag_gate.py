@@ -10,7 +10,7 @@ from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
 def _mag_gate(config: Config, x: Tensors) -> Tensors:
     logits = x["logits"] if config["kind"] == "convex" else None
-    found = mag_gate(x["attention"], x["memory"], logits, config["floor"])
+    found = mag_gate(config["kind"], x["attention"], x["memory"], logits, config["floor"])
     return {"gate": found.gate, "joined": found.joined}
 
 

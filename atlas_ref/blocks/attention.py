@@ -1,0 +1,97 @@
+"""Multi-head attention of a block: its projection, its persistent tokens, and what it carries from call to call."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atlas_ref.blocks.block import BlockState
+from atlas_ref.blocks.timeline import Timeline
+from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.rotary import rotate
+from atlas_ref.functional.window import recent
+from atlas_ref.optim.qk_clip import largest_in_sight
+
+
+@dataclass(frozen=True)
+class AttentionState(BlockState):
+    """What a block with a window carries: its memory branch and the last window - 1 keys and values."""
+
+    cache_keys: Float[Tensor, "batch past heads dim"]
+    cache_values: Float[Tensor, "batch past heads dim"]
+
+
+class AttentionHeads(nn.Module):
+    """The projection of tokens to queries, keys and values of heads, and learned persistent tokens."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.head_dim = config.n_heads, config.d_model // config.n_heads
+        self.rope_base = config.attention.rope_base
+        self.projection = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
+        self.persistent = nn.Parameter(torch.empty(config.attention.persistent_tokens, config.d_model))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, std: float) -> None:
+        """Draw the weights."""
+        self.projection.weight.normal_(std=std, generator=generator)
+        self.persistent.normal_(std=std, generator=generator)
+
+    def project(self, tokens: Float[Tensor, "batch time model"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of every token, each [batch, time, heads, dim]."""
+        projected: Tensor = self.projection(tokens)
+        queries, keys, values = torch.unflatten(projected, -1, (3, self.n_heads, self.head_dim)).unbind(-3)
+        return queries, keys, values
+
+    def empty(self, batch: int, past: int) -> Float[Tensor, "batch past heads dim"]:
+        """Return a cache of `past` keys or values of `batch` rows with nothing in it."""
+        return at_least_float32(self.persistent).new_zeros(batch, past, self.n_heads, self.head_dim)
+
+
+class SlidingWindowAttention(AttentionHeads):
+    """Attention over a window, with rotary positions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.window = config.attention.window
+
+    def initial_cache(self, batch: int) -> Float[Tensor, "batch past heads dim"]:
+        """Return the empty key or value cache of `batch` rows."""
+        return self.empty(batch, self.window - 1)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch time model"], state: AttentionState, timeline: Timeline
+    ) -> tuple[Float[Tensor, "batch time model"], Tensor, Tensor]:
+        """Return (output, key cache, value cache); tokens of other contexts are never seen."""
+        queries, keys, values = self.project(hidden)
+        # Persistent tokens have no position: they pass through the same projections and are not rotated.
+        _, persistent_keys, persistent_values = self.project(self.persistent.unsqueeze(0))
+        # Both at once: the angles are the same.
+        queries, keys = rotate(torch.cat([queries, keys], 2), timeline.context, self.rope_base).chunk(2, 2)
+        output, cache_keys, cache_values = sliding_window_attention(
+            queries,
+            keys,
+            values,
+            persistent_keys[0],
+            persistent_values[0],
+            state.cache_keys,
+            state.cache_values,
+            timeline.context,
+            self.window,
+        )
+        seen = timeline.seen(state.memory.context)
+        wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
+        cache_keys, cache_values = recent(seen, self.window - 1, *wide)
+        return output.flatten(-2), cache_keys, cache_values
+
+    def largest_logits(
+        self, hidden: Float[Tensor, "batch time model"], state: AttentionState, timeline: Timeline
+    ) -> Float[Tensor, " heads"]:
+        """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
+        queries, keys, _ = (at_least_float32(part) for part in self.project(hidden))
+        queries, keys = rotate(torch.cat([queries, keys], 2), timeline.context, self.rope_base).chunk(2, 2)
+        persistent = at_least_float32(self.project(self.persistent.unsqueeze(0))[1][0])
+        return largest_in_sight(queries, keys, persistent, state.cache_keys, timeline.context)

@@ -1,0 +1,109 @@
+"""What every block is to the model: hidden states and a state go in, both come out, with what is worth telling.
+
+    hidden', state', telemetry, indecision = block(hidden, state, ...)
+
+A block joins a test-time memory with attention in one of the ways of Titans (2501.00663 Section 4), or has the memory
+alone; `registry` knows them all. Each adds to the residual stream, and each owns parameters and no state.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, MemoryLayerState
+from atlas_ref.blocks.phase import Phase, phase_at
+from atlas_ref.blocks.polarisation import indecision
+from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
+from atlas_ref.blocks.timeline import Timeline
+from atlas_ref.config.model import ModelConfig
+from atlas_ref.memory.state import StateTree
+
+
+@dataclass(frozen=True)
+class BlockState(StateTree):
+    """What every block carries from call to call: its memory branch; a block with attention carries more."""
+
+    memory: MemoryLayerState
+
+
+class BlockOutput(NamedTuple):
+    """Hidden states, the state after the call, and where asked for telemetry and how undecided the gates are."""
+
+    hidden: Float[Tensor, "batch time model"]
+    state: Any
+    telemetry: LayerTelemetry | None
+    indecision: Float[Tensor, ""] | None
+
+
+class Block(nn.Module):
+    """What blocks share: a norm before everything, a memory whose reads may be constants, and the way out."""
+
+    def __init__(self, config: ModelConfig, attention: nn.Module | None = None) -> None:
+        super().__init__()
+        self.width = config.n_heads * config.memory.value_dim
+        self.final, self.detached = phase_at(config, None), config.inner_grad == "detached"
+        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        if attention is not None:
+            self.attention = attention
+        self.memory = MemoryLayer(config.d_model, config.n_heads, config.memory, writes=not config.disable_memory)
+
+    def initialise(self, generator: torch.Generator, std: float, residual_std: float) -> None:
+        """Draw the weights; what adds to the residual stream at every layer is smaller."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> Any:
+        """Return the state of `batch` rows before their first token, a `BlockState`."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time model"],
+        state: Any,
+        timeline: Timeline,
+        phase: Phase | None = None,
+        penalised: bool = False,
+        measured: bool = True,
+    ) -> BlockOutput:
+        """Return x plus what the block adds; without a phase, that of the end of all schedules.
+
+        `penalised` asks for the indecision of the gates, with its graph (`blocks.polarisation`), `measured` telemetry.
+        """
+        raise NotImplementedError
+
+    def remember(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: MemoryLayerState,
+        timeline: Timeline,
+        writes: bool,
+    ) -> MemoryLayerOutput:
+        """Return what the memory reads; detached, nothing that this was computed from learns through it."""
+        with self.outer_graph():
+            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes)
+        return remembered
+
+    def outer_graph(self) -> torch.set_grad_enabled:
+        """Return the context in which reads are made: where they are constants of the outer graph, without one."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached)
+
+    def tell(
+        self,
+        state: MemoryLayerState,
+        remembered: MemoryLayerOutput,
+        raw: Float[Tensor, "batch time width"] | None,
+        floor: float,
+        penalised: bool,
+        measured: bool,
+    ) -> tuple[LayerTelemetry | None, Tensor | None]:
+        """Return telemetry and indecision where they are asked for; `raw` are the gates below the floor, if any.
+
+        `state` is that of the memory before the call.
+        """
+        undecided = indecision(raw) if penalised and raw is not None else None
+        if not measured:
+            return None, undecided
+        gate = None if raw is None else Gate(raw.detach(), floor)
+        return summarise(self.memory, state.memory.weights, remembered, gate), undecided

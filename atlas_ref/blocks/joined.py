@@ -1,0 +1,49 @@
+"""What the blocks MAG and MAC share: the gated join of attention and memory, and the way back to the stream.
+
+    y = join(norm(attention), norm(memory)),        out = x + W_o y
+
+With `floor` the gate is floor + (1 - floor) sigmoid(.), never max(gate, floor), which has no gradient below the floor.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atlas_ref.blocks.attention import AttentionHeads
+from atlas_ref.blocks.block import Block
+from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.mag_gate import Gated, mag_gate
+
+
+class JoinedBlock(Block):
+    """A block in which attention and memory are joined by a gate (module docstring)."""
+
+    def __init__(self, config: ModelConfig, attention: AttentionHeads) -> None:
+        super().__init__(config, attention)
+        self.kind = config.gate.kind
+        self.attention_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.memory_norm = nn.RMSNorm(self.width, config.norm_eps)
+        if self.kind == "convex":
+            self.gate = nn.Linear(config.d_model, self.width)
+        self.output = nn.Linear(self.width, config.d_model, bias=False)
+
+    @torch.no_grad()
+    def initialise_join(self, generator: torch.Generator, std: float, residual_std: float) -> None:
+        """Draw the weights of the gate and of the way out."""
+        self.output.weight.normal_(std=residual_std, generator=generator)
+        if self.kind == "convex":
+            self.gate.weight.normal_(std=std, generator=generator)
+            self.gate.bias.zero_()
+
+    def join(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        attended: Float[Tensor, "batch time model"],
+        reads: Float[Tensor, "batch time width"],
+        floor: float,
+    ) -> Gated:
+        """Return the gated join and its gates."""
+        attention: Tensor = self.attention_norm(attended.to(hidden.dtype))
+        memory: Tensor = self.memory_norm(reads.to(hidden.dtype))
+        logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
+        return mag_gate(self.kind, attention, memory, logits, floor)
