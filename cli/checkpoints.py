@@ -47,12 +47,20 @@ def open_model(path: Path, overrides: list[str], chunk: int | None = None) -> Op
         changes = (f"model.memory.chunk={chunk}", f"model.memory.step_chunk={memory.step_chunk or memory.chunk}")
         served = parse_config(given, origin, [*overrides, *changes])
     torch.set_num_threads(config.train.threads)
-    return Opened(checkpoint, config, load_model(checkpoint, select_device(config.train.device), served.model), served)
+    model = load_model(checkpoint, select_device(config.train.device), served.any_model)
+    return Opened(checkpoint, config, model, served)
 
 
 def chunk_line(opened: Opened) -> str | None:
     """Return what to say of a memory that is served in other chunks than it was trained in."""
-    trained, served = opened.config.model.memory, opened.served.model.memory
-    if served.chunk == trained.chunk:
+    if opened.served == opened.config:
         return None
+    trained, served = opened.config.model.memory, opened.served.model.memory
     return f"served in chunks of {served.chunk:,} tokens, trained in chunks of {trained.chunk:,}"
+
+
+def memory_chunk(config: "RunConfig") -> int | None:
+    """Return the tokens of a chunk of the memory, None for a model without chunks."""
+    from atlas_ref.config.model import ModelConfig
+
+    return config.any_model.memory.chunk if isinstance(config.any_model, ModelConfig) else None

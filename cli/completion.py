@@ -21,15 +21,17 @@ def complete_field() -> list[tuple[str, str]]:
     """Return `section.field=` and its meaning for every field."""
     from atlas_ref.config import RunConfig
 
-    return list(_fields(RunConfig, ""))
+    # A field that models of several families have stands once.
+    return list(dict(_fields(RunConfig, "")).items())
 
 
 def _fields(section: "type[BaseModel]", prefix: str) -> Iterator[tuple[str, str]]:
-    from atlas_ref.config import Section
+    from atlas_ref.config.errors import sections_of
+    from atlas_ref.config.toml import written
 
-    for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _fields(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}=", field.description or ""
+    for own, field in section.model_fields.items():
+        name = prefix + written(own, field)
+        for kind in sections_of(field):
+            yield from _fields(kind, f"{name}.")
+        if not sections_of(field):
+            yield f"{name}=", field.description or ""

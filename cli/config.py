@@ -31,25 +31,27 @@ def list_presets() -> None:
     from rich.table import Table
 
     from atlas_ref.config import load_config, model_names, preset_names
+    from atlas_ref.config.cognate import CognateConfig
+    from atlas_ref.models import cognate_tensors
     from atlas_ref.models.tensors import count_parameters
 
     table = Table("preset", "parameters", "layers", "width", "heads", "memory", "steps", box=None, pad_edge=False)
     for name in preset_names():
         config = load_config(name)
-        model = config.model
-        table.add_row(
-            name,
-            f"{count_parameters(model) / 1e6:.1f} M",
-            *(str(value) for value in (model.n_layers, model.d_model, model.n_heads)),
-            f"{model.memory.rule} {model.memory.architecture}",
-            str(config.train.max_steps),
-        )
+        model = config.any_model
+        # Not by the registry of families, which would load torch to print a table.
+        if isinstance(model, CognateConfig):
+            size, memory = cognate_tensors.count_parameters(model), f"{model.recursion.nets} recursion"
+        else:
+            size, memory = count_parameters(model), f"{model.memory.rule} {model.memory.architecture}"
+        shape = (str(value) for value in (model.n_layers, model.d_model, model.n_heads))
+        table.add_row(name, f"{size / 1e6:.1f} M", *shape, memory, str(config.train.max_steps))
     models = Table("published model", "memory", "bias", "link", "retention", "algorithm", box=None, pad_edge=False)
     for name in model_names():
-        memory = load_config(name).model.memory
-        forgets = memory.gate_axis if memory.gates.retention_kind == "learned" else memory.gates.retention_kind
-        steps = memory.algorithm if memory.algorithm != "gd" else memory.rule
-        models.add_row(name, memory.architecture, memory.bias.kind, memory.link.kind, forgets, steps)
+        kind = load_config(name).model.memory
+        forgets = kind.gate_axis if kind.gates.retention_kind == "learned" else kind.gates.retention_kind
+        steps = kind.algorithm if kind.algorithm != "gd" else kind.rule
+        models.add_row(name, kind.architecture, kind.bias.kind, kind.link.kind, forgets, steps)
     console = Console()
     console.print(table)
     console.print(models)

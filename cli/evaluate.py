@@ -8,7 +8,7 @@ import typer
 
 from atlas_ref.errors import UserError
 from cli.admission import skip_line
-from cli.checkpoints import Chunk, Device, Opened, chunk_line, open_model
+from cli.checkpoints import Chunk, Device, Opened, chunk_line, memory_chunk, open_model
 from cli.console import say
 from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 
@@ -53,7 +53,8 @@ def evaluate(
             "same_text": difference is None,
             "difference": difference,
         }
-        served = {"chunk": opened.served.model.memory.chunk, "trained_chunk": opened.config.model.memory.chunk}
+        chunks = (memory_chunk(opened.served), memory_chunk(opened.config))
+        served = dict(zip(("chunk", "trained_chunk"), chunks, strict=True))
         typer.echo(json.dumps({"step": step, **found, **text, **served, "preflight_skipped": skipped}))
         return
     typer.echo(sentence(step, found))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
+from atlas_ref.config.data import GENERATED
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.family import Output
 from atlas_ref.tasks.registry import task_of
@@ -18,9 +19,9 @@ from preflight.subject import Budget
 def measured_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
     """Return the configuration with the seed and the batches that a gate measures with.
 
-    Rows of recall and of answers keep their length, which the task decides: shorter ones would skip answers.
+    Rows of a generated task and of answers keep their length, which the task decides: shorter ones would skip answers.
     """
-    whole = config.data.source in ("recall", "answers")
+    whole = config.data.source in ("answers", *GENERATED)
     length = config.data.sequence_length if whole else budget.sequence_length
     data = config.data.model_copy(update={"sequence_length": length})
     train = config.train.model_copy(update={"batch_size": budget.batch_size, "micro_batches": 1, "seed": seed})

@@ -8,6 +8,12 @@ from pydantic import Field
 from atlas_ref.config.section import Section
 from atlas_ref.config.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
 
+GENERATED = {
+    "recall": "the keys, values and fillers of data.recall",
+    "relay": "the symbols of data.relay and a token without one",
+}
+"""The sources that are no text, and what their vocabularies are, for a message."""
+
 
 class RecallConfig(Section):
     """Synthetic multi-query associative recall: pairs, then filler, then queries."""
@@ -56,11 +62,25 @@ class AnswersConfig(Section):
         yield from _no_key("data.answers.answer_key", self.answer_key)
 
 
+class RelayConfig(Section):
+    """Generated rows in which every token has to learn of the last symbol before it, however far back that is."""
+
+    symbols: int = Field(ge=2, le=10_000)
+    """different symbols; chance is one in so many"""
+    every: int = Field(ge=2, le=1_000_000)
+    """of the later tokens one in so many carries a symbol; the first one always does"""
+
+    @property
+    def vocab_size(self) -> int:
+        """Symbols, then the token that carries none."""
+        return self.symbols + 1
+
+
 class DataConfig(Section):
     """What the model is trained on."""
 
-    source: Literal["shakespeare", "recall", "path", "answers"]
-    """the shipped text, the synthetic task, the text at path, or prompts with answers at path"""
+    source: Literal["shakespeare", "recall", "path", "answers", "relay"]
+    """the shipped text, a generated task (recall, relay), the text at path, or prompts with answers at path"""
     path: str = Field(max_length=4096)
     """file or folder for source = "path" or "answers"; else empty"""
     text_key: str = Field(min_length=1, max_length=256)
@@ -79,19 +99,20 @@ class DataConfig(Section):
     """share of the text, or of the answers, at its end, that is only validated on"""
     recall: RecallConfig
     answers: AnswersConfig
+    relay: RelayConfig
 
     @property
     def vocab_size(self) -> int:
         """The vocabulary that source and tokenizer make."""
-        if self.source == "recall":
-            return self.recall.vocab_size
+        if self.source in GENERATED:
+            return {"recall": self.recall.vocab_size, "relay": self.relay.vocab_size}[self.source]
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
 
     @property
     def vocabulary(self) -> str:
         """What that vocabulary is, for a message."""
-        if self.source == "recall":
-            return "the keys, values and fillers of data.recall"
+        if self.source in GENERATED:
+            return GENERATED[self.source]
         return 'data.bpe_vocab_size of data.tokenizer = "bpe"' if self.tokenizer == "bpe" else "bytes and a separator"
 
     def problems(self) -> Iterator[str]:

@@ -7,8 +7,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from atlas_ref.config.toml import MOST_SHOWN, shortened, toml_value
+from atlas_ref.config.toml import MOST_SHOWN, shortened, toml_value, written
 
+FAMILIES = ("atlas", "cognate")
+"""What pydantic puts behind `model` in a location: the family that it took the section to be of, in their order."""
 MOST_LINES = 100
 """Errors that are told one by one: more than there are fields."""
 BEGUN = 4
@@ -24,7 +26,7 @@ def describe(error: ValidationError, root: type[BaseModel], origin: str, overrid
     """
     problems = error.errors(include_url=False)
     for problem in problems[:MOST_LINES]:
-        location = tuple(str(part) for part in problem["loc"])
+        location, family = _without_tag(tuple(str(part) for part in problem["loc"]))
         name = ".".join(location)
         source = _source(name, origin, overrides)
         if problem["type"] == "value_error":
@@ -32,7 +34,7 @@ def describe(error: ValidationError, root: type[BaseModel], origin: str, overrid
         elif problem["type"] == "missing":
             yield f"{source}: {name} is missing; it must be {_valid(_field(root, location))}."
         elif problem["type"] == "extra_forbidden":
-            guess = nearest(name, dotted_names(root))
+            guess = nearest(name, dotted_names(root, family))
             yield f"{source}: {shortened(name)} is not a known field; did you mean {guess}?"
         else:
             yield f"{source}: {name} is {_shown(problem['input'])}; it must be {_valid(_field(root, location))}."
@@ -40,15 +42,24 @@ def describe(error: ValidationError, root: type[BaseModel], origin: str, overrid
         yield f"{origin}: {len(problems) - MOST_LINES:,} more fields are wrong."
 
 
-def dotted_names(root: type[BaseModel]) -> list[str]:
-    """Every section and field below `root`, such as `model` and `model.memory.chunk`."""
+def dotted_names(root: type[BaseModel], family: str = FAMILIES[0]) -> list[str]:
+    """Every section and field below `root`, such as `model` and `model.memory.chunk`, for a model of a family."""
     names: list[str] = []
-    for name, field in root.model_fields.items():
+    for own, field in root.model_fields.items():
+        name = written(own, field)
         names.append(name)
-        section = _section(field)
-        if section is not None:
-            names.extend(f"{name}.{below}" for below in dotted_names(section))
+        sections = sections_of(field)
+        if sections:
+            below = sections[FAMILIES.index(family)] if len(sections) > 1 else sections[0]
+            names.extend(f"{name}.{other}" for other in dotted_names(below))
     return names
+
+
+def _without_tag(location: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return a location without the family of models that may follow its first part, and that family."""
+    if len(location) > 1 and location[0] == "model" and location[1] in FAMILIES:
+        return location[:1] + location[2:], location[1]
+    return location, FAMILIES[0]
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -84,24 +95,27 @@ def _similarity(name: str, candidate: str) -> float:
 
 def _field(root: type[BaseModel], location: Sequence[str]) -> FieldInfo:
     """The field at a location; every part but the last names a section."""
-    section = root
-    for part in location[:-1]:
-        below = _section(section.model_fields[part])
-        assert below is not None
-        section = below
-    return section.model_fields[location[-1]]
+    found = [_fields(root)[location[0]]]
+    for part in location[1:]:
+        found = [fields[part] for field in found for below in sections_of(field) if part in (fields := _fields(below))]
+    return found[0]
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by the names that a file has for them."""
+    return {written(name, field): field for name, field in section.model_fields.items()}
+
+
+def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """Return the sections that a field may hold: none for a value, several for a model of any family."""
+    kinds = [get_args(kind)[0] if hasattr(kind, "__metadata__") else kind for kind in get_args(field.annotation)]
+    return [kind for kind in (*kinds, field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def _valid(field: FieldInfo) -> str:
     """What a field accepts, in words."""
-    section = _section(field)
-    if section is not None:
-        return f"a table with the fields {', '.join(section.model_fields)}"
+    if sections := sections_of(field):
+        return f"a table with the fields {', or '.join(', '.join(section.model_fields) for section in sections)}"
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(toml_value(choice) for choice in get_args(field.annotation))
     if field.annotation is bool:

@@ -1,45 +1,106 @@
 """A complete run: all sections, and what they must have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from atlas_ref.config.data import DataConfig
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from atlas_ref.config.cognate import CognateConfig
+from atlas_ref.config.data import GENERATED, DataConfig
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.config.optim import OptimConfig
 from atlas_ref.config.section import Section
 from atlas_ref.config.switches import KillSwitchesConfig
 from atlas_ref.config.train import TrainConfig
+from atlas_ref.errors import UserError
+
+ATLAS, COGNATE = "atlas", "cognate"
+"""The families of models; a section that names none is of the first."""
+AnyModelConfig = ModelConfig | CognateConfig
+"""The section of a model of any family."""
+
+
+def named_family(section: Any) -> str:
+    """Return the family that the table or section of a model is of; a name of none is left to `CognateConfig`."""
+    if isinstance(section, dict):
+        return COGNATE if "family" in section else ATLAS
+    return COGNATE if isinstance(section, CognateConfig) else ATLAS
 
 
 class RunConfig(Section):
     """A complete run."""
 
-    model: ModelConfig
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    any_model: Annotated[
+        Annotated[ModelConfig, Tag(ATLAS)] | Annotated[CognateConfig, Tag(COGNATE)], Discriminator(named_family)
+    ] = Field(alias="model")
     optim: OptimConfig
     data: DataConfig
     train: TrainConfig
     kill_switches: KillSwitchesConfig
 
+    @property
+    def model(self) -> ModelConfig:
+        """The section of an ATLAS model; raises UserError where the run has a model of another family.
+
+        What serves every family asks for `any_model`. Whoever asks for this one looks at the memory that is written at
+        test time, which the others have not.
+        """
+        if isinstance(self.any_model, ModelConfig):
+            return self.any_model
+        raise UserError(
+            f'model.family is "{self.any_model.family}", which has no memory that is written at test time; what was '
+            "asked for looks at one."
+        )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "RunConfig":
+        """Return a copy with sections replaced, that of the model under the name `model`, as in a file."""
+        changed = {"any_model" if name == "model" else name: value for name, value in (update or {}).items()}
+        return super().model_copy(update=changed, deep=deep)
+
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each contradiction between sections."""
-        if self.train.sample_interval and self.data.source == "recall":
+        if self.train.sample_interval and self.data.source in GENERATED:
             yield (
                 f"train.sample_interval is {self.train.sample_interval}; it must be 0 for data.source = "
-                '"recall", which is not text'
+                f'"{self.data.source}", which is not text'
             )
         if self.optim.warmup_steps > self.train.max_steps:
             yield (
                 f"optim.warmup_steps is {self.optim.warmup_steps}; "
                 f"it must be at most train.max_steps, which is {self.train.max_steps}"
             )
-        if self.model.vocab_size != self.data.vocab_size:
+        if self.any_model.vocab_size != self.data.vocab_size:
             yield (
-                f"model.vocab_size is {self.model.vocab_size}; it must be {self.data.vocab_size} "
+                f"model.vocab_size is {self.any_model.vocab_size}; it must be {self.data.vocab_size} "
                 f"({self.data.vocabulary}): add --set model.vocab_size={self.data.vocab_size}"
             )
+        if isinstance(self.any_model, ModelConfig):
+            yield from self._recall_within_reach(self.any_model)
+        else:
+            yield from self._cognate(self.any_model)
+
+    def _recall_within_reach(self, model: ModelConfig) -> Iterator[str]:
+        """Yield a sentence for recall that attention alone could answer."""
         distance = self.data.recall.filler(self.data.sequence_length) + 1
-        if self.data.source == "recall" and distance <= self.model.reach:
+        if self.data.source == "recall" and distance <= model.reach:
             yield (
                 f"data.sequence_length is {self.data.sequence_length}; it must be at least "
-                f"{self.data.sequence_length + self.model.reach + 1 - distance}, so that no answer of data.recall lies "
-                f"within the {self.model.reach} tokens that the layers of the model see without memory"
+                f"{self.data.sequence_length + model.reach + 1 - distance}, so that no answer of data.recall lies "
+                f"within the {model.reach} tokens that the layers of the model see without memory"
+            )
+
+    def _cognate(self, model: CognateConfig) -> Iterator[str]:
+        """Yield a sentence for documents that have more tokens than the model has positions, and for absent gates."""
+        longest = self.data.sequence_length * self.data.context_batches
+        if longest > model.positions:
+            yield (
+                f"model.positions is {model.positions}; it must be at least {longest}, the tokens that a document may "
+                "have: data.sequence_length times data.context_batches"
+            )
+        if self.optim.polarisation_start > 0.0 and model.ltm.kind == "none":
+            yield (
+                f"optim.polarisation_start is {self.optim.polarisation_start}; it must be 0.0 for model.ltm.kind = "
+                '"none", which has no gate'
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from atlas_ref.errors import UserError
 from atlas_ref.reading import MOST_PARTS, MOST_TOML, parse_toml, read_bytes, read_pipe
@@ -98,6 +99,12 @@ def _lines(config: BaseModel, prefix: str) -> Iterator[str]:
             entry = f"{name} = {toml_value(getattr(config, name))}"
             yield f"{entry:<32} # {field.description}"
     for name, section in tables.items():
+        title = prefix + written(name, fields[name])
         yield ""
-        yield f"[{prefix}{name}]"
-        yield from _lines(section, f"{prefix}{name}.")
+        yield f"[{title}]"
+        yield from _lines(section, f"{title}.")
+
+
+def written(name: str, field: FieldInfo) -> str:
+    """Return the name of a field in a file, which differs from its own where several kinds of section share it."""
+    return field.alias or name

@@ -14,10 +14,11 @@ def tokenizer_for(name: str, texts: Sequence[str], config: RunConfig, given: Tok
     does not make the vocabulary of the model.
     """
     tokenizer = _make(config.data, texts) if given is None else given
-    if tokenizer.vocab_size != config.model.vocab_size:
+    size = config.any_model.vocab_size
+    if tokenizer.vocab_size != size:
         raise UserError(
-            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is "
-            f"{config.model.vocab_size}; for bpe on little text, lower data.bpe_vocab_size and model.vocab_size to it."
+            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is {size}; for bpe "
+            "on little text, lower data.bpe_vocab_size and model.vocab_size to it."
         )
     return tokenizer
 
@@ -27,7 +28,7 @@ def grid_of(config: RunConfig) -> int:
 
     A row that is not made of whole chunks gets no grid: with chunks longer than rows, whole rows could be separators.
     """
-    grid = config.model.grid
+    grid = config.any_model.grid
     return grid if config.data.sequence_length % grid == 0 else 1
 
 

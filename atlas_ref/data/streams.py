@@ -33,6 +33,7 @@ from atlas_ref.data.encoding import grid_of, tokenizer_for
 from atlas_ref.data.facts import facts_of_text
 from atlas_ref.data.identity import identify
 from atlas_ref.data.recall import RecallTask
+from atlas_ref.data.relay import RelayTask
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.errors import UserError
 
@@ -46,6 +47,8 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     for bpe means trained on the training text. Raises UserError for data that cannot be read, is too short, or does not
     make the vocabulary of the model.
     """
+    if config.data.source == "relay":
+        return RelayTask(config.data, config.train)
     if config.data.source == "recall":
         return RecallTask(config.data, config.train)
     if config.data.source == "answers":

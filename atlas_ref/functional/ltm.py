@@ -9,6 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.sight import sees_bad, spoil, take_out_bad
+
+CHUNK = 64
+"""Tokens of which one product makes the means: the weights of more would be more work than they save."""
 
 
 def ltm_scan(
@@ -29,3 +33,29 @@ def ltm_scan(
         states.append(state)
     outputs = torch.stack(states, dim=1) if states else at_least_float32(x)
     return outputs.to(x.dtype), state
+
+
+def ltm_chunked(
+    x: Float[Tensor, "batch time dim"],
+    carry: Float[Tensor, "batch dim"],
+    position: Int[Tensor, "batch time"],
+    decay: float,
+) -> tuple[Float[Tensor, "batch time dim"], Float[Tensor, "batch dim"]]:
+    """Return what `ltm_scan` returns, with one product for every CHUNK tokens.
+
+    m_t = decay^(t+1) m_{-1} + (1 - decay) sum_{i <= t} decay^(t-i) x_i within a chunk, each term where it is of the
+    document of t: where its age is at most position_t.
+    """
+    state, outputs = at_least_float32(carry), []
+    for tokens, places in zip(torch.split(at_least_float32(x), CHUNK, 1), torch.split(position, CHUNK, 1), strict=True):
+        index = torch.arange(tokens.shape[1], device=x.device)
+        age = index.unsqueeze(1) - index
+        sight = (age >= 0) & (age <= places.unsqueeze(-1))
+        weights = torch.where(sight, (1.0 - decay) * torch.pow(decay, age.clamp(min=0).to(state.dtype)), 0.0)
+        finite, bad = take_out_bad(tokens)
+        within = spoil(weights @ finite, sees_bad(sight, bad, state.dtype).unsqueeze(-1))
+        kept = torch.pow(decay, (index + 1).to(state.dtype)).unsqueeze(-1) * state.unsqueeze(1)
+        outputs.append(within + torch.where((places > index).unsqueeze(-1), kept, 0.0))
+        state = outputs[-1][:, -1]
+    means = torch.cat(outputs, 1) if outputs else at_least_float32(x)
+    return means.to(x.dtype), state

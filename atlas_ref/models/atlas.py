@@ -78,6 +78,8 @@ class Layer(nn.Module):
 class AtlasModel(Model):
     """An ATLAS-style language model; the same seed gives the same parameters."""
 
+    config: ModelConfig
+
     def __init__(self, config: ModelConfig, seed: int) -> None:
         super().__init__()
         self.config = config

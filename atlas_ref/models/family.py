@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from atlas_ref.blocks.timeline import Resets
-from atlas_ref.config.model import ModelConfig
+from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.models.tensors import TensorInfo
 
 Measurements = dict[str, float]
@@ -60,7 +60,7 @@ class Output(Protocol):
 class Model(nn.Module):
     """A function of parameters and arguments; the same configuration and seed give the same parameters."""
 
-    config: ModelConfig
+    config: AnyModelConfig
 
     def initial_state(self, batch: int) -> Any:
         """Return the state of `batch` rows before their first token, a `memory.state.StateTree`."""
@@ -97,11 +97,13 @@ class Family:
     build: the model of a configuration and a seed.       tensors: every tensor it has.
     count_parameters: how many numbers these hold.        training_flops: operations of a step for each token.
     measure: what is known of each layer after a call, plain numbers by name (`watching.monitor`).
+
+    Each is given a configuration of the class that `registry` has the family under.
     """
 
     name: str
-    build: Callable[[ModelConfig, int], Model]
-    tensors: Callable[[ModelConfig], tuple[TensorInfo, ...]]
-    count_parameters: Callable[[ModelConfig], int]
-    training_flops: Callable[[ModelConfig], int]
-    measure: Callable[[Any, ModelConfig], tuple[Measurements, ...]]
+    build: Callable[[Any, int], Model]
+    tensors: Callable[[Any], tuple[TensorInfo, ...]]
+    count_parameters: Callable[[Any], int]
+    training_flops: Callable[[Any], int]
+    measure: Callable[[Any, Any], tuple[Measurements, ...]]

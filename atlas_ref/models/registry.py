@@ -1,22 +1,35 @@
-"""The families of models, each under the class of its configuration: `config.model` decides what is built."""
+"""The families of models, each under the class of its configuration: `config.any_model` decides what is built."""
 
+from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.config.run import AnyModelConfig
+from atlas_ref.models import cognate_tensors
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.cognate import CognateModel
+from atlas_ref.models.cognate_measures import measure_call
 from atlas_ref.models.family import Family, Model
 from atlas_ref.models.flops import training_flops
 from atlas_ref.models.measures import measure_layers
 from atlas_ref.models.tensors import count_parameters, tensors
 
-FAMILIES: dict[type[ModelConfig], Family] = {
+FAMILIES: dict[type[AnyModelConfig], Family] = {
     ModelConfig: Family("atlas", AtlasModel, tensors, count_parameters, training_flops, measure_layers),
+    CognateConfig: Family(
+        "cognate",
+        CognateModel,
+        cognate_tensors.tensors,
+        cognate_tensors.count_parameters,
+        cognate_tensors.training_flops,
+        measure_call,
+    ),
 }
 
 
-def family_of(config: ModelConfig) -> Family:
+def family_of(config: AnyModelConfig) -> Family:
     """Return the family of a configuration."""
     return FAMILIES[type(config)]
 
 
-def build_model(config: ModelConfig, seed: int) -> Model:
+def build_model(config: AnyModelConfig, seed: int) -> Model:
     """Return the model of a configuration, with the parameters of a seed."""
     return family_of(config).build(config, seed)

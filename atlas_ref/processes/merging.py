@@ -72,6 +72,9 @@ RULES: dict[str, Rule] = {
     "tanh_linear": MEAN,
     "tanh_saturated": MEAN,
     "m3_alpha": MEAN,
+    # CognateTelemetry, where it has other fields
+    "halting_mean": MEAN,
+    "update_ratio": MEAN,
     # What the monitor adds.
     "state_finite": LEAST,
     "newton_schulz_error": LARGEST,

@@ -3,6 +3,7 @@
 from atlas_ref.config import DataConfig
 from atlas_ref.tasks.answers import Answering
 from atlas_ref.tasks.language import LanguageModelling
+from atlas_ref.tasks.puzzles import Puzzles
 from atlas_ref.tasks.task import Task
 
 TASKS: dict[str, Task] = {
@@ -10,6 +11,7 @@ TASKS: dict[str, Task] = {
     "path": LanguageModelling(),
     "recall": LanguageModelling(),
     "answers": Answering(),
+    "relay": Puzzles(),
 }
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 import atlas_ref
 from atlas_ref.config import config_hash
-from atlas_ref.config.model import ModelConfig
+from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.errors import UserError
 from atlas_ref.models.registry import family_of
 from atlas_ref.models.tensors import LAYER, TensorInfo
@@ -63,11 +63,11 @@ def export(checkpoint: Checkpoint, target: Path) -> Exported:
         write_json(folder / CONFIG, {**_description(checkpoint), "tokenizer": text})
         # Safetensors makes files that nobody else may read, whatever the umask says.
         shutil.copymode(folder / CONFIG, file)
-        write_atomically(folder / NAMES, names_table(checkpoint.config.model))
+        write_atomically(folder / NAMES, names_table(checkpoint.config.any_model))
     return Exported(sum(tensor.numel() for tensor in weights.values()), size)
 
 
-def names_table(config: ModelConfig) -> str:
+def names_table(config: AnyModelConfig) -> str:
     """Return names.md: every tensor with its shape and meaning; the layers are alike, so one stands for all."""
     first, any_layer, layers = LAYER.format(0), LAYER.format("N"), LAYER.partition("{")[0]
     found = family_of(config).tensors(config)
@@ -98,7 +98,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _description(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return config.json without its tokenizer."""
-    model = checkpoint.config.model
+    model = checkpoint.config.any_model
     family = family_of(model)
     return {
         "format": FORMAT,
@@ -121,7 +121,7 @@ def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | None:
     found = json.loads(checkpoint.tokenizer)
     if not isinstance(found, dict) or "kind" not in found:
         raise UserError(f"{checkpoint.path / META}: holds no tokenizer.")
-    return {**found, "separator": checkpoint.config.model.vocab_size - 1}
+    return {**found, "separator": checkpoint.config.any_model.vocab_size - 1}
 
 
 @contextmanager

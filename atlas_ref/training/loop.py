@@ -216,7 +216,7 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
 
 def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements, ...]:
     """Measure every layer after the step reached, and ask the kill switches."""
-    layers = merge(measure_layers(result.output, context.config.model), context.world)
+    layers = merge(measure_layers(result.output, context.config.any_model), context.world)
     totals = {"loss": result.loss, "grad_norm": result.grad_norm}
     run.switches, kills = check(run.switches, run.step, totals, layers, context.config)
     if kills:

@@ -33,9 +33,9 @@ STATE_KEYS: dict[str, tuple[str, ...]] = {
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
-    """Return the names of the parameters that Muon is meant for: the weights of linear layers that are not gates."""
+    """Return the names of the parameters that Muon is meant for: weights of linear layers, but of gates and heads."""
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    return {f"{name}.weight" for name in linear if "gate" not in name}
+    return {f"{name}.weight" for name in linear if "gate" not in name and "head" not in name}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atlas_ref.config import ModelConfig, RunConfig
+from atlas_ref.config import RunConfig
+from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.data.streams import open_corpus
 from atlas_ref.data.tokenizer import Tokenizer, tokenizer_from_json
@@ -55,7 +56,7 @@ class Run:
 
 def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Run:
     """Return model, optimiser and memory state, of the rows of this process, as they are before the first step."""
-    model = build_model(config.model, config.train.seed).to(device)
+    model = build_model(config.any_model, config.train.seed).to(device)
     mine = world.rows(config.train.batch_size)
     state = model.initial_state(mine.stop - mine.start).detach()
     network = wrap(model, world, config.train.parallel, device)
@@ -75,7 +76,7 @@ def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Ru
 
 def check_size(checkpoint: Checkpoint) -> None:
     """Raise UserError when the config describes more weights than the files hold, before memory is asked for them."""
-    model = checkpoint.config.model
+    model = checkpoint.config.any_model
     count, held = family_of(model).count_parameters(model), sum(record.bytes for record in checkpoint.files.values())
     if 4 * count > held:
         raise UserError(
@@ -100,10 +101,10 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     run.switches = checkpoint.switches
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device, served: ModelConfig | None = None) -> Model:
+def load_model(checkpoint: Checkpoint, device: torch.device, served: AnyModelConfig | None = None) -> Model:
     """Return the model of a checkpoint, without optimiser and memory state; `served` is how it is to compute."""
     check_size(checkpoint)
-    model = build_model(served or checkpoint.config.model, checkpoint.config.train.seed)
+    model = build_model(served or checkpoint.config.any_model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
     return model.to(device)
 

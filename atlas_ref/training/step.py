@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.state import StateTree, join_rows
+from atlas_ref.models.answers import Recursive
 from atlas_ref.models.family import Output
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.merging import merge_telemetry
@@ -22,6 +23,7 @@ from atlas_ref.processes.parallel import bare, drop_zero_gradients, own_part, wh
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.schedule import learning_rate, polarisation
+from atlas_ref.training.supervision import Share, learn
 
 
 class NonFiniteError(RuntimeError):
@@ -116,10 +118,10 @@ def _accumulate(
         part, before = Batch(*(x[rows] for x in batch)), state.rows(slice(first - mine.start, rows.stop - mine.start))
         with without_sync(network, last=rows.stop == mine.stop):
             output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
-            loss = task.loss(output, part) / count
+            loss, minimised = learn(task, output, part, Share(rows, len(batch.tokens), count, config.train.seed, step))
             # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
-            share = weight * size / len(batch.tokens)
-            minimised = loss if output.indecision is None else loss + share * output.indecision
+            if output.indecision is not None:
+                minimised = minimised + weight * size / len(batch.tokens) * output.indecision
             # The processes' gradients are averaged, not added.
             torch.autograd.backward(minimised * world.size)
         losses.append(loss.detach())
@@ -136,7 +138,7 @@ def _accumulate(
 def _without_history(output: Output) -> Output:
     indecision = None if output.indecision is None else output.indecision.detach()
     kept: Output = output._replace(logits=output.logits.detach(), state=output.state.detach(), indecision=indecision)
-    return kept
+    return kept._replace(recursion=None) if isinstance(kept, Recursive) else kept
 
 
 def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:

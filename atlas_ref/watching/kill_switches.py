@@ -144,7 +144,7 @@ def total_limits(config: RunConfig, state: SwitchState) -> tuple[Limit, ...]:
 
 def _starts(config: RunConfig, state: SwitchState) -> tuple[float, ...]:
     """Return the losses that training begins from: ln V, and the first one where there was a step."""
-    guess = math.log(config.model.vocab_size)
+    guess = math.log(config.any_model.vocab_size)
     return (guess,) if state.first_loss is None else (guess, state.first_loss)
 
 

@@ -1,6 +1,6 @@
 """What is known about each layer after a step: plain numbers, a table a layer, from what the forward pass left behind.
 
-    measurements = measure_layers(model(tokens, state, reset), config.model)       measurements[layer]["gate_std"]
+    measurements = measure_layers(model(tokens, state, reset), config.any_model)       measurements[layer]["gate_std"]
 
 What is in the tables is for the family of the model to say (`models.measures` for ATLAS); what stands for all layers
 follows from the names. Everything is taken at every step and from this step alone: no baseline at step 100 and no
@@ -11,12 +11,12 @@ gradient or draws a random number, so a monitored run has the bits of one that i
 import math
 from collections.abc import Mapping, Sequence
 
-from atlas_ref.config.model import ModelConfig
+from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.models.family import Measurements, Output
 from atlas_ref.models.registry import family_of
 
 
-def measure_layers(output: Output, config: ModelConfig) -> tuple[Measurements, ...]:
+def measure_layers(output: Output, config: AnyModelConfig) -> tuple[Measurements, ...]:
     """Return the table of every layer of one call."""
     return family_of(config).measure(output, config)
 

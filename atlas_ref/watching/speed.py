@@ -46,7 +46,7 @@ class Speed:
             SPEED: self.per_second(),
             SECONDS: self.seconds / max(self.steps, 1),
             MEMORY: memory_bytes(device),
-            MFU: family_of(config.model).training_flops(config.model) * self.per_second() / attainable,
+            MFU: family_of(config.any_model).training_flops(config.any_model) * self.per_second() / attainable,
         }
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         return found

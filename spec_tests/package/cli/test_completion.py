@@ -12,7 +12,7 @@ import pytest
 
 import atlas_ref
 from atlas_ref.config import RunConfig, model_names, preset_names
-from atlas_ref.config.errors import dotted_names
+from atlas_ref.config.errors import FAMILIES, dotted_names
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.runs import micro_config, start
 
@@ -33,7 +33,7 @@ def offered(atlas: Atlas, monkeypatch: pytest.MonkeyPatch, line: str) -> list[st
 def test_commands_presets_and_fields_are_offered(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: completion switched off; a section taken for a field; a command whose --set or --config has none."""
     assert offered(atlas, monkeypatch, "atlas doc") == ["doctor"]
-    names = dotted_names(RunConfig)
+    names = {name for family in FAMILIES for name in dotted_names(RunConfig, family)}
     fields = {f"{name}=" for name in names if not any(other.startswith(f"{name}.") for other in names)}
     for command in ("train", "preflight", "config show"):
         assert set(offered(atlas, monkeypatch, f"atlas {command} --set ")) == fields

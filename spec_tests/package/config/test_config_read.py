@@ -16,20 +16,24 @@ import torch
 from pydantic import BaseModel
 
 from atlas_ref.config import RunConfig, Section, TrainConfig, load_config
+from atlas_ref.config.errors import sections_of
+from atlas_ref.config.toml import written
 from atlas_ref.data.streams import open_source
 from atlas_ref.generation.generate import generate, read_prompt
 from atlas_ref.generation.sampling import Sampling, stream
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.registry import build_model
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from spec_tests.package.data.answer_inputs import sums, write_rows
+from spec_tests.package.micro.cognate import RELAY, cognate_config
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
 OWN_MODULES = ("atlas_ref.config", "pydantic", "jaxtyping", "beartype", "spec_tests.shapes", __name__)
 """Modules that stand between the program and a field: those of the configuration, and what checks its signatures."""
 OWN_USE = ("problems", "_lines")
 """The functions of the configuration that validate and print it."""
-DEMANDS = ["data.recall.gap"]
+DEMANDS = ["data.recall.gap", "model.family"]
 """Fields that ask something of other fields: refusing a configuration is their whole effect (`test_config`)."""
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 ONE_TOKEN = ("model.memory.rule='delta'", "model.memory.chunk=1", "model.memory.step_scale='literal'")
@@ -61,13 +65,19 @@ VARIANTS = {
 }
 
 
+COGNATE_VARIANTS = (
+    ("model.halting.kind='row'",),
+    ("model.recursion.nets='shared'", "model.recursion.supervision='equal'", *RELAY),
+)
+"""Of the other family; its relay draws from data.relay."""
+
+
 def leaves(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[type[BaseModel], str, str]]:
     """Yield the class, name and dotted name of every field that is not itself a section."""
     for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from leaves(kind, f"{prefix}{name}.")
-        else:
+        for kind in sections_of(field):
+            yield from leaves(kind, f"{prefix}{written(name, field)}.")
+        if not sections_of(field):
             yield section, name, f"{prefix}{name}"
 
 
@@ -107,7 +117,7 @@ def use(config: RunConfig, path: Path) -> None:
     """Train, go on from a checkpoint, evaluate and generate."""
     start(config, path)
     go_on(config, path)
-    model = AtlasModel(config.model, config.train.seed)
+    model = build_model(config.any_model, config.train.seed)
     evaluate(model, task_of(config.data), open_source(config), 1, config.train.precision)
     list(generate(read_prompt(model, [1, 2]), 2, Sampling(), stream(0)))
 
@@ -122,6 +132,8 @@ def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
     with recorded_reads() as reads:
         for number, overrides in enumerate(variants.values()):
             use(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")
+        for number, overrides in enumerate(COGNATE_VARIANTS):
+            use(cognate_config(*overrides, *TWO_STEPS), tmp_path / f"cognate-{number}")
 
     assert unread(RunConfig, reads) == DEMANDS
 

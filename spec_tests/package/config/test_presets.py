@@ -12,7 +12,18 @@ import torch
 from atlas_ref.config import load_config, parse_config, preset_names, to_toml
 from atlas_ref.models.atlas import AtlasModel
 
-PRESETS = ["atlas-340m", "lmm-tiny", "mal-tiny", "phase1", "recall", "shakespeare-10m", "tiny", "tnt-atlas"]
+PRESETS = [
+    "atlas-340m",
+    "cognate-27m",
+    "lmm-tiny",
+    "mal-tiny",
+    "phase1",
+    "recall",
+    "relay",
+    "shakespeare-10m",
+    "tiny",
+    "tnt-atlas",
+]
 
 
 def test_presets_are_the_shipped_files() -> None:

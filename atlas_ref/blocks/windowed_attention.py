@@ -1,0 +1,96 @@
+"""Causal attention over the last tokens of a document, without rotation: positions are in the embeddings.
+
+    attention(a, b)_t = W_o sum_{i in window of t} softmax(q_t . k_i / sqrt(dim)) v_i,   q of a, k and v of b
+
+The last window - 1 keys and values are the state, so that any split of a sequence into calls gives the same.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.window import recent
+from atlas_ref.memory.state import StateTree
+from atlas_ref.optim.qk_clip import largest_in_sight
+
+
+@dataclass(frozen=True)
+class AttentionCache(StateTree):
+    """The last window - 1 keys and values of one attention; zero where the document is younger than that."""
+
+    keys: Float[Tensor, "batch past heads dim"]
+    values: Float[Tensor, "batch past heads dim"]
+
+
+class Places(NamedTuple):
+    """Where the tokens of a call stand: the index of each in its context, how many of it each row has read, and the
+    index of each in what its memory has seen (`blocks.timeline`)."""
+
+    position: Int[Tensor, "batch time"]
+    seen: Int[Tensor, " batch"]
+    memory: Int[Tensor, "batch time"]
+
+
+def empty_cache(batch: int, window: int, heads: int, dim: int, like: Tensor) -> AttentionCache:
+    """Return the cache of rows before their first token, in float32 or wider."""
+    zeros = at_least_float32(like).new_zeros(batch, window - 1, heads, dim)
+    return AttentionCache(zeros, zeros)
+
+
+def kept(keys: Tensor, values: Tensor, places: Places) -> AttentionCache:
+    """Return the caches as state: wide, and without tokens of earlier documents."""
+    wide = (at_least_float32(x) for x in (keys, values))
+    return AttentionCache(*recent(places.seen, keys.shape[1], *wide))
+
+
+class WindowedAttention(nn.Module):
+    """Multi-head attention over a window (module docstring)."""
+
+    def __init__(self, d_model: int, n_heads: int, window: int, *, bias: bool) -> None:
+        super().__init__()
+        self.n_heads, self.window, self.head_dim = n_heads, window, d_model // n_heads
+        self.projection = nn.Linear(d_model, 3 * d_model, bias=bias)
+        self.output = nn.Linear(d_model, d_model, bias=bias)
+
+    def initial_cache(self, batch: int) -> AttentionCache:
+        """Return the empty cache of `batch` rows."""
+        return empty_cache(batch, self.window, self.n_heads, self.head_dim, self.output.weight)
+
+    def forward(
+        self,
+        asking: Float[Tensor, "batch time model"],
+        told: Float[Tensor, "batch time model"],
+        cache: AttentionCache,
+        places: Places,
+    ) -> tuple[Float[Tensor, "batch time model"], AttentionCache]:
+        """Return what the tokens `asking` see of those `told`, and the cache after the call."""
+        queries, keys, values = self._project(asking, told)
+        none = keys.new_zeros(0, *keys.shape[2:])
+        seen, new_keys, new_values = sliding_window_attention(
+            queries, keys, values, none, none, cache.keys, cache.values, places.position, self.window
+        )
+        output: Tensor = self.output(seen.flatten(-2))
+        return output, kept(new_keys, new_values, places)
+
+    def largest_logits(
+        self, asking: Tensor, told: Tensor, cache: AttentionCache, places: Places
+    ) -> Float[Tensor, " heads"]:
+        """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
+        queries, keys, _ = (at_least_float32(x) for x in self._project(asking, told))
+        none = keys.new_zeros(0, *keys.shape[2:])
+        return largest_in_sight(queries, keys, none, cache.keys, places.position)
+
+    def _project(self, asking: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, bias = self.projection.weight, self.projection.bias
+        size = asking.shape[-1]
+        biases = (None, None) if bias is None else (bias[:size], bias[size:])
+        queries = F.linear(asking, weight[:size], biases[0])
+        packed = torch.unflatten(F.linear(told, weight[size:], biases[1]), -1, (2, self.n_heads, self.head_dim))
+        keys, values = packed.unbind(-3)
+        return torch.unflatten(queries, -1, (self.n_heads, self.head_dim)), keys, values

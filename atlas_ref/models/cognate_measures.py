@@ -1,0 +1,25 @@
+"""What is known of a model of the family `cognate` after a call: one table, as its parts are used one after another.
+
+state_finite      1, or 0 when any number of the state is NaN or infinite
+gate_variance     of the gate of backbone against memory, where there is one
+"""
+
+import torch
+
+from atlas_ref.config.cognate import CognateConfig
+from atlas_ref.models.cognate import CognateOutput
+from atlas_ref.models.family import Measurements
+
+
+@torch.no_grad()
+def measure_call(output: CognateOutput, config: CognateConfig) -> tuple[Measurements, ...]:
+    """Return the table of one call."""
+    del config
+    (told,) = output.telemetry
+    found = {name: value for name, value in told._asdict().items() if value is not None}
+    floats = [tensor for tensor in output.state.to_tensors().values() if tensor.is_floating_point()]
+    found["state_finite"] = torch.stack([(0.0 * tensor).sum() for tensor in floats]).sum().isfinite()
+    # One transfer from the device for all of them.
+    values = torch.stack([value.double() for value in found.values()]).tolist()
+    table = dict(zip(found, values, strict=True))
+    return ({**table, "gate_variance": table["gate_std"] ** 2} if "gate_std" in table else table,)
