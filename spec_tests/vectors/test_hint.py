@@ -1,16 +1,18 @@
 """The hint names the fault that a port has, when the port is written in another way than the faults are."""
 
+import numpy as np
 import pytest
 
 from spec_tests.contract.outcome import DivergenceError
 from spec_tests.drawing.inputs import generator
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import Fault, FaultyPort
-from spec_tests.port import Numerics, Op
+from spec_tests.port import Array, Numerics, Op
 from spec_tests.ports.numpy import NumpyPort
+from spec_tests.ports.reference import ReferencePort
 from spec_tests.sampling import marks_of
 from spec_tests.vectors.case import Case, load_cases
-from spec_tests.vectors.hint import candidates, nearest_fault
+from spec_tests.vectors.hint import candidates, nearest_fault, ranking
 from spec_tests.vectors.judge import check, judge
 from spec_tests.vectors.ports import Changed
 
@@ -58,6 +60,22 @@ def test_an_error_like_no_fault_gets_no_hint() -> None:
     with pytest.raises(DivergenceError, match="none resembles it") as raised:
         check(port, case, Numerics.F64)
     assert raised.value.divergence.hint is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_hint_is_sought_for_an_answer_that_is_not_finite(bad: float) -> None:
+    """Kills: a cosine that is not a number, by which faults are ranked in any order."""
+    fault = fault_named("att-without-scale")
+    case = killed_by(fault)
+
+    def poisoned(answer: dict[str, Array]) -> dict[str, Array]:
+        answer["output"].flat[-1] = bad
+        return answer
+
+    port = Changed(FaultyPort(ReferencePort(), fault, Numerics.F64), poisoned)
+    ranked = ranking(case, judge(port, case, Numerics.F64).answer)
+    assert fault.id in {name for name, _, _ in ranked}
+    assert all(np.isfinite([cosine, score]).all() for _, cosine, score in ranked)
 
 
 def test_a_fault_of_another_form_of_the_memory_is_possible_too() -> None:
