@@ -6,7 +6,7 @@ the same forms of arguments and result get the same answer. So nothing goes unch
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import update_wrapper, wraps
@@ -97,7 +97,7 @@ def once(checked: Any) -> Any:
     def called(*args: Any, **kwargs: Any) -> Any:
         if jaxtyping.config.jaxtyping_disable:
             return checked(*args, **kwargs)
-        asked = form(args, worded), form(kwargs, worded)
+        asked = form(args, worded), form(kwargs, worded) if kwargs else None
         answers = right.get(asked)
         if answers is None:
             result = check(checked, args, kwargs)
@@ -114,19 +114,34 @@ def once(checked: Any) -> Any:
 
 
 def form(value: Any, worded: bool) -> object:
-    """Return what an annotation can see of a value, which two values have in common if they are checked alike."""
+    """Return what an annotation can see of a value, which two values have in common if they are checked alike.
+
+    Called a dozen times at each call of a function: what is met most often is asked first.
+    """
     kind = type(value)
+    if kind in ARRAYS:
+        return kind, value.shape, value.dtype
+    if kind in OTHERS:
+        return kind
     if kind in PLAIN:
         return value[:FIRST] if worded and kind is str else kind
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return kind, *[form(part, worded) for part in islice(value, FIRST)]
-    if isinstance(value, dict):
-        return kind, *[form(part, worded) for part in islice(value.items(), FIRST)]
-    shape = getattr(value, "shape", None)
-    return (kind, shape, value.dtype) if isinstance(shape, tuple) else kind
+    if issubclass(kind, (tuple, list, set, frozenset)):
+        return kind, *[form(part, worded) for part in _first(value)]
+    if issubclass(kind, dict):
+        return kind, *[(form(key, worded), form(value[key], worded)) for key in _first(value)]
+    (ARRAYS if hasattr(kind, "shape") and hasattr(kind, "dtype") else OTHERS).add(kind)
+    return form(value, worded)
+
+
+def _first(parts: Collection[Any]) -> Iterable[Any]:
+    return parts if len(parts) <= FIRST else islice(parts, FIRST)
 
 
 PLAIN: Final = {int, float, bool, str, type(None)}
+ARRAYS: Final[set[type]] = set()
+OTHERS: Final[set[type]] = set()
+"""Classes whose values have a shape and a number type, and classes of which an annotation sees no more than themselves:
+as they are met."""
 
 
 @contextmanager
