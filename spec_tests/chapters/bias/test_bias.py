@@ -9,7 +9,17 @@ import pytest
 
 from spec_tests.chapters.bias.losses import LOSSES, slope
 from spec_tests.chapters.memory_step.loop import Config, Inputs
-from spec_tests.chapters.miras_scan.calls import SHAPE, axes, both_forms, case, expected, one_write, small_case
+from spec_tests.chapters.miras_scan.calls import (
+    SHAPE,
+    assert_loop,
+    axes,
+    both_forms,
+    case,
+    expected,
+    one_write,
+    small_case,
+)
+from spec_tests.contract.by_loops import assert_along
 from spec_tests.contract.driver import Result, assert_close, precisions, run, run_with_gradients
 from spec_tests.contract.properties import unchanged
 from spec_tests.drawing.inputs import generator
@@ -91,6 +101,7 @@ def test_every_bias_equals_the_squared_error_where_it_should(port: Port) -> None
                     squared = run(port, op, numerics, inputs, **{**config, "bias": "l2"})
                     for name, value in squared.outputs.items():
                         assert_close(result[name], value, unchanged(squared, name), f"{op} {bias} {name}")
+                    assert_loop(squared, {**config, "bias": "l2"})
 
 
 @pytest.mark.spec("BIAS-3")
@@ -103,6 +114,8 @@ def test_what_dot_writes_does_not_depend_on_the_memory(port: Port) -> None:
                 first, second = (run(port, SCAN, numerics, given, **config) for given in (inputs, other))
                 assert_close(slopes(second), slopes(first), SLOPES[numerics], f"psi of dot in {numerics}")
                 first.assert_close("momentum", second["momentum"])
+                psi = -2.0 * float(config["loss_scale"]) * first.inputs["values"][:, 0]
+                assert_close(slopes(first), psi, SLOPES[numerics], f"psi of dot and the values in {numerics}")
 
 
 @pytest.mark.spec("BIAS-4")
@@ -138,6 +151,7 @@ def test_nothing_is_written_where_the_memory_is_right_and_derivatives_are_finite
                 gradients = run_with_gradients(port, SCAN, numerics, inputs, cotangents, **config)
                 for name, value in gradients.outputs.items():
                     assert np.isfinite(value).all(), f"{config['bias']} {name} is not finite in {numerics}"
+                assert_along(gradients, config, cotangents, "weights", "values")
 
 
 @pytest.mark.spec("BIAS-6")
@@ -154,6 +168,7 @@ def test_the_threshold_of_a_window_is_that_of_the_token_that_writes(port: Port) 
                 other["threshold"][:, :4] *= 0.25
                 first, second = (run(port, op, numerics, given, **config) for given in (inputs, other))
                 assert_close(second["weights"], first["weights"], unchanged(first, "weights"), f"{op} {bias} weights")
+                first.assert_close("weights", expected(config, first.inputs)["weights"])
 
 
 @pytest.mark.spec("BIAS-7")

@@ -213,6 +213,7 @@ def test_a_state_of_zeros_is_read_as_zero_and_has_finite_derivatives_under_lq(po
             result = run_with_gradients(port, op, numerics, inputs, cotangents, **config)
             for name, value in result.outputs.items():
                 assert np.isfinite(value).all(), f"{op} {name} of a state of zeros is not finite in {numerics}"
+            result.assert_close("weights", expected(config, result.inputs)["weights"])
 
 
 @pytest.mark.spec("LINK-8")

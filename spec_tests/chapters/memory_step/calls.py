@@ -226,12 +226,13 @@ def token(inputs: Inputs, t: int) -> dict[str, Array]:
 
 
 def worst(actual: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
-    """Return the largest error of any array of `wanted`, relative to its largest entry."""
+    """Return the largest error of any array of `wanted`, relative to its largest entry; NaN where one is NaN."""
     errors = [0.0]
     for name, value in wanted.items():
         if value.size:
             errors.append(float(np.abs(actual[name] - value).max() / max(np.abs(value).max(), np.finfo(float).tiny)))
-    return max(errors)
+    # Python's own `max` passes over a NaN.
+    return float(np.max(errors))
 
 
 def plain(config: Config, **changes: Array | float) -> dict[str, Array]:

@@ -18,7 +18,7 @@ from spec_tests.chapters.miras_scan.calls import (
     tokens,
 )
 from spec_tests.contract.driver import Result, assert_close, assert_same, precisions, run, run_with_gradients
-from spec_tests.contract.properties import assert_any_split_agrees, unchanged
+from spec_tests.contract.properties import assert_any_split_agrees, assert_computes, unchanged
 from spec_tests.drawing.inputs import generator
 from spec_tests.oracle import complex_step
 from spec_tests.port import Array, Numerics, Op, Port
@@ -46,6 +46,7 @@ def test_a_reset_equals_a_fresh_start_under_every_axis(port: Port) -> None:
                     inputs["reset"][:] = 0
                     inputs["reset"][1, 5] = 1
                     before = run(port, op, numerics, inputs, **config)
+                    assert_computes(before)
                     alone = fresh(tokens(inputs, slice(5, None)))
                     alone["reset"] = 0 * alone["reset"]
                     first = run(port, op, numerics, alone, **config)
@@ -76,6 +77,8 @@ def test_rows_are_independent_under_every_axis(port: Port) -> None:
                     rows = [name for name in inputs if name != "initial"]
                     strangers = {name: np.concatenate([other[name][:-1], inputs[name][-1:]]) for name in rows}
                     whole, among = (run(port, op, numerics, {**inputs, **x}, **config) for x in ({}, strangers))
+                    assert_computes(whole)
+                    assert not np.allclose(among["reads"][0], whole["reads"][0]), f"{op} ignores a row's own tokens"
                     assert_same_tokens(among, whole, 1, 0, f"of a row among others in {numerics}")
 
 
@@ -88,6 +91,7 @@ def test_a_read_depends_on_no_later_token_under_every_axis(port: Port) -> None:
                     inputs, other = (case(config, time=6, seed=seed + 9 * n) for n in range(2))
                     later = {n: np.concatenate([inputs[n][:, :3], other[n][:, 3:]], axis=1) for n in EACH_TOKEN}
                     before, after = (run(port, op, numerics, {**inputs, **x}, **config) for x in ({}, later))
+                    assert_computes(before)
                     what = f"{op} reads before a change at 3 in {numerics}"
                     assert_close(after["reads"][:, :3], before["reads"][:, :3], unchanged(before, "reads"), what)
                     assert not np.allclose(after["reads"][:, 3], before["reads"][:, 3]), f"{op} ignores token 3"

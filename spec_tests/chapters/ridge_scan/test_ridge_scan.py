@@ -9,7 +9,7 @@ import pytest
 from spec_tests.chapters.ridge_scan.calls import STATE, TIMED, case, cotangents, inside, tokens
 from spec_tests.chapters.ridge_scan.oracle import Ridge
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run, run_with_gradients
-from spec_tests.contract.properties import assert_any_split_agrees, unchanged
+from spec_tests.contract.properties import assert_any_split_agrees, assert_computes, unchanged
 from spec_tests.drawing.inputs import generator
 from spec_tests.oracle import complex_step
 from spec_tests.port import Array, Numerics, Op, Port
@@ -68,6 +68,7 @@ def test_a_reset_equals_a_fresh_start(port: Port) -> None:
             inputs = inside(3)
             inputs["reset"][0, 3] = 1
             before = run(port, RIDGE, numerics, inputs)
+            assert_computes(before)
             alone = tokens(inputs, slice(3, None)) | {"position": np.array([0, 0])}
             alone["reset"] = 0 * alone["reset"]
             first = run(port, RIDGE, numerics, alone)
@@ -98,6 +99,7 @@ def test_rows_are_independent_and_no_read_depends_on_a_later_token(port: Port) -
             strangers = {name: np.concatenate([other[name][:1], inputs[name][1:]]) for name in rows}
             later = {name: np.concatenate([inputs[name][:, :4], other[name][:, 4:]], axis=1) for name in TIMED}
             whole, among, after = (run(port, RIDGE, numerics, {**inputs, **x}) for x in ({}, strangers, later))
+            assert_computes(whole)
             for name in ("reads", *STATE):
                 what = f"{name} of a row among others in {numerics}"
                 assert_close(among[name][1:], whole[name][1:], unchanged(whole, name), what)

@@ -11,7 +11,7 @@ from spec_tests.chapters.step.operation import MOMENTS, OPTIMISERS, PARAMETERS, 
 from spec_tests.chapters.step.oracle import train_steps
 from spec_tests.chapters.step.packed import split
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run
-from spec_tests.contract.properties import representable
+from spec_tests.contract.properties import assert_computes, representable
 from spec_tests.oracle.sums import FORWARD
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.tally import where_declared
@@ -140,6 +140,7 @@ def test_steps_in_one_call_are_steps_in_several(port: Port) -> None:
             with where_declared():
                 config: dict[str, Scalar] = {**CONFIG, "optimizer": optimizer, "inner_grad": "detached"}
                 whole = run(port, STEPS, numerics, inputs, **config)
+                assert_computes(whole)
                 first = run(port, STEPS, numerics, {**inputs, **batches(inputs, slice(0, 1))}, **config)
                 parameters = split(first["parameters"], {tensor.name: inputs[tensor.name] for tensor in PARAMETERS})
                 handed = {**parameters, **{name: first[name] for name in kept}}
