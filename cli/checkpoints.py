@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from atlas_ref.config import RunConfig
+    from atlas_ref.config.memory import MemoryConfig
     from atlas_ref.models.family import Model
     from atlas_ref.storage.checkpoint import Checkpoint
 
@@ -43,24 +44,43 @@ def open_model(path: Path, overrides: list[str], chunk: int | None = None) -> Op
     given, origin = checkpoint.config.model_dump(), str(checkpoint.path)
     config = served = parse_config(given, origin, overrides)
     if chunk is not None:
-        memory = checkpoint.config.model.memory
-        changes = (f"model.memory.chunk={chunk}", f"model.memory.step_chunk={memory.step_chunk or memory.chunk}")
+        changes = served_in(chunk, checkpoint.config.model.memory)
         served = parse_config(given, origin, [*overrides, *changes])
     torch.set_num_threads(config.train.threads)
     model = load_model(checkpoint, select_device(config.train.device), served.any_model)
     return Opened(checkpoint, config, model, served)
 
 
+def served_in(chunk: int, trained: "MemoryConfig") -> list[str]:
+    """Return the changes that serve a memory in chunks of one length, its steps as they were; of a hierarchy the local
+    memories alone, as the global one keeps its chunk (TNT 2511.07343 Section 4.2).
+    """
+    if trained.kind == "single":
+        return [f"model.memory.chunk={chunk}", f"model.memory.step_chunk={trained.step_chunk or trained.chunk}"]
+    local = trained.hierarchy
+    steps = list(local.local_step_chunks or local.local_chunks)
+    chunks = [chunk] * len(local.local_chunks)
+    return [f"model.memory.hierarchy.local_chunks={chunks}", f"model.memory.hierarchy.local_step_chunks={steps}"]
+
+
+def chunks_of(config: "RunConfig") -> int | list[int] | None:
+    """Return the chunk of a memory, those of a hierarchy with the global one first, or None where there are none."""
+    from atlas_ref.config.model import ModelConfig
+
+    if not isinstance(config.any_model, ModelConfig):
+        return None
+    chunks = list(config.any_model.memory.chunks().values())
+    return chunks if len(chunks) > 1 else chunks[0]
+
+
 def chunk_line(opened: Opened) -> str | None:
     """Return what to say of a memory that is served in other chunks than it was trained in."""
     if opened.served == opened.config:
         return None
-    trained, served = opened.config.model.memory, opened.served.model.memory
-    return f"served in chunks of {served.chunk:,} tokens, trained in chunks of {trained.chunk:,}"
+    trained, served = (config.model.memory.chunks() for config in (opened.config, opened.served))
+    now, then = (_listed(sorted(set(chunks.values()))) for chunks in (served, trained))
+    return f"served in chunks of {now} tokens, trained in chunks of {then}"
 
 
-def memory_chunk(config: "RunConfig") -> int | None:
-    """Return the tokens of a chunk of the memory, None for a model without chunks."""
-    from atlas_ref.config.model import ModelConfig
-
-    return config.any_model.memory.chunk if isinstance(config.any_model, ModelConfig) else None
+def _listed(chunks: list[int]) -> str:
+    return " and ".join(f"{chunk:,}" for chunk in chunks)

@@ -8,7 +8,7 @@ import typer
 
 from atlas_ref.errors import UserError
 from cli.admission import skip_line
-from cli.checkpoints import Chunk, Device, Opened, chunk_line, memory_chunk, open_model
+from cli.checkpoints import Chunk, Device, Opened, chunk_line, chunks_of, open_model
 from cli.console import say
 from cli.overrides import DataKey, DataPath, as_overrides, data_fields
 
@@ -53,8 +53,7 @@ def evaluate(
             "same_text": difference is None,
             "difference": difference,
         }
-        chunks = (memory_chunk(opened.served), memory_chunk(opened.config))
-        served = dict(zip(("chunk", "trained_chunk"), chunks, strict=True))
+        served = {"chunk": chunks_of(opened.served), "trained_chunk": chunks_of(opened.config)}
         typer.echo(json.dumps({"step": step, **found, **text, **served, "preflight_skipped": skipped}))
         return
     typer.echo(sentence(step, found))

@@ -110,6 +110,8 @@ def agreed(asked: Asked, world: "World") -> tuple["Ready", "Admission"]:
     agree_on_data(world, ready.source.identity)
     if place.note:
         say(place.note)
+    for warning in plan.config.warnings():
+        say(f"warning: {warning}")
     say_facts(ready)
     return ready, decide_admission(world, partial(admit, ready, asked.reason))
 

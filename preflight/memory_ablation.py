@@ -26,7 +26,7 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
+from atlas_ref.blocks.memory_branch import MemoryBranch, MemoryLayerOutput
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.state import StateTree
@@ -107,7 +107,7 @@ def _silenced(model: nn.Module) -> Iterator[None]:
     def silence(_module: nn.Module, _inputs: Any, output: MemoryLayerOutput) -> MemoryLayerOutput:
         return output._replace(reads=torch.zeros_like(output.reads))
 
-    layers = [module for module in model.modules() if isinstance(module, MemoryLayer)]
+    layers = [module for module in model.modules() if isinstance(module, MemoryBranch)]
     handles = [layer.register_forward_hook(silence) for layer in layers]
     try:
         yield

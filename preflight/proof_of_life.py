@@ -11,7 +11,7 @@ Deliberately different from the source system, whose gate multiplied queries by 
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from atlas_ref.blocks.gates import GateHeads
-from atlas_ref.blocks.memory_layer import MemoryLayer, TanhGate
+from atlas_ref.blocks.memory_branch import MemoryBranch
+from atlas_ref.blocks.memory_layer import TanhGate
 from atlas_ref.config import ModelConfig, RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.rules import Gates
@@ -205,7 +206,7 @@ def _half_life_check(config: ModelConfig, samples: Sequence[float]) -> Check:
 
 def _feature_check(model: nn.Module, seed: int, count: int) -> Check:
     """Check the layer whose features of random unit keys are most alike."""
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, MemoryLayer)}
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, MemoryBranch)}
     samples = {name: _feature_cosines(layer, seed, count) for name, layer in layers.items()}
     name = max(samples, key=lambda layer: mean_interval(samples[layer]).high)
     mean = float(np.mean(samples[name]))
@@ -219,7 +220,7 @@ def _feature_check(model: nn.Module, seed: int, count: int) -> Check:
 
 
 @torch.no_grad()
-def _feature_cosines(layer: MemoryLayer, seed: int, count: int) -> list[float]:
+def _feature_cosines(layer: MemoryBranch[Any], seed: int, count: int) -> list[float]:
     """Return the mean cosine between the features of distinct random unit keys, for `count` draws of keys."""
     generator = torch.Generator().manual_seed(seed)
     draws = torch.randn(count, FEATURE_KEYS, layer.key_dim, generator=generator)

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput, MemoryLayerState
+from atlas_ref.blocks.branches import memory_branch
+from atlas_ref.blocks.memory_branch import MemoryLayerOutput, MemoryLayerState
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
@@ -26,7 +27,7 @@ from atlas_ref.memory.state import StateTree
 class BlockState(StateTree):
     """What every block carries from call to call: its memory branch; a block with attention carries more."""
 
-    memory: MemoryLayerState
+    memory: MemoryLayerState[Any]
 
 
 class BlockOutput(NamedTuple):
@@ -48,7 +49,7 @@ class Block(nn.Module):
         self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
         if attention is not None:
             self.attention = attention
-        self.memory = MemoryLayer(config.d_model, config.n_heads, config.memory, writes=not config.disable_memory)
+        self.memory = memory_branch(config.d_model, config.n_heads, config.memory, writes=not config.disable_memory)
 
     def initialise(self, generator: torch.Generator, std: float, residual_std: float) -> None:
         """Draw the weights; what adds to the residual stream at every layer is smaller."""
@@ -76,7 +77,7 @@ class Block(nn.Module):
     def remember(
         self,
         hidden: Float[Tensor, "batch time model"],
-        state: MemoryLayerState,
+        state: MemoryLayerState[Any],
         timeline: Timeline,
         writes: bool,
     ) -> MemoryLayerOutput:
@@ -91,7 +92,7 @@ class Block(nn.Module):
 
     def tell(
         self,
-        state: MemoryLayerState,
+        state: MemoryLayerState[Any],
         remembered: MemoryLayerOutput,
         raw: Float[Tensor, "batch time width"] | None,
         floor: float,
@@ -106,4 +107,4 @@ class Block(nn.Module):
         if not measured:
             return None, undecided
         gate = None if raw is None else Gate(raw.detach(), floor)
-        return summarise(self.memory, state.memory.weights, remembered, gate), undecided
+        return summarise(self.memory, state, remembered, gate), undecided

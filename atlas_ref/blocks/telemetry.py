@@ -1,17 +1,18 @@
 """What a block tells of one call: statistics of its gates, of its memory and of what went through it."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
+from atlas_ref.blocks.memory_branch import MemoryBranch, MemoryLayerOutput, MemoryLayerState, Part
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.plan import where_rows
-from atlas_ref.memory.state import MemoryState
+from atlas_ref.memory.rules import Gates
 
 POLARISED, UNDECIDED = 0.4, 0.1
 """A gate is polarised when its sigmoid is further than this from 1/2 (below 0.1 or above 0.9), undecided when nearer
@@ -20,9 +21,23 @@ LINEAR, SATURATED = 0.5, 1.5
 """Arguments of a tanh gate: up to the first tanh(x) is x to 8%; beyond the second its slope is below 0.19."""
 
 
+class MemoryTelemetry(NamedTuple):
+    """Statistics of one memory of a hierarchy, with the meaning that the fields of `LayerTelemetry` have."""
+
+    retention: Tensor
+    momentum_decay: Tensor
+    step_size: Tensor
+    window_weight: Tensor
+    memory_norm: Tensor
+    momentum_norm: Tensor
+    read_norm: Tensor
+    update_magnitude: Tensor | None
+
+
 class LayerTelemetry(NamedTuple):
     """Statistics over the tokens, rows and heads of one call: means where the name says nothing else.
 
+    `memories` has those of each memory of a hierarchy; what else is said of its gates and memories is of all together.
     Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
     before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none;
     in a block without such a gate they are None.
@@ -58,6 +73,10 @@ class LayerTelemetry(NamedTuple):
     tanh_linear: Tensor | None
     tanh_saturated: Tensor | None
     m3_alpha: Tensor | None
+    memories: tuple[MemoryTelemetry, ...] = ()
+
+
+Means = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Gate(NamedTuple):
@@ -68,28 +87,32 @@ class Gate(NamedTuple):
 
 
 @torch.no_grad()
-def summarise(layer: MemoryLayer, before: Weights, remembered: MemoryLayerOutput, gate: Gate | None) -> LayerTelemetry:
-    """Summarise one call, into which `layer` went with the memory `before`."""
-    memory = remembered.state.memory
-    retention, momentum, step, window = (x.detach().float().mean() for x in remembered.gates[:4])
-    reads = at_least_float32(remembered.reads.detach())
+def summarise(
+    layer: MemoryBranch[Any], before: MemoryLayerState[Any], remembered: MemoryLayerOutput, gate: Gate | None
+) -> LayerTelemetry:
+    """Summarise one call, into which `layer` went with the state `before`."""
+    parts = layer.parts(remembered.state)
+    gates = [_means(of_one) for of_one in remembered.gates]
+    retention, momentum, step, window = (torch.stack(same).mean() for same in zip(*gates, strict=True))
     mixing_rate = layer.mixing_rate()
-    update = None
+    changes: list[Weights] | None = None
     if remembered.wrote:
-        update = _size(_change(layer, before, memory, time=reads.shape[1]))
+        time, pairs = remembered.reads.shape[1], zip(layer.parts(before), parts, strict=True)
+        changes = [_change(old, new, time) for old, new in pairs]
     return LayerTelemetry(
         retention,
         momentum,
         step,
         window,
         *_gate_statistics(gate),
-        _size(memory.weights),
-        _size(memory.momentum or tuple(torch.zeros_like(m) for m in memory.weights)),
-        torch.linalg.vector_norm(reads) / math.sqrt(reads.shape[:-1].numel()),
+        _size([matrix for part in parts for matrix in part.state.weights]),
+        _size([matrix for part in parts for matrix in _momentum(part)]),
+        _read_norm(remembered.reads),
         remembered.omega_loss,
-        update,
+        None if changes is None else _size([matrix for change in changes for matrix in change]),
         *_tanh_statistics(remembered.bounded),
         None if mixing_rate is None else mixing_rate.detach(),
+        _each_memory(parts, gates, changes, remembered.each),
     )
 
 
@@ -118,21 +141,53 @@ def _gate_statistics(gate: Gate | None) -> _Acting:
     )
 
 
-def _size(matrices: tuple[Tensor, ...]) -> Tensor:
+def _each_memory(
+    parts: tuple[Part, ...], gates: list[Means], changes: list[Weights] | None, reads: tuple[Tensor, ...]
+) -> tuple[MemoryTelemetry, ...]:
+    """Return the statistics of each memory of a hierarchy; nothing of a single memory, which has no `reads` of it."""
+    return tuple(
+        MemoryTelemetry(
+            *gates[number],
+            _size(parts[number].state.weights),
+            _size(_momentum(parts[number])),
+            _read_norm(of_one.flatten(-2)),
+            None if changes is None else _size(changes[number]),
+        )
+        for number, of_one in enumerate(reads)
+    )
+
+
+def _means(gates: Gates) -> Means:
+    """Return the means of retention, momentum decay, step size and window weight."""
+    retention, momentum, step, window = (x.detach().float().mean() for x in gates[:4])
+    return retention, momentum, step, window
+
+
+def _momentum(part: Part) -> Weights:
+    """Return S of a memory, zero for `ridge`, which has none."""
+    return part.state.momentum or tuple(torch.zeros_like(m) for m in part.state.weights)
+
+
+def _read_norm(reads: Float[Tensor, "batch time values"]) -> Tensor:
+    """Return the root of the mean square over rows and tokens of the norm of what was read."""
+    norm: Tensor = torch.linalg.vector_norm(at_least_float32(reads.detach()))
+    return norm / math.sqrt(reads.shape[:-1].numel())
+
+
+def _size(matrices: Sequence[Tensor]) -> Tensor:
     """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
     whole: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(m.detach()) for m in matrices]))
     return whole / math.sqrt(matrices[0].shape[:-2].numel())
 
 
-def _change(layer: MemoryLayer, before: Weights, after: MemoryState, time: int) -> Weights:
+def _change(before: Part, after: Part, time: int) -> Weights:
     """Return M - M' of each row: M' is M_0 where the row began or its shard did in the call, else the memory before."""
-    length = layer.config.shards.length
-    since_start = (after.position - 1) % length + 1 if length else after.position
+    position, length = after.state.position, after.shard
+    since_start = (position - 1) % length + 1 if length else position
     began = since_start <= time
-    # `ridge` starts from nothing.
-    initial = tuple(layer.initial) or tuple(torch.zeros_like(m[0]) for m in after.weights)
     return tuple(
-        m - where_rows(began, m0.expand_as(m1), m1) for m, m0, m1 in zip(after.weights, initial, before, strict=True)
+        m - where_rows(began, m0.expand_as(m1), m1)
+        for m, m0, m1 in zip(after.state.weights, after.initial, before.state.weights, strict=True)
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from atlas_ref.config.memory import MemoryConfig
 
 FIELDS = {
+    "kind": "kind",
     "architecture": "architecture",
     "rule": "rule",
     "chunk": "chunk",
@@ -28,6 +29,7 @@ FIELDS = {
     "gate_axis": "gate_axis",
     "algorithm": "algorithm",
     "shard": "shards.length",
+    "projection": "qk_projection.kind",
 }
 """The field below `model.memory` that says what an axis of the table is."""
 
@@ -47,6 +49,18 @@ OF_A_RUN = (
             "shard": (0,),
         },
         "which solves for the whole past at every token",
+    ),
+    Need(
+        "kind",
+        "hierarchical",
+        {
+            "algorithm": ("gd",),
+            "error_at": ("previous",),
+            "read": ("post",),
+            "shard": (0,),
+            "projection": ("none", "tnt"),
+        },
+        "whose memories have chunks, reads, shards and projections of their own",
     ),
     Need("retention_kind", "retnet", {"gate_axis": ("head",)}, "which is one number a head"),
     Need("retention_kind", "mamba2", {"gate_axis": ("head",)}, "which is one number a head"),

@@ -15,6 +15,8 @@ MOST_LINES = 100
 """Errors that are told one by one: more than there are fields."""
 BEGUN = 4
 """Letters that begin a part of a name, and tell it."""
+SLIP = 0.7
+"""Likeness of two last parts of which one may be a slip of the other."""
 MOST_BITS = 256
 """Integers beyond are not spelt out: Python refuses to do so for long ones."""
 
@@ -85,7 +87,8 @@ def _similarity(name: str, candidate: str) -> float:
     section, _, last = name.rpartition(".")
     candidate_section, _, candidate_last = candidate.rpartition(".")
     initials = "".join(word[0] for word in candidate_last.split("_"))
-    if last == candidate_last or (section == candidate_section and alike > 0.9):
+    slip = alike > 0.9 and difflib.SequenceMatcher(None, last, candidate_last).ratio() > SLIP
+    if last == candidate_last or (section == candidate_section and slip):
         return 2.0 + alike
     begun = section and BEGUN < len(last) <= len(candidate_last) and last[:BEGUN] in candidate_last
     if section == candidate_section and (begun or last == initials):
@@ -94,9 +97,9 @@ def _similarity(name: str, candidate: str) -> float:
 
 
 def _field(root: type[BaseModel], location: Sequence[str]) -> FieldInfo:
-    """The field at a location; every part but the last names a section."""
+    """The field at a location: every part but the last names a section, and numbers behind it an entry of a list."""
     found = [_fields(root)[location[0]]]
-    for part in location[1:]:
+    for part in (part for part in location[1:] if not part.isdigit()):
         found = [fields[part] for field in found for below in sections_of(field) if part in (fields := _fields(below))]
     return found[0]
 
@@ -120,11 +123,18 @@ def _valid(field: FieldInfo) -> str:
         return "one of " + ", ".join(toml_value(choice) for choice in get_args(field.annotation))
     if field.annotation is bool:
         return "true or false"
-    bounds = {key: value for rule in field.metadata for key, value in _bounds(rule).items()}
+    if get_origin(field.annotation) is tuple:
+        entry = get_args(field.annotation)[0]
+        return f"a list of integers, each {_interval(_all_bounds(entry.__metadata__[0].metadata))}"
+    bounds = _all_bounds(field.metadata)
     if field.annotation is str:
         return f"Unicode text of at most {bounds['max_length']} characters"
     kind = "an integer" if field.annotation is int else "a finite number"
     return f"{kind} {_interval(bounds)}"
+
+
+def _all_bounds(rules: Sequence[object]) -> dict[str, Any]:
+    return {key: value for rule in rules for key, value in _bounds(rule).items()}
 
 
 def _bounds(rule: object) -> Mapping[str, Any]:
@@ -147,7 +157,7 @@ def _shown(value: object) -> str:
         text = f"the text {toml_value(value)}"
     elif isinstance(value, dict):
         return "a table"
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         return "a list"
     else:
         text = f"the date or time {value}"

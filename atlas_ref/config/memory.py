@@ -14,6 +14,7 @@ from pydantic import Field
 from atlas_ref.config.axes import THRESHOLDED, BiasConfig, LinkConfig
 from atlas_ref.config.combinations import meaningless
 from atlas_ref.config.gates import GatesConfig
+from atlas_ref.config.hierarchy import HierarchyConfig
 from atlas_ref.config.section import Section
 
 MAX_FEATURES = 16_384
@@ -73,6 +74,8 @@ class ShardsConfig(Section):
 class MemoryConfig(Section):
     """The test-time memory of each layer."""
 
+    kind: Literal["single", "hierarchical"]
+    """single, or hierarchical: a global memory read at the start of its chunk, and local ones that begin with shards"""
     architecture: Literal["matrix", "mlp", "linear_norm", "mlp_norm", "mlp_glu"]
     """what is written: a matrix, a residual two-layer network, either of them normalised, or a gated network"""
     rule: Literal["titans", "atlas", "atlas_appendix", "omega", "delta"]
@@ -122,6 +125,37 @@ class MemoryConfig(Section):
     qk_projection: QKProjectionConfig
     gates: GatesConfig
     shards: ShardsConfig
+    hierarchy: HierarchyConfig
+
+    def _cut_windows(self) -> Iterator[str]:
+        """Yield a sentence for each local memory whose losses would wait beyond the chunk that they end with."""
+        every = self.ttl_update_frequency
+        for chunk in self.hierarchy.local_chunks:
+            if self.window_boundary == "truncate" and chunk % every:
+                yield (
+                    f"model.memory.ttl_update_frequency is {every}; it must divide every chunk, and "
+                    f'model.memory.hierarchy.local_chunks has {chunk}, for model.memory.window_boundary = "truncate"'
+                )
+
+    def chunks(self) -> dict[str, int]:
+        """Return the chunk of every memory, by the name of its field below `model.memory`."""
+        local = self.hierarchy.local_chunks if self.kind == "hierarchical" else ()
+        return {"chunk": self.chunk} | {f"hierarchy.local_chunks[{n}]": chunk for n, chunk in enumerate(local)}
+
+    def count(self) -> int:
+        """Return the number of memories."""
+        return len(self.chunks())
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for what is allowed and hardly meant."""
+        if self.kind != "hierarchical" or not self.hierarchy.global_writes:
+            return
+        for shard in self.hierarchy.local_shards:
+            if 0 < shard < self.chunk:
+                yield (
+                    f"model.memory.hierarchy.local_shards has {shard}, less than model.memory.chunk, which is "
+                    f"{self.chunk}: what a local memory forgot is not in the global memory before its chunk ends"
+                )
 
     def generated_gates(self) -> dict[str, int]:
         """Return what the one projection of the gates makes, in its order, and how many numbers a head of each."""
@@ -153,6 +187,9 @@ class MemoryConfig(Section):
                 f"model.memory.shards.length is {self.shards.length}; it must be a multiple of model.memory.chunk, "
                 f"which is {self.chunk}, or 0 for no shards"
             )
+        if self.kind == "hierarchical":
+            yield from self.hierarchy.local_problems("model.memory.hierarchy")
+            yield from self._cut_windows()
         width = self.features.width(self.key_dim)
         if width > MAX_FEATURES:
             yield (

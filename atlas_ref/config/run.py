@@ -81,6 +81,11 @@ class RunConfig(Section):
         else:
             yield from self._cognate(self.any_model)
 
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for what is allowed and hardly meant."""
+        if isinstance(self.any_model, ModelConfig):
+            yield from self.any_model.memory.warnings()
+
     def _recall_within_reach(self, model: ModelConfig) -> Iterator[str]:
         """Yield a sentence for recall that attention alone could answer."""
         distance = self.data.recall.filler(self.data.sequence_length) + 1

@@ -41,6 +41,7 @@ def run_folded(
     state: MemoryState,
     reset: Bool[Tensor, "batch time"] | None,
     *,
+    writes: bool = True,
     shards: Shards | None = None,
 ) -> MemoryOutput:
     """Return what `memory_chunked` does, without the Omega loss where stretches were folded.
@@ -51,15 +52,18 @@ def run_folded(
     marks = torch.zeros(keys.shape[:2], dtype=torch.bool) if reset is None else reset.cpu()
     whole, last = stretches(marks)
     if shards is not None or not _worth_it(whole, marks):
-        return memory_chunked(rule, keys, values, queries, gates, initial, state, reset, shards=shards)
+        return memory_chunked(rule, keys, values, queries, gates, initial, state, reset, writes=writes, shards=shards)
     fold = _Fold(whole, marks, keys.device)
     inputs = fold.rows_of(keys), fold.rows_of(values), fold.rows_of(queries)
-    found = memory_chunked(rule, *inputs, _each_gate(gates, fold.rows_of), initial, fold.states(state), None)
+    rows = memory_chunked(
+        rule, *inputs, _each_gate(gates, fold.rows_of), initial, fold.states(state), None, writes=writes
+    )
     first = min(stretch.start for stretch in last)
     keys, values, queries, late = (x[:, first:] for x in (keys, values, queries, marks.to(keys.device)))
     # A row whose last stretch begins later than `first` runs through what is before it, which its mark takes back.
-    end = memory_chunked(rule, keys, values, queries, _each_gate(gates, lambda x: x[:, first:]), initial, state, late)
-    return MemoryOutput(fold.joined(found.reads, end.reads, last, first), end.state)
+    gates = _each_gate(gates, lambda x: x[:, first:])
+    end = memory_chunked(rule, keys, values, queries, gates, initial, state, late, writes=writes)
+    return MemoryOutput(fold.joined(rows.reads, end.reads, last, first), end.state)
 
 
 def stretches(marks: Bool[Tensor, "batch time"]) -> tuple[list[Stretch], list[Stretch]]:

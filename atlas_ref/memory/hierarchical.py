@@ -84,10 +84,11 @@ class HierarchicalState(StateTree):
 
 
 class HierarchicalOutput(NamedTuple):
-    """The sum of the reads, and the state after the last token."""
+    """The sum of the reads, the state after the last token, and the reads of each memory."""
 
     reads: Float[Tensor, "batch time heads values"]
     state: HierarchicalState
+    each: tuple[Float[Tensor, "batch time heads values"], ...]
 
 
 def as_they_are(x: Tensor) -> Tensor:
@@ -107,15 +108,17 @@ def memory_hierarchical(
     *,
     features: Features = as_they_are,
     mixing: Sequence[Shards | None] | None = None,
+    writes: Sequence[bool] | None = None,
 ) -> HierarchicalOutput:
     """Run every memory token by token (module docstring; TNT 2511.07343 Eq. 5-7).
 
     `gates` and `initial`, W_init, have an entry for each memory. `features` is applied to keys and queries where a
     memory meets them, after the projection. `mixing` says under `border` = m3, and only there, what goes over the
-    borders of each memory; None for the global one. Raises UserError where these do not fit together.
+    borders of each memory; None for the global one. `writes` says which memories are written, None: all; the others go
+    on in everything else. Raises UserError where these do not fit together.
     """
     given = (keys, values, queries, gates, initial, state, reset)
-    return _each_memory(memory_recurrent, hierarchy, *given, features, mixing)
+    return _each_memory(memory_recurrent, hierarchy, *given, features, mixing, writes)
 
 
 def hierarchical_chunked(
@@ -130,10 +133,11 @@ def hierarchical_chunked(
     *,
     features: Features = as_they_are,
     mixing: Sequence[Shards | None] | None = None,
+    writes: Sequence[bool] | None = None,
 ) -> HierarchicalOutput:
     """Return what `memory_hierarchical` does: each memory in its parallel form, shards side by side (`folding`)."""
     given = (keys, values, queries, gates, initial, state, reset)
-    return _each_memory(run_folded, hierarchy, *given, features, mixing)
+    return _each_memory(run_folded, hierarchy, *given, features, mixing, writes)
 
 
 def fresh_hierarchical_state(
@@ -161,11 +165,12 @@ def _each_memory(
     reset: Tensor | None,
     features: Features,
     mixing: Sequence[Shards | None] | None,
+    writes: Sequence[bool] | None,
 ) -> HierarchicalOutput:
     """Run the memories one after another, `run` each of them, and add their reads."""
     inherited = _mixing(hierarchy, mixing)
     if keys.shape[1] == 0:
-        return HierarchicalOutput(values, state)
+        return HierarchicalOutput(values, state, (values,) * len(hierarchy.rules))
     position = token_positions(state.position, reset, keys.shape[1])
     seen_keys = features(keys)
     reads, memories, projections = [], [], []
@@ -184,12 +189,13 @@ def _each_memory(
             initial[number],
             state.memories[number],
             position == 0 if hierarchy.border == "m3" or not shard else position % shard == 0,
+            writes=writes is None or writes[number],
             shards=inherited[number],
         )
         reads.append(found.reads)
         memories.append(found.state)
     after_all = replace(state, memories=tuple(memories), projections=tuple(projections), position=position[:, -1] + 1)
-    return HierarchicalOutput(torch.stack(reads).sum(0), after_all)
+    return HierarchicalOutput(torch.stack(reads).sum(0), after_all, tuple(reads))
 
 
 def _projected(

@@ -9,6 +9,7 @@
                   2 D^2 + 2 d_v D + D^3 / 3 + 2 D^2, and the read 2 d_v D
     Newton-Schulz of an m x n matrix, m <= n: 4 m^2 n an iteration, and 2 m^3 where it has a quintic term
     Q-K projection 4 d_k^2 of each head: Pi + k k^T and Pi q
+    hierarchy     all of these once for each memory, the projection for each local one
 
 That is the work that the equations ask for, not what an implementation does: the recurrence, token by token, whatever
 the chunk. Left out is what is no product (norms, gates, softmax, features, decays), the projection of persistent
@@ -52,18 +53,20 @@ def weight_flops(config: ModelConfig) -> int:
 
 
 def head_flops(config: ModelConfig) -> int:
-    """Return the operations of the memory of one head for a token."""
+    """Return the operations of the memories of one head for a token."""
     memory, matrices = config.memory, config.memory.matrices()
     if memory.algorithm == "ridge":
         return _ridge_flops(config)
+    count = memory.count()
     read = 2 * sum(prod(shape) for shape in matrices)
     if config.disable_memory:
-        return read
+        return count * read
     back = 2 * prod(matrices[0]) if len(matrices) > 1 else 0
     projected = 4 * memory.key_dim**2 if memory.qk_projection.kind != "none" else 0
+    projected *= count - 1 if memory.kind == "hierarchical" else 1
     # A write that sees no error multiplies by the memory only to read.
     products = 2 if memory.bias.kind == "dot" else 3
-    return products * read + back + projected + _newton_schulz(config)
+    return count * (products * read + back + _newton_schulz(config)) + projected
 
 
 def _ridge_flops(config: ModelConfig) -> int:

@@ -5,6 +5,8 @@ memory_share       mean weight of the memory in the join, before the floor: the 
                    LMM, 1 - it of `convex`; absent in other joins and where nothing is written
 state_finite       1, or 0 when any number of the layer's state is NaN or infinite
 newton_schulz_error   distance of the written momentum from orthogonality, where the rule orthogonalises
+
+Of a hierarchy each memory has fields of its own: `memory_norm.global`, `memory_norm.local_1` and so on.
 """
 
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor
 
 from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.fast_memory import memory_rule
+from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.memory.hierarchical import HierarchicalState
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.models.atlas import ModelOutput
 from atlas_ref.models.family import Measurements
@@ -23,13 +27,22 @@ def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measuremen
     """Return the table of every layer of one call (module docstring)."""
     rule = memory_rule(config.memory)
     found = [
-        {name: value for name, value in telemetry._asdict().items() if value is not None} | _state_tensors(state, rule)
+        _fields(telemetry) | _state_tensors(state, rule)
         for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
     ]
     # One transfer from the device for all of them.
     values = iter(torch.stack([value for table in found for value in table.values()]).double().tolist())
     tables = [{name: next(values) for name in table} for table in found]
     return tuple(table | _gate_values(table, config) for table in tables)
+
+
+def _fields(telemetry: LayerTelemetry) -> dict[str, Tensor]:
+    """Return what telemetry has found, by name, and then what it has of each memory of a hierarchy."""
+    fields = {name: value for name, value in telemetry._asdict().items() if isinstance(value, Tensor)}
+    for number, memory in enumerate(telemetry.memories):
+        label = f"local_{number}" if number else "global"
+        fields |= {f"{name}.{label}": value for name, value in memory._asdict().items() if value is not None}
+    return fields
 
 
 @torch.no_grad()
@@ -54,7 +67,9 @@ def _state_tensors(state: BlockState, rule: MemoryRule) -> dict[str, Tensor]:
     found = {"state_finite": torch.stack([(0.0 * tensor).sum() for tensor in floats]).sum().isfinite()}
     if rule.orthogonalised:
         # The last momentum only: one iteration a row and head, where the call itself made one for every token.
-        written = [update(rule, momentum) for momentum in state.memory.memory.momentum]
+        memory = state.memory.memory
+        memories = memory.memories if isinstance(memory, HierarchicalState) else (memory,)
+        written = [update(rule, momentum) for of_one in memories for momentum in of_one.momentum]
         found["newton_schulz_error"] = torch.stack([orthogonality_error(x).amax() for x in written]).amax()
     return found
 

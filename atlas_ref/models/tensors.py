@@ -76,9 +76,12 @@ def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
     )
     if memory.qk_projection.kind == "frobenius_tanh":
         yield TensorInfo("memory.log_gain", (heads, memory.key_dim), "head, key", "log of the gain of queries")
+    if memory.kind == "hierarchical":
+        yield from _hierarchy(config)
+        return
     if memory.shards.length:
         yield TensorInfo("memory.alpha_logit", (1,), "one", "sigmoid gives the share that crosses a shard border")
-    yield from _gates(config)
+    yield from _gates(config, "memory.gates")
     if memory.algorithm == "ridge":
         yield TensorInfo(
             "memory.ridge",
@@ -90,25 +93,39 @@ def _memory(config: ModelConfig) -> Iterator[TensorInfo]:
         yield TensorInfo(f"memory.initial.{number}", (heads, *shape), "head, out, in", INITIAL[number])
 
 
-def _gates(config: ModelConfig) -> Iterator[TensorInfo]:
+def _hierarchy(config: ModelConfig) -> Iterator[TensorInfo]:
+    """Yield the gates and W_init of each memory of a hierarchy: 0 is the global one."""
+    memory = config.memory
+    locals_ = len(memory.hierarchy.local_chunks)
+    if memory.hierarchy.border == "m3":
+        yield TensorInfo("memory.alpha_logit", (locals_,), "local", "sigmoid gives the share that crosses a border")
+    for number in range(locals_ + 1):
+        yield from _gates(config, f"memory.gates.{number}")
+    for number in range(locals_ + 1):
+        for place, shape in enumerate(memory.matrices()):
+            name = f"memory.initial.{number}.{place}"
+            yield TensorInfo(name, (config.n_heads, *shape), "head, out, in", INITIAL[place])
+
+
+def _gates(config: ModelConfig, prefix: str) -> Iterator[TensorInfo]:
     """Yield what makes the gates of the memory: nothing where all are constants."""
     memory, heads, d = config.memory, config.n_heads, config.d_model
     parts = memory.generated_gates()
     rows = heads * sum(parts.values())
     if parts:
         made = ", ".join(GATE_WORDS[name] for name in parts)
-        yield TensorInfo("memory.gates.projection.weight", (rows, d), "gate, model", f"of {made}: a row for each head")
+        yield TensorInfo(f"{prefix}.projection.weight", (rows, d), "gate, model", f"of {made}: a row for each head")
         yield TensorInfo(
-            "memory.gates.projection.bias", (rows,), "gate", "biases of those gates, before sigmoid or softplus"
+            f"{prefix}.projection.bias", (rows,), "gate", "biases of those gates, before sigmoid or softplus"
         )
     if memory.gate_axis != "head" and memory.gates.retention_kind == "learned":
         width = memory.value_dim if memory.gate_axis == "rows" else memory.features.width(memory.key_dim)
         up, axis = (heads * width, GATE_RANK), memory.gate_axis.removesuffix("s")
-        yield TensorInfo("memory.gates.retention_down.weight", (GATE_RANK, d), "rank, model", "first of two maps")
-        yield TensorInfo("memory.gates.retention_up.weight", up, f"{axis}, rank", "the second, to retention gates")
-        yield TensorInfo("memory.gates.retention_up.bias", up[:1], axis, "biases, before the sigmoid")
+        yield TensorInfo(f"{prefix}.retention_down.weight", (GATE_RANK, d), "rank, model", "first of two maps")
+        yield TensorInfo(f"{prefix}.retention_up.weight", up, f"{axis}, rank", "the second, to retention gates")
+        yield TensorInfo(f"{prefix}.retention_up.bias", up[:1], axis, "biases, before the sigmoid")
     if memory.gates.retention_kind == "mamba2":
-        yield TensorInfo("memory.gates.log_rate", (heads,), "head", "log of a: a step keeps exp(-a step)")
+        yield TensorInfo(f"{prefix}.log_rate", (heads,), "head", "log of a: a step keeps exp(-a step)")
 
 
 def _feed_forward(config: ModelConfig) -> Iterator[TensorInfo]:

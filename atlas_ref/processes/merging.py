@@ -10,7 +10,7 @@ that a kill switch sees must not depend on how the batch was cut.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -84,13 +84,16 @@ RULES: dict[str, Rule] = {
 
 
 def merge_columns(parts: Float[Tensor, "parts fields"], names: Sequence[str]) -> Float[Tensor, " fields"]:
-    """Return the fields of the whole from those of its parts, by RULES; raise KeyError at a field without a rule."""
-    if missing := [name for name in names if name not in RULES]:
+    """Return the fields of the whole from those of its parts, by RULES; raise KeyError at a field without a rule.
+
+    `memory_norm.local_1`, of one memory, has the rule of `memory_norm`.
+    """
+    if missing := [name for name in names if name.partition(".")[0] not in RULES]:
         raise KeyError(f"no rule in RULES says how the field '{missing[0]}' of several parts is merged")
     columns = dict(zip(names, parts.unbind(1), strict=True))
     merged = []
     for name, values in columns.items():
-        merge, about = RULES[name]
+        merge, about = RULES[name.partition(".")[0]]
         merged.append(merge(values, values if about is None else columns[about]))
     return torch.stack(merged) if merged else parts.new_zeros(0)
 
@@ -103,12 +106,18 @@ def merge_telemetry(parts: Sequence[tuple[Told, ...]]) -> tuple[Told, ...]:
 
 
 def _merge_layer(parts: Sequence[Told]) -> Told:
-    """Merge one layer; a field that is None, as the layer has nothing to measure there, stays None."""
-    names = [name for name, value in parts[0]._asdict().items() if value is not None]
+    """Merge one layer; a field that is None, as the layer has nothing to measure there, stays None.
+
+    A field may hold such tables itself, one for each memory of a hierarchy.
+    """
+    names = [name for name, value in parts[0]._asdict().items() if isinstance(value, Tensor)]
     if not names:
         return parts[0]
     table = torch.stack([torch.stack([getattr(part, name).double() for name in names]) for part in parts])
-    merged = dict(zip(names, merge_columns(table, names).unbind(), strict=True))
+    merged: dict[str, Any] = dict(zip(names, merge_columns(table, names).unbind(), strict=True))
+    for name, value in parts[0]._asdict().items():
+        if isinstance(value, tuple):
+            merged[name] = merge_telemetry([getattr(part, name) for part in parts])
     return type(parts[0])(**{**parts[0]._asdict(), **merged})
 
 

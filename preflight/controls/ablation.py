@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
+from atlas_ref.blocks.memory_branch import MemoryBranch, MemoryLayerOutput
 from atlas_ref.config import ModelConfig
 from atlas_ref.models.atlas import AtlasModel
 from preflight.controls.gain import detached_output, short_memory
@@ -23,7 +23,7 @@ def _with_reads(change: Callable[[Tensor], Tensor]) -> Callable[[ModelConfig, in
     def build(config: ModelConfig, seed: int) -> AtlasModel:
         model = AtlasModel(config, seed)
         for module in model.modules():
-            if isinstance(module, MemoryLayer):
+            if isinstance(module, MemoryBranch):
                 module.register_forward_hook(hook)
         return model
 

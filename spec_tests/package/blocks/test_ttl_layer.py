@@ -101,7 +101,8 @@ def test_a_layer_mixes_its_projection_by_the_trace_of_its_unit_keys() -> None:
     with torch.no_grad():
         layer.alpha_logit.fill_(math.log(0.6 / 0.4))
         hidden = drawn(2, 26, 16, seed=11)
-        found = {t: remember(layer, hidden[:, :t]).state.projection.diagonal(dim1=-2, dim2=-1).sum(-1) for t in TRACES}
+        after = {t: remember(layer, hidden[:, :t]).state.projections[0] for t in TRACES}
+        found = {t: projection.diagonal(dim1=-2, dim2=-1).sum(-1) for t, projection in after.items()}
     for t, trace in TRACES.items():
         torch.testing.assert_close(found[t], torch.full_like(found[t], trace), rtol=1e-9, atol=0.0)
 

@@ -61,6 +61,12 @@ VARIANTS = {
         "model.memory.shards.length=8",
     ),
     "memory as a layer": ("model.block='mal'",),
+    "a hierarchy": (
+        "model.memory.kind='hierarchical'",
+        "model.memory.qk_projection.kind='tnt'",
+        "model.memory.hierarchy.local_chunks=[2]",
+        "model.memory.hierarchy.local_shards=[8]",
+    ),
     "ridge": (*ONE_TOKEN, "model.memory.algorithm='ridge'"),
 }
 

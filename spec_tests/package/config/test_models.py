@@ -73,6 +73,7 @@ MEANINGLESS = {
     "architecture = mlp_glu": ("yaad", "architecture='mlp_glu'"),
     "bias.kind = yaad_printed": ("yaad", "bias.kind='yaad_printed'"),
     "rule = delta": ("deltanet", "omega_window=2"),
+    "kind = hierarchical": ("titans-lmm", "kind='hierarchical'", "read='pre'"),
 }
 """A model and what is changed in it, under the field that makes the change meaningless."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from atlas_ref.blocks.mag import MagBlock
 from atlas_ref.models.atlas import Layer
 from atlas_ref.training.run import Run
+from spec_tests.package.micro.layers import single
 from spec_tests.package.micro.models import as_atlas
 
 TANH = ("model.memory.qk_projection.kind='frobenius_tanh'", "model.memory.qk_projection.gain=5.0")
@@ -50,12 +51,12 @@ SHARDS = ("model.memory.shards.length=8", "model.memory.shards.warmup_crossings=
 
 def linear(run: Run, layer: int) -> None:
     """Make the gain so small that every tanh gate is linear."""
-    block(run, layer).memory.log_gain.data.fill_(-5.0)
+    single(block(run, layer).memory).log_gain.data.fill_(-5.0)
 
 
 def coma(run: Run, layer: int) -> None:
     """Make the gain so large that every tanh gate is saturated."""
-    block(run, layer).memory.log_gain.data.fill_(9.0)
+    single(block(run, layer).memory).log_gain.data.fill_(9.0)
 
 
 def shut(run: Run, layer: int) -> None:
@@ -77,7 +78,7 @@ def confused(run: Run, layer: int) -> None:
 
 def mixed(run: Run, layer: int) -> None:
     """Push the learned mixing rate to where a shard inherits everything."""
-    block(run, layer).memory.alpha_logit.data.fill_(9.0)
+    single(block(run, layer).memory).alpha_logit.data.fill_(9.0)
 
 
 class Fault(NamedTuple):

@@ -1,9 +1,10 @@
 """A memory layer small enough to follow token by token, and hidden states for it."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from atlas_ref.blocks.memory_layer import MemoryLayer, MemoryLayerOutput
+from atlas_ref.blocks.memory_branch import MemoryLayerOutput
+from atlas_ref.blocks.memory_layer import MemoryLayer
 from atlas_ref.blocks.timeline import make_timeline
 from spec_tests.package.micro.runs import micro_config
 
@@ -29,6 +30,12 @@ def make_layer(*overrides: str) -> MemoryLayer:
         for number, parameter in enumerate(layer.parameters()):
             parameter.add_(0.2 * drawn(*parameter.shape, seed=20 + number))
     return layer
+
+
+def single(branch: nn.Module) -> MemoryLayer:
+    """Return the branch of a block, which has a single memory."""
+    assert isinstance(branch, MemoryLayer)
+    return branch
 
 
 def remember(layer: MemoryLayer, hidden: Tensor, reset: Tensor | None = None, writes: bool = True) -> MemoryLayerOutput:

@@ -52,7 +52,7 @@ def new_context(state: BlockState, fresh: BlockState) -> BlockState:
 
 def new_memory(state: BlockState, fresh: BlockState) -> BlockState:
     """Return a state whose context goes on before a memory in which nothing is written yet."""
-    branch = replace(state.memory, memory=fresh.memory.memory, projection=fresh.memory.projection)
+    branch = replace(state.memory, memory=fresh.memory.memory, projections=fresh.memory.projections)
     return replace(state, memory=branch)
 
 

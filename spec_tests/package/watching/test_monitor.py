@@ -19,6 +19,7 @@ from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.models.atlas import AtlasModel, Layer, ModelOutput
 from atlas_ref.models.measures import orthogonality_error
 from atlas_ref.watching.monitor import log_entries, measure_layers
+from spec_tests.package.micro.layers import single
 from spec_tests.package.micro.models import call, carried_state, make_model, make_tokens
 from spec_tests.package.micro.runs import micro_config
 
@@ -88,8 +89,9 @@ def test_tanh_statistics_are_those_of_the_arguments_of_every_token(gain: float) 
     state = carried_state(model, ROWS)
     for layer in model.layers:
         assert isinstance(layer, Layer)
-        layer.block.memory.log_gain.data.fill_(math.log(gain))
-        layer.block.memory.tanh_gate.register_forward_hook(lambda module, given, result: inputs.append(given))
+        memory = single(layer.block.memory)
+        memory.log_gain.data.fill_(math.log(gain))
+        memory.tanh_gate.register_forward_hook(lambda module, given, result: inputs.append(given))
     with torch.no_grad():
         tables = measure_layers(call(model, make_tokens(ROWS, 5), state), model.config)
 
@@ -173,7 +175,7 @@ def test_reductions_are_in_float32_under_bfloat16() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = call(model, tokens, model.initial_state(4))
     assert output.logits.dtype == torch.bfloat16
-    fields = [value for table in output.telemetry for value in table if value is not None]
+    fields = [value for table in output.telemetry for value in table if isinstance(value, Tensor)]
     assert {value.dtype for value in fields} == {torch.float32}
     wide, narrow = (measure_layers(each, config.model) for each in (exact, output))
     for name in ("gate_mean", "gate_std", "memory_norm", "tanh_magnitude", "read_norm"):

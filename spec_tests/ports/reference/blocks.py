@@ -10,7 +10,7 @@ from torch.func import functional_call
 from atlas_ref.blocks.attention import AttentionState
 from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.mag import MagBlock
-from atlas_ref.blocks.memory_layer import MemoryLayerState
+from atlas_ref.blocks.memory_branch import MemoryLayerState
 from atlas_ref.blocks.timeline import Resets, make_timeline
 from atlas_ref.config import load_config
 from atlas_ref.config.model import ModelConfig
@@ -117,7 +117,7 @@ def layer_state(config: Config, x: Tensors) -> AttentionState:
     memory = MemoryState(weights, momentum, anchor, x["window_keys"], x["window_values"], x["position"])
     # Where an operation has one position, it is that of context and memory alike.
     context = x.get("context", x["position"])
-    branch = MemoryLayerState(memory, x["tail"], x["carry"], context)
+    branch = MemoryLayerState(memory, x["tail"], (x["carry"],), context)
     return AttentionState(branch, x["cache_keys"], x["cache_values"])
 
 
@@ -128,7 +128,7 @@ def state_tensors(state: BlockState) -> Tensors:
         "cache_keys": state.cache_keys,
         "cache_values": state.cache_values,
         "tail": state.memory.convolution,
-        "carry": state.memory.projection,
+        "carry": state.memory.projections[0],
         "weights": pack(memory.weights),
         "momentum": pack(memory.momentum),
         "anchor": pack(memory.anchor),

@@ -1,0 +1,226 @@
+"""The memory branch of a block: from hidden states to reads of a test-time memory, or of several.
+
+    PROJECT    q, k, v = conv(W_q h), conv(W_k h), conv(W_v h); q and k then SiLU and l2 norm (decision `addresses`)
+    ALIGN      optional Q-K projection of the query (TNT 2511.07343 Eq. 7, or its tanh-gated form)
+    EXPAND     polynomial features f(q), f(k) (ATLAS 2505.23735 Section 3.1)
+    GATE       retention, momentum, step size, window weights and threshold of each token and head (`blocks.gates`)
+    REMEMBER   the memory that the configuration names
+
+PROJECT and EXPAND are the same whatever remembers, and stand here; `memory_layer` has the rest for a single memory,
+`hierarchical_layer` for a hierarchy. A block knows only what is here.
+
+Parameters live here, state does not: it is passed in and returned. The memory computes in float32 or wider whatever
+the dtype of the model, and writes in training, evaluation and inference alike.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas_ref.blocks.timeline import Timeline
+from atlas_ref.config.memory import MemoryConfig
+from atlas_ref.functional.convolution import short_convolution
+from atlas_ref.functional.normalize import at_least_float32, l2_normalize
+from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
+from atlas_ref.functional.window import recent
+from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.hierarchical import HierarchicalState
+from atlas_ref.memory.rules import Gates
+from atlas_ref.memory.state import MemoryState, StateTree
+
+L2_EPS = 1e-6
+Memory = TypeVar("Memory", bound=MemoryState | HierarchicalState)
+"""What is remembered: by a single memory, or by a hierarchy."""
+Projections = tuple[Float[Tensor, "batch heads key key"], ...]
+"""The Q-K projection of a single memory; a hierarchy keeps those of its local memories in its own state."""
+
+
+@dataclass(frozen=True)
+class MemoryLayerState(StateTree, Generic[Memory]):
+    """What the memory branch carries: what is remembered, the convolution's last inputs, and the Q-K projection.
+
+    `context` counts the tokens of the context so far, which the convolution looks at, and in a block attention too.
+    """
+
+    memory: Memory
+    convolution: Float[Tensor, "batch past channels"]
+    projections: Projections
+    context: Int[Tensor, " batch"]
+
+
+class Heads(NamedTuple):
+    """What the hidden states were projected to; queries and keys have unit length."""
+
+    queries: Float[Tensor, "batch time heads key"]
+    keys: Float[Tensor, "batch time heads key"]
+    values: Float[Tensor, "batch time heads values"]
+
+
+class Remembered(NamedTuple):
+    """What a memory makes of a call: its part of `MemoryLayerState` and of `MemoryLayerOutput`."""
+
+    reads: Float[Tensor, "batch time heads values"]
+    memory: MemoryState | HierarchicalState
+    projections: Projections
+    omega_loss: Float[Tensor, ""] | None
+    bounded: Float[Tensor, "batch time heads key"] | None = None
+    each: tuple[Float[Tensor, "batch time heads values"], ...] = ()
+
+
+class MemoryLayerOutput(NamedTuple):
+    """Reads of every head side by side, the state after the call, and for telemetry the gates and bounded queries."""
+
+    reads: Float[Tensor, "batch time values"]
+    state: MemoryLayerState[Any]
+    gates: tuple[Gates, ...]
+    """of each memory"""
+    bounded: Float[Tensor, "batch time heads key"] | None
+    """tanh of the gained queries, where the Q-K projection is `frobenius_tanh`"""
+    omega_loss: Float[Tensor, ""] | None
+    """see `MemoryOutput`; None where nothing is written, and of a hierarchy"""
+    wrote: bool
+    """whether any token may have written"""
+    each: tuple[Float[Tensor, "batch time heads values"], ...]
+    """the reads of each memory of a hierarchy, which add up to `reads`; empty for a single memory"""
+
+
+class Part(NamedTuple):
+    """One memory of a branch at one moment: its state, what it starts from, and how long its shards are (0: none)."""
+
+    state: MemoryState
+    initial: Weights
+    shard: int
+
+
+class MemoryBranch(nn.Module, Generic[Memory]):
+    """A memory with its projections, convolution and features (module docstring); what remembers is a subclass's."""
+
+    def __init__(self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True) -> None:
+        super().__init__()
+        self.n_heads, self.key_dim, self.value_dim = n_heads, config.key_dim, config.value_dim
+        self.config = config
+        self.writes = writes
+        self.features = feature_dim(config.key_dim, config.features.degree, config.features.basis)
+        self.channels = sum(self._widths())
+        self.projection = nn.Linear(d_model, self.channels, bias=False)
+        self.convolution = nn.Parameter(torch.empty(self.channels, config.conv_kernel))
+        # softplus(raw) keeps the kernel coefficients a_i positive; they start at 1/i!.
+        start = torch.tensor(initial_coefficients(config.features.degree))
+        self.feature_coefficients = nn.Parameter(start.expm1().log())
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, std: float) -> None:
+        """Start as an associative memory: each token is stored under the tokens before it, and asked for by them.
+
+        W_q starts equal to W_k; the convolutions of q and v start as 1/2, 1/4, 1/8 ... by age, that of k one token
+        later: 1/2, 1/4 ... from age 1 on, and the least weight for the token itself, so that the first token of a
+        document has a key too (a zero momentum makes the gradient of Newton-Schulz explode). With independent random
+        starts the pair (key, following value) is bound only after a long plateau, or never (docs/findings.md).
+        """
+        queries, keys, values = torch.split(self.projection.weight, self._widths())
+        queries.normal_(std=std, generator=generator)
+        keys.copy_(queries)
+        values.normal_(std=std, generator=generator)
+        kernel = self.convolution.shape[1]
+        by_age = 0.5 ** torch.arange(kernel, 0.0, -1.0)
+        self.convolution.copy_(by_age)
+        torch.split(self.convolution, self._widths())[1].copy_(by_age.roll(-1))
+        self._initialise_memory(generator, std)
+
+    def initial_state(self, batch: int) -> MemoryLayerState[Memory]:
+        """Return the state of `batch` rows before their first token."""
+        like = at_least_float32(self.convolution)
+        memory, projections = self._fresh(batch, like)
+        convolution = like.new_zeros(batch, self.config.conv_kernel - 1, self.channels)
+        return MemoryLayerState(memory, convolution, projections, torch.zeros_like(memory.position))
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: MemoryLayerState[Memory],
+        timeline: Timeline,
+        writes: bool = True,
+    ) -> MemoryLayerOutput:
+        """Write and read `time` tokens, which stand where the timeline of the call says.
+
+        Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
+        write nothing; all else goes on, so that a later call continues in the middle of a document.
+        """
+        gates = self._gates(hidden)
+        mixed, tail = self._project(hidden, state, timeline)
+        with torch.autocast(hidden.device.type, enabled=False):
+            found = self._remember(self._heads(mixed), gates, state, timeline, writes)
+        after = MemoryLayerState(found.memory, tail, found.projections, timeline.seen(state.context))
+        wrote = self.writes and writes and timeline.plan.time > 0
+        reads = found.reads.flatten(-2)
+        return MemoryLayerOutput(reads, after, gates, found.bounded, found.omega_loss, wrote, found.each)
+
+    def expand(self, x: Tensor) -> Tensor:
+        """EXPAND: polynomial features with learned positive kernel coefficients."""
+        coefficients = F.softplus(at_least_float32(self.feature_coefficients))
+        return polynomial_features(x, coefficients, self.config.features.basis)
+
+    @abstractmethod
+    def parts(self, state: MemoryLayerState[Memory]) -> tuple[Part, ...]:
+        """Return each memory of a state, for telemetry."""
+
+    @abstractmethod
+    def mixing_rate(self) -> Tensor | None:
+        """Return the learned M3 mixing rate at the borders of shards; None where there is none or nothing is written.
+
+        Of several the one that is furthest from 1/2.
+        """
+
+    @abstractmethod
+    def _initialise_memory(self, generator: torch.Generator, std: float) -> None:
+        """Draw the weights of gates and initial memories."""
+
+    @abstractmethod
+    def _fresh(self, batch: int, like: Tensor) -> tuple[Memory, Projections]:
+        """Return what is remembered, and the Q-K projection, before the first token."""
+
+    @abstractmethod
+    def _gates(self, hidden: Float[Tensor, "batch time model"]) -> tuple[Gates, ...]:
+        """GATE: return the gates of each memory."""
+
+    @abstractmethod
+    def _remember(
+        self,
+        heads: Heads,
+        gates: tuple[Gates, ...],
+        state: MemoryLayerState[Memory],
+        timeline: Timeline,
+        writes: bool,
+    ) -> Remembered:
+        """ALIGN, EXPAND and REMEMBER; where the layer does not write (the ablation), M_0 is read for ever."""
+
+    def _widths(self) -> list[int]:
+        """Return the widths of q, k and v, all heads together."""
+        key = self.n_heads * self.key_dim
+        return [key, key, self.n_heads * self.value_dim]
+
+    def _project(
+        self, hidden: Tensor, state: MemoryLayerState[Memory], timeline: Timeline
+    ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch past channels"]]:
+        """PROJECT: one matrix and one convolution for q, k and v together."""
+        projected: Tensor = self.projection(hidden)
+        # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
+        with torch.autocast(hidden.device.type, enabled=False):
+            mixed, tail = short_convolution(
+                at_least_float32(projected), self.convolution, state.convolution, timeline.context
+            )
+        seen = timeline.seen(state.context)
+        return mixed, recent(seen, tail.shape[1], tail.unsqueeze(2))[0].squeeze(2)
+
+    def _heads(self, mixed: Tensor) -> Heads:
+        """Return q, k (SiLU, unit length) and v of every head."""
+        widths = [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim]
+        addresses, values = torch.split(mixed, widths, dim=-1)
+        addresses = torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim))
+        queries, keys = l2_normalize(addresses, L2_EPS).unbind(2)
+        return Heads(queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim)))
