@@ -75,7 +75,7 @@ def chunks_of(config: "RunConfig") -> int | list[int] | None:
 
 def chunk_line(opened: Opened) -> str | None:
     """Return what to say of a memory that is served in other chunks than it was trained in."""
-    if opened.served == opened.config:
+    if chunks_of(opened.served) == chunks_of(opened.config):
         return None
     trained, served = (config.model.memory.chunks() for config in (opened.config, opened.served))
     now, then = (_listed(sorted(set(chunks.values()))) for chunks in (served, trained))
