@@ -80,6 +80,7 @@ class Op(StrEnum):
     RIDGE_SCAN = "ridge_scan"
     MEMORY_HIERARCHICAL = "memory_hierarchical"
     MAG_BLOCK = "mag_block"
+    MAG_BLOCK_MARKS = "mag_block_marks"
     MAC_BLOCK = "mac_block"
     MAL_BLOCK = "mal_block"
     LM_FORWARD = "lm_forward"

@@ -40,6 +40,8 @@ LARGE, SMALL = 1.8e19, 1.1e-19
 """Beyond these a square overflows single precision, or is below its smallest normal number."""
 LENGTH: Final = 1e-6
 """How near to 1 a length must be to count as 1: bfloat16 numbers that were normalised before are not."""
+MARKS: Final = ("reset", "reset_context", "reset_memory")
+"""What marks the tokens at which a document, a context or a memory begins."""
 GATES: Final = ("retention", "momentum_decay", "step_size", "window_weights")
 NORMALISED: Final[Mapping[Op, str]] = {
     Op.NEWTON_SCHULZ: "matrix",
@@ -84,8 +86,9 @@ def _at_an_end(op: Op, config: Config, inputs: Inputs) -> bool:
 
 
 def _resets(op: Op, config: Config, inputs: Inputs) -> bool:
-    if "reset" in inputs:
-        return bool(inputs["reset"].any())
+    marks = [inputs[name] for name in MARKS if name in inputs]
+    if marks:
+        return any(bool(mark.any()) for mark in marks)
     return _by_token(op, inputs) and not bool(inputs["position"][:, 1:].all())
 
 
@@ -114,7 +117,7 @@ def _out_of_phase(op: Op, config: Config, inputs: Inputs) -> bool:
 
 def _inside_a_chunk(op: Op, config: Config, inputs: Inputs) -> bool:
     begins = _phases(config, inputs)
-    marks = inputs.get("reset", np.zeros((0, 0)))
+    marks = next((inputs[name] for name in reversed(MARKS) if name in inputs), np.zeros((0, 0)))
     tokens = marks.shape[1] if marks.ndim == 2 else 1
     return bool(begins.any() or ((begins + tokens) % int(config.get("chunk", 1))).any()) if begins.size else False
 

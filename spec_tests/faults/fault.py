@@ -141,16 +141,17 @@ def with_config(change: Callable[[Config], Config]) -> Wrap:
     return wrap
 
 
-def with_part(oracle: str, part: str, wrong: Callable[..., object]) -> Wrap:
+def with_part(oracle: str, part: str, wrong: Callable[..., object], *, inside: str = "") -> Wrap:
     """Build a fault that answers like the loops of a module of oracles, with one function of it replaced.
 
-    `wrong` is called with the right function and then with what that one would get.
+    `wrong` is called with the right function and then with what that one would get. `inside` is the module that the
+    function stands in, where it is another.
     """
 
     def change(op: str, config: Config, inputs: Arrays, outputs: Arrays) -> Arrays:
-        module = import_module(oracle)
+        module, place = import_module(oracle), import_module(inside or oracle)
         wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in inputs.items()}
-        with patch.object(module, part, partial(wrong, getattr(module, part))):
+        with patch.object(place, part, partial(wrong, getattr(place, part))):
             answer = module.ANSWERS[Op(op)](config, wide, FORWARD)
         return {name: answer[name] for name in outputs if name in answer}
 

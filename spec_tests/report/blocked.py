@@ -39,7 +39,7 @@ RESTS: Final = (
     Rest(frozenset({Op.MIRAS_CHUNKED}), Op.MIRAS_SCAN),
     Rest(frozenset({Op.MEMORY_HIERARCHICAL}), Op.MEMORY_CHUNKED),
     Rest(BLOCKS, Op.SLIDING_WINDOW_ATTENTION),
-    Rest(frozenset({Op.LM_FORWARD}), Op.MAG_BLOCK),
+    Rest(frozenset({Op.LM_FORWARD, Op.MAG_BLOCK_MARKS}), Op.MAG_BLOCK),
     Rest(frozenset({Op.CHECKPOINT_ROUND_TRIP, Op.TRAIN_STEPS}), Op.LM_FORWARD),
     Rest(frozenset({Op.MUON_STEP}), Op.NEWTON_SCHULZ),
 )

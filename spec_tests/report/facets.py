@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from spec_tests.contract.asked import Question
+from spec_tests.contract.features import MARKS
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.schema import Operation, TensorSchema
 from spec_tests.port import Array, Scalar
@@ -154,8 +155,9 @@ def _sizes(row: Operation, question: Question) -> Iterator[str]:
 
 def _beginnings(given: Mapping[str, Array]) -> int:
     """Return the largest number of tokens of a row that begin a document."""
-    marks = given["reset"] != 0 if "reset" in given else given.get("position", np.ones(1)) == 0
-    return int(marks.sum(-1).max(initial=0)) if marks.ndim == 2 else 0
+    marked = [given[name] != 0 for name in MARKS if name in given]
+    marks = marked or [given.get("position", np.ones(1)) == 0]
+    return max(int(mark.sum(-1).max(initial=0)) if mark.ndim == 2 else 0 for mark in marks)
 
 
 def _axes(tensors: tuple[TensorSchema, ...]) -> list[str]:

@@ -26,6 +26,28 @@ BLOCK_CONFIG: Final[Mapping[str, type[Scalar] | tuple[str, ...]]] = {
     "inner_grad": ("full", "detached"),
 }
 
+MODEL: Final[Mapping[str, Scalar]] = {
+    "architecture": "matrix",
+    "rule": "omega",
+    "chunk": 2,
+    "boundary": "carry",
+    "read": "post",
+    "loss_scale": 0.5,
+    "step_scale": "mass",
+    "momentum_max": 0.9,
+    "coefficients": "quintic",
+    "newton_schulz_steps": 5,
+    "span": 2,
+    "rope_base": 100.0,
+    "gate": "convex",
+    "floor": 0.1,
+    "norm_eps": 1e-5,
+    "step_max": 0.8,
+    "basis": "monomial_weighted",
+    "projection": "frobenius_tanh",
+}
+"""One block for operations that ask something else of it than its configuration."""
+
 BLOCK_PARAMETERS: Final = (
     parameter("norm", "model"),
     parameter("attention_projection", "attention model"),

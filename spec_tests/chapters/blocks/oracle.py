@@ -59,6 +59,11 @@ def rotate(x: Array, position: Array, base: float) -> Array:
     return result
 
 
+def seen_after(position: Array, before: Array) -> Array:
+    """Return how many tokens each row has had after a call, `before` where the call is empty."""
+    return np.asarray(position[:, -1] + 1 if position.shape[1] else before)
+
+
 def _of_document(tail: Array, seen: Array) -> Array:
     """Return a tail with zeros in the places that the document does not reach."""
     kept, length = np.array(tail), tail.shape[1]
@@ -95,9 +100,9 @@ def _gates(config: Config, h: Array, x: Arrays, sums: Sums) -> dict[str, Array]:
     }
 
 
-def _remember(config: Config, h: Array, x: Arrays, position: Array, sums: Sums) -> dict[str, Array]:
+def _remember(config: Config, h: Array, x: Arrays, context: Array, position: Array, sums: Sums) -> dict[str, Array]:
     (heads, key), values = x["log_gain"].shape, x["window_values"].shape[-1]
-    mixed, tail = short_conv(linear(h, x["memory_projection"], sums), x["convolution"], x["tail"], position, sums)
+    mixed, tail = short_conv(linear(h, x["memory_projection"], sums), x["convolution"], x["tail"], context, sums)
     batch, time = position.shape
     parts = np.split(mixed, [heads * key, 2 * heads * key], axis=-1)
     queries, keys = (
@@ -125,9 +130,14 @@ def _remember(config: Config, h: Array, x: Arrays, position: Array, sums: Sums) 
 
 def mag_block(config: Config, x: Arrays, sums: Sums) -> dict[str, Array]:
     """Return y and the state after the call."""
+    return block(config, x, positions(x["position"], x["reset"]), sums)
+
+
+def block(config: Config, x: Arrays, context: Array, sums: Sums) -> dict[str, Array]:
+    """Return what a block does whose tokens stand at `context` in what attention and convolution see."""
     position = positions(x["position"], x["reset"])
     h = rms_norm(x["x"], x["norm"], float(config["norm_eps"]), sums)
-    attended, remembered = _attend(config, h, x, position, sums), _remember(config, h, x, position, sums)
+    attended, remembered = _attend(config, h, x, context, sums), _remember(config, h, x, context, position, sums)
     eps, flat = float(config["norm_eps"]), (*position.shape, len(x["attention_norm"]))
     reads = remembered["reads"].reshape(flat)
     # Detached: for the outer gradient the reads are constants.
@@ -136,9 +146,10 @@ def mag_block(config: Config, x: Arrays, sums: Sums) -> dict[str, Array]:
     logits = linear(h, x["gate_weight"], sums) + x["gate_bias"]
     _, joined = gate(str(config["gate"]), seen, rms_norm(reads, memory, eps, sums), logits, float(config["floor"]))
     state = {name: value for name, value in remembered.items() if name != "reads"}
+    after = seen_after(context, x.get("context", x["position"]))
     for name in ("cache_keys", "cache_values"):
-        state[name] = _of_document(attended[name], remembered["position"])
-    state["tail"] = _of_document(remembered["tail"], remembered["position"])
+        state[name] = _of_document(attended[name], after)
+    state["tail"] = _of_document(remembered["tail"], after)
     return {"y": x["x"] + linear(joined, x["output"], sums), **state}
 
 

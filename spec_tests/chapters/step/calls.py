@@ -6,8 +6,8 @@ import numpy as np
 
 from spec_tests.chapters.blocks.calls import case
 from spec_tests.chapters.blocks.covering import lengths
-from spec_tests.chapters.blocks.operation import LAYERS
-from spec_tests.chapters.step.operation import MODEL, PARAMETERS, STATES
+from spec_tests.chapters.blocks.operation import LAYERS, MODEL
+from spec_tests.chapters.step.operation import PARAMETERS, STATES
 from spec_tests.chapters.step.packed import NAMES
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Scalar

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.chapters.blocks.operation import LAYERS
+from spec_tests.chapters.blocks.operation import LAYERS, MODEL
 from spec_tests.chapters.blocks.oracle import L2_EPS, positions, silu
 from spec_tests.chapters.step.model import (
     BOUND,
@@ -20,7 +20,6 @@ from spec_tests.chapters.step.model import (
     rms,
     unit,
 )
-from spec_tests.chapters.step.operation import MODEL
 from spec_tests.oracle.sigmoid import sigmoid
 from spec_tests.port import Array
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.chapters.step.operation import MODEL
+from spec_tests.chapters.blocks.operation import MODEL
 from spec_tests.port import Array
 
 Arrays = Mapping[str, Array]

@@ -5,35 +5,14 @@ counts one token more than the model gets, `numbers` are the entries of all PARA
 and `tensors` those PARAMETERS, both in the order of the table.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 from spec_tests.chapters.blocks.operation import BLOCK_PARAMETERS, BLOCK_STATE, LAYERS
 from spec_tests.chapters.lm.operation import FEED_FORWARD, prefixed
 from spec_tests.chapters.mugrokfast.operation import RATES
 from spec_tests.contract.schema import Operation, index, parameter, state
-from spec_tests.port import Op, Scalar
+from spec_tests.port import Op
 
-MODEL: Final[Mapping[str, Scalar]] = {
-    "architecture": "matrix",
-    "rule": "omega",
-    "chunk": 2,
-    "boundary": "carry",
-    "read": "post",
-    "loss_scale": 0.5,
-    "step_scale": "mass",
-    "momentum_max": 0.9,
-    "coefficients": "quintic",
-    "newton_schulz_steps": 5,
-    "span": 2,
-    "rope_base": 100.0,
-    "gate": "convex",
-    "floor": 0.1,
-    "norm_eps": 1e-5,
-    "step_max": 0.8,
-    "basis": "monomial_weighted",
-    "projection": "frobenius_tanh",
-}
 OPTIMISERS: Final = ("sgd", "adamw", "muon", "mugrokfast")
 HIDDEN: Final = ("attention_projection", "memory_projection", "output", "feed_up", "feed_down")
 """The matrices of each layer that go to Muon."""

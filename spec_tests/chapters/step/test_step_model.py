@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from spec_tests.chapters.blocks.operation import MODEL
 from spec_tests.chapters.lm.oracle import lm_forward
 from spec_tests.chapters.step.calls import call
 from spec_tests.chapters.step.forward import forward
-from spec_tests.chapters.step.operation import MODEL, PARAMETERS, STATES
+from spec_tests.chapters.step.operation import PARAMETERS, STATES
 from spec_tests.contract.driver import assert_close
 from spec_tests.oracle.sums import FORWARD
 

@@ -26,6 +26,13 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
         "rows": "BLOCK-9",
         "gradient": "BLOCK-10",
     },
+    Op.MAG_BLOCK_MARKS: {
+        "value": "MARK-1 MARK-2 MARK-3 MARK-4 MARK-5",
+        "state": "MARK-6",
+        "hidden": "MARK-1 MARK-3",
+        "rows": "MARK-7",
+        "gradient": "MARK-8",
+    },
     Op.MAG_GATE: {"value": "MAG-1 MAG-2", "rows": "MAG-6", "gradient": "MAG-5"},
     Op.MEMORY_CHUNKED: {**_MEMORY, "value": "CHUNK-5", "gradient": "CHUNK-6"},
     Op.MEMORY_GRAD: {**_MEMORY, "value": "CALL-3"},

@@ -35,6 +35,28 @@ NAMES: Final[Mapping[str, str]] = {
     "output": "output.weight",
 }
 
+MODEL: Final[Config] = {
+    "architecture": "matrix",
+    "rule": "omega",
+    "chunk": 2,
+    "boundary": "carry",
+    "read": "post",
+    "loss_scale": 0.5,
+    "step_scale": "mass",
+    "momentum_max": 0.9,
+    "coefficients": "quintic",
+    "newton_schulz_steps": 5,
+    "span": 2,
+    "rope_base": 100.0,
+    "gate": "convex",
+    "floor": 0.1,
+    "norm_eps": 1e-5,
+    "step_max": 0.8,
+    "basis": "monomial_weighted",
+    "projection": "frobenius_tanh",
+}
+"""The block of operations that ask something else of it: docs/spec/step.md, marks.md."""
+
 
 @cache
 def _tiny() -> dict[str, Any]:
@@ -142,6 +164,11 @@ def _mag_block(config: Config, x: Tensors) -> Tensors:
     return _run(config, x, Resets(x["reset"].bool(), x["reset"].bool()))
 
 
+def _mag_block_marks(config: Config, x: Tensors) -> Tensors:
+    whole = {**MODEL, **config, "span": x["cache_keys"].shape[1] + 1, "inner_grad": "full"}
+    return _run(whole, x, Resets(x["reset_context"].bool(), x["reset_memory"].bool()))
+
+
 def _run(config: Config, x: Tensors, resets: Resets) -> Tensors:
     given = model_config(config, x, vocabulary=2, feed=0)
     block, state = _block(given), layer_state(config, x)
@@ -154,4 +181,4 @@ def _run(config: Config, x: Tensors, resets: Resets) -> Tensors:
     return {"y": output.hidden.to(x["x"].dtype), **after}
 
 
-FUNCTIONS: Final[Mapping[Op, Function]] = {Op.MAG_BLOCK: _mag_block}
+FUNCTIONS: Final[Mapping[Op, Function]] = {Op.MAG_BLOCK: _mag_block, Op.MAG_BLOCK_MARKS: _mag_block_marks}

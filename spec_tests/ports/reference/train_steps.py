@@ -13,32 +13,11 @@ from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser, is_dec
 from atlas_ref.training.step import StepResult, train_step
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Op
-from spec_tests.ports.reference.blocks import NAMES, layer_state, model_config, state_tensors
+from spec_tests.ports.reference.blocks import MODEL, NAMES, layer_state, model_config, state_tensors
 from spec_tests.ports.reference.lm import FEED_NAMES, LAYERS
 from spec_tests.ports.reference.outer import optim_config, recalled, remember
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
-MODEL: Final[Config] = {
-    "architecture": "matrix",
-    "rule": "omega",
-    "chunk": 2,
-    "boundary": "carry",
-    "read": "post",
-    "loss_scale": 0.5,
-    "step_scale": "mass",
-    "momentum_max": 0.9,
-    "coefficients": "quintic",
-    "newton_schulz_steps": 5,
-    "span": 2,
-    "rope_base": 100.0,
-    "gate": "convex",
-    "floor": 0.1,
-    "norm_eps": 1e-5,
-    "step_max": 0.8,
-    "basis": "monomial_weighted",
-    "projection": "frobenius_tanh",
-}
-"""The configuration of docs/spec/step.md."""
 HIDDEN: Final = ("attention_projection", "memory_projection", "output", "feed_up", "feed_down")
 OURS: Final = {
     **{name: f"mag.{theirs}" for name, theirs in NAMES.items()},
