@@ -51,19 +51,19 @@ def _certificate(ready: "Ready") -> "Certificate":
     """Return the certificate that holds for a run."""
     from preflight.budget import default_budget
     from preflight.certificate import CertificateError, bind, cache_file, check_certificate
-    from preflight.gates import GATES
+    from preflight.gates import gates_of
     from preflight.subject import HEALTHY
 
-    binding = bind(ready.config, ready.device.type, HEALTHY.name)
+    binding, gates = bind(ready.config, ready.device.type, HEALTHY.name), gates_of(ready.config)
     for path, changeable in (*_beside(ready), (cache_file(binding), ())):
         if path.exists():
             try:
-                certificate = check_certificate(path, binding, GATES, changeable)
+                certificate = check_certificate(path, binding, gates, changeable)
             except CertificateError as error:
                 raise refused(str(error)) from error
             say(f"preflight passed: {path}")
             return certificate
-    typer.echo(f"no certificate for this configuration: running preflight, {counted(len(GATES), 'gate')}")
+    typer.echo(f"no certificate for this configuration: running preflight, {counted(len(gates), 'gate')}")
     return _fresh_certificate(ready.config, binding, default_budget(ready.config))
 
 
@@ -82,11 +82,12 @@ def _fresh_certificate(config: "RunConfig", binding: "Binding", budget: "Budget"
     """Run every gate and print what they found; leave with exit code 3 unless all of them pass."""
     from cli.gate_report import print_results
     from preflight.certificate import issue, shortcomings
-    from preflight.gates import GATES
+    from preflight.gates import gates_of
 
-    certificate = issue(binding, config.train.seed, budget, examine(config, budget, GATES))
+    gates = gates_of(config)
+    certificate = issue(binding, config.train.seed, budget, examine(config, budget, gates))
     print_results(certificate.gates)
-    if problems := tuple(shortcomings(certificate.gates, GATES)):
+    if problems := tuple(shortcomings(certificate.gates, gates)):
         raise refused(
             f"preflight: {'; '.join(problems)}. Nothing was trained; `atlas preflight --json` shows the evidence, and "
             '--skip-preflight "REASON" trains all the same.'

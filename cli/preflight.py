@@ -91,13 +91,14 @@ def chosen_gates(names: list[str] | None, donor: Path | None, config: "RunConfig
     from functools import partial
 
     from atlas_ref.storage.checkpoint import find_checkpoint
-    from preflight.gates import GATES
+    from preflight.gates import gates_of
     from preflight.seed_competition import check_donor, seed_competition
 
+    gates = gates_of(config)
     for name in names or ():
-        if name not in GATES:
-            raise UserError(f'--gate "{name}": is not a gate; the gates are {", ".join(GATES)}.')
-    chosen = {name: gate for name, gate in GATES.items() if names is None or name in names}
+        if name not in gates:
+            raise UserError(f'--gate "{name}": is not a gate; the gates are {", ".join(gates)}.')
+    chosen = {name: gate for name, gate in gates.items() if names is None or name in names}
     if donor is not None:
         if SEEDED not in chosen:
             raise UserError(f"--seed-from is for the gate {SEEDED}, which is not to be run.")
@@ -134,13 +135,13 @@ def conclude(certificate: "Certificate", config: "RunConfig", quiet: bool) -> No
     from cli.admission import keep
     from preflight.budget import savings
     from preflight.certificate import shortcomings
-    from preflight.gates import GATES
+    from preflight.gates import gates_of
 
     run = [result.gate for result in certificate.gates]
     if problems := tuple(shortcomings(certificate.gates, run)):
         say(f"Error: preflight: {'; '.join(problems)}.", err=True)
         raise typer.Exit(REFUSED_EXIT_CODE)
-    missing = ["not every gate was run"] if run != list(GATES) else []
+    missing = ["not every gate was run"] if run != list(gates_of(config)) else []
     if missing := [*missing, *savings(certificate.budget, config)]:
         if not quiet:
             typer.echo(f"{'; '.join(missing)}: this is no certificate to train with")

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from atlas_ref.blocks.fast_memory import memory_rule
 from atlas_ref.config import RunConfig
+from atlas_ref.config.model import ModelConfig
 from preflight.subject import Budget
 
 PROBE_STEPS = 200
@@ -20,12 +21,15 @@ def default_budget(config: RunConfig) -> Budget:
 
     Newton-Schulz makes some hundred times the work for each token of each layer: such a memory gets the least of both.
     """
-    if memory_rule(config.model.memory).orthogonalised:
+    model = config.any_model
+    if isinstance(model, ModelConfig) and memory_rule(model.memory).orthogonalised:
         return Budget(PROBE_STEPS, BATCHES, sequence_length=LEAST_TOKENS, batch_size=LEAST_ROWS)
+    least = LEAST_TOKENS if isinstance(model, ModelConfig) else 1
+    length = max(least, min(config.data.sequence_length, MOST_TOKENS))
     return Budget(
         probe_steps=PROBE_STEPS,
         batches=BATCHES,
-        sequence_length=max(LEAST_TOKENS, min(config.data.sequence_length, MOST_TOKENS)),
+        sequence_length=length,
         batch_size=max(LEAST_ROWS, min(config.train.batch_size, MOST_ROWS)),
     )
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from torch import nn
 
-from atlas_ref.config import ModelConfig, OptimConfig
+from atlas_ref.config import OptimConfig
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
 from atlas_ref.models.registry import build_model
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
 
-MakeModel = Callable[[ModelConfig, int], Model]
+MakeModel = Callable[[Any, int], Model]
+"""Of the section of a model and a seed."""
 HandOver = Callable[[Any], Any]
 """From the state that one call left to the one that the next call gets, of the same model."""
 
