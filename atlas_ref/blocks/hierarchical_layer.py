@@ -36,7 +36,7 @@ def hierarchy_of(config: MemoryConfig) -> Hierarchy:
     rules = [replace(rule, read="anchor")]
     for chunk, step_chunk in zip(local.local_chunks, steps, strict=True):
         rules.append(replace(rule, chunk=chunk, step_chunk=step_chunk))
-    span = "none" if config.qk_projection.kind == "none" else local.span
+    span = "none" if config.qk_projection.kind == "none" else config.qk_projection.span
     return Hierarchy(tuple(rules), (0, *local.local_shards), span, local.border)
 
 

@@ -16,7 +16,7 @@ from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
-from atlas_ref.memory.shards import Shards, qk_project_in_shards
+from atlas_ref.memory.shards import Shards, qk_project_in_span
 from atlas_ref.memory.state import MemoryState
 
 
@@ -86,11 +86,13 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         return Remembered(output.reads, output.state, (projection,), output.omega_loss, bounded)
 
     def _align(self, heads: Heads, state: MemoryLayerState[MemoryState], plan: SegmentPlan) -> tuple[Tensor, Tensor]:
-        """ALIGN: project queries on the span of the keys of their document, which the ablation must not remember."""
+        """ALIGN: project queries on the span of keys seen so far, which the ablation must not remember."""
         kind, (before,) = self.config.qk_projection.kind, state.projections
         if kind == "none" or not self.writes:
             return heads.queries, before
-        aligned, projection, norm = qk_project_in_shards(heads.queries, heads.keys, before, plan, self._shards())
+        aligned, projection, norm = qk_project_in_span(
+            self.config.qk_projection.span, heads.queries, heads.keys, before, plan, self._shards(), self.config.chunk
+        )
         if kind == "frobenius_tanh":
             aligned = self.tanh_gate(aligned, norm, self.log_gain)
         return aligned, projection

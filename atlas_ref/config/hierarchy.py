@@ -29,8 +29,6 @@ class HierarchyConfig(Section):
     """tokens after which each local memory begins anew, whole chunks of its own; 0: with the document alone"""
     local_step_chunks: Chunks
     """step_chunk of each local memory; []: its own chunk"""
-    span: Literal["shard", "chunk", "document"]
-    """tokens that the Q-K projection of a local memory sums over, where there is one"""
     border: Literal["reset", "m3"]
     """reset: nothing goes over the border of a shard; m3: window, and a share of momentum and projection, do"""
     global_writes: bool

@@ -58,6 +58,8 @@ class QKProjectionConfig(Section):
     """none, TNT Eq. 7, or the tanh-gated form of the source system"""
     gain: float = Field(gt=0.0, le=100.0)
     """initial gain of frobenius_tanh"""
+    span: Literal["shard", "chunk", "document"]
+    """keys that it sums: of the shard, the chunk or the document"""
 
 
 class ShardsConfig(Section):

@@ -12,7 +12,7 @@ L is a multiple of the chunk, so that a shard begins with a chunk and its gradie
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,9 @@ from torch import Tensor
 from atlas_ref.functional.m3 import m3_alpha, m3_mix
 from atlas_ref.functional.qk_projection import qk_project
 from atlas_ref.memory.plan import SegmentPlan, crossings_before
+
+Span = Literal["shard", "chunk", "document"]
+"""What the Q-K projection sums the keys of (decision `projection`)."""
 
 
 class Shards(NamedTuple):
@@ -35,6 +38,28 @@ class Shards(NamedTuple):
         mixing = m3_alpha(crossings, self.warmup_crossings, self.alpha_logit)
         mixed = m3_mix(previous, previous.new_zeros(previous.shape[1:]), mixing)
         return torch.where((crossings >= 0).view(-1, *(1,) * (previous.ndim - 1)), mixed, previous)
+
+
+def qk_project_in_span(
+    span: Span,
+    queries: Float[Tensor, "batch time heads dim"],
+    keys: Float[Tensor, "batch time heads dim"],
+    carry: Float[Tensor, "batch heads dim dim"],
+    plan: SegmentPlan,
+    shards: Shards | None,
+    chunk: int,
+) -> tuple[
+    Float[Tensor, "batch time heads dim"], Float[Tensor, "batch heads dim dim"], Float[Tensor, "batch time heads"]
+]:
+    """Return what `qk_project` does, with Pi the sum over the keys of what `span` names (TNT 2511.07343 Eq. 7).
+
+    `shard`: since the document began, mixed where a row begins a shard. `chunk`: since the chunk began, of `chunk`
+    tokens, as Eq. 7 is printed. `document`: since the document began, whatever shards there are.
+    """
+    if span == "shard":
+        return qk_project_in_shards(queries, keys, carry, plan, shards)
+    position = plan.position % chunk if span == "chunk" else plan.position
+    return qk_project(queries, keys, carry, position)
 
 
 def qk_project_in_shards(

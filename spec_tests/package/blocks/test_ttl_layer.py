@@ -107,6 +107,19 @@ def test_a_layer_mixes_its_projection_by_the_trace_of_its_unit_keys() -> None:
         torch.testing.assert_close(found[t], torch.full_like(found[t], trace), rtol=1e-9, atol=0.0)
 
 
+@pytest.mark.parametrize(("span", "keys"), [("chunk", [1, 2, 4, 1, 2]), ("document", [1, 2, 4, 9, 26])])
+def test_a_layer_in_shards_sums_the_keys_of_the_span_that_it_names(span: str, keys: list[int]) -> None:
+    """Chunks of 4 in shards of 8: each key adds one to the trace of Pi. Kills: a span that is always the shard; chunks
+    that a call begins; a sum that its border does not empty.
+    """
+    layer = make_layer(*SHARDS, "model.memory.qk_projection.kind='tnt'", f"model.memory.qk_projection.span='{span}'")
+    with torch.no_grad():
+        hidden = drawn(2, 26, 16, seed=11)
+        for time, count in zip([1, 2, 4, 9, 26], keys, strict=True):
+            trace = remember(layer, hidden[:, :time]).state.projections[0].diagonal(dim1=-2, dim2=-1).sum(-1)
+            torch.testing.assert_close(trace, torch.full_like(trace, count), rtol=1e-9, atol=0.0)
+
+
 def test_no_gradient_goes_back_over_a_border_through_the_projection_but_one_goes_to_the_logit() -> None:
     """Kills: Pi that is mixed without its stop; a rate that is a constant."""
     logit = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)

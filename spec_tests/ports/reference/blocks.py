@@ -90,7 +90,7 @@ def model_config(config: Config, x: Tensors, vocabulary: int, feed: int) -> Mode
         "conv_kernel": x["convolution"].shape[1],
         "features": {"basis": config["basis"], "degree": len(x["coefficients"])},
         "newton_schulz": {"coefficients": config["coefficients"], "steps": config["newton_schulz_steps"]},
-        "qk_projection": {"kind": config["projection"], "gain": 1.0},
+        "qk_projection": {"kind": config["projection"], "gain": 1.0, "span": "shard"},
         "gates": {
             **tiny["memory"]["gates"],
             "momentum_max": config["momentum_max"],
