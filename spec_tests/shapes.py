@@ -1,4 +1,6 @@
-"""The types and shapes in a signature are checked once for every form of a call.
+"""The shapes in a signature, and all types beside them, are checked once for every form of a call.
+
+A signature that names no shape and no text is left to mypy: six of ten calls are of such functions.
 
 The form of a value is all that an annotation can see of it: shape and number type of an array, parts of a container,
 text as it is where a `Literal` names some, and the class of anything else. What was checked once needs no second check:
@@ -13,7 +15,7 @@ from functools import update_wrapper, wraps
 from itertools import islice
 from threading import local
 from types import CellType, CodeType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 
 import jaxtyping
 
@@ -90,6 +92,8 @@ def once(checked: Any) -> Any:
         if is_dataclass(checked) and "__init__" in vars(checked):
             made.__init__ = once(made.__init__)
         return made
+    if not any(map(is_seen, checked.__annotations__.values())):
+        return checked
     check = CHECKS.get(checked.__code__) or CHECKS.setdefault(checked.__code__, Check(checked))
     right, worded = check.right, check.worded
 
@@ -111,6 +115,13 @@ def once(checked: Any) -> Any:
         return result
 
     return called
+
+
+def is_seen(hint: Any) -> bool:
+    """Return whether an annotation names a shape or a text, or holds one that does."""
+    if get_origin(hint) is Literal or (isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray)):
+        return True
+    return any(map(is_seen, hint if isinstance(hint, list) else get_args(hint)))
 
 
 def form(value: Any, worded: bool) -> object:

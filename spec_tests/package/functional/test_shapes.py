@@ -11,7 +11,7 @@ from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
 from atlas_ref.functional.normalize import l2_normalize
-from spec_tests.shapes import COMPUTING, form, once, unchecked
+from spec_tests.shapes import COMPUTING, form, is_seen, once, unchecked
 
 Rows = Float[Tensor, "row width"]
 
@@ -116,6 +116,28 @@ def test_a_text_that_a_signature_does_not_name_is_refused_after_one_that_it_name
     assert chosen("one") == "one"
     with pytest.raises(TypeCheckError):
         chosen("three")
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        Rows,
+        Rows | None,
+        tuple[Rows, ...],
+        dict[str, list[Rows]],
+        Callable[[int, Rows], None],
+        Literal["one"] | None,
+    ],
+)
+def test_a_shape_or_a_text_is_seen_wherever_an_annotation_holds_it(hint: Any) -> None:
+    assert is_seen(hint)
+
+
+def test_a_signature_without_any_is_left_to_mypy() -> None:
+    def plain(rows: Tensor, parts: dict[str, int], other: "Pair | None" = None) -> list[str]:
+        return [str(rows), *parts, str(other)]
+
+    assert once(plain) is plain
 
 
 @pytest.mark.parametrize(
