@@ -12,13 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.state import MemoryState, StateTree, Tree
+from atlas_ref.memory.state import Held, MemoryState, StateTree, Tree
+
+Memory = MemoryState | Held
+"""What is written, and what a block still asks of an earlier moment of it."""
 
 
 def empty_memory(state: Tree, fresh: Tree) -> Tree:
     """Return `state` with the memories of `fresh`: the initial memory, and nothing written."""
     memories = iter(_memories(fresh))
-    return _with_memories(state, lambda memory: replace(next(memories), position=memory.position))
+
+    def emptied(memory: Memory) -> Memory:
+        first = next(memories)
+        if isinstance(first, MemoryState) and isinstance(memory, MemoryState):
+            return replace(first, position=memory.position)
+        return first
+
+    return _with_memories(state, emptied)
 
 
 def random_memory(state: Tree, generator: torch.Generator) -> Tree:
@@ -28,14 +38,16 @@ def random_memory(state: Tree, generator: torch.Generator) -> Tree:
     random keys.
     """
 
-    def redraw(memory: MemoryState) -> MemoryState:
+    def redraw(memory: Memory) -> Memory:
         weights = [_noise(matrix, generator) for matrix in memory.weights]
-        if not memory.momentum:
-            # The algorithm `ridge` keeps two moments; the second is one of keys, and has no negative direction.
+        if _has_moments(memory):
             weights[1] = weights[1] @ weights[1].mT
+        redrawn = tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.weights, strict=True))
+        if isinstance(memory, Held):
+            return Held(redrawn)
         return replace(
             memory,
-            weights=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.weights, strict=True)),
+            weights=redrawn,
             momentum=tuple(_scaled(_noise(old, generator), old, (-2, -1)) for old in memory.momentum),
             anchor=tuple(_scaled(x, old, (-2, -1)) for x, old in zip(weights, memory.anchor, strict=False)),
             window_keys=_scaled(_noise(memory.window_keys, generator), memory.window_keys, (-1,)),
@@ -45,11 +57,18 @@ def random_memory(state: Tree, generator: torch.Generator) -> Tree:
     return _with_memories(state, redraw)
 
 
-def _with_memories(state: Tree, change: Callable[[MemoryState], MemoryState]) -> Tree:
+def _has_moments(memory: Memory) -> bool:
+    """Return whether a memory is the two moments of `ridge`, of which the second has no negative direction."""
+    if isinstance(memory, MemoryState):
+        return not memory.momentum
+    return len(memory.weights) == 2 and memory.weights[1].shape[-1] == memory.weights[1].shape[-2]
+
+
+def _with_memories(state: Tree, change: Callable[[Memory], Memory]) -> Tree:
     """Return a state of any family with every memory in it changed, in the order of its fields."""
 
     def visit(node: Any) -> Any:
-        if isinstance(node, MemoryState):
+        if isinstance(node, MemoryState | Held):
             return change(node)
         if isinstance(node, tuple):
             return tuple(visit(part) for part in node)
@@ -61,11 +80,11 @@ def _with_memories(state: Tree, change: Callable[[MemoryState], MemoryState]) ->
     return changed
 
 
-def _memories(state: StateTree) -> list[MemoryState]:
+def _memories(state: StateTree) -> list[Memory]:
     """Return every memory in a state."""
-    found: list[MemoryState] = []
+    found: list[Memory] = []
 
-    def keep(memory: MemoryState) -> MemoryState:
+    def keep(memory: Memory) -> Memory:
         found.append(memory)
         return memory
 

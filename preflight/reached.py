@@ -11,7 +11,7 @@ from atlas_ref.data.batch import Batch
 from atlas_ref.memory.plan import token_positions
 from preflight.result import Check, at_most
 
-FOR_THE_MEMORY = {"mal": ("norm.",)}
+FOR_THE_MEMORY = {"mal": ("norm.",), "mac": ("memory_input", "rows.projection", "rows.convolution", "rows.queries")}
 """Parameters of a block that nothing but its memory sees, so that detached writes exempt them too."""
 
 

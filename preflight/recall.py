@@ -122,7 +122,8 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
     gates = config.memory.gates.model_copy(
         update={"fast_heads": math.ceil(config.memory.gates.fast_heads * heads / config.n_heads)}
     )
-    window = min(config.attention.window, MOST_WINDOW)
+    window, chunk = min(config.attention.window, MOST_WINDOW), config.memory.chunk
+    segment = min(config.mac.segment, chunk * math.ceil(MOST_WINDOW / chunk))
     changed = {
         "n_layers": min(config.n_layers, MOST_LAYERS),
         "n_heads": heads,
@@ -132,6 +133,7 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
         "memory": config.memory.model_copy(update={"gates": gates, "ttl_warmup_steps": 0}),
         "gate": config.gate.model_copy(update={"floor_decay_steps": 0}),
         "attention": config.attention.model_copy(update={"window": window}),
+        "mac": config.mac.model_copy(update={"segment": segment}),
         "init_std": min(1.0, config.init_std * math.sqrt(config.d_model / width)),
     }
     reduced = {
@@ -141,6 +143,8 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
     }
     if window != config.attention.window:
         reduced["attention.window"] = f"{window} in place of {config.attention.window}"
+    if config.segment > segment:
+        reduced["mac.segment"] = f"{segment} in place of {config.segment}"
     return config.model_copy(update=changed), reduced
 
 

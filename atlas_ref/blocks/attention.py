@@ -1,6 +1,7 @@
 """Multi-head attention of a block: its projection, its persistent tokens, and what it carries from call to call."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -45,6 +46,10 @@ class AttentionHeads(nn.Module):
         projected: Tensor = self.projection(tokens)
         queries, keys, values = torch.unflatten(projected, -1, (3, self.n_heads, self.head_dim)).unbind(-3)
         return queries, keys, values
+
+    def largest_logits(self, *inputs: Any) -> Float[Tensor, " heads"]:
+        """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
+        raise NotImplementedError
 
     def empty(self, batch: int, past: int) -> Float[Tensor, "batch past heads dim"]:
         """Return a cache of `past` keys or values of `batch` rows with nothing in it."""

@@ -125,6 +125,19 @@ class FastMemory:
         reads, after = ridge_scan(keys, values, queries, retention, step, ridge, reset, moments)
         return MemoryOutput(reads, replace(state, weights=(after.cross, after.gram), position=after.position))
 
+    def recall(
+        self, weights: Weights, queries: Float[Tensor, "batch time heads features"], start: Start
+    ) -> Float[Tensor, "batch time heads values"]:
+        """Return what a memory with these weights answers to queries; `ridge` solves with its moments as they are."""
+        asked = queries.transpose(1, 2)
+        if start.ridge is not None:
+            cross, gram = weights
+            factor, failed = torch.linalg.cholesky_ex(gram + torch.diag_embed(start.ridge))
+            factor = torch.where((failed > 0)[..., None, None], torch.nan, factor)
+            return (cross @ torch.cholesky_solve(asked.mT, factor)).mT.transpose(1, 2)
+        seen = tuple(linked(self.rule.link, matrix) for matrix in weights)
+        return predict_with(self.rule.architecture, seen, asked).transpose(1, 2)
+
     def read(self, tokens: Tokens, start: Start, state: MemoryState, writes: bool) -> MemoryOutput:
         """Read M_0 for ever, which is the ablation; the memory of `ridge` starts as zero."""
         del writes

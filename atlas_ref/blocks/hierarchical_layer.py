@@ -27,6 +27,7 @@ from atlas_ref.memory.link import linked
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards
+from atlas_ref.memory.state import Held
 
 
 def hierarchy_of(config: MemoryConfig) -> Hierarchy:
@@ -64,6 +65,18 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
             return None
         rates = torch.sigmoid(at_least_float32(self.alpha_logit))
         return rates[(rates - 0.5).abs().argmax()]
+
+    def recall(
+        self, held: tuple[Held, ...], queries: Float[Tensor, "batch time heads key"]
+    ) -> Float[Tensor, "batch time values"]:
+        """Return the sum of what the memories that are held answer."""
+        with torch.autocast(queries.device.type, enabled=False):
+            asked = self.expand(queries).transpose(1, 2)
+            each = [
+                predict_with(rule.architecture, tuple(linked(rule.link, m) for m in one.weights), asked)
+                for rule, one in zip(self.hierarchy.rules, held, strict=True)
+            ]
+            return torch.stack(each).sum(0).transpose(1, 2).flatten(-2)
 
     def _initialise_memory(self, generator: torch.Generator, std: float) -> None:
         for gates in self._gate_heads():

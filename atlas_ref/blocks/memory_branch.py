@@ -14,6 +14,7 @@ the dtype of the model, and writes in training, evaluation and inference alike.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -31,7 +32,7 @@ from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
 from atlas_ref.memory.rules import Gates
-from atlas_ref.memory.state import MemoryState, StateTree
+from atlas_ref.memory.state import Held, MemoryState, StateTree
 
 L2_EPS = 1e-6
 Memory = TypeVar("Memory", bound=MemoryState | HierarchicalState)
@@ -87,6 +88,34 @@ class MemoryLayerOutput(NamedTuple):
     """whether any token may have written"""
     each: tuple[Float[Tensor, "batch time heads values"], ...]
     """the reads of each memory of a hierarchy, which add up to `reads`; empty for a single memory"""
+
+
+def join_outputs(parts: Sequence[MemoryLayerOutput]) -> MemoryLayerOutput:
+    """Return what one call would have returned, from those of its parts in time."""
+    if len(parts) == 1:
+        return parts[0]
+    tokens = [part.reads.shape[1] for part in parts]
+    losses = [part.omega_loss * count for part, count in zip(parts, tokens, strict=True) if part.omega_loss is not None]
+    return MemoryLayerOutput(
+        reads=torch.cat([part.reads for part in parts], 1),
+        state=parts[-1].state,
+        gates=tuple(_joined_gates(of_one) for of_one in zip(*(part.gates for part in parts), strict=True)),
+        bounded=_joined([part.bounded for part in parts]),
+        omega_loss=torch.stack(losses).sum() / sum(tokens) if losses else None,
+        wrote=any(part.wrote for part in parts),
+        each=tuple(torch.cat(of_one, 1) for of_one in zip(*(part.each for part in parts), strict=True)),
+    )
+
+
+def _joined_gates(parts: Sequence[Gates]) -> Gates:
+    retention, momentum, step, window = (torch.cat(gate, 1) for gate in zip(*(part[:4] for part in parts), strict=True))
+    return Gates(retention, momentum, step, window, _joined([part.threshold for part in parts]))
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return parts behind one another in time; None where there are none."""
+    found = [part for part in parts if part is not None]
+    return torch.cat(found, 1) if found else None
 
 
 class Part(NamedTuple):
@@ -168,6 +197,22 @@ class MemoryBranch(nn.Module, Generic[Memory]):
     @abstractmethod
     def parts(self, state: MemoryLayerState[Memory]) -> tuple[Part, ...]:
         """Return each memory of a state, for telemetry."""
+
+    def held(self, state: MemoryLayerState[Memory]) -> tuple[Held, ...]:
+        """Return what `recall` reads of a state; the ablation holds what it started with for ever."""
+        if not self.writes:
+            return self.started(len(state.context))
+        return tuple(Held(part.state.weights) for part in self.parts(state))
+
+    def started(self, batch: int) -> tuple[Held, ...]:
+        """Return what `recall` reads of `batch` rows before their first token."""
+        return tuple(Held(part.state.weights) for part in self.parts(self.initial_state(batch)))
+
+    @abstractmethod
+    def recall(
+        self, held: tuple[Held, ...], queries: Float[Tensor, "batch time heads key"]
+    ) -> Float[Tensor, "batch time values"]:
+        """Return what a memory that is held answers to queries of unit length, and write nothing."""
 
     @abstractmethod
     def mixing_rate(self) -> Tensor | None:

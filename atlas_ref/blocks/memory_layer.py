@@ -17,7 +17,7 @@ from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span
-from atlas_ref.memory.state import MemoryState
+from atlas_ref.memory.state import Held, MemoryState
 
 
 class TanhGate(nn.Module):
@@ -56,6 +56,13 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         """Return the learned M3 mixing rate, sigmoid(alpha_logit); None without shards or where nothing is written."""
         shards = self._shards() if self.writes else None
         return None if shards is None else torch.sigmoid(shards.alpha_logit)
+
+    def recall(
+        self, held: tuple[Held, ...], queries: Float[Tensor, "batch time heads key"]
+    ) -> Float[Tensor, "batch time values"]:
+        """Return what the memory that is held answers."""
+        with torch.autocast(queries.device.type, enabled=False):
+            return self.fast.recall(held[0].weights, self.expand(queries), self._start()).flatten(-2)
 
     def _initialise_memory(self, generator: torch.Generator, std: float) -> None:
         self.gates.initialise(generator, std)

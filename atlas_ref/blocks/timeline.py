@@ -8,14 +8,31 @@ that holds nothing of what was written, as in episodes of storage and retrieval 
 Every layer has seen the same tokens, so one timeline serves all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.memory.plan import SegmentPlan, make_plan, token_positions
+
+
+class Piece(NamedTuple):
+    """Tokens [start, stop) of a call, which lie in one segment of every row.
+
+    opens: the rows whose segment begins with the first of them.    begins: the rows whose memory does.
+    whole: whether every row's segment does, so that nobody sees anything older.
+    """
+
+    start: int
+    stop: int
+    timeline: "Timeline"
+    opens: Bool[Tensor, " batch"]
+    begins: Bool[Tensor, " batch"]
+    whole: bool
 
 
 class Resets(NamedTuple):
@@ -27,11 +44,15 @@ class Resets(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """The index of each token in its context, the tokens that begin a memory, and the layout of what it writes."""
+    """The index of each token in its context, the tokens that begin a memory, and the layout of what it writes.
+
+    `pieces` is for blocks that go through a context in segments (`model.block = "mac"`), and empty for others.
+    """
 
     context: Int[Tensor, "batch time"]
     reset: Bool[Tensor, "batch time"] | None
     plan: SegmentPlan
+    pieces: tuple[Piece, ...] = ()
 
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its context each row has read after the call, `before` if the call is empty."""
@@ -49,11 +70,36 @@ def make_timeline(
     position: Int[Tensor, " batch"],
     reset: Bool[Tensor, "batch time"] | Resets | None,
     time: int,
+    segment: int = 0,
 ) -> Timeline:
-    """Return the timeline of a call of `time` tokens.
+    """Return the timeline of a call of `time` tokens, with its pieces where segments have a length.
 
     Row b comes with `context[b]` tokens of its context and a memory that has seen `position[b]` tokens.
     """
     marks = resets_of(reset)
     plan = make_plan(position, marks.memory, time, memory.chunk, memory.shards.length)
-    return Timeline(token_positions(context, marks.context, time), marks.memory, plan)
+    timeline = Timeline(token_positions(context, marks.context, time), marks.memory, plan)
+    return replace(timeline, pieces=_pieces(timeline, memory, segment)) if segment else timeline
+
+
+def _pieces(timeline: Timeline, memory: MemoryConfig, segment: int) -> tuple[Piece, ...]:
+    """Return the pieces of a call, in order; an empty call is one empty piece.
+
+    Segments are counted from the start of a context. What one reads of its memory depends on what the one before it
+    wrote, so they come one after another. Rows out of step are cut at the borders of each: always right, and fast where
+    rows agree, as chunks are (`memory.plan`).
+    """
+    context, position = timeline.context, timeline.plan.position
+    opens, begins = context % segment == 0, position == 0
+    time = context.shape[1]
+    if time == 0:
+        nobody = torch.zeros(len(context), dtype=torch.bool, device=context.device)
+        return (Piece(0, 0, timeline, nobody, nobody, whole=False),)
+    inner = (opens | begins)[:, 1:].any(0).nonzero().flatten() + 1
+    whole, pieces = opens.all(0).tolist(), []
+    for start, stop in pairwise([0, *inner.tolist(), time]):
+        reset = None if timeline.reset is None else timeline.reset[:, start:stop]
+        plan = make_plan(position[:, start], reset, stop - start, memory.chunk, memory.shards.length)
+        part = Timeline(context[:, start:stop], reset, plan)
+        pieces.append(Piece(start, stop, part, opens[:, start], begins[:, start], whole[start]))
+    return tuple(pieces)

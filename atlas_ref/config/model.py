@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from atlas_ref.config.blocks import MalConfig
+from atlas_ref.config.blocks import MacConfig, MalConfig
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.config.section import Section
 
-BlockKind = Literal["mag", "mal", "lmm"]
+BlockKind = Literal["mag", "mac", "mal", "lmm"]
 """How attention and memory make a block (2501.00663 section 4)."""
 
 
@@ -25,7 +25,7 @@ class AttentionConfig(Section):
 
 
 class GateConfig(Section):
-    """How attention a and memory m of mag are joined; the floor is that of the gate of lmm too."""
+    """How attention a and memory m of mag and mac are joined; the floor is that of the gate of lmm too."""
 
     kind: Literal["source", "convex", "gated_attention", "product"]
     """source: sigmoid(a) m; convex: g a + (1 - g) m; gated_attention: a sigmoid(m); product: a m"""
@@ -53,7 +53,7 @@ class ModelConfig(Section):
     d_model: int = Field(ge=1, le=65_536)
     """width of the residual stream"""
     block: BlockKind
-    """mag: attention beside memory; mal: memory before attention; lmm: memory alone"""
+    """mag: attention beside memory; mac: memory as context; mal: memory before attention; lmm: memory alone"""
     n_layers: int = Field(ge=1, le=1024)
     """number of blocks"""
     n_heads: int = Field(ge=1, le=1024)
@@ -72,26 +72,38 @@ class ModelConfig(Section):
     """whether training sees through the writes"""
     attention: AttentionConfig
     gate: GateConfig
+    mac: MacConfig
     mal: MalConfig
     memory: MemoryConfig
 
     @property
     def grid(self) -> int:
-        """Tokens of which documents are best made whole multiples: a chunk of the memory."""
-        return self.memory.chunk
+        """Tokens of which documents are best made whole multiples: a chunk of the memory, or a segment of chunks."""
+        return self.segment or self.memory.chunk
+
+    @property
+    def segment(self) -> int:
+        """Tokens of the segments that the block goes through a context in; 0: it does not."""
+        return self.mac.segment if self.block == "mac" else 0
 
     @property
     def sight(self) -> int:
         """Most tokens whose keys a query of attention can see, itself included; itself alone where there is none."""
-        return 1 if self.block == "lmm" else self.attention.window
+        whole = self.mac.segment * (2 if self.mac.rows == "previous_segment" else 1)
+        return {"mag": self.attention.window, "mal": self.attention.window, "mac": whole, "lmm": 1}[self.block]
 
     @property
     def reach(self) -> int:
         """Tokens back that all layers together can see without memory: attention and convolutions, stacked."""
-        return self.n_layers * (self.sight + self.memory.conv_kernel - 1)
+        # In MAC two convolutions are in a row: of what rows are asked with, and of what the memory writes.
+        convolutions = (2 if self.block == "mac" else 1) * (self.memory.conv_kernel - 1)
+        return self.n_layers * (self.sight + convolutions)
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for a width that does not split into rotary heads, or that the memory does not fill."""
+        """Yield a sentence for a width that does not split into rotary heads, or that the memory does not fill, and for
+        what the block does not have.
+        """
+        yield from self._block_problems()
         width = self.n_heads * self.memory.value_dim
         if width != self.d_model:
             yield (
@@ -105,4 +117,13 @@ class ModelConfig(Section):
             yield (
                 f"model.d_model is {self.d_model}; it must be a multiple of twice model.n_heads, "
                 f"which is {2 * self.n_heads}, because rotary positions turn pairs"
+            )
+
+    def _block_problems(self) -> Iterator[str]:
+        """Yield a sentence for options that the block and its memory cannot have together."""
+        chunk, segment = self.memory.chunk, self.mac.segment
+        if self.block == "mac" and segment % chunk:
+            yield (
+                f"model.mac.segment is {segment}; it must be a multiple of model.memory.chunk, which is {chunk}, for "
+                'model.block = "mac"'
             )

@@ -116,6 +116,13 @@ class MemoryState(StateTree):
     waiting: tuple[Float[Tensor, "batch _waiting heads _window"], ...] = ()
 
 
+@dataclass(frozen=True)
+class Held(StateTree):
+    """The weights, or the moments of `ridge`, that a memory had at a moment that is over, and is still asked about."""
+
+    weights: tuple[Float[Tensor, "batch heads _out _in"], ...]
+
+
 class Carry(NamedTuple):
     """M, S and xi at one moment of a call: before a token, or at the border of a segment."""
 

@@ -125,7 +125,8 @@ class AtlasModel(Model):
         phase = phase_at(self.config, outer_step)
         # Every layer has seen the same tokens, so one timeline serves all.
         before = state.layers[0].memory
-        timeline = make_timeline(self.config.memory, before.context, before.memory.position, reset, tokens.shape[1])
+        positions, time = (before.context, before.memory.position), tokens.shape[1]
+        timeline = make_timeline(self.config.memory, *positions, reset, time, self.config.segment)
         x: Tensor = self.embedding(tokens)
         states, telemetry, undecided = [], [], []
         for layer, entered in zip(self._layers(), state.layers, strict=True):

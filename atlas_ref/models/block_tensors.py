@@ -25,7 +25,7 @@ def block_tensors(config: ModelConfig) -> Iterator[TensorInfo]:
     yield TensorInfo(
         "memory_norm.weight", (_width(config),), "value", "scale of the RMS norm of what the memory returns"
     )
-    yield from {"mag": _join, "mal": _layer, "lmm": _gated}[config.block](config)
+    yield from {"mag": _join, "mac": _context, "mal": _layer, "lmm": _gated}[config.block](config)
 
 
 def _width(config: ModelConfig) -> int:
@@ -50,6 +50,26 @@ def _join(config: ModelConfig) -> Iterator[TensorInfo]:
         yield TensorInfo("gate.weight", (width, d), "value, model", "gate of attention and memory: sigmoid(W h + b)")
         yield TensorInfo("gate.bias", (width,), "value", "b of that gate")
     yield TensorInfo("output.weight", (d, width), "model, value", "W_o: from the join to the residual stream")
+
+
+def _context(config: ModelConfig) -> Iterator[TensorInfo]:
+    """Yield what MAC has besides the join: what its rows are asked with, and what its memory writes."""
+    d, memory, heads = config.d_model, config.memory, config.n_heads
+    asked = heads * memory.key_dim
+    if config.mac.rows == "learned":
+        shape = (config.mac.learned_rows, heads, memory.key_dim)
+        yield TensorInfo("rows.queries", shape, "row, head, key", "what is asked of the memory, before the l2 norm")
+    else:
+        yield TensorInfo("rows.projection.weight", (asked, d), "query, model", "W_q of the rows, by heads")
+        yield TensorInfo(
+            "rows.convolution", (asked, memory.conv_kernel), "query, age", "causal filter of those queries"
+        )
+    yield TensorInfo("rows.output.weight", (d, _width(config)), "model, value", "W_h: from what is read to rows")
+    yield TensorInfo("rows.norm.weight", (d,), "model", "scale of the RMS norm of rows")
+    if config.mac.write_from == "attention":
+        yield TensorInfo("memory_input.weight", (d, d), "model, value", "W_m: from attention to what the memory writes")
+        yield TensorInfo("memory_input_norm.weight", (d,), "model", "scale of the RMS norm of what the memory writes")
+    yield from _join(config)
 
 
 def _layer(config: ModelConfig) -> Iterator[TensorInfo]:

@@ -1,7 +1,8 @@
 """How many operations a model needs for a token: the products of its definition, a multiplication and addition being 2.
 
     weights       2 times the entries of every matrix and filter that a token passes through, the tied head among them
-    attention     4 d (w + p): scores and mixture of a window of w tokens and p persistent ones, at width d; none in LMM
+    attention     4 d (w + p): scores and mixture of a window of w tokens and p persistent ones, at width d; none in
+                  LMM; in MAC the mean of what a token sees of its segment, and the row that it asks for
     memory        of each head, for weight matrices of together S entries, once for the error of a write, once for the
                   write, once for the read:  3 * 2 S;  an MLP takes its error back through W1:  + 2 * out * hidden;
                   the bias `dot` has no error:  2 * 2 S
@@ -43,7 +44,20 @@ def attention_flops(config: ModelConfig) -> int:
     """Return the operations of the scores and mixtures of one layer for a token."""
     if config.block == "lmm":
         return 0
-    return 4 * config.d_model * (config.attention.window + config.attention.persistent_tokens)
+    if config.block != "mac":
+        return 4 * config.d_model * (config.attention.window + config.attention.persistent_tokens)
+    segment, mac = config.mac.segment, config.mac
+    own = (segment + 1) // 2
+    rows = {"causal": own, "previous_segment": segment, "learned": mac.learned_rows}[mac.rows]
+    return 4 * config.d_model * (own + rows + config.attention.persistent_tokens) + _row_flops(config)
+
+
+def _row_flops(config: ModelConfig) -> int:
+    """Return the operations of reading a row of MAC and making its key and value; learned rows are few of a segment."""
+    if config.mac.rows == "learned":
+        return 0
+    read = 2 * config.n_heads * sum(prod(shape) for shape in config.memory.matrices())
+    return read + 4 * config.d_model**2
 
 
 def weight_flops(config: ModelConfig) -> int:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from atlas_ref.blocks.attention import SlidingWindowAttention
+from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.optim.grokfast import filtered
 from atlas_ref.optim.muon import muon_step
 from atlas_ref.optim.perp_grad import perp_grad
@@ -101,7 +101,7 @@ class ClippedHeads(Optimizer):
         self.threshold, self.heads = threshold, dict(heads)
         self.largest: dict[Tensor, Tensor] = {}
 
-    def watch(self, layer: SlidingWindowAttention) -> None:
+    def watch(self, layer: AttentionHeads) -> None:
         """Note the largest logits of every forward pass of a layer from here on that has gradients."""
         layer.register_forward_pre_hook(self._see)
 
@@ -110,7 +110,7 @@ class ClippedHeads(Optimizer):
         self.largest[weight] = torch.maximum(largest, self.largest.get(weight, largest))
 
     def _see(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if torch.is_grad_enabled() and isinstance(layer, SlidingWindowAttention):
+        if torch.is_grad_enabled() and isinstance(layer, AttentionHeads):
             with torch.no_grad():
                 self.note(layer.projection.weight, layer.largest_logits(*inputs))
 

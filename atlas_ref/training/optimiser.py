@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from atlas_ref.blocks.attention import SlidingWindowAttention
+from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.config import OptimConfig
 from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
@@ -120,9 +120,7 @@ def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
     optimiser = optimiser_of(named, hidden_matrices(model), config)
     if config.name != "mugrokfast":
         return optimiser
-    layers = {
-        f"{name}.projection.weight": x for name, x in model.named_modules() if isinstance(x, SlidingWindowAttention)
-    }
+    layers = {f"{name}.projection.weight": x for name, x in model.named_modules() if isinstance(x, AttentionHeads)}
     heads = {name: layer.n_heads for name, layer in layers.items()}
     optimiser = with_mugrokfast(optimiser, named, heads, config.mugrokfast)
     if isinstance(clipped := optimiser.parts.get("clipped"), ClippedHeads):

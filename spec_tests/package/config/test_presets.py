@@ -16,6 +16,7 @@ PRESETS = [
     "atlas-340m",
     "cognate-27m",
     "lmm-tiny",
+    "mac-tiny",
     "mal-tiny",
     "phase1",
     "recall",

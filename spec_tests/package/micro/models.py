@@ -88,6 +88,33 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.memory.rule='titans'",
         "model.memory.qk_projection.kind='tnt'",
     ),
+    "mac": ("model.block='mac'", "model.mac.segment=8"),
+    "mac of a hierarchy": (
+        "model.block='mac'",
+        "model.mac.segment=4",
+        "model.memory.kind='hierarchical'",
+        "model.memory.hierarchy.local_chunks=[2, 4]",
+        "model.memory.hierarchy.local_shards=[4, 8]",
+    ),
+    "mac learned titans product": (
+        "model.block='mac'",
+        "model.mac.segment=8",
+        "model.mac.rows='learned'",
+        "model.mac.learned_rows=3",
+        "model.memory.rule='titans'",
+        "model.gate.kind='product'",
+    ),
+    "mac previous segment mlp from the input": (
+        "model.block='mac'",
+        "model.mac.segment=4",
+        "model.mac.rows='previous_segment'",
+        "model.mac.write_from='input'",
+        "model.memory.architecture='mlp'",
+        "model.memory.expansion=2",
+        "model.memory.conv_kernel=2",
+        "model.memory.qk_projection.kind='tnt'",
+        "model.gate.kind='convex'",
+    ),
     "lmm": ("model.block='lmm'", "model.gate.floor=0.1"),
 }
 """What each variant changes in the small model; blocks, rules, gates, features, projections, reads, borders and

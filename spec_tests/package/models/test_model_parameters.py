@@ -40,7 +40,12 @@ def gradients(model: AtlasModel) -> dict[str, Tensor]:
     }
 
 
-FOR_THE_MEMORY: dict[str, tuple[str, ...]] = {"mag": (), "mal": ("norm.",), "lmm": ()}
+FOR_THE_MEMORY: dict[str, tuple[str, ...]] = {
+    "mag": (),
+    "mac": ("memory_input", "rows.projection", "rows.convolution", "rows.queries"),
+    "mal": ("norm.",),
+    "lmm": (),
+}
 """Parameters of each block that nothing but its memory sees."""
 
 

@@ -1,0 +1,112 @@
+"""The MAC block: memory as context, read token by token (Titans 2501.00663 section 4.1; decision `segments`).
+
+    n = norm(x)
+    h = rows read from the memory at the start of the segment                            (`blocks.rows`)
+    a = attention of n over persistent tokens, h and n of the segment so far            (`functional.segment_attention`)
+    m = norm(W_m a)                 what the memory writes and reads, token by token
+    out = x + W_o y,        y the join of norm(a) and norm(memory(m)) by a gate (`functional.mag_gate`)
+
+With `write_from = "input"` the memory has n in place of m. As printed (Eq. 21-25) the block leaks twice inside a
+segment: rows that later tokens asked for stand before all of them, and the join reads a memory that has written the
+whole segment. Here row i is seen from token i on, and token t reads the memory after t.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atlas_ref.blocks.block import BlockOutput
+from atlas_ref.blocks.joined import JoinedBlock
+from atlas_ref.blocks.memory_branch import MemoryLayerOutput, join_outputs
+from atlas_ref.blocks.phase import Phase
+from atlas_ref.blocks.rows import RowReader, RowState
+from atlas_ref.blocks.segment_attention import Caches, MacState, SegmentAttention
+from atlas_ref.blocks.timeline import Piece, Timeline
+from atlas_ref.config.model import ModelConfig
+from atlas_ref.memory.plan import where_rows
+from atlas_ref.memory.state import Held
+
+
+class MacBlock(JoinedBlock):
+    """Attention over tokens and rows of the memory, and a memory of what it returns (module docstring)."""
+
+    attention: SegmentAttention
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, SegmentAttention(config))
+        self.rows = RowReader(config)
+        self.from_attention = config.mac.write_from == "attention"
+        if self.from_attention:
+            self.memory_input = nn.Linear(config.d_model, config.d_model, bias=False)
+            self.memory_input_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, std: float, residual_std: float) -> None:
+        """Draw the weights; the output projection is smaller, as it adds to the residual stream at every layer."""
+        self.attention.initialise(generator, std)
+        self.memory.initialise(generator, std)
+        self.rows.initialise(self.memory, generator, std)
+        if self.from_attention:
+            self.memory_input.weight.normal_(std=std, generator=generator)
+        self.initialise_join(generator, std, residual_std)
+
+    def initial_state(self, batch: int) -> MacState:
+        """Return the state of `batch` rows before their first token."""
+        past = self.attention.segment - 1
+        cache = self.attention.empty(batch, past)
+        row_cache = cache if self.rows.kind == "causal" else cache[:, :0]
+        tail, queries = self.rows.initial_state(batch)
+        started = self.memory.started(batch)
+        caches = (cache, cache, row_cache, row_cache)
+        return MacState(self.memory.initial_state(batch), started, *caches, tail, queries)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time model"],
+        state: MacState,
+        timeline: Timeline,
+        phase: Phase | None = None,
+        penalised: bool = False,
+        measured: bool = True,
+    ) -> BlockOutput:
+        """Return x plus the gated join of attention and memory, segment after segment (`Block.forward`)."""
+        phase = phase or self.final
+        hidden: Tensor = self.norm(x)
+        attended, remembered, after = [], list[MemoryLayerOutput](), state
+        for piece in timeline.pieces:
+            seen, found, after = self._piece(hidden[:, piece.start : piece.stop], after, piece, phase.writes)
+            attended.append(seen)
+            remembered.append(found)
+        whole = join_outputs(remembered)
+        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, phase.gate_floor)
+        y: Tensor = self.output(gated.joined)
+        told = self.tell(state.memory, whole, gated.raw, phase.gate_floor, penalised, measured)
+        return BlockOutput(x + y, after, *told)
+
+    def _piece(
+        self, hidden: Float[Tensor, "batch time model"], state: MacState, piece: Piece, writes: bool
+    ) -> tuple[Tensor, MemoryLayerOutput, MacState]:
+        """Return what attention and memory make of tokens of one segment, and the state behind them."""
+        seen = piece.timeline.seen(state.memory.context)
+        with self.outer_graph():
+            segment = self._held_by_segment(state, piece)
+            asked, carried = self.rows.ask(hidden, RowState(state.row_tail, state.row_queries), piece, seen)
+            reads = self.memory.recall(segment, asked.queries)
+        found: tuple[Tensor, Caches] = self.attention(hidden, self.rows.rows(reads, hidden), asked, state, piece)
+        attended, caches = found
+        source = self.memory_input_norm(self.memory_input(attended)) if self.from_attention else hidden
+        remembered = self.remember(source, state.memory, piece.timeline, writes)
+        return attended, remembered, MacState(remembered.state, segment, *caches, carried.tail, carried.queries)
+
+    def _held_by_segment(self, state: MacState, piece: Piece) -> tuple[Held, ...]:
+        """Return W_[s]: M_0 where a memory begins, M where a segment does, what it was anywhere else."""
+        now, started = self.memory.held(state.memory), self.memory.started(len(piece.opens))
+
+        def moved(first: Tensor, last: Tensor, before: Tensor) -> Tensor:
+            return where_rows(piece.begins, first, where_rows(piece.opens, last, before))
+
+        held = zip(started, now, state.segment, strict=True)
+        return tuple(
+            Held(tuple(moved(*matrices) for matrices in zip(*(one.weights for one in each), strict=True)))
+            for each in held
+        )
