@@ -13,6 +13,10 @@ from spec_tests.chapters.memory_chunked.oracle import Chunks
 from spec_tests.chapters.memory_grad.adjoint import Adjoint
 from spec_tests.chapters.memory_step.calls import case, every_rule, rule, token, worst
 from spec_tests.chapters.memory_step.loop import Oracle
+from spec_tests.chapters.miras_chunked.oracle import Closed
+from spec_tests.chapters.miras_scan.calls import case as miras_case
+from spec_tests.chapters.miras_scan.grid import cells
+from spec_tests.chapters.miras_scan.loop import Miras
 from spec_tests.contract.driver import ask, prepare
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.drawing.inputs import generator, positions
@@ -200,6 +204,13 @@ def test_turns_taken_back_are_complex_steps_through_the_loop_and_through_the_clo
             wanted = complex_step.along(form(config).run, inputs, {name: direction}, asked)
             scale = np.sqrt((gradient**2).sum() * (direction**2).sum())
             assert abs(actual - wanted) <= AGREED * scale + 1e-300, f"{config} {name}: {actual} and {wanted}"
+
+
+def test_the_closed_form_of_every_axis_is_the_loop() -> None:
+    """Two ways in numpy: token by token, and all tokens of a run from products of gates or one system of errors."""
+    for seed, config in enumerate(cells(Op.MIRAS_CHUNKED)):
+        inputs = miras_case(config, time=7, seed=seed, document=5)
+        assert_agreed([Closed(config).run(inputs), Miras(config).run(inputs)], f"miras_chunked {config}")
 
 
 def in_order(order: Order, terms: list[np.float32]) -> np.float32:

@@ -37,8 +37,8 @@ class Pairs:
 
 
 def decays(gates: Array) -> Array:
-    """Return D[i, j] = the product of the gates after j up to i, one on the diagonal, zero above it."""
-    result = np.zeros((len(gates), len(gates)), dtype=gates.dtype)
+    """Return D[i, j] = the product of the gates after j up to i, one on the diagonal, zero above it, entry by entry."""
+    result = np.zeros((len(gates), *gates.shape), dtype=gates.dtype)
     for i, gate in enumerate(gates):
         if i > 0:
             result[i] = gate * result[i - 1]
@@ -63,7 +63,7 @@ class Chunks(Oracle):
     def run(self, inputs: Inputs) -> dict[str, Array]:
         """Run every row and head by itself, all tokens of one anchor at once."""
         time = inputs["values"].shape[1]
-        if self.rule in ("atlas", "atlas_appendix") or time == 0:
+        if self.token_by_token or time == 0:
             return super().run(inputs)
         outputs = blank(inputs)
         self.dtype = outputs["reads"].dtype
@@ -77,6 +77,11 @@ class Chunks(Oracle):
                 start = stop
             self.store(cell, outputs, row, head)
         return outputs
+
+    @property
+    def token_by_token(self) -> bool:
+        """Whether there are no runs: Newton-Schulz is not linear."""
+        return self.rule in ("atlas", "atlas_appendix")
 
     def end(self, cell: Cell, tokens: list[Token], start: int) -> int:
         """Return where the run that begins at `start` ends: at the next border of chunks, document or call."""

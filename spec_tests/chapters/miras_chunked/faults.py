@@ -3,7 +3,7 @@
 from typing import Final
 
 from spec_tests.chapters.link.wrong_links import LogitsAsTheyGrew, ReadsTheDual
-from spec_tests.chapters.memory_step.loop import Cell, Inputs, Matrices
+from spec_tests.chapters.memory_step.loop import Cell, Inputs, Matrices, Token
 from spec_tests.chapters.memory_step.wrong_turns import computed
 from spec_tests.chapters.miras_scan.loop import Miras
 from spec_tests.chapters.miras_scan.wrong_axes import FirstGate, NormOutsideTheBracket
@@ -39,6 +39,19 @@ class PhaseOfTheCall(Miras):
         return (cell.position - self.entered) % self.chunk
 
 
+class ShrunkOnceAChunk(Miras):
+    """A proximal step at the end of each chunk only."""
+
+    last = False
+
+    def write(self, cell: Cell, token: Token, gradient: Matrices) -> None:
+        self.last = self.phase(cell) == self.chunk - 1
+        super().write(cell, token, gradient)
+
+    def shrinkage(self, token: Token) -> float:
+        return super().shrinkage(token) if self.last else 0.0
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault("parallel-reads-the-dual", "RULE-20a", CHUNKED, LOOP, computed(ReadsTheDual), UNLINKED),
     Fault("parallel-logits-of-the-chunk", "RULE-20b", CHUNKED, LOOP, computed(LogitsAsTheyGrew), UNLINKED),
@@ -65,6 +78,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         SPLIT,
         computed(PhaseOfTheCall),
         "porting: phases of the call or of the first row",
+    ),
+    Fault(
+        "parallel-proximal-once-a-chunk",
+        "RULE-20e",
+        CHUNKED,
+        LOOP,
+        computed(ShrunkOnceAChunk),
+        "misreading: the elastic net as a link or as a proximal step",
     ),
     Fault("parallel-momentum-dropped", "RULE-20d", CHUNKED, SPLIT, forgotten("momentum"), NOT_HANDED_ON),
     Fault("parallel-anchor-detached", "RULE-21", CHUNKED, EQUAL, gradients_lost("anchor"), DERIVATIVE),

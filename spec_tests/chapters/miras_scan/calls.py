@@ -72,6 +72,7 @@ MODELS: Final[Mapping[str, Mapping[str, Scalar]]] = {
         "momentum_max": 0.6,
         "chunk": 2,
     },
+    "tnt": {"architecture": "mlp_norm", "rule": "omega", "step_scale": "mass", "read": "anchor", "chunk": 3},
 }
 """Points of the space by the name of a model that has them: every value of every axis but the printed ones."""
 

@@ -7,7 +7,13 @@ import numpy as np
 from spec_tests.chapters.memory_step.wrong_turns import computed
 from spec_tests.chapters.miras_scan.wrong_axes import (
     Affine,
+    AnchorAfterReset,
+    AnchorDual,
+    AnchorOfTheCall,
     ColumnsForRows,
+    CurvatureOfSmallErrors,
+    CurvatureOfTheMemory,
+    CurvatureWithoutDeviation,
     FirstGate,
     GateMatrixFirst,
     GateOutside,
@@ -20,6 +26,7 @@ from spec_tests.chapters.miras_scan.wrong_axes import (
     NormOutsideTheBracket,
     NormWithoutSlope,
     OuterMatrixKept,
+    PreviousForAnchor,
     PreviousForRetained,
     ProximalAsLink,
     ProximalWithoutStep,
@@ -60,6 +67,13 @@ ROWS: Final = "test_miras_scan_documents:test_rows_are_independent_under_every_a
 CAUSAL: Final = "test_miras_scan_documents:test_a_read_depends_on_no_later_token_under_every_axis"
 SLOPES: Final = "test_miras_scan_documents:test_derivatives_are_those_of_the_loop_under_every_axis"
 
+ANCHOR: Final = "test_miras_scan_anchor:test_anchor_reads_the_memory_before_the_first_token_of_the_chunk"
+BROUGHT: Final = "test_miras_scan_anchor:test_anchor_reads_in_the_middle_of_a_chunk_what_the_state_brings"
+BEGUN: Final = "test_miras_scan_anchor:test_anchor_reads_the_initial_memory_after_a_reset"
+DIVIDED: Final = "test_miras_scan_anchor:test_behind_a_layer_norm_a_gradient_is_divided_by_its_curvature"
+
+READ_ORDER: Final = "misreading: reads before or after the write"
+BOUND: Final = "misreading: the curvature of the loss: of the key alone, without its error, at another memory"
 PLACE: Final = "misreading: the error of delta before or after retention"
 SOLVED: Final = "source: Longhorn's diagonal approximation, or a step of descent, for the minimiser"
 CHANNELS: Final = "misreading: channel-wise: of rows or of columns"
@@ -114,6 +128,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("miras-norm-outside-the-bracket", "RULE-18e", SCAN, DOWN, computed(NormOutsideTheBracket), NORM),
     Fault("miras-norm-without-slope", "RULE-18e", SCAN, DOWN, computed(NormWithoutSlope), NORM),
     Fault("miras-norm-lost-in-the-loop", "RULE-18e", SCAN, LOOP, computed(NormOutsideTheBracket), NORM),
+    Fault("miras-previous-for-anchor", "RULE-25a", SCAN, ANCHOR, computed(PreviousForAnchor), READ_ORDER),
+    Fault("miras-anchor-without-link", "RULE-25a", SCAN, ANCHOR, computed(AnchorDual), READ_ORDER),
+    Fault("miras-anchor-of-the-call", "RULE-25b", SCAN, BROUGHT, computed(AnchorOfTheCall), READ_ORDER),
+    Fault("miras-anchor-of-the-last-document", "RULE-25c", SCAN, BEGUN, computed(AnchorAfterReset), READ_ORDER),
+    Fault("miras-curvature-without-deviation", "RULE-26a", SCAN, DIVIDED, computed(CurvatureWithoutDeviation), BOUND),
+    Fault("miras-curvature-of-small-errors", "RULE-26b", SCAN, DIVIDED, computed(CurvatureOfSmallErrors), BOUND),
+    Fault("miras-curvature-of-the-memory", "RULE-26c", SCAN, LOOP, computed(CurvatureOfTheMemory), BOUND),
     Fault(
         "miras-momentum-not-taken",
         "MEM-2",

@@ -18,7 +18,7 @@ GRID: Final[Mapping[str, tuple[Any, ...]]] = {
     "rule": RULES,
     "chunk": (3, 1),
     "boundary": ("carry", "truncate"),
-    "read": ("post", "pre"),
+    "read": ("post", "pre", "anchor"),
     "loss_scale": (0.5, 1.0),
     "step_scale": ("literal", "mass"),
     "momentum_max": (0.9, 0.0),

@@ -14,9 +14,16 @@ import numpy as np
 
 from spec_tests.chapters.bias.error_maps import Pair, curvature_factor, error_map, numbers
 from spec_tests.chapters.link.links import canonical, linked, shrunk
-from spec_tests.chapters.memory_step.loop import GATES, Cell, Inputs, Matrices, Oracle, Token
+from spec_tests.chapters.memory_step.loop import GATES, Cell, Inputs, Matrices, Oracle, Token, gelu, gelu_slope
 from spec_tests.chapters.memory_step.traced import Traced
-from spec_tests.chapters.miras_scan.architectures import predicted, taken_back, unpacked
+from spec_tests.chapters.miras_scan.architectures import (
+    NORMALISED,
+    before_norm,
+    deviation,
+    predicted,
+    taken_back,
+    unpacked,
+)
 from spec_tests.port import Array
 
 
@@ -60,6 +67,11 @@ class Miras(Oracle):
     def value(self, weights: Matrices, x: Array) -> Array:
         """Return P(x) for given W."""
         return predicted(self.architecture, weights, x, self.sums)
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        """Take one token and return what it reads: of its memory, or of the one that its chunk began with."""
+        read = super().token(cell, token, initial)
+        return self.read(replace(cell, weights=cell.anchor), token) if self.config["read"] == "anchor" else read
 
     def read(self, cell: Cell, token: Token) -> Array:
         """READ."""
@@ -105,8 +117,24 @@ class Miras(Oracle):
 
     def curvature(self, weights: Matrices, key: Array, value: Array) -> float:
         """Return kappa times the factor of the bias."""
-        factor = curvature_factor(str(self.config["bias"]), self.pair(self.value(weights, key), value))
-        kappa: float = factor.item() * super().curvature(weights, key, value)
+        prediction = self.value(weights, key)
+        factor: float = curvature_factor(str(self.config["bias"]), self.pair(prediction, value)).item()
+        if self.architecture not in NORMALISED:
+            return factor * super().curvature(weights, key, value)
+        return factor * self.behind_norm(weights, key, prediction - value)
+
+    def behind_norm(self, weights: Matrices, key: Array, error: Array) -> float:
+        """Return kappa where LN stands before the error."""
+        length, miss = self.sums.norm(key), self.sums.norm(error)
+        deep, outer = len(weights) > 1, weights[0]
+        squares, turning = length * length, 1.13 * length * miss if deep else 0.0
+        if deep:
+            z, columns = self.sums.matvec(weights[1], key), self.sums.total(outer * outer, axis=0)
+            slope, hidden = gelu_slope(z), gelu(z)
+            squares = self.sums.dot(hidden, hidden) + squares * self.sums.dot(slope * slope, columns)
+        spread = deviation(before_norm(weights, key, self.sums), self.sums)
+        bend = 1.0 + 2.0 / np.sqrt(3.0) * miss / np.sqrt(len(outer))
+        kappa: float = np.asarray(squares * bend / spread**2 + turning / spread).item()
         return kappa
 
     def back(self, anchor: Matrices, key: Array, error: Array) -> Matrices:

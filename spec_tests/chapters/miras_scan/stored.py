@@ -25,6 +25,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "atlas++": "BIAS-1 RULE-2 RULE-18",
     "diagonal atlas": "BIAS-1 LINK-9 RULE-3 RULE-15",
     "sparse": "BIAS-9 LINK-5 RULE-9",
+    "tnt": "RULE-9 RULE-25 RULE-26",
 }
 """The sentences that each model shows, besides those of its form."""
 DIFFERENTIATED: Final = ("kimi delta", "moneta", "yaad", "memora", "sparse")

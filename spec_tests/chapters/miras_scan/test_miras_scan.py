@@ -21,7 +21,7 @@ TOLERANCE: Final = {Numerics.F64: 1e-10, Numerics.F32: 1e-4, Numerics.BF16_IO: 1
 DELTA: Final[dict[str, Scalar]] = {"rule": "delta", "chunk": 1}
 
 
-@pytest.mark.spec("MEM-2", "RULE-18")
+@pytest.mark.spec("MEM-2", "RULE-18", "RULE-26")
 def test_reads_and_last_state_are_those_of_the_loop_for_every_two_values(port: Port) -> None:
     for numerics in precisions(port):
         for seed, config in enumerate(cells(SCAN)):

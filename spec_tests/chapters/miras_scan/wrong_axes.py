@@ -1,5 +1,7 @@
 """Axes of MIRAS done wrongly: the loop with one method changed."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from spec_tests.chapters.bias.error_maps import Pair
@@ -203,6 +205,84 @@ class ResetKeepsTheDual(Miras):
         kept = cell.weights
         super().begin(cell, initial)
         cell.weights = kept
+
+
+class PreviousForAnchor(Miras):
+    """The memory before the token's own write, where that of the chunk's start is asked."""
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        before = replace(
+            cell, weights=[matrix.copy() for matrix in (initial if self.begins(cell, token) else cell.weights)]
+        )
+        read = super().token(cell, token, initial)
+        return self.read(before, token) if self.config["read"] == "anchor" else read
+
+
+class AnchorOfTheCall(Miras):
+    """Reads in the middle of a chunk see the memory that the call began with."""
+
+    entered: Matrices
+
+    def load(self, inputs: Inputs, row: int, head: int) -> Cell:
+        cell = super().load(inputs, row, head)
+        self.entered = cell.weights
+        return cell
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        read = super().token(cell, token, initial)
+        if self.phase(cell) == 1 or self.chunk == 1:
+            self.entered = cell.anchor
+        return self.read(replace(cell, weights=self.entered), token) if self.config["read"] == "anchor" else read
+
+
+class AnchorAfterReset(Miras):
+    """The first chunk of a document reads the anchor of the document before it."""
+
+    left: Matrices
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        if self.begins(cell, token):
+            self.left = cell.anchor
+        read = super().token(cell, token, initial)
+        first = self.config["read"] == "anchor" and cell.position <= self.chunk and hasattr(self, "left")
+        return self.read(replace(cell, weights=self.left), token) if first else read
+
+
+class AnchorDual(Miras):
+    """The anchor read without its link."""
+
+    def token(self, cell: Cell, token: Token, initial: Matrices) -> Array:
+        read = super().token(cell, token, initial)
+        return self.value(cell.anchor, token.query) if self.config["read"] == "anchor" else read
+
+
+class CurvatureWithoutDeviation(Miras):
+    """The curvature in front of the LayerNorm, for that behind it."""
+
+    def behind_norm(self, weights: Matrices, key: Array, error: Array) -> float:
+        spread = deviation(before_norm(weights, key, self.sums), self.sums).item()
+        found: float = super().behind_norm(weights, key, error) * spread**2
+        return found
+
+
+class CurvatureOfSmallErrors(Miras):
+    """The Gauss-Newton part alone, as if errors were small."""
+
+    def behind_norm(self, weights: Matrices, key: Array, error: Array) -> float:
+        return super().behind_norm(weights, key, 0.0 * error)
+
+
+class CurvatureOfTheMemory(Miras):
+    """The curvature at the present memory instead of at xi."""
+
+    present: Matrices
+
+    def window_gradient(self, cell: Cell, token: Token) -> Matrices:
+        self.present = self.linked(cell.weights)
+        return super().window_gradient(cell, token)
+
+    def behind_norm(self, weights: Matrices, key: Array, error: Array) -> float:
+        return super().behind_norm(self.present, key, error)
 
 
 class LastStateRead(Miras):

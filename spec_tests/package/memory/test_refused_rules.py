@@ -120,15 +120,13 @@ def _is_refused(axes: Mapping[str, Any]) -> bool:
 def test_a_rule_is_refused_where_the_specification_has_no_meaning_for_it(whole: bool) -> None:
     """Over all combinations: the table of operations is written by itself, from the pages of the specification.
 
-    It leaves two things open that a rule defines: `mass` behind a LayerNorm (decision `mass`), and an implicit step
-    whose error is said to be at the retained memory, which it is.
+    It leaves one thing open that a rule defines: an implicit step whose error is said to be at the retained memory,
+    which it is.
     Kills: a line of `memory.meaning` that is lost, or has another value.
     """
     row = OPERATIONS[Op.MIRAS_SCAN]
     for axes in _combinations(whole=whole):
         said = dict(axes)
-        if axes["architecture"] in ("linear_norm", "mlp_norm") and axes["bias"] != "yaad_printed":
-            said["step_scale"] = "literal"
         if axes["algorithm"] == "implicit":
             said["error_at"] = "previous"
         assert _is_refused(axes) == (row.meaningless(said) is not None), axes
