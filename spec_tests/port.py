@@ -72,6 +72,8 @@ class Op(StrEnum):
     ACT_HALT = "act_halt"
     FOURIER_CONCENTRATION = "fourier_concentration"
     CIRCULAR_FIT = "circular_fit"
+    CONCENTRATION_NULL = "concentration_null"
+    GROKKING_PHASES = "grokking_phases"
     MEMORY_STEP = "memory_step"
     MEMORY_SCAN = "memory_scan"
     MEMORY_CHUNKED = "memory_chunked"

@@ -10,6 +10,8 @@ MODEL: Final = (Op.MAG_BLOCK, Op.LM_FORWARD)
 UNDIFFERENTIATED: Final = (
     (Op.FOURIER_CONCENTRATION, "a metric is read, not learned from"),
     (Op.CIRCULAR_FIT, "a metric is read, not learned from"),
+    (Op.CONCENTRATION_NULL, "a metric is read, not learned from"),
+    (Op.GROKKING_PHASES, "a phase is one of five numbers"),
     (Op.OPTIMIZER_STEP, "nobody learns through a step of an optimiser"),
     (Op.MUON_STEP, "nobody learns through a step of an optimiser"),
     (Op.GROKFAST, "nobody learns through a step of an optimiser"),
