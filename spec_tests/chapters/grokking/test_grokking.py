@@ -71,8 +71,8 @@ def test_what_rises_is_sure_to_by_the_steps_of_the_last_five(port: Port) -> None
     rng = generator(19)
     for numerics in precisions(port):
         with where_declared():
-            found, wanted = asked(port, numerics, "bent", "null")
-            assert np.array_equal(found, wanted), f"surely by the count, not by the steps: {found}"
+            answer, wanted = asked(port, numerics, "bent", "null")
+            assert np.array_equal(answer, wanted), f"surely by the count, not by the steps: {answer}"
     base = {**HISTORIES["never"], "null": np.zeros(COUNT)}
     for numerics in precisions(port):
         for spread in (0.05, 0.3, 1.0):
