@@ -6,6 +6,7 @@ one run of the loops however long the call is: calls longer than any block of a 
 
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
+from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,11 @@ Inputs = Mapping[str, Array]
 
 SLOPES: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-9, Numerics.F32: 1e-3, Numerics.BF16_IO: 2e-2}
 """Largest error of a slope along a direction of random signs, relative to the length of the gradient."""
+
+
+KEPT: Final = 64
+_LAST: Final[dict[bytes, Mapping[str, Array]]] = {}
+"""The last answers of the loops, by what was asked."""
 
 
 @cache
@@ -80,7 +86,20 @@ def _answer(op: Op, config: Config) -> partial[Mapping[str, Array]]:
 
 
 def _loops_answer(op: Op, config: Config, inputs: Inputs) -> Mapping[str, Array]:
-    return loops()[op](config, inputs, ANY_ORDER)
+    """Return what the loops answer; in every profile a test asks the same, so the last answers are kept."""
+    key = _digest(op, config, inputs)
+    if key not in _LAST:
+        while len(_LAST) >= KEPT:
+            del _LAST[next(iter(_LAST))]
+        _LAST[key] = loops()[op](config, inputs, ANY_ORDER)
+    return _LAST[key]
+
+
+def _digest(op: Op, config: Config, inputs: Inputs) -> bytes:
+    digest = blake2b(f"{op} {sorted(config.items())}".encode(), digest_size=16)
+    for name, value in sorted(inputs.items()):
+        digest.update(f"{name} {value.shape} {value.dtype}".encode() + value.tobytes())
+    return digest.digest()
 
 
 def _floating(op: Op, side: str) -> Iterator[str]:

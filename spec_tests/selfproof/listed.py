@@ -61,22 +61,8 @@ def noticing(fault: Generated, numerics: Numerics) -> str:
     return said("noticed", fault, numerics)
 
 
-@cache
-def unnoticed() -> frozenset[str]:
-    """Return the ids of the faults that nothing notices yet: `atlas selfproof` says so, the gate knows them."""
-    lines = (HERE / "unnoticed.txt").read_text().splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
-
-
-def is_known(complaint: str, known: frozenset[str] | None = None) -> bool:
-    """Whether a complaint is of a fault that is known to survive; it begins with the id."""
-    fault = complaint.partition(":")[0]
-    return "nothing notices it" in complaint and fault in (unnoticed() if known is None else known)
-
-
 def idle(faults: Iterable[Generated]) -> Iterator[str]:
-    """Yield the patterns and the ids that match no fault: they speak of nothing."""
+    """Yield the patterns that match no fault: they speak of nothing."""
     names = {fault.id for fault in faults}
     for entry in (*entries("argued"), *entries("noticed")):
         yield from (pattern for pattern in entry.faults if not any(fnmatchcase(name, pattern) for name in names))
-    yield from sorted(unnoticed() - names)

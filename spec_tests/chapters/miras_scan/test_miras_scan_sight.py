@@ -38,3 +38,11 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
         config, inputs = next(questions())
         with where_declared():
             assert_gradients_not_seen(port, op, numerics, config, inputs, ("initial",), sequences=False)
+
+
+@pytest.mark.spec("MEM-5", "WIN-2")
+def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
+    for op, numerics in both_forms(port):
+        config, inputs = next(questions())
+        with where_declared():
+            assert_gradients_not_seen(port, op, numerics, config, inputs)

@@ -24,7 +24,8 @@ def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
     many = axes(chunk=2, bias="lp", gate_axis="columns", link="soft_threshold")
     yield many, with_axes(many, many_heads(many, SEED), SEED, hidden=MANY.hidden)
     square = axes(rule="omega", chunk=2, gate_axis="columns")
-    yield square, with_axes(square, sized_call(square, SEED, SQUARE), SEED)
+    # No document begins, so that nothing that came in is forgotten.
+    yield square, with_axes(square, sized_call(square, SEED, SQUARE, resets=()), SEED)
 
 
 @pytest.mark.spec("MEM-2", "MEM-8", "RULE-20")

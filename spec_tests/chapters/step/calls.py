@@ -46,14 +46,17 @@ def call(
     heads: int = 1,
     vocabulary: int = 5,
     fresh: bool = False,
+    **more: int,
 ) -> dict[str, Array]:
     """Return inputs of one row a position; in the first row a document begins inside each batch.
 
-    `fresh`: the first update of every parameter, from moments of zero.
+    `fresh`: the first update of every parameter, from moments of zero; `more`: other lengths than the smallest.
     """
     batch = len(positions)
-    sizes = lengths(MODEL, heads=heads, key=2, values=4 // heads if heads < 3 else 2, degree=1, window=2, kernel=2)
-    sizes |= {"tokens": 1, "feed": 4, "hidden": 2, "vocabulary": vocabulary, "units": 1}
+    small = {"key": 2, "values": 4 // heads if heads < 3 else 2, "window": 2, "kernel": 2, "tokens": 1} | more
+    persistent = {"tokens": small.pop("tokens")}
+    sizes = lengths(MODEL, heads=heads, degree=1, **small) | persistent
+    sizes |= {"feed": 4, "hidden": 2, "vocabulary": vocabulary, "units": 1}
     drawn = case(Op.LM_FORWARD, {**MODEL, "inner_grad": "full"}, seed, batch=batch, time=time, **sizes)
     inputs = {tensor.name: drawn[tensor.name] for tensor in (*PARAMETERS, *STATES)}
     for layer in LAYERS:

@@ -112,12 +112,12 @@ def forward(
     parameters: Arrays, states: Arrays, tokens: Array, reset: Array, *, detached: bool
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     """Return (logits, states, largest logits of each layer) of sets of parameters [sets, ...]; states may have sets."""
-    position = positions(states[f"{LAYERS[0]}position"], reset)
     hidden = looked_up(parameters["embedding"], tokens)
     after: dict[str, Array] = {}
     largest: dict[str, Array] = {}
     for prefix in LAYERS:
         x = {name[2:]: value for name, value in {**parameters, **states}.items() if name.startswith(prefix)}
+        position = positions(x["position"], reset)
         hidden, state, largest[prefix] = layer(hidden, x, position, detached)
         after |= {f"{prefix}{name}": value for name, value in state.items()}
         after[f"{prefix}position"] = position[:, -1] + 1

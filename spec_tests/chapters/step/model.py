@@ -84,7 +84,8 @@ def attend(h: Array, x: Arrays, position: Array) -> tuple[Array, dict[str, Array
     largest = np.where(sight, scores.real, -np.inf).max((0, 2, 3), initial=-np.inf)
     top = np.where(sight, scores.real, -np.inf).max(0)
     weights = np.where(sight, np.exp(np.where(sight, scores - top, 0.0)), 0.0)
-    output = (weights[..., None] * np.stack(read)).sum(0) / weights.sum(0)[..., None]
+    # What is out of sight may be infinite, which no weight of zero takes away.
+    output = (weights[..., None] * np.where(sight[..., None], np.stack(read), 0.0)).sum(0) / weights.sum(0)[..., None]
     caches = {
         "cache_keys": kept(known_keys, past, position, time),
         "cache_values": kept(known_values, past, position, time),

@@ -65,11 +65,15 @@ def derivatives(
     config: Config, parameters: Arrays, states: Arrays, tokens: Array, reset: Array
 ) -> tuple[float, dict[str, Array], dict[str, Array], dict[str, Array]]:
     """Return the loss, its gradients, the states after the batch and the largest logits of each layer."""
-    sets, places = moved(parameters)
+    scored = is_scored(tokens, reset)
+    # A loss of no token is zero whatever the parameters: one set says the rest.
+    sets, places = moved(parameters) if scored.any() else ({name: parameters[name][None] for name in NAMES}, {})
     detached = config["inner_grad"] == "detached"
     logits, after, largest = forward(sets, states, tokens[:, :-1], reset[:, :-1], detached=detached)
-    losses = mean_loss(cross_entropy(logits, tokens[:, 1:]), is_scored(tokens, reset))
-    slopes = {name: np.reshape(losses[place].imag / STEP, parameters[name].shape) for name, place in places.items()}
+    losses = mean_loss(cross_entropy(logits, tokens[:, 1:]), scored)
+    slopes = {name: np.zeros_like(parameters[name]) for name in NAMES if last(name) != CONSTANT}
+    for name, place in places.items():
+        slopes[name] = np.reshape(losses[place].imag / STEP, parameters[name].shape)
     return float(losses[0].real), slopes, after, {layer: value[0] for layer, value in largest.items()}
 
 

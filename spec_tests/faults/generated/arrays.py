@@ -108,7 +108,8 @@ def _transposed(name: str, packed: bool, config: Config, inputs: Arrays) -> Arra
     if packed:
         prefix = name[: name.rfind(".") + 1]
         keys, values = (_width(inputs, prefix, what) for what in ("keys", "values"))
-        width = keys if config["architecture"] == "matrix" and keys == values else 0
+        # An operation without the key has a model with a matrix.
+        width = keys if config.get("architecture", "matrix") == "matrix" and keys == values else 0
         if width == 0 or value.shape[-1] != width * width:
             return {}
         return {name: np.swapaxes(value.reshape(*value.shape[:-1], width, width), -1, -2).reshape(value.shape)}

@@ -18,12 +18,16 @@ from spec_tests.port import Array
 Hidden = Callable[[Config, Arrays], Array]
 """Which entries of an input nobody may see: a mask of its first two axes, or of its first."""
 
+BY_ROW: Final = 2
+"""Axes of a mark of tokens; steps of training have an axis of batches before them."""
 AGED: Final = ("window-1", "kernel-1", "span-1")
 """Axes of places of the state by age, the oldest first."""
 
 
 def begins(inputs: Arrays) -> Array:
-    """Return which tokens begin a document, [batch, time]; of a call of one token, [batch, 1]."""
+    """Return which tokens begin a document, [batch, time]; of one token, [batch, 1]; of steps, those of the first."""
+    if "reset" in inputs and inputs["reset"].ndim > BY_ROW:
+        return np.asarray(inputs["reset"][0] == 1)
     if "reset" in inputs:
         return np.asarray(inputs["reset"].reshape(len(inputs["reset"]), -1) == 1)
     return np.asarray(inputs["position"] == 0)
@@ -62,7 +66,8 @@ def _places(row: Operation) -> Iterator[tuple[str, str, Hidden]]:
             continue
         if len(tensor.axes) > 1 and tensor.axes[1] in AGED:
             yield f"{tensor.name} unreached", tensor.name, partial(unreached, tensor.name, prefix)
-        elif tensor in carried(row):
+        elif tensor in carried(row) and tensor.axes[:1] == ("batch",):
+            # The moments of an optimiser are of no document.
             yield f"{tensor.name} of another document", tensor.name, partial(ended, prefix=prefix)
         elif tensor.axes[:2] == ("batch", "time"):
             yield f"{tensor.name} of an earlier document", tensor.name, earlier
