@@ -27,7 +27,7 @@ from atlas_ref.config import RunConfig, load_config
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.data.relay import RelayTask, bound, distances
-from atlas_ref.functional.act import first_halt
+from atlas_ref.functional.supervision import first_halt
 from atlas_ref.models.cognate import CognateModel
 from atlas_ref.models.early_exit import answer_early
 from atlas_ref.training.run import new_run

@@ -4,7 +4,7 @@ Deliberately different from one source system: probabilities accumulate, so a *h
 the cost has a gradient, so that halting is learned (decision `halting`).
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -19,30 +19,7 @@ class Halt(NamedTuple):
     ponder: Float[Tensor, " batch"]
 
 
-HaltMode = Literal["cumulative", "first"]
-
-
-def act_halt(probabilities: Float[Tensor, "batch steps"], threshold: float, mode: HaltMode = "cumulative") -> Halt:
-    """Return how many steps each row takes: `cumulative` as of ACT, or `first` as of a recursive model.
-
-    `first` takes each probability for that of being right, and stops at the first that reaches the threshold: all
-    weight is that of this step, and the cost is N, without a gradient (2510.04871; `halt_loss` is what trains it).
-    """
-    if mode == "cumulative":
-        return cumulative_halt(probabilities, threshold)
-    steps = first_halt(probabilities, threshold)
-    step = torch.arange(1, probabilities.shape[-1] + 1, device=probabilities.device)
-    weights = (step == steps.unsqueeze(-1)).to(probabilities.dtype)
-    return Halt(steps, weights, steps.to(probabilities.dtype))
-
-
-def first_halt(probabilities: Float[Tensor, "*batch steps"], threshold: float) -> Int[Tensor, "*batch"]:
-    """Return N = min {n : h_n >= threshold}, or the last step where there is none (decision `halting`)."""
-    reached = (probabilities >= threshold).int()
-    return torch.where(reached.any(-1), reached.argmax(-1) + 1, probabilities.shape[-1])
-
-
-def cumulative_halt(probabilities: Float[Tensor, "batch steps"], threshold: float) -> Halt:
+def act_halt(probabilities: Float[Tensor, "batch steps"], threshold: float) -> Halt:
     """Return N, the weights of the steps and the cost N + R of probabilities h (1603.08983; decision `halting`).
 
     N = min {n : h_1 + ... + h_n >= threshold}, or the last step; R = 1 - sum_{n < N} h_n; the weights are

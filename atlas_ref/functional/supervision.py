@@ -1,10 +1,9 @@
 """What is learned from the answers of a recursion: all of them in one graph, and when to stop.
 
-L = sum_j w_j l_j / sum_j w_j,                      l_j the loss of answer j          (decision `supervision`)
-H = sum_{n <= N} BCE(q_n, c_n) / N,                 c_n = 1 where answer n is right   (decision `halting`)
+L = sum_j w_j l_j / sum_j w_j,                  l_j the loss of answer j          (decision `supervision`)
+H = sum_{n <= N} BCE(q_n, c_n) / N,             c_n = 1 where answer n is right   (decision `halting`)
+N = min {n : sigmoid(q_n) >= threshold}, or the last
 """
-
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,10 +11,15 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 
-def supervised_loss(losses: Float[Tensor, " answers"], weights: Sequence[float]) -> Float[Tensor, ""]:
+def supervised_loss(losses: Float[Tensor, " answers"], weights: Float[Tensor, " answers"]) -> Float[Tensor, ""]:
     """Return sum_j w_j l_j / sum_j w_j: one scalar, so that one backward pass serves all answers (module docstring)."""
-    shares = losses.new_tensor(list(weights))
-    return (shares * losses).sum() / shares.sum()
+    return (weights * losses).sum() / weights.sum()
+
+
+def first_halt(probabilities: Float[Tensor, "*batch steps"], threshold: float) -> Int[Tensor, "*batch"]:
+    """Return N = min {n : h_n >= threshold}, or the last step where there is none (decision `halting`)."""
+    reached = (probabilities >= threshold).int()
+    return torch.where(reached.any(-1), reached.argmax(-1) + 1, probabilities.shape[-1])
 
 
 def halt_loss(

@@ -28,8 +28,8 @@ Cached = Float[Tensor, "batch past heads dim"]
 class NetWeights(NamedTuple):
     """The matrices of the network: queries, keys and values packed, as are gate and value of SwiGLU."""
 
-    projection: Float[Tensor, "three_model model"]
-    output: Float[Tensor, "model model"]
+    projection: Float[Tensor, "three_width model"]
+    output: Float[Tensor, "model width"]
     up: Float[Tensor, "two_hidden model"]
     down: Float[Tensor, "model hidden"]
 
@@ -46,8 +46,8 @@ def apply_net(
     """Return net(u) and the caches after it (module docstring); the window is one more than a cache holds."""
     size = u.shape[-1]
     packed = F.linear(u, weights.projection)
-    queries, keys, values = torch.unflatten(packed, -1, (3, heads, size // heads)).unbind(-3)
-    none = keys.new_zeros(0, heads, size // heads)
+    queries, keys, values = torch.unflatten(packed, -1, (3, heads, -1)).unbind(-3)
+    none = keys.new_zeros(0, *keys.shape[2:])
     seen, new_keys, new_values = sliding_window_attention(
         queries, keys, values, none, none, cache_keys, cache_values, position, cache_keys.shape[1] + 1
     )

@@ -1,6 +1,6 @@
 """Early exit: a row leaves the recursion when it is thought to be right, so that the others go on in less time.
 
-    N = min {n : sigmoid(q_n) >= threshold}, or the last iteration           (decision `halting`; `functional.act`)
+    N = min {n : sigmoid(q_n) >= threshold}, or the last iteration       (decision `halting`; `functional.supervision`)
 
 Who halts is the model's `halting.kind`: a row as a whole, by the mean of the logits of its tokens, or each token; then
 a row leaves when all its tokens have. The answer of a row or token is that of its own N, what all iterations would have

@@ -20,8 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.config.cognate import HaltingConfig
 from atlas_ref.data.batch import IGNORED, Batch
-from atlas_ref.functional.act import first_halt
-from atlas_ref.functional.supervision import halt_loss, supervised_loss
+from atlas_ref.functional.supervision import first_halt, halt_loss, supervised_loss
 from atlas_ref.models.answers import Answers, Recursive
 from atlas_ref.models.family import Output
 from atlas_ref.tasks.task import Task
@@ -54,7 +53,7 @@ def learn(task: Task, output: Output, part: Batch, share: Share) -> Learned:
         return Learned(loss, loss)
     answers: Answers = output.recursion
     losses, right = judged(task, output, answers, part)
-    minimised = supervised_loss(losses[-len(answers.weights) :], answers.weights) / share.scored
+    minimised = supervised_loss(losses[-len(answers.weights) :], losses.new_tensor(answers.weights)) / share.scored
     if answers.gain is not None:
         minimised = minimised - answers.gain * len(part.tokens) / share.batch
     if answers.halting is not None and answers.settings.loss_weight:

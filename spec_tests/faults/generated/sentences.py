@@ -17,6 +17,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.FOURIER_CONCENTRATION: {"value": "GROK-1"},
     Op.GROKKING_PHASES: {"value": "GROK-9 GROK-10 GROK-11"},
     Op.GROKFAST: {"value": "OPT-3 OPT-4"},
+    Op.HALT_LOSS: {"value": "HALT-1 HALT-3", "rows": "HALT-6", "hidden": "HALT-4", "gradient": "HALT-5"},
     Op.L2_NORMALIZE: {"value": "NORM-1", "rows": "NORM-4"},
     Op.LM_FORWARD: {"value": "LM-1 LM-2", "state": "LM-5", "hidden": "LM-6", "rows": "LM-3"},
     Op.LTM_SCAN: {"value": "LTM-1", "state": "LTM-3", "hidden": "LTM-2", "rows": "LTM-4", "gradient": "LTM-5"},
@@ -58,6 +59,13 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
         "hidden": "RULE-22",
         "rows": "RULE-23",
         "gradient": "RULE-24",
+    },
+    Op.SUPERVISED_LOSS: {"value": "TRM-7", "rows": "TRM-7", "gradient": "TRM-7"},
+    Op.TRM_RECURSION: {
+        "value": "TRM-1 TRM-2 TRM-3",
+        "hidden": "TRM-4",
+        "rows": "TRM-6",
+        "gradient": "TRM-5",
     },
     Op.SHORT_CONV: {"value": "CONV-1", "state": "CONV-3", "hidden": "CONV-2", "rows": "CONV-5", "gradient": "CONV-6"},
     Op.SLIDING_WINDOW_ATTENTION: {

@@ -1,0 +1,1 @@
+"""Halting that is learned (docs/spec/halt.md)."""

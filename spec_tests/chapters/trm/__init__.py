@@ -1,0 +1,1 @@
+"""The recursion of a tiny recursive model (docs/spec/trm.md)."""
