@@ -56,8 +56,8 @@ STORED: Final = (
     _HALT.case(
         102,
         "HALT-1",
-        "a threshold of 0 and one step: the first is the last",
+        "a threshold of 0: the first step is the last",
         {"threshold": 0.0},
-        {"logits": normal(1603, 3, 1), "correct": np.array([[1], [0], [1]]), "least": np.ones(3)},
+        {**_INPUTS, "logits": _LOGITS - 2.5},
     ),
 )

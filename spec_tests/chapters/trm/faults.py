@@ -13,6 +13,7 @@ from spec_tests.faults.fault import (
     Wrap,
     averaged,
     gradients_lost,
+    multiplied,
     with_config,
     with_outputs,
     with_part,
@@ -92,6 +93,25 @@ def learned_through(*names: str) -> Wrap:
     return wrap
 
 
+def _block_alone(right: Callable[..., list[int]], time: int, position: int, window: int, count: int) -> list[int]:
+    """Attend in blocks of sixteen tokens that do not see each other."""
+    return [token for token in right(time, position, window, count) if token // 16 == time // 16]
+
+
+def _stops_between_blocks(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Lose the gradients of all but the last block of sixteen tokens."""
+    last = (x["x"].shape[1] - 1) // 16 * 16
+    early = np.arange(x["x"].shape[1])[None, :, None] < last
+    names = [f"grad.{name}" for name in "xyz" if f"grad.{name}" in outputs]
+    return {name: np.where(early, 0.0, outputs[name]) for name in names}
+
+
+def _or_usual(config: Config) -> Config:
+    """Take a number of nothing for one that was left out."""
+    usual = {"micro_steps": 2, "recursions": 1, "norm_eps": 1e-2}
+    return {name: config[name] or value for name, value in usual.items()}
+
+
 def _by_count(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
     return {"loss": outputs["loss"] * x["weights"].sum() / len(x["weights"])}
 
@@ -113,7 +133,8 @@ def _last_learned(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
 
 
 def _trm(name: str, clause: str, test: str, wrap: Wrap, origin: str) -> Fault:
-    return Fault(f"trm-{name}", clause, TRM, f"test_trm:{test}", wrap, origin)
+    module = "test_trm_long" if test in (SIZES, NOTHING, BLOCKS) else "test_trm"
+    return Fault(f"trm-{name}", clause, TRM, f"{module}:{test}", wrap, origin)
 
 
 def _loss(name: str, clause: str, test: str, wrap: Wrap) -> Fault:
@@ -125,6 +146,10 @@ SEEN: Final = "test_a_token_sees_its_window_of_its_document_and_nothing_later"
 LEARNED: Final = "test_gradients_flow_through_every_recursion_but_the_first_ones"
 MEAN: Final = "test_the_loss_is_the_weighted_mean_of_those_of_the_answers"
 SHARE: Final = "test_the_gradient_of_each_answer_is_its_share_of_the_weights"
+SIZES: Final = "test_calls_of_every_size_are_those_of_the_loops"
+NOTHING: Final = "test_no_refinement_no_recursion_and_no_cushion_are_numbers_too"
+BLOCKS: Final = "test_no_gradient_stops_between_two_blocks_of_a_call"
+OWN: Final = "test_many_rows_have_each_their_own_loss"
 MATRICES: Final = ("query", "key", "value", "output", "gate", "up", "down")
 
 FAULTS: Final[tuple[Fault, ...]] = (
@@ -145,9 +170,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     _trm("matrices-learn-through-all", "TRM-5a", LEARNED, learned_through(*MATRICES), CUT),
     _trm("beginnings-learn-through-all", "TRM-5b", LEARNED, learned_through("y", "z"), CUT),
     _trm("cut-inside-the-last", "TRM-5c", LEARNED, gradients_lost("x", "z"), CUT),
+    _trm("blocks-alone", "TRM-4c", SIZES, part("seen", _block_alone), SIGHT),
+    _trm("stops-between-blocks", "TRM-5c", BLOCKS, with_outputs(_stops_between_blocks), CUT),
+    _trm("nothing-is-the-usual", "TRM-1a", NOTHING, with_config(_or_usual), "porting: `x or default`"),
+    *multiplied("trm", TRM, "TRM-4b", "test_trm_sight", "x", "y", "z"),
     _trm("rows-averaged", "TRM-6", "test_rows_are_independent", averaged("y", "z"), "porting: one row or head for all"),
     _loss("divided-by-their-number", "TRM-7a", MEAN, with_outputs(_by_count)),
     _loss("answers-alike", "TRM-7a", MEAN, with_outputs(_unweighted)),
     _loss("last-answer-alone", "TRM-7a", MEAN, with_outputs(_last_alone)),
     _loss("last-answer-learned", "TRM-7b", SHARE, with_outputs(_last_learned)),
+    Fault("trm-losses-averaged", "TRM-7a", LOSS, f"test_trm_long:{OWN}", averaged("losses"), CUT),
 )
