@@ -42,10 +42,10 @@ def open_model(path: Path, overrides: list[str], chunk: int | None = None) -> Op
 
     checkpoint = find_checkpoint(path)
     given, origin = checkpoint.config.model_dump(), str(checkpoint.path)
-    config = served = parse_config(given, origin, overrides)
+    # What a second stage left is served in its chunks.
+    config = served = parse_config(given, origin, overrides).of_update(checkpoint.step - 1)
     if chunk is not None:
-        changes = served_in(chunk, checkpoint.config.model.memory)
-        served = parse_config(given, origin, [*overrides, *changes])
+        served = parse_config(config.model_dump(), origin, served_in(chunk, config.model.memory))
     torch.set_num_threads(config.train.threads)
     model = load_model(checkpoint, select_device(config.train.device), served.any_model)
     return Opened(checkpoint, config, model, served)

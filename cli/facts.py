@@ -27,7 +27,7 @@ def facts_of_run(ready: "Ready") -> "Iterator[Fact]":
     """Yield what a step reads, and what all steps do."""
     from atlas_ref.data.facts import Fact
 
-    rows, length, steps = ready.config.train.batch_size, ready.config.data.sequence_length, ready.config.train.max_steps
+    rows, length, steps = ready.config.train.batch_size, ready.config.data.sequence_length, ready.config.last_step
     tokens, round_ = rows * length, ready.source.training_tokens
     yield Fact("a step", f"{counted(rows, 'row')} of {counted(length, 'token')}: {counted(tokens, 'token')}")
     rounds = f", {_rounds(steps * tokens / round_)} over those to train on" if round_ else ""

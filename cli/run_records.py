@@ -66,8 +66,12 @@ class RunRecord:
             return "running"
         if self.kill:
             return f"killed by {self.killed_by} at step {self.kill['step']}"
-        wanted = self.config["train"]["max_steps"]
-        return "finished" if self.summary.get("steps") == wanted == self.step else "interrupted"
+        return "finished" if self.summary.get("steps") == self.last_step == self.step else "interrupted"
+
+    @property
+    def last_step(self) -> int:
+        """The number of steps of both stages; a run of an earlier version has one."""
+        return int(self.config["train"]["max_steps"] + self.config.get("stage2", {}).get("steps", 0))
 
     def series(self, key: str) -> list[tuple[int, float]]:
         """Return step and value of each line that has the key; NaN where the value was not finite."""
@@ -84,7 +88,7 @@ class RunRecord:
         return {
             "status": self.status,
             "steps": self.step,
-            "max_steps": train_config["max_steps"],
+            "max_steps": self.last_step,
             "parameters": self.summary.get("parameters", count_parameters(self.path)),
             "memory": "off" if off else f"{memory['rule']} {memory['architecture']}",
             "seed": train_config["seed"],

@@ -142,7 +142,7 @@ def run(ready: "Ready", admission: "Admission", stop: StopRequest, lost_output: 
     first_step = ready.checkpoint.step if ready.checkpoint else 0
     killed: KilledError | None = None
     try:
-        with make_reporter(first_step, ready.config.train.max_steps) as reporter:
+        with make_reporter(first_step, ready.config.last_step) as reporter:
             outcome = train_model(ready, admission, reporter, stop)
     except KilledError as error:
         killed = error

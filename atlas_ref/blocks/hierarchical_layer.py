@@ -4,6 +4,7 @@ The global memory has the chunk of the configuration and is read at its start; e
 learned start of its own. All share rule, projections, convolution and features, and their reads add up.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -58,6 +59,11 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
         """Return every memory, the global one first."""
         memories = zip(state.memory.memories, self._starts(), self.hierarchy.shards, strict=True)
         return tuple(Part(*memory) for memory in memories)
+
+    def local_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what the local memories have of their own: where each starts, and its gates."""
+        for module in (*self._parameters_of_starts()[1:], *self._gate_heads()[1:]):
+            yield from module.parameters()
 
     def mixing_rate(self) -> Tensor | None:
         """Return that of the local memories, sigmoid(alpha_logit), which is furthest from 1/2."""

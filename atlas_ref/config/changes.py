@@ -13,6 +13,10 @@ MOVING = ("optim.schedule", "optim.decay_steps", "train.max_steps")
 CHANGEABLE = (
     "data.path",
     *MOVING,
+    "stage2.steps",
+    "stage2.chunks",
+    "stage2.rate",
+    "stage2.trainable",
     "train.log_interval",
     "train.eval_interval",
     "train.save_interval",
@@ -45,6 +49,23 @@ def refuse_changes(origin: Path, saved: RunConfig, wanted: RunConfig) -> None:
             f"{origin}: a resumed run cannot change {name} from {old[name]!r} to {new[name]!r}; "
             f"it may change {', '.join(free)} and kill_switches."
         )
+
+
+def refuse_other_border(origin: Path, saved: RunConfig, wanted: RunConfig, step: int) -> None:
+    """Raise UserError when a run that has made `step` steps would be in another stage, or in another second one."""
+    if step <= saved.train.max_steps:
+        if step > wanted.train.max_steps:
+            raise UserError(f"{origin}: is past train.max_steps, which is {wanted.train.max_steps}.")
+        return
+    old, new = dict(leaves(saved.model_dump())), dict(leaves(wanted.model_dump()))
+    for name in ("train.max_steps", "stage2.chunks", "stage2.rate", "stage2.trainable"):
+        if old[name] != new[name]:
+            raise UserError(
+                f"{origin}: has begun its second stage, in which {name} cannot change from {old[name]!r} to "
+                f"{new[name]!r}."
+            )
+    if step > wanted.last_step:
+        raise UserError(f"{origin}: is past the last step of the second stage, which is {wanted.last_step}.")
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

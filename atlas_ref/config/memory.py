@@ -144,6 +144,19 @@ class MemoryConfig(Section):
         local = self.hierarchy.local_chunks if self.kind == "hierarchical" else ()
         return {"chunk": self.chunk} | {f"hierarchy.local_chunks[{n}]": chunk for n, chunk in enumerate(local)}
 
+    def stage_chunks(self) -> tuple[int, ...]:
+        """Return the chunks that a second stage makes finer: that of a single memory, or those of the local ones."""
+        return self.hierarchy.local_chunks if self.kind == "hierarchical" else (self.chunk,)
+
+    def in_chunks(self, chunks: tuple[int, ...]) -> "MemoryConfig":
+        """Return the memory in other chunks, one for each of `stage_chunks`, whose steps stay those of these."""
+        if self.kind == "single":
+            return self.model_copy(update={"chunk": chunks[0], "step_chunk": self.step_chunk or self.chunk})
+        local = self.hierarchy
+        steps = local.local_step_chunks or local.local_chunks
+        changed = local.model_copy(update={"local_chunks": chunks, "local_step_chunks": steps})
+        return self.model_copy(update={"hierarchy": changed})
+
     def count(self) -> int:
         """Return the number of memories."""
         return len(self.chunks())

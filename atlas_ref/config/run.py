@@ -10,6 +10,7 @@ from atlas_ref.config.data import GENERATED, DataConfig
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.config.optim import OptimConfig
 from atlas_ref.config.section import Section
+from atlas_ref.config.stage2 import Stage2Config, second_stage
 from atlas_ref.config.switches import KillSwitchesConfig
 from atlas_ref.config.train import TrainConfig
 from atlas_ref.errors import UserError
@@ -38,6 +39,7 @@ class RunConfig(Section):
     optim: OptimConfig
     data: DataConfig
     train: TrainConfig
+    stage2: Stage2Config
     kill_switches: KillSwitchesConfig
 
     @property
@@ -53,6 +55,19 @@ class RunConfig(Section):
             f'model.family is "{self.any_model.family}", which has no memory that is written at test time; what was '
             "asked for looks at one."
         )
+
+    @property
+    def last_step(self) -> int:
+        """The number of optimiser steps of both stages."""
+        return self.train.max_steps + self.stage2.steps
+
+    def of_update(self, update: int) -> "RunConfig":
+        """Return the configuration of the model of one update (0-based), without its other stage."""
+        if not self.stage2.steps or update < self.train.max_steps:
+            return self
+        memory = self.model.memory.in_chunks(self.stage2.chunks)
+        only = self.stage2.model_copy(update={"steps": 0, "chunks": ()})
+        return self.model_copy(update={"model": self.model.model_copy(update={"memory": memory}), "stage2": only})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "RunConfig":
         """Return a copy with sections replaced, that of the model under the name `model`, as in a file."""
@@ -78,6 +93,7 @@ class RunConfig(Section):
             )
         if isinstance(self.any_model, ModelConfig):
             yield from self._recall_within_reach(self.any_model)
+            yield from second_stage(self.stage2, self.any_model, self.optim.name)
         else:
             yield from self._cognate(self.any_model)
 
@@ -97,7 +113,9 @@ class RunConfig(Section):
             )
 
     def _cognate(self, model: CognateConfig) -> Iterator[str]:
-        """Yield a sentence for documents that have more tokens than the model has positions, and for absent gates."""
+        """Yield a sentence for documents beyond the positions of the model, absent gates, and a second stage."""
+        if self.stage2.steps:
+            yield f"stage2.steps is {self.stage2.steps}; it must be 0 for model.family, whose memory has no chunks"
         longest = self.data.sequence_length * self.data.context_batches
         if longest > model.positions:
             yield (

@@ -152,6 +152,8 @@ class World:
                 f'train.parallel is "fsdp", and train.sample_interval is {train.sample_interval}, but one process '
                 'writes samples alone; use train.parallel = "ddp" or train.sample_interval = 0 with several processes.'
             )
+        if self.size > 1 and config.stage2.steps:
+            raise UserError(f"stage2.steps is {config.stage2.steps}; a second stage is trained in one process.")
         if self.size > 1 and config.optim.name == "mugrokfast":
             raise UserError(
                 'optim.name is "mugrokfast", whose largest logits are those of one process; use optim.name = "muon" or '

@@ -32,4 +32,4 @@ class Context:
 
     def is_due(self, step: int, interval: int) -> bool:
         """Return whether something that happens every `interval` steps, and after the last, happens after `step`."""
-        return step % interval == 0 or step == self.config.train.max_steps
+        return step % interval == 0 or step == self.config.last_step

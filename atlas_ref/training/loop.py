@@ -29,6 +29,7 @@ from atlas_ref.storage.retention import VALIDATION, Retention, improves, read_va
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.arithmetic import without_denormals
+from atlas_ref.training.border import enter_second_stage
 from atlas_ref.training.context import Context
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
@@ -106,7 +107,7 @@ def get_ready(
 
 @without_denormals()
 def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
-    """Train to `max_steps`, and return how it ended; `admission` says why the run may start and is kept with it.
+    """Train to the last step, and return how it ended; `admission` says why the run may start and is kept with it.
 
     `stop` is asked before each step; when it says yes the step reached is saved and the outcome is `interrupted`.
     Nothing is written before the tensors of the checkpoint have proved usable too. Raises UserError for what the user
@@ -115,7 +116,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     """
     started = time.monotonic()
     config, directory, checkpoint, world = ready.config, ready.directory, ready.checkpoint, ready.world
-    run = new_run(config, ready.device, world)
+    # A checkpoint at the border of the stages is one of the first.
+    run = new_run(config, ready.device, world, 0 if checkpoint is None else checkpoint.step - 1)
     with world.together():
         if checkpoint is not None:
             restore(run, checkpoint)
@@ -132,8 +134,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
         reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
         if checkpoint is not None and (line := change_of_plan(run.step, checkpoint.config, config)):
             reporter.say(line)
-        if run.step == config.train.max_steps:
-            reporter.say(f"step {run.step} of {config.train.max_steps} is reached already: nothing is left to train")
+        if run.step == config.last_step:
+            reporter.say(f"step {run.step} of {config.last_step} is reached already: nothing is left to train")
         interrupted = advance_with_log(run, ready, admission, reporter, stop)
         summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
         with world.together():
@@ -175,14 +177,16 @@ def advance_with_log(
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
     """Make steps until the last one or until `stop` says so; return whether it was stopped."""
     first_steps = FirstSteps()
-    while run.step < context.config.train.max_steps:
+    last = context.config.last_step
+    while run.step < last:
         if context.world.any(stop()):
             save(run, context, last=True)
             return True
+        if context.config.stage2.steps and run.step == context.config.train.max_steps:
+            context.reporter.say(enter_second_stage(run, context.config))
         began = time.monotonic()
         result, layers = update(run, context)
-        left = context.config.train.max_steps - run.step
-        if promise := first_steps.after(time.monotonic() - began, left, context.device):
+        if promise := first_steps.after(time.monotonic() - began, last - run.step, context.device):
             context.reporter.say(promise)
         values = measure(run, context, result, layers)
         if values:
@@ -192,7 +196,7 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         settings = context.config.train
         better = settings.keep_best and improves(context.validations, run.step)
         if better or context.is_due(run.step, settings.save_interval):
-            save(run, context, last=run.step == settings.max_steps)
+            save(run, context, last=run.step == last)
     if kill := unsound_end(run.switches, run.step, context.config):
         raise killed(context, run.step, [kill], [])
     return False
@@ -241,6 +245,8 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values["train/loss"] = result.loss
         values["train/grad_norm"] = result.grad_norm
         values["train/lr"] = result.learning_rate
+        if context.config.stage2.steps:
+            values["train/stage"] = 1.0 if run.step <= settings.max_steps else 2.0
         values |= context.speed.take(context.config, context.device, context.world)
         if result.output.indecision is not None:
             values["train/polarisation"] = result.output.indecision.item()

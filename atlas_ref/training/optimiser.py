@@ -85,6 +85,10 @@ class OuterOptimiser:
             if key != "step"
         }
 
+    def keeps(self) -> set[str]:
+        """Return every name that `to_tensors` may have."""
+        return {f"{part}.{key}.{name}" for part, name, _ in self._parameters() for key in STATE_KEYS[part]}
+
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the state by `tensors`; raise UserError at a name or shape that does not belong to this model."""
         left = dict(tensors)

@@ -25,6 +25,7 @@ from atlas_ref.storage.sharded_checkpoint import cut_like
 from atlas_ref.storage.switch_state import SwitchState
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
+from atlas_ref.training.stage2 import freeze
 
 
 @dataclass
@@ -54,9 +55,13 @@ class Run:
         }
 
 
-def new_run(config: RunConfig, device: torch.device, world: World = ALONE) -> Run:
-    """Return model, optimiser and memory state, of the rows of this process, as they are before the first step."""
-    model = build_model(config.any_model, config.train.seed).to(device)
+def new_run(config: RunConfig, device: torch.device, world: World = ALONE, update: int = 0) -> Run:
+    """Return model, optimiser and memory state, of the rows of this process, as they are before the first step.
+
+    They are those that make update number `update`: what does not learn in its stage has no place in the optimiser.
+    """
+    model = build_model(config.of_update(update).any_model, config.train.seed).to(device)
+    freeze(model, config, update)
     mine = world.rows(config.train.batch_size)
     state = model.initial_state(mine.stop - mine.start).detach()
     network = wrap(model, world, config.train.parallel, device)

@@ -22,6 +22,8 @@ def learning_rate(step: int, config: RunConfig) -> float:
     """Return AdamW's learning rate at update `step` (0-based); Muon's is in the same proportion to its own peak."""
     if step < config.optim.warmup_steps:
         return config.optim.learning_rate * (step + 1) / config.optim.warmup_steps
+    if config.stage2.steps and step >= config.train.max_steps:
+        return config.stage2.rate * config.optim.learning_rate
     return SCHEDULES[config.optim.schedule](step, config)
 
 

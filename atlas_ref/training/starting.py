@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from atlas_ref.config import RunConfig, load_config, to_toml
-from atlas_ref.config.changes import refuse_changes
+from atlas_ref.config.changes import refuse_changes, refuse_other_border
 from atlas_ref.errors import UserError
 from atlas_ref.places import nearest_place
 from atlas_ref.reading import opened, read_json
@@ -112,8 +112,7 @@ def check_resumed(directory: RunDirectory, checkpoint: Checkpoint, config: RunCo
     The config may differ in the CHANGEABLE fields only, and no later step of the directory may be lost.
     """
     refuse_changes(checkpoint.path, checkpoint.config, config)
-    if checkpoint.step > config.train.max_steps:
-        raise UserError(f"{checkpoint.path}: is past train.max_steps, which is {config.train.max_steps}.")
+    refuse_other_border(checkpoint.path, checkpoint.config, config, checkpoint.step)
     if not belongs_to(checkpoint, directory):
         check_new(directory, config, checkpoint, over_unsaved=over_unsaved)
         return

@@ -38,6 +38,7 @@ DEMANDS = ["data.recall.gap", "model.family"]
 TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_spike_window=1")
 ONE_TOKEN = ("model.memory.rule='delta'", "model.memory.chunk=1", "model.memory.step_scale='literal'")
 VARIANTS = {
+    "two stages": ("stage2.steps=1", "stage2.chunks=[2]"),
     "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
     "mugrokfast": ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9"),
     "a floor that comes down, polarisation, samples": (
