@@ -9,7 +9,8 @@ import typer
 
 from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
-from cli.checkpoints import Chunk, Device, open_model
+from cli.checkpoints import Chunk, Device, chunk_line, open_model
+from cli.console import say
 from cli.prompt import prompt_text
 
 DEFAULT_PROMPT = "\n"
@@ -51,6 +52,9 @@ def generate(
     opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [], chunk)
     if opened.checkpoint.tokenizer is None:
         raise UserError(f"{opened.checkpoint.path}: was trained on {opened.config.data.source}, which is not text.")
+    if line := chunk_line(opened):
+        # Beside the text, which may go into a file.
+        say(line, err=True)
     tokenizer = tokenizer_from_json(opened.checkpoint.tokenizer, str(opened.checkpoint.path / META))
     text = DEFAULT_PROMPT if text is None else text
     start = read_prompt(opened.model, tokenizer.encode(text), opened.checkpoint.step)

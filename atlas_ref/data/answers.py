@@ -44,7 +44,7 @@ def read_answers(path: str, fields: AnswersConfig) -> AnswerSet:
     found, empty = AnswerSet(path, [], [], [], 0), 0
     for file, content, identity in read_files(path, found.left_out):
         if identity.kind.startswith("text"):
-            raise UserError(f"{file}: is plain text; prompts and answers are read of .jsonl and .parquet alone.")
+            raise UserError(f"{file}: is plain text; prompts and answers are read of .jsonl, .json and .parquet alone.")
         found.files.append(identity)
         for place, entry in records(file, identity.kind, content, prompt_key, answer_key):
             example = PromptAnswer(*(text_under(place, entry, key, numbers=True) for key in (prompt_key, answer_key)))

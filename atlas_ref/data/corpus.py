@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from atlas_ref.data.build_shakespeare import PAGE_BREAK
 from atlas_ref.data.folder import LeftOut, files_below
-from atlas_ref.data.formats import HINTS, MOST_BYTES, PACKED, documents, ending, kind_of, refuse_binary
+from atlas_ref.data.formats import HINTS, LIST, MOST_BYTES, PACKED, documents, ending, kind_of, refuse_binary
 from atlas_ref.data.identity import FileIdentity
 from atlas_ref.errors import UserError
 from atlas_ref.reading import opened
@@ -89,10 +89,13 @@ def read_files(path: str, left_out: list[LeftOut]) -> Iterator[tuple[Path, bytes
 
 
 def _kind_of_a_named_file(file: Path) -> str:
-    """How a file is read that its ending says nothing of; raise UserError for one that is known and not read."""
+    """How a file is read that no folder is searched for; raise UserError for one that is known and not read."""
+    packed = PACKED if file.name.lower().endswith(PACKED) else ""
+    if ending(file.name) == LIST:
+        return "json" + packed
     if hint := HINTS.get(ending(file.name)):
         raise UserError(f"{file}: {hint}; to train on its text as it is, name it .txt.")
-    return "text" + (PACKED if file.name.lower().endswith(PACKED) else "")
+    return "text" + packed
 
 
 def _content(file: Path, kind: str) -> bytes:
@@ -100,7 +103,7 @@ def _content(file: Path, kind: str) -> bytes:
     with opened(file) as stream:
         if os.fstat(stream.fileno()).st_size > MOST_BYTES:
             raise UserError(f"{file}: has more than {MOST_BYTES:,} bytes, more than is read of one file; split it.")
-        if kind in ("text", "jsonl"):
+        if kind in ("text", "jsonl", "json"):
             refuse_binary(file, stream.read(LOOK))
             stream.seek(0)
         return stream.read(MOST_BYTES)

@@ -3,6 +3,7 @@
     .txt .md     one document
     .jsonl       a document a line: what stands under the key of the text
     .parquet     a document a row: what stands in the column of the text
+    .json        one list, a document an object of it; only where the file itself is named
     .gz          behind any of them: unpacked, within bounds
 
 The key is `data.text_key`: names that are joined by `+` give one document of their texts with a newline between, and
@@ -27,6 +28,8 @@ from atlas_ref.wording import visible
 
 KINDS = {".txt": "text", ".md": "text", ".jsonl": "jsonl", ".parquet": "parquet"}
 """How a file is read, by the end of its name in any case."""
+LIST = ".json"
+"""The end of a file that is one list; in a folder of data it is a description more often, and is left out."""
 PACKED = ".gz"
 MOST_BYTES = 2**32
 """The largest file that is read, packed or not; documents and tokens are kept in memory."""
@@ -44,7 +47,6 @@ UNPACK = "is packed: unpack it first; of packed files only .gz is read"
 HINTS = {
     ".csv": TABLE,
     ".tsv": TABLE,
-    ".json": "is JSON, and read is .jsonl, an object a line: name it so if it is that, or make it so (jq -c '.[]')",
     ".arrow": "is an Arrow table: write it as .parquet",
     ".feather": "is an Arrow table: write it as .parquet",
     **dict.fromkeys((".zip", ".tar", ".tgz", ".zst", ".bz2", ".xz", ".7z"), UNPACK),
@@ -96,6 +98,8 @@ def records(file: Path, kind: str, content: bytes, *keys: Key) -> Iterator[tuple
         content = _unpacked(file, content)
     if kind.removesuffix(PACKED) == "parquet":
         yield from _rows(file, content, keys)
+    elif kind.removesuffix(PACKED) == "json":
+        yield from _entries(file, _decoded(file, content))
     else:
         yield from _lines(file, _decoded(file, content))
 
@@ -164,6 +168,36 @@ def _lines(file: Path, text: str) -> Iterator[tuple[str, object]]:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{file}, line {number}: is not JSON ({error}).") from None
         yield f"{file}, line {number}", entry
+
+
+def _entries(file: Path, text: str) -> Iterator[tuple[str, object]]:
+    """Yield each entry of the one list that a file is; entries are parsed one by one, so that one is held at a time."""
+    decoder, blank = json.JSONDecoder(), re.compile(r"[ \t\n\r]*+")
+    at = _after(blank, text, 0)
+    if not text.startswith("[", at):
+        raise UserError(f"{file}: must be one list, [{{...}}, {{...}}]; a file with an object a line is named .jsonl.")
+    number, at = 0, _after(blank, text, at + 1)
+    closed = text.startswith("]", at)
+    while not closed:
+        number += 1
+        try:
+            entry, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{file}, entry {number}: is not JSON ({_first_line(error)}).") from None
+        yield f"{file}, entry {number}", entry
+        at = _after(blank, text, at)
+        closed = text.startswith("]", at)
+        if not closed and not text.startswith(",", at):
+            raise UserError(f"{file}, entry {number}: must be followed by a comma or the end of the list.")
+        at = at if closed else _after(blank, text, at + 1)
+    if _after(blank, text, at + 1) != len(text):
+        raise UserError(f"{file}: goes on behind the end of its list.")
+
+
+def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Return where what a pattern finds at a place ends."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
 
 
 def _rows(file: Path, content: bytes, keys: Sequence[Key]) -> Iterator[tuple[str, object]]:

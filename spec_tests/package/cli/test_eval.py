@@ -198,6 +198,8 @@ def test_the_chunk_of_training_changes_nothing_and_is_not_spoken_of(run: Path, a
     assert usual.out == same.out
     made = [atlas("generate", run, "--tokens", "12", *chunk).out for chunk in ((), ("--chunk", "8"), ("--chunk", "3"))]
     assert made[0] == made[1] != ""
+    told = [atlas("generate", run, "--tokens", "1", "--chunk", chunk).err for chunk in ("8", "3")]
+    assert told == ["", "served in chunks of 3 tokens, trained in chunks of 8\n"]
     assert made[2]
 
 

@@ -34,6 +34,54 @@ def test_fields_are_read_by_their_names_whole_numbers_without_a_point(tmp_path: 
     assert [(file.name, file.kind) for file in found.files] == [("rows.jsonl", "jsonl")]
 
 
+def test_a_file_that_is_one_list_is_read_object_by_object(tmp_path: Path) -> None:
+    """Kills: an entry that is left out at either end; a comma that ends the list; a file read as lines."""
+    file = tmp_path / "rows.json"
+    for text in (
+        json.dumps(GOOD),
+        json.dumps(GOOD, indent=4) + "\n",
+        "\ufeff \n" + json.dumps(GOOD).replace("}, ", "}\n,"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        assert read_answers(str(file), FIELDS).examples == [PromptAnswer("q", "a"), PromptAnswer("r", "b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"question": "q", "answer": "a"}\n', ": must be one list, [{...}, {...}]; a file with an object a line is"),
+        ("", ": must be one list"),
+        ('[{"question": "q", "answer": "a"}, {"question": "q"}]', ', entry 2: must hold "answer", or "Answer"; it has'),
+        ('[{"question": "q", "answer": "a"}, 3]', ', entry 2: must be an object with "question"'),
+        ('[{"question": "q", "answer": "a"},]', ", entry 2: is not JSON"),
+        ('[{"question": "q", "answer": "a"} {}]', ", entry 1: must be followed by a comma or the end of the list."),
+        ('[{"question": "q", "answer": "a"}', ", entry 1: must be followed by a comma or the end of the list."),
+        ('[{"question": "q", "answer": "a"}] []', ": goes on behind the end of its list."),
+        ("[" * 200_000, ", entry 1: is not JSON"),
+        ("[]", ": holds 0 prompts with an answer"),
+    ],
+)
+def test_a_list_that_is_none_is_refused_in_one_sentence_with_file_and_entry(
+    text: str, complaint: str, tmp_path: Path
+) -> None:
+    """Kills: a list that may be cut off, or be followed by anything; an error without its place."""
+    file = tmp_path / "rows.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        read_answers(str(file), FIELDS)
+    assert str(caught.value).startswith(f"{file}{complaint}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_in_a_folder_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    """Kills: a description of the data that is read as data."""
+    write_rows(tmp_path / "a.jsonl", GOOD)
+    (tmp_path / "info.json").write_text("[]")
+    assert [(out.name, out.reason) for out in read_answers(str(tmp_path), FIELDS).left_out] == [
+        ("info.json", "ends in .json")
+    ]
+
+
 @pytest.mark.parametrize("blank", [{"question": " ", "answer": "a"}, {"question": "q", "answer": None}])
 def test_a_blank_prompt_or_answer_is_skipped_and_counted(blank: dict[str, Any], tmp_path: Path) -> None:
     found = read_answers(str(write_rows(tmp_path / "rows.jsonl", [GOOD[0], blank, GOOD[1]])), FIELDS)

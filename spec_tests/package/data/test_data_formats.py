@@ -169,7 +169,7 @@ def test_documents_that_are_trained_and_validated_on_are_counted() -> None:
     assert repeated(["aaaa"], 0.5) == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.TSV", "x.json", "x.csv.gz", "x.zip", "x.jsonl.zst", "x.arrow"])
+@pytest.mark.parametrize("name", ["x.csv", "x.TSV", "x.csv.gz", "x.zip", "x.jsonl.zst", "x.arrow"])
 def test_data_of_another_kind_are_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
     """Kills: training on the commas of a table."""
     (tmp_path / name).write_text("a,b\n" * 100)
