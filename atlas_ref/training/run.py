@@ -27,6 +27,9 @@ from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
 from atlas_ref.training.stage2 import freeze
 
+AVERAGE = "average.weights."
+"""What the names of averages begin with, among the tensors of an optimiser."""
+
 
 @dataclass
 class Run:
@@ -107,10 +110,16 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def load_model(checkpoint: Checkpoint, device: torch.device, served: AnyModelConfig | None = None) -> Model:
-    """Return the model of a checkpoint, without optimiser and memory state; `served` is how it is to compute."""
+    """Return the model of a checkpoint, without optimiser and memory state; `served` is how it is to compute.
+
+    Where its configuration keeps an average of the weights, the model has the average, as in validation.
+    """
     check_size(checkpoint)
     model = build_model(served or checkpoint.config.any_model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
+    optim = checkpoint.config.optim
+    if optim.name == "mugrokfast" and optim.mugrokfast.average:
+        put_average(model, checkpoint)
     return model.to(device)
 
 
@@ -118,20 +127,31 @@ def put_weights(model: Model, checkpoint: Checkpoint) -> None:
     """Overwrite the weights of `model`; raise UserError at a tensor that is missing, unknown or of another shape."""
     expected = dict(model.state_dict())
     with _blamed_on(checkpoint, MODEL, expected) as tensors:
-        if different := sorted(set(expected) ^ set(tensors)):
-            what = "is missing" if different[0] in expected else "is not one of this model"
-            raise UserError(f"tensor '{different[0]}' {what}.")
-        for name, target in expected.items():
-            found = tensors[name]
-            if found.shape != target.shape or found.dtype != target.dtype:
-                raise UserError(
-                    f"tensor '{name}' is {found.dtype} {list(found.shape)}, "
-                    f"expected {target.dtype} {list(target.shape)}."
-                )
-        check_finite(tensors)
-        with torch.no_grad():
-            for name, target in expected.items():
-                target.copy_(tensors[name])
+        _put(tensors, expected)
+
+
+def put_average(model: Model, checkpoint: Checkpoint) -> None:
+    """Overwrite the parameters of `model` by the averages that the optimiser keeps; errors as of `put_weights`."""
+    expected = {AVERAGE + name: parameter.detach() for name, parameter in model.named_parameters()}
+    with _blamed_on(checkpoint, OPTIMISER, expected) as tensors:
+        _put({name: tensor for name, tensor in tensors.items() if name.startswith(AVERAGE)}, expected)
+
+
+def _put(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+    """Copy each tensor into the target of its name; raise UserError at one that does not fit."""
+    if different := sorted(set(targets) ^ set(tensors)):
+        what = "is missing" if different[0] in targets else "is not one of this model"
+        raise UserError(f"tensor '{different[0]}' {what}.")
+    for name, target in targets.items():
+        found = tensors[name]
+        if found.shape != target.shape or found.dtype != target.dtype:
+            raise UserError(
+                f"tensor '{name}' is {found.dtype} {list(found.shape)}, expected {target.dtype} {list(target.shape)}."
+            )
+    check_finite(tensors)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(tensors[name])
 
 
 def open_data(config: RunConfig, checkpoint: Checkpoint | None) -> BatchSource:

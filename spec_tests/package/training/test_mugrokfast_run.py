@@ -3,13 +3,16 @@
 Every test names the fault that was put into the program by hand and that it caught.
 """
 
+from pathlib import Path
+
 import torch
 
 from atlas_ref.data.streams import open_source
+from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.training.mugrokfast import ClippedHeads, WeightAverage
-from atlas_ref.training.run import Run, new_run
+from atlas_ref.training.run import Run, load_model, new_run, restore
 from atlas_ref.training.step import train_step
-from spec_tests.package.micro.runs import micro_config
+from spec_tests.package.micro.runs import micro_config, start
 
 OURS = "optim.name='mugrokfast'"
 
@@ -69,15 +72,33 @@ def test_heads_above_the_threshold_make_the_logits_of_the_threshold() -> None:
 
 def test_validation_takes_the_average_and_leaves_the_weights() -> None:
     """Kills: an average that starts at zero, or of the weights before the step; weights that are not put back."""
-    start = weights(trained(steps=0))
+    begun = weights(trained(steps=0))
     run = trained("optim.mugrokfast.average=0.75")
     after = weights(run)
     with run.optimiser.averaged():
         inside = weights(run)
-    for name in start:
-        torch.testing.assert_close(inside[name], 0.75 * start[name] + 0.25 * after[name])
+    for name in begun:
+        torch.testing.assert_close(inside[name], 0.75 * begun[name] + 0.25 * after[name])
         assert torch.equal(dict(run.model.named_parameters())[name], after[name])
     assert isinstance(run.optimiser.parts["average"], WeightAverage)
+
+
+def test_a_saved_model_is_the_average_where_one_is_kept(tmp_path: Path) -> None:
+    """Kills: the weights of the last step, which validation did not judge; an average where none is configured."""
+    for average in (0.75, 0.0):
+        config = micro_config(OURS, f"optim.mugrokfast.average={average}", "train.max_steps=2")
+        start(config, tmp_path / str(average))
+        checkpoint = find_checkpoint(tmp_path / str(average))
+        run = new_run(config, torch.device("cpu"))
+        restore(run, checkpoint)
+        last = weights(run)
+        with run.optimiser.averaged():
+            judged = weights(run)
+        saved = load_model(checkpoint, torch.device("cpu"))
+        differ = [name for name in last if not torch.equal(judged[name], last[name])]
+        assert bool(differ) == bool(average)
+        for name, parameter in saved.named_parameters():
+            assert torch.equal(parameter, judged[name]), name
 
 
 def test_the_slow_part_holds_clipped_gradients() -> None:
