@@ -75,6 +75,8 @@ SAFE: Final = (
     "precisions",
     "forms",
     "both_forms",
+    "forms_in_turn",
+    "points_in_turn",
     "examples",
     "rules_in",
     "rules_of",

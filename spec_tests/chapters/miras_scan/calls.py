@@ -1,6 +1,6 @@
 """Calls for the axes of MIRAS: the generic calls of chapter MEM with gates of every axis, thresholds, more matrices."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -94,12 +94,36 @@ def both_forms(port: Port, *wanted: Numerics) -> Iterator[tuple[Op, Numerics]]:
 
     Skip when it declares neither form.
     """
+    declared = _forms(port)
+    for numerics in precisions(port, *wanted):
+        yield from ((op, numerics) for op in declared)
+
+
+def _forms(port: Port) -> Sequence[Op]:
     declaration = port.declare()
     declared = [op for op in (Op.MIRAS_SCAN, Op.MIRAS_CHUNKED) if op in declaration.operations]
     if not declared:
         pytest.skip(f"port '{declaration.name}' declares no operation with the axes of MIRAS")
-    for numerics in precisions(port, *wanted):
-        yield from ((op, numerics) for op in declared)
+    return declared
+
+
+def forms_in_turn(port: Port) -> Iterator[tuple[Op, Numerics]]:
+    """Yield each of the two forms that the port declares and each of its precisions, in the fewest pairs."""
+    declared, profiles = _forms(port), list(precisions(port))
+    for turn in range(max(len(declared), len(profiles))):
+        yield declared[turn % len(declared)], profiles[turn % len(profiles)]
+
+
+def points_in_turn(port: Port) -> Iterator[tuple[Op, Numerics, int, dict[str, Scalar]]]:
+    """Yield every model of the table, with its number, in every form that has it, each in one precision after another.
+
+    A port of one precision is asked everything in that.
+    """
+    profiles = list(precisions(port))
+    for place, op in enumerate(_forms(port)):
+        for seed, config in enumerate(points()):
+            if asked(op, config):
+                yield op, profiles[(seed + place) % len(profiles)], seed, config
 
 
 def asked(op: Op, config: Config) -> bool:
@@ -148,11 +172,17 @@ def case(config: Config, *, seed: int = 1, **lengths: Any) -> dict[str, Array]:
     return representable(Op.MIRAS_SCAN, inputs)
 
 
-def small_case(config: Config, seed: int, time: int = 3) -> dict[str, Array]:
-    """Return a small call of one row and head inside a document: loops differentiate it one entry at a time."""
+def small_case(
+    config: Config,
+    seed: int,
+    time: int = 3,
+    positions: tuple[int, ...] = (2,),
+    resets: tuple[tuple[int, int], ...] = (),
+) -> dict[str, Array]:
+    """Return a small call of one head, of one row inside a document: loops differentiate it one entry at a time."""
     window = 1 if config["rule"] == "delta" else 2
     size = Size(time=time, heads=1, features=4, values=3, hidden=2, window=window)
-    inputs = sized_call({**config, "architecture": "matrix"}, seed, size, (2,), ())
+    inputs = sized_call({**config, "architecture": "matrix"}, seed, size, positions, resets)
     return representable(Op.MIRAS_SCAN, with_axes(config, inputs, seed, hidden=size.hidden))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from spec_tests.chapters.memory_step.covering import Size, sized_call
-from spec_tests.chapters.miras_scan.calls import axes, both_forms, with_axes
+from spec_tests.chapters.miras_scan.calls import axes, both_forms, forms_in_turn, with_axes
 from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.properties import representable
 from spec_tests.port import Array, Op, Port, Scalar
@@ -40,7 +40,7 @@ def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
 def test_every_row_and_head_gets_its_own_gradient(port: Port) -> None:
     several = Size(time=5, heads=2, features=4, values=3, window=3)
     config = axes(chunk=3, bias="huber_norm", link="lq", gate_axis="columns")
-    for op, numerics in both_forms(port):
+    for op, numerics in forms_in_turn(port):
         with where_declared():
             inputs = with_axes(config, sized_call(config, 903, several, (7, 4, 0), ()), 903)
             assert_results(port, op, numerics, config, inputs, factor=2.0)
