@@ -17,7 +17,7 @@ from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.state import StateTree
-from atlas_ref.optim.qk_clip import largest_in_sight
+from atlas_ref.optim.qk_clip import largest_in_blocks
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class WindowedAttention(nn.Module):
     ) -> Float[Tensor, " heads"]:
         """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
         queries, keys, _ = (at_least_float32(x) for x in self._project(asking, told))
-        none = keys.new_zeros(0, *keys.shape[2:])
-        return largest_in_sight(queries, keys, none, cache.keys, places.position)
+        return largest_in_blocks(queries, keys, cache.keys, places.position)
 
     def _project(self, asking: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, bias = self.projection.weight, self.projection.bias

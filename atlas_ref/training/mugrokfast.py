@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from atlas_ref.blocks.attention import AttentionHeads
+from atlas_ref.blocks.windowed_attention import WindowedAttention
 from atlas_ref.optim.grokfast import filtered
 from atlas_ref.optim.muon import muon_step
 from atlas_ref.optim.perp_grad import perp_grad
@@ -28,6 +29,9 @@ from atlas_ref.optim.qk_clip import qk_clip
 
 NEWTON_SCHULZ_STEPS = 5
 """Of the quintic set, as everybody's Muon has it."""
+
+Clippable = AttentionHeads | WindowedAttention
+"""Attention whose heads may be clipped: one projection to queries, keys and values, and a look at its own logits."""
 
 
 class _Part(Optimizer):
@@ -101,7 +105,7 @@ class ClippedHeads(Optimizer):
         self.threshold, self.heads = threshold, dict(heads)
         self.largest: dict[Tensor, Tensor] = {}
 
-    def watch(self, layer: AttentionHeads) -> None:
+    def watch(self, layer: Clippable) -> None:
         """Note the largest logits of every forward pass of a layer from here on that has gradients."""
         layer.register_forward_pre_hook(self._see)
 
@@ -110,7 +114,7 @@ class ClippedHeads(Optimizer):
         self.largest[weight] = torch.maximum(largest, self.largest.get(weight, largest))
 
     def _see(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if torch.is_grad_enabled() and isinstance(layer, AttentionHeads):
+        if torch.is_grad_enabled() and isinstance(layer, Clippable):
             with torch.no_grad():
                 self.note(layer.projection.weight, layer.largest_logits(*inputs))
 

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.config import OptimConfig
 from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
-from atlas_ref.training.mugrokfast import ClippedHeads, ExactMuon, SlowGradients, WeightAverage
+from atlas_ref.training.mugrokfast import Clippable, ClippedHeads, ExactMuon, SlowGradients, WeightAverage
 
 TRANSFORMED = frozenset({"log_gain", "ridge"})
 """Names of what is stored as a logarithm or before a softplus; with an axis for heads it is no matrix for that."""
@@ -124,7 +123,12 @@ def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
     optimiser = optimiser_of(named, hidden_matrices(model), config)
     if config.name != "mugrokfast":
         return optimiser
-    layers = {f"{name}.projection.weight": x for name, x in model.named_modules() if isinstance(x, AttentionHeads)}
+    # A bias in the projection stays as it is, so a head that has one could not be clipped to a bound.
+    layers = {
+        f"{name}.projection.weight": x
+        for name, x in model.named_modules()
+        if isinstance(x, Clippable) and x.projection.bias is None
+    }
     heads = {name: layer.n_heads for name, layer in layers.items()}
     optimiser = with_mugrokfast(optimiser, named, heads, config.mugrokfast)
     if isinstance(clipped := optimiser.parts.get("clipped"), ClippedHeads):
