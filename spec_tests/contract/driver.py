@@ -86,6 +86,15 @@ def precisions(port: Port, *wanted: Numerics) -> Iterator[Numerics]:
     yield from declared
 
 
+def in_turn(port: Port, turn: int) -> Numerics:
+    """Return one of the precision profiles that the port declares, from turn to turn another; skip when there is none.
+
+    For questions that differ in something else than precision: a port of one precision is asked all of them in that.
+    """
+    declared = tuple(precisions(port))
+    return declared[turn % len(declared)]
+
+
 def run(port: Port, op: Op, numerics: Numerics, inputs: Mapping[str, Array], /, **config: Scalar) -> Result:
     """Run one case and check the form of what comes back."""
     return _run(port, op, numerics, inputs, None, config)

@@ -76,6 +76,7 @@ SAFE: Final = (
     "forms",
     "both_forms",
     "forms_in_turn",
+    "in_turn",
     "points_in_turn",
     "examples",
     "rules_in",

@@ -12,7 +12,7 @@ from spec_tests.chapters.memory_step.covering import Size, sized_call
 from spec_tests.chapters.memory_step.loop import TOKENS, Config, Inputs
 from spec_tests.chapters.miras_scan.architectures import NORMALISED
 from spec_tests.chapters.miras_scan.loop import Miras
-from spec_tests.contract.driver import Result, precisions
+from spec_tests.contract.driver import Result, in_turn, precisions
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.properties import representable
 from spec_tests.drawing.inputs import generator
@@ -109,9 +109,9 @@ def _forms(port: Port) -> Sequence[Op]:
 
 def forms_in_turn(port: Port) -> Iterator[tuple[Op, Numerics]]:
     """Yield each of the two forms that the port declares and each of its precisions, in the fewest pairs."""
-    declared, profiles = _forms(port), list(precisions(port))
-    for turn in range(max(len(declared), len(profiles))):
-        yield declared[turn % len(declared)], profiles[turn % len(profiles)]
+    declared = _forms(port)
+    for turn in range(max(len(declared), len(list(precisions(port))))):
+        yield declared[turn % len(declared)], in_turn(port, turn)
 
 
 def points_in_turn(port: Port) -> Iterator[tuple[Op, Numerics, int, dict[str, Scalar]]]:
@@ -119,11 +119,10 @@ def points_in_turn(port: Port) -> Iterator[tuple[Op, Numerics, int, dict[str, Sc
 
     A port of one precision is asked everything in that.
     """
-    profiles = list(precisions(port))
     for place, op in enumerate(_forms(port)):
         for seed, config in enumerate(points()):
             if asked(op, config):
-                yield op, profiles[(seed + place) % len(profiles)], seed, config
+                yield op, in_turn(port, seed + place), seed, config
 
 
 def asked(op: Op, config: Config) -> bool:

@@ -11,7 +11,7 @@ from spec_tests.chapters.memory_step.loop import Config, Inputs, gelu, identity_
 from spec_tests.chapters.miras_scan.architectures import unpacked
 from spec_tests.chapters.miras_scan.calls import SHAPE, USUAL, assert_loop, axes, both_forms, case, one_write
 from spec_tests.chapters.miras_scan.grid import cells
-from spec_tests.contract.driver import assert_close, precisions, run
+from spec_tests.contract.driver import assert_close, in_turn, precisions, run
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Numerics, Op, Port, Scalar
 from spec_tests.tally import where_declared
@@ -23,10 +23,9 @@ DELTA: Final[dict[str, Scalar]] = {"rule": "delta", "chunk": 1}
 
 @pytest.mark.spec("MEM-2", "RULE-18", "RULE-26")
 def test_reads_and_last_state_are_those_of_the_loop_for_every_two_values(port: Port) -> None:
-    profiles = list(precisions(port))
     for seed, config in enumerate(cells(SCAN)):
         with where_declared():
-            numerics, inputs = profiles[seed % len(profiles)], case(config, time=5, seed=100 + seed, document=4)
+            numerics, inputs = in_turn(port, seed), case(config, time=5, seed=100 + seed, document=4)
             # Normalisations in and around the memory magnify what rounding leaves of a write.
             assert_loop(run(port, SCAN, numerics, inputs, **config), config, factor=10.0)
 
