@@ -1,0 +1,27 @@
+"""docs/spec/memory_hierarchical.md: a call longer than any block of a port's own loops, beside the loop."""
+
+import numpy as np
+import pytest
+
+from spec_tests.chapters.memory_hierarchical.calls import case, settings
+from spec_tests.contract.by_loops import assert_results
+from spec_tests.contract.driver import precisions
+from spec_tests.port import Array, Op, Port
+from spec_tests.tally import where_declared
+
+
+def question(*position: int) -> dict[str, Array]:
+    """Return a call of seventy tokens inside documents, a row for each of `position`; shards longer than a block."""
+    lengths = {"batch": len(position), "time": 70, "heads": 1, "features": 3, "values": 2, "window": 2}
+    inputs = case(settings("titans", step_scale="mass"), chunks=(32, 4), shards=(0, 68), seed=901, **lengths)
+    # Seventy keys make a long query.
+    return inputs | {"position": np.array(position), "reset": 0 * inputs["reset"], "queries": inputs["queries"] / 8.0}
+
+
+@pytest.mark.spec("HIER-1", "HIER-8")
+def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            # A position that leaves eight bits inside the call, and one that sixteen do not hold.
+            config = settings("titans", step_scale="mass")
+            assert_results(port, Op.MEMORY_HIERARCHICAL, numerics, config, question(200, 40_000))
