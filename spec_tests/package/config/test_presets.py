@@ -24,6 +24,7 @@ PRESETS = [
     "shakespeare-10m",
     "tiny",
     "tnt-atlas",
+    "tnt-titans",
 ]
 
 
