@@ -8,9 +8,12 @@ from pydantic import Field
 from atlas_ref.config.section import Section
 from atlas_ref.config.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
 
+SUDOKU_CELLS = 36
+"""Cells of a grid of six by six."""
 GENERATED = {
     "recall": "the keys, values and fillers of data.recall",
     "relay": "the symbols of data.relay and a token without one",
+    "sudoku": "a blank and six digits",
 }
 """The sources that are no text, and what their vocabularies are, for a message."""
 
@@ -76,11 +79,23 @@ class RelayConfig(Section):
         return self.symbols + 1
 
 
+class SudokuConfig(Section):
+    """Generated sudoku of six by six, each with one solution."""
+
+    blanks: int = Field(ge=1, le=SUDOKU_CELLS)
+    """most blank cells of a puzzle; about 26 can be blank where there is one solution"""
+
+    @property
+    def vocab_size(self) -> int:
+        """A blank, then the digits."""
+        return 7
+
+
 class DataConfig(Section):
     """What the model is trained on."""
 
-    source: Literal["shakespeare", "recall", "path", "answers", "relay"]
-    """the shipped text, a generated task (recall, relay), the text at path, or prompts with answers at path"""
+    source: Literal["shakespeare", "recall", "path", "answers", "relay", "sudoku"]
+    """the shipped text, a generated task (recall, relay, sudoku), the text at path, or prompts with answers at path"""
     path: str = Field(max_length=4096)
     """file or folder for source = "path" or "answers"; else empty"""
     text_key: str = Field(min_length=1, max_length=256)
@@ -100,12 +115,14 @@ class DataConfig(Section):
     recall: RecallConfig
     answers: AnswersConfig
     relay: RelayConfig
+    sudoku: SudokuConfig
 
     @property
     def vocab_size(self) -> int:
         """The vocabulary that source and tokenizer make."""
         if self.source in GENERATED:
-            return {"recall": self.recall.vocab_size, "relay": self.relay.vocab_size}[self.source]
+            sizes = (self.recall.vocab_size, self.relay.vocab_size, self.sudoku.vocab_size)
+            return dict(zip(GENERATED, sizes, strict=True))[self.source]
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
 
     @property
@@ -126,6 +143,11 @@ class DataConfig(Section):
             yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
         yield from _no_key("data.text_key", self.text_key)
         filler = self.recall.filler(self.sequence_length)
+        if self.source == "sudoku" and self.sequence_length != 2 * SUDOKU_CELLS:
+            yield (
+                f"data.sequence_length is {self.sequence_length}; it must be {2 * SUDOKU_CELLS} for data.source = "
+                '"sudoku", a puzzle and its solution'
+            )
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap
             yield (

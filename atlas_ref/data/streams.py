@@ -34,6 +34,7 @@ from atlas_ref.data.facts import facts_of_text
 from atlas_ref.data.identity import identify
 from atlas_ref.data.recall import RecallTask
 from atlas_ref.data.relay import RelayTask
+from atlas_ref.data.sudoku import SudokuTask
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.errors import UserError
 
@@ -49,6 +50,8 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     """
     if config.data.source == "relay":
         return RelayTask(config.data, config.train)
+    if config.data.source == "sudoku":
+        return SudokuTask(config.data, config.train)
     if config.data.source == "recall":
         return RecallTask(config.data, config.train)
     if config.data.source == "answers":

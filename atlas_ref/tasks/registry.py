@@ -12,6 +12,7 @@ TASKS: dict[str, Task] = {
     "recall": LanguageModelling(),
     "answers": Answering(),
     "relay": Puzzles(),
+    "sudoku": Puzzles(),
 }
 
 

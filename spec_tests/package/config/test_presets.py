@@ -22,6 +22,7 @@ PRESETS = [
     "recall",
     "relay",
     "shakespeare-10m",
+    "sudoku",
     "tiny",
     "tnt-atlas",
     "tnt-titans",

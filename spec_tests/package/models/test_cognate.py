@@ -122,9 +122,9 @@ def test_a_reset_equals_a_fresh_start(variant: str) -> None:
     """Kills: keys of the document before left in a cache; positions that go on over a reset."""
     model, tokens = make_model(variant), make_tokens(2, seed=5)
     reset = torch.zeros(2, TIME, dtype=torch.bool)
-    reset[0, 8] = reset[1, 3] = True
+    reset[0, 8] = reset[1, TIME - 2] = True
     found = call(model, tokens, call(model, make_tokens(2, seed=6), model.initial_state(2)).state, reset)
-    for row, at in ((0, 8), (1, 3)):
+    for row, at in ((0, 8), (1, TIME - 2)):
         fresh = call(model, tokens[row : row + 1, at:], model.initial_state(1))
         assert_equal(found.logits[row : row + 1, at:], fresh.logits)
         kept = found.state.rows(slice(row, row + 1)).to_tensors()
