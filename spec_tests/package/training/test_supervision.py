@@ -120,6 +120,17 @@ def halting_by_hand(logits: np.ndarray, right: np.ndarray, threshold: float, lea
     return total
 
 
+def with_a_row_that_is_right(model: CognateModel, batch: Batch) -> Batch:
+    """Return a batch in which row 1 asks two places, as the second answer has them."""
+    with torch.no_grad():
+        answers = call(model, batch.tokens, model.initial_state(len(batch.tokens)), batch.reset).recursion
+    said = (answers.hidden[2] @ answers.head.mT).argmax(-1)
+    targets = batch.targets.clone()
+    targets[1] = IGNORED
+    targets[1, 5:7] = said[1, 5:7]
+    return batch._replace(targets=targets)
+
+
 @pytest.mark.parametrize("kind", ["token", "row"])
 def test_halting_is_judged_by_the_answer_of_its_own_step_up_to_the_one_that_halts(kind: str) -> None:
     """Kills: correctness of the answer before; steps after the one that halts; ignored targets counted as wrong."""
@@ -129,7 +140,8 @@ def test_halting_is_judged_by_the_answer_of_its_own_step_up_to_the_one_that_halt
         "model.halting.threshold=0.6",
         "model.halting.exploration=0.0",
     )
-    model, batch = make_model("shared", *fields), relay_batch()
+    model = make_model("shared", *fields)
+    batch = with_a_row_that_is_right(model, relay_batch())
     config = config_of(model, "shared", *fields)
     found, output = learned(model, config, batch)
     answers, halting = output.recursion, output.recursion.halting
@@ -144,6 +156,7 @@ def test_halting_is_judged_by_the_answer_of_its_own_step_up_to_the_one_that_halt
         whole = (right | ~scored[..., None]).all(1)[asked]
         expected = halting_by_hand(logits.mean(1)[asked], whole, 0.6, [1] * asked.sum()) / len(asked)
     assert right[scored].any()
+    assert (right | ~scored[..., None]).all(1)[1].any()
     assert answers.gain is not None
     losses = [float(cross_entropy(hidden, answers, batch).detach()) for hidden in answers.hidden[1:]]
     supervised = sum(losses) / len(losses) - float(answers.gain.detach())
@@ -185,3 +198,27 @@ def test_early_exit_gives_each_the_answer_of_its_own_iteration(kind: str) -> Non
         torch.testing.assert_close(found.logits[row, place], expected, rtol=0.0, atol=1e-11)
     assert len(seen) > 2
     assert torch.equal(found.made, found.steps.amax(-1))
+
+
+def kept_for_the_backward_pass(model: CognateModel, config: RunConfig, batch: Batch) -> int:
+    """Return the bytes of all tensors that autograd keeps, each storage once."""
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        learned(model, config, batch)
+    return sum(sizes.values())
+
+
+def test_four_losses_keep_hardly_more_for_the_backward_pass_than_one() -> None:
+    """Kills: the logits of every answer held until the backward pass, which for a large vocabulary is most of it."""
+    wide = ("data.relay.symbols=999", "model.vocab_size=1000", "model.halting.kind='none'")
+    batch, found = relay_batch(), {}
+    for supervision in ("last", "source"):
+        fields = (*wide, f"model.recursion.supervision={supervision!r}")
+        model = make_model("separate", *fields)
+        found[supervision] = kept_for_the_backward_pass(model, config_of(model, "separate", *fields), batch)
+    assert found["source"] <= 1.1 * found["last"]
