@@ -2,11 +2,12 @@
 
 Where a memory forgets everything at marked tokens, the stretches between marks are rows of their own. Of a call of B
 rows, those that end inside the call (all but the last of each row) are run as one batch, the shorter ones filled up
-behind; their states are not needed. The last stretches are a second call, from the first token at which one of them
-begins, and leave the state. With B rows of T tokens and marks every S, the loop over chunks is S / b long, not T / b.
+behind; their states are not needed. The last stretches leave the state: they are in that batch where none of them needs
+filling, and else a second call, from the first token at which one of them begins. With B rows of T tokens and marks
+every S, the loop over chunks is S / b long, not T / b.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -53,11 +54,15 @@ def run_folded(
     whole, last = stretches(marks)
     if shards is not None or not _worth_it(whole, marks):
         return memory_chunked(rule, keys, values, queries, gates, initial, state, reset, writes=writes, shards=shards)
-    fold = _Fold(whole, marks, keys.device)
+    width = max(stretch.stop - stretch.start for stretch in [*whole, *last])
+    together = all(stretch.stop - stretch.start == width for stretch in last)
+    fold = _Fold([*whole, *last] if together else whole, marks, keys.device)
     inputs = fold.rows_of(keys), fold.rows_of(values), fold.rows_of(queries)
     rows = memory_chunked(
         rule, *inputs, _each_gate(gates, fold.rows_of), initial, fold.states(state), None, writes=writes
     )
+    if together:
+        return MemoryOutput(fold.joined(rows.reads), rows.state.rows(slice(len(whole), None)))
     first = min(stretch.start for stretch in last)
     keys, values, queries, late = (x[:, first:] for x in (keys, values, queries, marks.to(keys.device)))
     # A row whose last stretch begins later than `first` runs through what is before it, which its mark takes back.
@@ -90,7 +95,7 @@ class _Fold:
     """Stretches as rows: `tokens` [stretches, width] says which token each slot holds, `there` whether it holds one."""
 
     def __init__(self, whole: list[Stretch], marks: Tensor, device: torch.device) -> None:
-        self.whole = whole
+        self.whole, (self.batch, self.time) = whole, marks.shape
         rows, starts, stops = torch.tensor(whole).T
         slots = torch.arange(int((stops - starts).amax()))
         there = slots < (stops - starts).unsqueeze(1)
@@ -110,13 +115,16 @@ class _Fold:
         own = state.map(lambda x: x[self.rows])
         return replace(own, position=torch.where(self.continued, own.position, 0))
 
-    def joined(self, found: Tensor, end: Tensor, last: list[Stretch], first: int) -> Tensor:
-        """Return [batch, time, ...] from the reads of the stretches, and those of all rows from token `first` on."""
-        (stretched, width), late = found.shape[:2], end.shape[1]
-        place = torch.zeros(len(last), first + late, dtype=torch.long)
+    def joined(self, found: Tensor, end: Tensor | None = None, last: Sequence[Stretch] = (), first: int = 0) -> Tensor:
+        """Return [batch, time, ...] from the reads of the stretches; `end` has those of all rows from token `first` on,
+        of which the `last` stretches are taken.
+        """
+        stretched, width = found.shape[:2]
+        late = 0 if end is None else end.shape[1]
+        place = torch.zeros(self.batch, self.time, dtype=torch.long)
         for number, (row, start, stop) in enumerate(self.whole):
             place[row, start:stop] = number * width + torch.arange(stop - start)
         for row, start, stop in last:
             place[row, start:] = stretched * width + row * late + torch.arange(start - first, stop - first)
-        together: Tensor = torch.cat([found.flatten(0, 1), end.flatten(0, 1)])
-        return together[place.to(found.device)]
+        reads = found.flatten(0, 1) if end is None else torch.cat([found.flatten(0, 1), end.flatten(0, 1)])
+        return reads[place.to(found.device)]

@@ -206,6 +206,21 @@ def test_shards_are_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atlas_ref.memory.folding.memory_chunked", counted)
     call_of(hierarchy([4, 2], [0, 4]), drawn(2, 22, resets=False)).run(hierarchical_chunked)
     assert seen == [(2, 22), (2 * 5, 4), (2, 2)]
+    seen.clear()
+    call_of(hierarchy([4, 2], [0, 4]), drawn(2, 24, resets=False)).run(hierarchical_chunked)
+    assert seen == [(2, 24), (2 * 6, 4)]
+
+
+@pytest.mark.parametrize("late", [0, 4])
+def test_shards_that_fill_the_call_leave_the_state_of_the_recurrence(late: int) -> None:
+    """Kills: the state of another row or stretch, where the last stretches are rows of the same batch."""
+    call = call_of(hierarchy([4, 2], [0, 4], step_scale="mass"), drawn(2, 24, window=3, resets=False, seed=5))
+    if late:
+        call = entered(call, drawn(2, 24, window=3, resets=False, seed=9), late)
+    one, other = (call.run(form) for form in FORMS.values())
+    for wanted, found in ((tensors_of(one), tensors_of(other)), (gradients(call, one), gradients(call, other))):
+        for name, tensor in wanted.items():
+            assert torch.allclose(tensor, found[name], rtol=0.0, atol=1e-12), name
 
 
 @pytest.mark.parametrize(
