@@ -5,7 +5,8 @@
 
 Trains the preset `recall` through the command line, with few fields changed: same task and steps for all, and the same
 parameters but where a variant has narrower keys. A variant may also be a published model (docs/models.md), which brings
-its own memory, chunk included: `--variants deltanet kda mesa`.
+its own memory, chunk included: `--variants deltanet kda mesa`. Hierarchies of memories, whole and with parts taken
+away, are trained where they are named (`recall_hierarchies`): `--chunks 16 --variants "tnt 1" "tnt 1 no global"`.
 Accuracy is the share of right answers over the validation batches after the last step. Guessing a value is right once
 in 64 times, guessing among the values of the row once in 8; memory that binds values to keys can do better.
 """
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from atlas_ref.config import load_config, model_names
+from benchmarks.recall_hierarchies import HIERARCHIES
 from benchmarks.report import machine, write_results
 from benchmarks.training_runs import Result, TrainingRun, run_all
 
@@ -30,6 +32,7 @@ VARIANTS = {
     "no memory": ("model.disable_memory=true",),
 }
 """What each variant changes in the preset."""
+ALL = {**VARIANTS, **HIERARCHIES}
 TARGET = 0.95
 
 
@@ -68,7 +71,7 @@ def _chunks(variant: str, chunks: list[int]) -> list[int]:
 def _run(variant: str, chunk: int, seed: int) -> TrainingRun:
     name = f"{variant} chunk {chunk} seed {seed}".replace(",", "").replace(" ", "-")
     preset = f"recall+{variant}" if variant in model_names() else "recall"
-    changes = (*VARIANTS.get(variant, ()), f"model.memory.chunk={chunk}", f"train.seed={seed}")
+    changes = (*ALL.get(variant, ()), f"model.memory.chunk={chunk}", f"train.seed={seed}")
     return TrainingRun("recall", name, preset, changes)
 
 
@@ -108,9 +111,7 @@ def chance() -> dict[str, float]:
 def main() -> None:
     """Train, keep the results after each run, and print the table."""
     parser = argparse.ArgumentParser(description="Train associative recall with several memories.")
-    parser.add_argument(
-        "--variants", nargs="+", choices=[*VARIANTS, *model_names()], default=list(VARIANTS), metavar="NAME"
-    )
+    parser.add_argument("--variants", nargs="+", choices=[*ALL, *model_names()], default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--chunks", nargs="+", type=int, default=[16, 64], help="chunk lengths")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of weights and data")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
