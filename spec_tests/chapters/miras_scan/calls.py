@@ -171,17 +171,16 @@ def case(config: Config, *, seed: int = 1, **lengths: Any) -> dict[str, Array]:
     return representable(Op.MIRAS_SCAN, inputs)
 
 
-def small_case(
-    config: Config,
-    seed: int,
-    time: int = 3,
-    positions: tuple[int, ...] = (2,),
-    resets: tuple[tuple[int, int], ...] = (),
-) -> dict[str, Array]:
-    """Return a small call of one head, of one row inside a document: loops differentiate it one entry at a time."""
+def small_case(config: Config, seed: int, time: int = 3, reset_at: int | None = None) -> dict[str, Array]:
+    """Return a small call of one row and head inside a document: loops differentiate it one entry at a time.
+
+    `reset_at`: the token with which another document begins.
+    """
     window = 1 if config["rule"] == "delta" else 2
     size = Size(time=time, heads=1, features=4, values=3, hidden=2, window=window)
-    inputs = sized_call({**config, "architecture": "matrix"}, seed, size, positions, resets)
+    inputs = sized_call(
+        {**config, "architecture": "matrix"}, seed, size, (2,), () if reset_at is None else ((0, reset_at),)
+    )
     return representable(Op.MIRAS_SCAN, with_axes(config, inputs, seed, hidden=size.hidden))
 
 
