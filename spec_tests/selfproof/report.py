@@ -30,7 +30,17 @@ from spec_tests.vectors.case import Case, load_cases
 from spec_tests.vectors.judge import judge
 
 PARTS: Final = ("faults", "generated", "vacuity", "mutants", "variants")
-OWN_TESTS: Final = ("spec_tests.package.functional.test_functional",)
+OWN_TESTS: Final = (
+    "spec_tests.package.functional.test_functional",
+    "spec_tests.package.memory.test_delta_schedule",
+    "spec_tests.package.memory.test_folding",
+    "spec_tests.package.memory.test_hierarchical",
+    "spec_tests.package.memory.test_miras_chunked",
+    "spec_tests.package.memory.test_miras_properties",
+    "spec_tests.package.memory.test_out_of_sight",
+    "spec_tests.package.memory.test_shards",
+    "spec_tests.package.memory.test_ttl",
+)
 """Tests of the package that hold what no operation of the table shows."""
 
 PIECE: Final = 8

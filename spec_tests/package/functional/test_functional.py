@@ -16,6 +16,7 @@ from atlas_ref.functional.polynomial import Basis, feature_dim, initial_coeffici
 from atlas_ref.functional.qk_projection import BLOCK, qk_project
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.scan import linear_scan
+from atlas_ref.functional.sight import sees_bad
 from atlas_ref.memory.state import fresh_memory_state
 
 
@@ -206,3 +207,8 @@ def test_a_linear_scan_is_the_loop_in_value_and_gradient_with_decays_of_zero_and
         strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)
+
+
+def test_one_vector_that_is_not_finite_is_enough_to_be_seen() -> None:
+    sight = torch.tensor([[True, False, False], [False, True, True], [True, True, False]])
+    assert sees_bad(sight, torch.tensor([True, False, False]), torch.float32).tolist() == [True, False, True]

@@ -1,5 +1,6 @@
 """The delta rule solved a schedule of tokens at a time equals the loop, whatever the schedule."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.recurrent import MemoryOutput
 from spec_tests.drawing.inputs import generator
-from spec_tests.package.memory.miras_axes import RETAINED
+from spec_tests.package.memory.miras_axes import RETAINED, USUAL
 from spec_tests.package.memory.miras_calls import BATCH, TIME, assert_equal, draw, errors, leaves_of, outcome, resets
+from spec_tests.package.memory.miras_loop import Options
 from spec_tests.port import Array
 from spec_tests.sampling import crossed
 
@@ -21,6 +23,12 @@ def test_a_schedule_is_no_part_of_the_meaning(name: str, schedule: int) -> None:
     of another token; a document that begins inside a segment and sees the one before.
     """
     assert_equal(errors(memory_chunked, RETAINED[name], (4, 7), (6,), time=11, schedule=schedule))
+
+
+@pytest.mark.parametrize("options", [USUAL, replace(USUAL, rule="delta", chunk=2, window=1)], ids=["omega", "chunks"])
+def test_a_schedule_changes_nothing_where_the_chunk_has_a_meaning(options: Options) -> None:
+    """Kills: any rule, or chunks of two tokens, solved as the delta rule is."""
+    assert_equal(errors(memory_chunked, options, time=9, schedule=3))
 
 
 @pytest.mark.parametrize("step", [0.0, 0.3, 1e6])
