@@ -83,6 +83,7 @@ class Op(StrEnum):
     MIRAS_SCAN = "miras_scan"
     MIRAS_CHUNKED = "miras_chunked"
     RIDGE_SCAN = "ridge_scan"
+    MEMORY_SCHEDULE = "memory_schedule"
     MEMORY_HIERARCHICAL = "memory_hierarchical"
     MAG_BLOCK = "mag_block"
     MAG_BLOCK_MARKS = "mag_block_marks"

@@ -34,6 +34,7 @@ def test_it_has_every_operation_below_the_blocks_but_those_of_miras_and_tnt(prog
         Op.MIRAS_SCAN,
         Op.MIRAS_CHUNKED,
         Op.RIDGE_SCAN,
+        Op.MEMORY_SCHEDULE,
         Op.STABLEMAX_LOSS,
         Op.HALT_LOSS,
         Op.TRM_RECURSION,

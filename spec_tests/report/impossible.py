@@ -24,6 +24,7 @@ UNDIFFERENTIATED: Final = (
 )
 ANYWHERE: Final = (
     ("chunk=0", "a chunk has one token at least"),
+    ("every=0", "a memory is written once a token at most"),
     ("window=0", "a token sees itself"),
     ("span=0", "a token sees itself"),
     ("rope_base=0", "no power of zero is an angle"),

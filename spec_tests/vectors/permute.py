@@ -102,7 +102,8 @@ def _packed(question: Question, rng: np.random.Generator) -> dict[str, Array]:
     """
     features, values = question.inputs["keys"].shape[-1], question.inputs["values"].shape[-1]
     count = question.inputs["initial"].shape[-1]
-    architecture = question.config["architecture"]
+    # An operation without the key has matrices.
+    architecture = question.config.get("architecture", "matrix")
     if architecture == "matrix":
         by_value, by_feature = shuffled(rng, values), shuffled(rng, features)
         packed = np.arange(count).reshape(values, features)[by_value][:, by_feature].ravel()

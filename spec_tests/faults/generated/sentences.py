@@ -40,6 +40,13 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.MEMORY_CHUNKED: {**_MEMORY, "value": "CHUNK-5", "gradient": "CHUNK-6"},
     Op.MEMORY_GRAD: {**_MEMORY, "value": "CALL-3"},
     Op.MEMORY_SCAN: {**_MEMORY, "value": "MEM-2"},
+    Op.MEMORY_SCHEDULE: {
+        "value": "TTL-1 TTL-2 TTL-3 SHARD-1 SHARD-2 SHARD-3",
+        "state": "TTL-5",
+        "hidden": "TTL-6",
+        "rows": "SHARD-4",
+        "gradient": "SHARD-5",
+    },
     Op.MEMORY_STEP: {**_MEMORY, "value": "MEM-1 RULE-1"},
     Op.MIRAS_CHUNKED: {**_MEMORY, "value": "RULE-20", "gradient": "RULE-21"},
     Op.MIRAS_SCAN: {**_MEMORY, "value": "MEM-2"},
