@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from atlas_ref.blocks.registry import BLOCKS
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.measures import measure_layers
@@ -70,6 +71,26 @@ def test_tokens_one_by_one_give_the_logits_and_the_state_of_one_call(name: str) 
     expected = whole.state.to_tensors()
     for tensor, found in state.to_tensors().items():
         torch.testing.assert_close(found, expected[tensor], rtol=0.0, atol=1e-11)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_takes_a_hierarchy_and_sees_no_later_token(block: str) -> None:
+    """Kills: a block that reads a memory past its branch; a shard, or a segment, that sees its own later tokens."""
+    shape = ("model.n_layers=1", f"model.block='{block}'", "model.mac.segment=8")
+    model = stirred(*VARIANTS["projected queries, three locals"], *shape)
+    tokens = make_tokens(1, 1, TIME)
+    with torch.no_grad():
+        whole = model(tokens, model.initial_state(1), None).logits
+        state, logits = model.initial_state(1), []
+        for t in range(TIME):
+            output = model(tokens[:, t : t + 1], state, None)
+            state = output.state
+            logits.append(output.logits)
+        later = torch.cat([tokens[:, :13], make_tokens(1, 2, TIME)[:, 13:]], 1)
+        changed = model(later, model.initial_state(1), None).logits
+    torch.testing.assert_close(torch.cat(logits, 1), whole, rtol=0.0, atol=1e-11)
+    torch.testing.assert_close(changed[:, :13], whole[:, :13], rtol=0.0, atol=1e-12)
+    assert (changed - whole)[:, 13:].abs().amax() > 1e-3
 
 
 @pytest.mark.parametrize("name", VARIANTS)
