@@ -75,6 +75,7 @@ SAFE: Final = (
     "precisions",
     "forms",
     "both_forms",
+    "declared_forms",
     "forms_in_turn",
     "in_turn",
     "points_in_turn",

@@ -94,12 +94,13 @@ def both_forms(port: Port, *wanted: Numerics) -> Iterator[tuple[Op, Numerics]]:
 
     Skip when it declares neither form.
     """
-    declared = _forms(port)
+    declared = declared_forms(port)
     for numerics in precisions(port, *wanted):
         yield from ((op, numerics) for op in declared)
 
 
-def _forms(port: Port) -> Sequence[Op]:
+def declared_forms(port: Port) -> Sequence[Op]:
+    """Return what the port declares of the two forms; skip when it is neither."""
     declaration = port.declare()
     declared = [op for op in (Op.MIRAS_SCAN, Op.MIRAS_CHUNKED) if op in declaration.operations]
     if not declared:
@@ -109,7 +110,7 @@ def _forms(port: Port) -> Sequence[Op]:
 
 def forms_in_turn(port: Port) -> Iterator[tuple[Op, Numerics]]:
     """Yield each of the two forms that the port declares and each of its precisions, in the fewest pairs."""
-    declared = _forms(port)
+    declared = declared_forms(port)
     for turn in range(max(len(declared), len(list(precisions(port))))):
         yield declared[turn % len(declared)], in_turn(port, turn)
 
@@ -119,7 +120,7 @@ def points_in_turn(port: Port) -> Iterator[tuple[Op, Numerics, int, dict[str, Sc
 
     A port of one precision is asked everything in that.
     """
-    for place, op in enumerate(_forms(port)):
+    for place, op in enumerate(declared_forms(port)):
         for seed, config in enumerate(points()):
             if asked(op, config):
                 yield op, in_turn(port, seed + place), seed, config
