@@ -85,7 +85,7 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         writes: bool,
     ) -> Remembered:
         aligned, projection = self._align(heads, state, timeline.plan)
-        queries, keys = self.expand(torch.stack([aligned, heads.keys])).unbind()
+        queries, keys = self.expand(aligned), self.expand(heads.keys)
         run = self.fast.run if self.writes else self.fast.read
         tokens = Tokens(keys, heads.values, queries, gates[0], timeline.reset, timeline.plan)
         output = run(tokens, self._start(), state.memory, writes)

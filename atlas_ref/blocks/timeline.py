@@ -9,6 +9,7 @@ Every layer has seen the same tokens, so one timeline serves all.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -56,7 +57,11 @@ class Timeline:
 
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its context each row has read after the call, `before` if the call is empty."""
-        return self.context[:, -1] + 1 if self.context.shape[1] else before
+        return self._end if self.context.shape[1] else before
+
+    @cached_property
+    def _end(self) -> Int[Tensor, " batch"]:
+        return self.context[:, -1] + 1
 
 
 def resets_of(reset: Bool[Tensor, "batch time"] | Resets | None) -> Resets:

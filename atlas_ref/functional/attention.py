@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from atlas_ref.errors import UserError
-from atlas_ref.functional.sight import sees_bad, spoil, take_out_bad
+from atlas_ref.functional.sight import sees_bad, spoil, surely_finite, take_out_bad
 
 Cached = Float[Tensor, "batch window_minus_1 heads dim"]
 Sequence = Float[Tensor, "batch time heads dim"]
@@ -34,11 +34,20 @@ def _blocks(extended: Tensor, size: int, span: int, count: int, persistent: Tens
     """Cut cache and sequence into overlapping spans behind the persistent tokens: [batch*count, heads, keys, dim]."""
     if count == 1:
         # All of it is one span, as in decoding.
-        shared = persistent.to(extended.dtype).transpose(0, 1).expand(extended.shape[0], -1, -1, -1)
-        return torch.cat([shared, extended.transpose(1, 2)], dim=2)
+        shared = persistent.to(extended.dtype).expand(extended.shape[0], -1, -1, -1)
+        return torch.cat([shared, extended], dim=1).transpose(1, 2)
     spans = extended.unfold(1, span, size).permute(0, 1, 2, 4, 3)
     shared = persistent.to(extended.dtype).transpose(0, 1).expand(*spans.shape[:2], -1, -1, -1)
     return torch.cat([shared, spans], dim=3).flatten(0, 1)
+
+
+def _bad_in_blocks(
+    bad: Bool[Tensor, "batch span_of_all heads"], size: int, span: int, count: int, tokens: int
+) -> Bool[Tensor, "rows heads keys"]:
+    """Say which of the persistent tokens, which are never bad, and of the keys of each block are bad."""
+    if count == 1:
+        return pad(bad.transpose(1, 2), (tokens, 0))
+    return pad(bad.unfold(1, span, size).flatten(0, 1), (tokens, 0))
 
 
 def _visible(position: Int[Tensor, "rows size"], window: int, tokens: int) -> Bool[Tensor, "rows 1 size keys"]:
@@ -88,18 +97,19 @@ def sliding_window_attention(
     fill, span = count * size - time, size + window - 1
     # The filled queries see only their own zero key, so that no row of the mask is empty.
     sight = _visible(_filled(position, fill).reshape(batch * count, size), window, persistent_keys.shape[0])
-    queries, bad_query = take_out_bad(queries)
-    all_keys, bad_key = take_out_bad(all_keys)
-    all_values, bad_value = take_out_bad(all_values)
-    bad = (bad_key | bad_value).unsqueeze(-1).to(keys.dtype)
-    never = bad.new_zeros(persistent_keys.shape[0], heads, 1)
-    bad_in_block = _blocks(_filled(bad, fill), size, span, count, never).squeeze(-1) > 0
+    spoilt = None
+    if not surely_finite(queries, all_keys, all_values):
+        queries, spoilt = take_out_bad(queries)
+        all_keys, bad_key = take_out_bad(all_keys)
+        all_values, bad_value = take_out_bad(all_values)
+        bad = _bad_in_blocks(_filled(bad_key | bad_value, fill), size, span, count, persistent_keys.shape[0])
+        seen = sees_bad(sight, bad, queries.dtype).transpose(1, 2).reshape(batch, count * size, heads)[:, :time]
+        spoilt = spoilt | seen
     output = scaled_dot_product_attention(
         _filled(queries, fill).reshape(batch * count, size, heads, dim).transpose(1, 2),
         _blocks(_filled(all_keys, fill), size, span, count, persistent_keys),
         _blocks(_filled(all_values, fill), size, span, count, persistent_values),
         attn_mask=sight,
     )
-    output = spoil(output, sees_bad(sight, bad_in_block, output.dtype).unsqueeze(-1))
     output = output.transpose(1, 2).reshape(batch, count * size, heads, dim)[:, :time]
-    return spoil(output, bad_query.unsqueeze(-1)), *new_caches
+    return output if spoilt is None else spoil(output, spoilt.unsqueeze(-1)), *new_caches

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from atlas_ref.functional.sight import not_finite, spoil
+from atlas_ref.functional.sight import not_finite, spoil, surely_finite
 
 
 def short_convolution(
@@ -39,19 +39,19 @@ def short_convolution(
     new_tail = padded[:, time:].clone()
     if time == 0:
         return x, new_tail
-    bad = not_finite(padded)
-    padded = padded.masked_fill(bad, 0.0)
+    bad = None if surely_finite(padded) else not_finite(padded)
+    if bad is not None:
+        padded = torch.where(bad, 0.0, padded)
     y = _filtered(padded, weight)
-    hit = bad[:, kernel - 1 :]
-    for age in range(1, kernel):
-        hit = hit | bad[:, kernel - 1 - age : kernel - 1 - age + time]
     row, token = (position < kernel - 1).nonzero(as_tuple=True)
-    if row.numel():
-        # A filter that would reach before its document stops at its start.
-        filters = _first_filters(position[row, token], row, token, kernel)
-        y = y.index_put((row, token), (filters.select(padded) * weight.T).sum(1))
-        hit = hit.index_put((row, token), filters.select(bad).any(1))
-    return spoil(y, hit).to(x.dtype), new_tail
+    # A filter that would reach before its document stops at its start.
+    short = _first_filters(position[row, token], row, token, kernel) if row.numel() else None
+    if short is not None:
+        y = y.index_put((row, token), (short.select(padded) * weight.T).sum(1))
+    if bad is not None:
+        hit = bad.unfold(1, kernel, 1).any(-1)
+        y = spoil(y, hit if short is None else hit.index_put((row, token), short.select(bad).any(1)))
+    return y.to(x.dtype), new_tail
 
 
 def _filtered(padded: Tensor, weight: Tensor) -> Tensor:

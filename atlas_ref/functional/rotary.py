@@ -3,6 +3,8 @@
 Positions count from the start of the document, so that a document is treated alike wherever it lies in the stream.
 """
 
+from functools import cache
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,11 +25,18 @@ def rotate(
     dim = x.shape[-1]
     if dim % 2:
         raise UserError(f"rotary: the head width is {dim}, but rotation pairs its entries, so it must be even")
-    exponent = torch.arange(0, dim, 2, device=x.device, dtype=torch.float64) / dim
-    angle = position.to(torch.float64).unsqueeze(-1) * base**-exponent
+    angle = position.to(torch.float64)[..., None, None] * _frequencies(dim, base, x.device)
     wide = at_least_float32(x)
-    cosine = angle.cos().to(wide.dtype).unsqueeze(2)
-    sine = angle.sin().to(wide.dtype).unsqueeze(2)
+    cosine, sine = angle.cos().to(wide.dtype), angle.sin().to(wide.dtype)
     even, odd = wide[..., 0::2], wide[..., 1::2]
     turned = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
     return turned.flatten(-2).to(x.dtype)
+
+
+@cache
+def _frequencies(dim: int, base: float, device: torch.device) -> Float[Tensor, " half"]:
+    """Return base^(-2i/dim) of every pair, once for all calls."""
+    # A constant that training may meet too, though decoding made it.
+    with torch.inference_mode(False):
+        exponent = torch.arange(0, dim, 2, device=device, dtype=torch.float64) / dim
+        return base**-exponent

@@ -28,6 +28,9 @@ def visible_window(
 
     `position` is the 0-based index of a token in its document; the chunk phase is position mod `chunk`.
     """
+    if weights.shape[-1] == 1:
+        # A token is in its own document, and in its own chunk.
+        return weights
     hidden = ~in_sight(weights.shape[-1], position, chunk, boundary)
     return weights.masked_fill(hidden.unsqueeze(2), 0.0)
 
@@ -60,6 +63,8 @@ def recent(
 
     `seen` is the number of tokens of the document up to and including the last one; time >= length.
     """
+    if length == 0:
+        return tuple(tokens[:, :0] for tokens in sequences)
     age = torch.arange(length, 0, -1, device=seen.device)
-    older = (age > seen.unsqueeze(-1))[:, :, None, None]
-    return tuple(tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0) for tokens in sequences)
+    older = age.view(-1, 1, 1) > seen.view(-1, 1, 1, 1)
+    return tuple(torch.where(older, 0.0, tokens[:, tokens.shape[1] - length :]) for tokens in sequences)

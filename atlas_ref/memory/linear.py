@@ -76,7 +76,7 @@ def _mixed_product(
     inside, share, decay = apart(mix, 2)
 
     def multiply(x: Tensor) -> Tensor:
-        carried = decay * (x @ weights.mT) + share * (x @ momentum.mT)
+        carried = torch.addcmul(decay * (x @ weights.mT), share, x @ momentum.mT)
         return carried + ((x @ right.mT) * inside) @ left
 
     return multiply

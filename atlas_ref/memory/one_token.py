@@ -34,9 +34,11 @@ def run_one_token(
     `keys` and `values` [batch, window, heads, .] end with the token's own pair.
     """
     carry = enter(plan, 0, start, Carry(state.weights, state.momentum, state.anchor))
-    sight = in_sight(keys.shape[1], plan.position[:, 0], rule.chunk, rule.boundary).flip(-1)[:, None, :, None]
-    # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
-    near_keys, near_values = (torch.where(sight, x.transpose(1, 2), 0.0) for x in (keys, values))
+    near_keys, near_values = keys.transpose(1, 2), values.transpose(1, 2)
+    if keys.shape[1] > 1:
+        sight = in_sight(keys.shape[1], plan.position[:, 0], rule.chunk, rule.boundary).flip(-1)[:, None, :, None]
+        # Selected, not multiplied by a weight of zero: what is out of sight counts for nothing, whatever it holds.
+        near_keys, near_values = (torch.where(sight, x, 0.0) for x in (near_keys, near_values))
     own = write.at(0)
     if rule.at_retained:
         place = retained(rule, own.retention, carry.weights)

@@ -12,6 +12,7 @@ shard (`shards`), which is always at the start of a segment, as a shard is made 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -97,7 +98,11 @@ class SegmentPlan:
 
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its document each row has read after the call, `before` if the call is empty."""
-        return self.position[:, -1] + 1 if self.time else before
+        return self._end if self.time else before
+
+    @cached_property
+    def _end(self) -> Int[Tensor, " batch"]:
+        return self.position[:, -1] + 1
 
     def split(self, x: Tensor, pad: float) -> Tensor:
         """Return [batch, time, ...] as [segments, batch, width, ...], `pad` in the empty slots."""

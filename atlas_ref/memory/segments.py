@@ -55,12 +55,13 @@ def lay(
     """Return the segments; keys and values [batch, past + time, heads, dim] come with the window before the call."""
     past = keys.shape[1] - plan.time
     sight = plan.in_sight(past, rule.chunk, rule.boundary)
-    near_keys, near_values = (plan.split_window(x, past, sight).transpose(2, 3) for x in (keys, values))
+    # Laid out once: every product of a segment would do so again.
+    near_keys, near_values = (plan.split_window(x, past, sight).transpose(2, 3).contiguous() for x in (keys, values))
     threshold = None
     if write.threshold is not None:
         threshold = plan.split(write.threshold, 0.0).transpose(2, 3).repeat_interleave(past + 1, -1)
         near_keys, near_values = (x.unfold(-2, past + 1, 1).mT.flatten(-3, -2) for x in (near_keys, near_values))
-    return Segments(near_keys, near_values, plan.split(queries, 0.0).transpose(2, 3), threshold)
+    return Segments(near_keys, near_values, plan.split(queries, 0.0).transpose(2, 3).contiguous(), threshold)
 
 
 class Coordinates(NamedTuple):
@@ -83,8 +84,10 @@ class Start(NamedTuple):
 
 def enter(plan: SegmentPlan, n: int, start: Start, carry: Carry) -> Carry:
     """Return the carry at the first token of segment n: new documents and shards restart, rows in phase re-anchor."""
-    weights = _restarted(plan.resets[n], start.initial, carry.weights)
-    momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in carry.momentum)
+    weights, momentum = carry.weights, carry.momentum
+    if plan.resets[n] is not False:
+        weights = _restarted(plan.resets[n], start.initial, weights)
+        momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in momentum)
     crossings = plan.crossings[n]
     if start.shards is not None and crossings is not None:
         weights = _restarted(crossings >= 0, start.initial, weights)
@@ -196,14 +199,14 @@ def weighted_sum(inside: Tensor, left: Tensor, right: Tensor, *carried: tuple[Te
 @torch.no_grad()
 def squared_errors(factors: list[Factors]) -> Tensor:
     """Return ||M_xi(k) - v||^2 of each slot of some segments, undivided and detached."""
-    if factors[0].error is not None:
-        given = torch.stack([found.error for found in factors if found.error is not None])
-        found_squares: Tensor = torch.linalg.vecdot(given, given)
-        return found_squares
-    error = torch.stack([found.left[0] for found in factors])
+    return torch.stack([_squared_error(found) for found in factors])
+
+
+def _squared_error(found: Factors) -> Tensor:
+    """Return ||M_xi(k) - v||^2 of each slot of a segment."""
+    error = found.left[0] if found.error is None else found.error
     squared: Tensor = torch.linalg.vecdot(error, error)
-    divisors = [found.divisor for found in factors if found.divisor is not None]
-    return squared * torch.stack(divisors).square() if divisors else squared
+    return squared * found.divisor.square() if found.error is None and found.divisor is not None else squared
 
 
 @torch.no_grad()
