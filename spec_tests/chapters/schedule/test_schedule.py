@@ -27,7 +27,7 @@ BORDER = 2
 
 def questions() -> Iterator[Question]:
     for number, asked in enumerate(CONFIGS):
-        yield asked, call(asked, 1 + number, batch=3, time=13)
+        yield asked, call(asked, 1 + number, batch=3, time=13, window=3)
 
 
 @pytest.mark.spec("TTL-1", "TTL-2", "TTL-3", "SHARD-1", "SHARD-2", "SHARD-3", "RULE-27")
