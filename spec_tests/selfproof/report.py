@@ -38,6 +38,7 @@ OWN_TESTS: Final = (
     "spec_tests.package.memory.test_miras_chunked",
     "spec_tests.package.memory.test_miras_properties",
     "spec_tests.package.memory.test_out_of_sight",
+    "spec_tests.package.memory.test_rows_in_step",
     "spec_tests.package.memory.test_shards",
     "spec_tests.package.memory.test_ttl",
 )

@@ -1,6 +1,7 @@
 """Properties of the functional core that no operation of the port contract shows."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from atlas_ref.functional.qk_projection import BLOCK, qk_project
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.scan import linear_scan
 from atlas_ref.functional.sight import sees_bad
-from atlas_ref.memory.state import fresh_memory_state
+from atlas_ref.memory.state import fresh_memory_state, join_rows
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -212,3 +213,19 @@ def test_a_linear_scan_is_the_loop_in_value_and_gradient_with_decays_of_zero_and
 def test_one_vector_that_is_not_finite_is_enough_to_be_seen() -> None:
     sight = torch.tensor([[True, False, False], [False, True, True], [True, True, False]])
     assert sees_bad(sight, torch.tensor([True, False, False]), torch.float32).tolist() == [True, False, True]
+
+
+def test_a_fresh_state_that_gathers_losses_has_a_longer_window_and_none_of_them() -> None:
+    state = fresh_memory_state((normal(2, 4, 5, seed=15),), batch=3, window=6, features=5, values=4, update_every=3)
+    assert state.window_keys.shape == (3, 7, 2, 5)
+    assert [torch.equal(waiting, torch.zeros(3, 2, 2, 6, dtype=torch.float64)) for waiting in state.waiting] == [True]
+    assert fresh_memory_state((normal(2, 4, 5, seed=15),), batch=3, window=6, features=5, values=4).waiting == ()
+
+
+def test_rows_of_a_state_taken_apart_and_joined_are_the_state() -> None:
+    whole = fresh_memory_state((normal(2, 4, 5, seed=16),), batch=3, window=6, features=5, values=4)
+    whole = whole.map(lambda tensor: tensor + torch.arange(3).view(3, *(1,) * (tensor.ndim - 1)))
+    for cuts in ((0, 3), (0, 1, 3), (0, 1, 2, 3)):
+        joined = join_rows([whole.rows(slice(first, last)) for first, last in pairwise(cuts)])
+        for name, tensor in whole.to_tensors().items():
+            assert torch.equal(joined.to_tensors()[name], tensor), name

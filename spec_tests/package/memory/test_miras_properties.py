@@ -86,10 +86,11 @@ def test_gates_of_zero_and_one_are_exact_on_a_schedule() -> None:
         assert max(gap(b, a) for a, b in zip(*found, strict=True)) < 1e-12
 
 
-def test_the_omega_loss_of_a_bias_with_thresholds_is_that_of_the_errors_in_each_window() -> None:
-    """Kills: the slots of one token counted for another; psi taken for the error."""
+@pytest.mark.parametrize("mass", [False, True])
+def test_the_omega_loss_of_a_bias_with_thresholds_is_that_of_the_errors_in_each_window(mass: bool) -> None:
+    """Kills: the slots of one token counted for another; psi taken for the error; weights as `mass` divides them."""
     # One chunk: all gradients are taken at A_0.
-    o = replace(AXES["huber_norm"], chunk=TIME, loss_scale=0.5)
+    o = replace(AXES["huber_norm"], chunk=TIME, loss_scale=0.5, mass=mass)
     inputs, initial = draw(o)
     losses: list[Tensor | None] = []
 
