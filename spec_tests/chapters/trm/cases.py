@@ -31,7 +31,7 @@ STORED: Final = (
         "two recursions of two refinements, of which the last is learned; documents out of phase, with gradients",
         _config(2, 2, 1, 3),
         trm_inputs(1700, _POSITION),
-        {"y": normal(1711, 2, 5, 4), "z": normal(1712, 2, 5, 4)},
+        {"answer": normal(1711, 2, 5, 4), "latent": normal(1712, 2, 5, 4)},
     ),
     _TRM.case(
         2,
@@ -39,7 +39,7 @@ STORED: Final = (
         "two recursions that are both learned, one refinement each, a window of two",
         _config(1, 2, 0, 2),
         trm_inputs(1720, _POSITION[:, :3]),
-        {"y": normal(1731, 2, 3, 4)},
+        {"answer": normal(1731, 2, 3, 4)},
     ),
     _TRM.case(
         101,

@@ -31,7 +31,7 @@ ROWS: Final = (
             parameter("up", "hidden model"),
             parameter("down", "model hidden"),
         ),
-        outputs=(activation("z", _HIDDEN), activation("y", _HIDDEN)),
+        outputs=(activation("latent", _HIDDEN), activation("answer", _HIDDEN)),
     ),
     Operation(
         Op.SUPERVISED_LOSS,

@@ -98,7 +98,7 @@ def _trm_recursion(config: Config, x: Arrays, sums: Sums) -> Arrays:
     kind = np.result_type(*(value for value in x.values() if value.dtype.kind != "i"))
     shape = x["x"].shape
     y, z = (np.array([pair[which] for pair in rows], dtype=kind).reshape(shape) for which in (0, 1))
-    return {"z": z, "y": y}
+    return {"latent": z, "answer": y}
 
 
 def _supervised_loss(_: Config, x: Arrays, sums: Sums) -> Arrays:

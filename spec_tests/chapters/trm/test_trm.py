@@ -32,7 +32,7 @@ def config(micro_steps: int, recursions: int, without: int = 0, window: int = 3)
 def looped(settings: dict[str, Scalar], inputs: dict[str, Array]) -> dict[str, Array]:
     """Return what the loops answer."""
     rows = [row_of(settings, inputs, row, FORWARD) for row in range(len(inputs["x"]))]
-    return {"y": np.array([y for y, _ in rows]), "z": np.array([z for _, z in rows])}
+    return {"answer": np.array([y for y, _ in rows]), "latent": np.array([z for _, z in rows])}
 
 
 @pytest.mark.spec("TRM-1", "TRM-2", "TRM-3")
@@ -54,12 +54,12 @@ def test_a_token_sees_its_window_of_its_document_and_nothing_later(port: Port) -
                 settings = config(1, 1, window=window)
                 given = trm_inputs(2, POSITION)
                 result = run(port, TRM, numerics, given, **settings)
-                result.assert_close("y", looped(settings, dict(result.inputs))["y"], factor=ROUGH)
+                result.assert_close("answer", looped(settings, dict(result.inputs))["answer"], factor=ROUGH)
                 later = {name: given[name].copy() for name in ("x", "y", "z")}
                 for value in later.values():
                     value[:, 3:] += 1.0
                 after = run(port, TRM, numerics, {**given, **later}, **settings)
-                for name in ("y", "z"):
+                for name in ("answer", "latent"):
                     what = f"{name} before a change at token 3"
                     assert_close(after[name][:, :3], result[name][:, :3], result.tolerance(name), what)
 
@@ -67,7 +67,7 @@ def test_a_token_sees_its_window_of_its_document_and_nothing_later(port: Port) -
 @pytest.mark.spec("TRM-5")
 def test_gradients_flow_through_every_recursion_but_the_first_ones(port: Port) -> None:
     inputs = representable(TRM, trm_inputs(3, POSITION[:1, :3]))
-    weights = {"y": normal(40, 1, 3, 4), "z": normal(41, 1, 3, 4)}
+    weights = {"answer": normal(40, 1, 3, 4), "latent": normal(41, 1, 3, 4)}
     for recursions, without in ((2, 1), (2, 0), (1, 0)):
         settings = config(2, recursions, without)
         expected = slopes(settings, inputs, weights)

@@ -37,7 +37,7 @@ def _trm_recursion(config: Config, x: Tensors) -> Tensors:
         config["no_grad_recursions"],
     )
     kind = x["y"].dtype
-    return {"z": z.to(kind), "y": y.to(kind)}
+    return {"latent": z.to(kind), "answer": y.to(kind)}
 
 
 def _supervised_loss(_: Config, x: Tensors) -> Tensors:
