@@ -16,7 +16,7 @@ WIDTH, EACH = 112, 16
 """Hidden width of the feed-forward beside a single memory, and what it has less for each local one."""
 
 
-def hierarchy(count: int, shard: int, *changes: str) -> tuple[str, ...]:
+def hierarchy(count: int, shard: int, *changes: str, projection: str = "tnt") -> tuple[str, ...]:
     """Return the fields of a hierarchy with `count` local memories, 0 for a single memory, and of its feed-forward."""
     common = ("model.memory.rule='titans'", "model.feed_forward='swiglu'")
     width = f"model.feed_forward_dim={WIDTH - EACH * count}"
@@ -26,7 +26,7 @@ def hierarchy(count: int, shard: int, *changes: str) -> tuple[str, ...]:
         *common,
         width,
         "model.memory.kind='hierarchical'",
-        "model.memory.qk_projection.kind='tnt'",
+        f"model.memory.qk_projection.kind='{projection}'",
         f"model.memory.hierarchy.local_chunks={list(CHUNKS[:count])}",
         f"model.memory.hierarchy.local_shards={[shard] * count}",
         *changes,
@@ -37,9 +37,9 @@ HIERARCHIES: Final[Mapping[str, tuple[str, ...]]] = {
     "titans, as wide": hierarchy(0, 0),
     **{f"tnt {count}": hierarchy(count, SHORT) for count in range(1, 5)},
     "tnt 1 no global": hierarchy(1, SHORT, "model.memory.hierarchy.global_writes=false"),
-    "tnt 1 no projection": hierarchy(1, SHORT, "model.memory.qk_projection.kind='none'"),
+    "tnt 1 no projection": hierarchy(1, SHORT, projection="none"),
     **{f"tnt {count} long": hierarchy(count, LONG) for count in range(1, 5)},
     "tnt 1 long no global": hierarchy(1, LONG, "model.memory.hierarchy.global_writes=false"),
-    "tnt 1 long no projection": hierarchy(1, LONG, "model.memory.qk_projection.kind='none'"),
+    "tnt 1 long no projection": hierarchy(1, LONG, projection="none"),
 }
 """What each variant changes in the preset."""
