@@ -51,8 +51,13 @@ def moved(model: AtlasModel, output: ModelOutput) -> list[bool]:
 def test_where_nothing_is_written_every_start_is_read_as_where_steps_are_nothing() -> None:
     """Kills: an ablation that leaves a memory out of the sum, or reads the start of another."""
     writing, ablated = model_of(*STILL, quiet=True), model_of(*STILL, "model.disable_memory=true", quiet=True)
-    logits: list[Tensor] = [called(model).logits for model in (writing, ablated)]
+    outputs = [called(model) for model in (writing, ablated)]
+    logits: list[Tensor] = [output.logits for output in outputs]
     torch.testing.assert_close(logits[1], logits[0], rtol=0.0, atol=1e-12)
+    # The norm behind the reads hides their size.
+    sizes = [measure_layers(output, writing.config)[0]["read_norm"] for output in outputs]
+    assert sizes[1] == pytest.approx(sizes[0], rel=1e-9)
+    assert outputs[1].state.layers[0].memory.memory.position.tolist() == [TIME] * ROWS
     with torch.no_grad():
         ablated.get_parameter("layers.0.mag.memory.initial.2.0").zero_()
     assert (called(ablated).logits - logits[0]).abs().amax() > 1e-3
@@ -97,6 +102,39 @@ def test_the_mixing_rate_that_is_told_is_the_one_furthest_from_one_half() -> Non
     tables = measure_layers(called(model), model.config)
     assert tables[1]["m3_alpha"] == pytest.approx(1.0 / (1.0 + 2.718281828459045**3.0), rel=1e-9)
     assert "m3_alpha" not in measure_layers(called(model_of(*TWO)), model.config)[1]
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_each_local_memory_inherits_by_its_own_rate_after_the_ramp(warmup: int) -> None:
+    """Kills: the rate of another memory; a ramp that is forgotten. Each row crosses one border of each memory."""
+    shape = (*TWO, f"{HIERARCHY}.border='m3'", f"model.memory.shards.warmup_crossings={warmup}")
+
+    def momenta(*rates: float) -> list[Tensor]:
+        model = model_of(*shape)
+        with torch.no_grad():
+            model.get_parameter("layers.0.mag.memory.alpha_logit").copy_(torch.tensor(rates))
+        return [memory.momentum[0] for memory in called(model).state.layers[0].memory.memory.memories]
+
+    before, after = momenta(0.5, 0.5), momenta(0.5, -2.0)
+    changed = [not torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+    assert changed == [False, False, warmup == 0]
+
+
+def test_what_is_told_of_a_memory_is_of_its_own_reads_momentum_and_change() -> None:
+    """Kills: the numbers of one memory for all, or in another order."""
+    model, reads = model_of(*TWO), list[tuple[Tensor, ...]]()
+    branch = model.get_submodule("layers.0.mag.memory")
+    branch.register_forward_hook(lambda module, given, output: reads.append(output.each))
+    output = called(model)
+    table = measure_layers(output, model.config)[0]
+    starts = model.initial_state(ROWS).layers[0].memory.memory.memories
+    after = output.state.layers[0].memory.memory.memories
+    for number, label in enumerate(("global", "local_1", "local_2")):
+        written = after[number].weights[0] - starts[number].weights[0]
+        found = [table[f"{name}.{label}"] for name in ("read_norm", "momentum_norm", "update_magnitude")]
+        size = reads[0][number].flatten(-2).square().sum(-1).mean().sqrt().item()
+        expected = [x.square().sum((-1, -2)).mean().sqrt().item() for x in (after[number].momentum[0], written)]
+        assert found == pytest.approx([size, *expected], rel=1e-9)
 
 
 def test_a_hierarchy_costs_the_products_of_each_of_its_memories() -> None:
