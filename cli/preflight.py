@@ -59,7 +59,7 @@ def preflight(
     from atlas_ref.places import check_file
     from atlas_ref.training.run import select_device
     from cli.gate_report import print_results
-    from preflight.certificate import is_certificate, save_certificate
+    from preflight.certificate import examined, is_certificate, save_certificate
 
     fields = {"train.seed": seed, "train.device": device, **data_fields(data, data_key)}
     refuse_contradictions(overrides, fields)
@@ -78,6 +78,8 @@ def preflight(
         typer.echo(certificate.to_json(), nl=False)
     else:
         print_results(certificate.gates, details=details)
+        if line := examined(certificate.binding):
+            typer.echo(line)
         if not details:
             typer.echo("atlas preflight --details shows every check")
     conclude(certificate, loaded, as_json)

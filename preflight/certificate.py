@@ -13,7 +13,7 @@ budget must be no smaller than the configuration's own.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,7 +22,7 @@ import torch
 from pydantic import JsonValue, ValidationError, field_validator
 
 import atlas_ref
-from atlas_ref.config import RunConfig
+from atlas_ref.config import ModelConfig, RunConfig
 from atlas_ref.config.changes import leaves
 from atlas_ref.errors import UserError
 from atlas_ref.reading import read_json
@@ -117,6 +117,24 @@ def issue(binding: Binding, seed: int, budget: Budget, gates: Collection[GateRes
     """Return the sealed certificate of results, whatever their verdict."""
     bare = Certificate(format=FORMAT, binding=binding, seed=seed, budget=budget, gates=tuple(gates), seals={})
     return bare.model_copy(update={"seals": _seals(json.loads(bare.to_json()))})
+
+
+def examined(binding: Binding) -> str | None:
+    """Return in which chunks the memory was examined, and in which it was not; None for a model without chunks.
+
+    A certificate holds for these chunks alone: what a memory recalls in others is for `atlas eval --chunk` to say.
+    """
+    config = RunConfig.model_validate(binding.config)
+    if not isinstance(config.any_model, ModelConfig):
+        return None
+    line = f"examined in chunks of {_listed(config.model.memory.chunks().values())} tokens"
+    if not config.stage2.steps:
+        return line
+    return f"{line}; not in those of its second stage, {_listed(config.stage2.chunks)}"
+
+
+def _listed(chunks: Iterable[int]) -> str:
+    return " and ".join(f"{chunk:,}" for chunk in dict.fromkeys(chunks))
 
 
 def save_certificate(certificate: Certificate, path: Path) -> None:
