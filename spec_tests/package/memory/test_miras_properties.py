@@ -86,11 +86,13 @@ def test_gates_of_zero_and_one_are_exact_on_a_schedule() -> None:
         assert max(gap(b, a) for a, b in zip(*found, strict=True)) < 1e-12
 
 
-@pytest.mark.parametrize("mass", [False, True])
-def test_the_omega_loss_of_a_bias_with_thresholds_is_that_of_the_errors_in_each_window(mass: bool) -> None:
-    """Kills: the slots of one token counted for another; psi taken for the error; weights as `mass` divides them."""
-    # One chunk: all gradients are taken at A_0.
-    o = replace(AXES["huber_norm"], chunk=TIME, loss_scale=0.5, mass=mass)
+@pytest.mark.parametrize(("mass", "every"), [(False, 1), (True, 1), (False, 2)])
+def test_the_omega_loss_of_a_bias_with_thresholds_is_that_of_the_errors_in_each_window(mass: bool, every: int) -> None:
+    """Kills: the slots of one token counted for another; psi taken for the error; weights as `mass` divides them; a
+    loss of tokens that do not write.
+    """
+    # One chunk: all gradients are taken at A_0, and every loss is written in the call.
+    o = replace(AXES["huber_norm"], chunk=TIME, loss_scale=0.5, mass=mass, every=every)
     inputs, initial = draw(o)
     losses: list[Tensor | None] = []
 
