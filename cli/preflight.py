@@ -58,8 +58,7 @@ def preflight(
     from atlas_ref.config import load_config
     from atlas_ref.places import check_file
     from atlas_ref.training.run import select_device
-    from cli.gate_report import print_results
-    from preflight.certificate import examined, is_certificate, save_certificate
+    from preflight.certificate import is_certificate, save_certificate
 
     fields = {"train.seed": seed, "train.device": device, **data_fields(data, data_key)}
     refuse_contradictions(overrides, fields)
@@ -77,12 +76,20 @@ def preflight(
     if as_json:
         typer.echo(certificate.to_json(), nl=False)
     else:
-        print_results(certificate.gates, details=details)
-        if line := examined(certificate.binding):
-            typer.echo(line)
-        if not details:
-            typer.echo("atlas preflight --details shows every check")
+        print_found(certificate, details=details)
     conclude(certificate, loaded, as_json)
+
+
+def print_found(certificate: "Certificate", *, details: bool) -> None:
+    """Print what the gates found, and in which chunks."""
+    from cli.gate_report import print_results
+    from preflight.certificate import examined
+
+    print_results(certificate.gates, details=details)
+    if line := examined(certificate.binding):
+        typer.echo(line)
+    if not details:
+        typer.echo("atlas preflight --details shows every check")
 
 
 def chosen_gates(names: list[str] | None, donor: Path | None, config: "RunConfig") -> "dict[str, Gate]":

@@ -25,7 +25,6 @@ from preflight.certificate import (
     cache_file,
     check_certificate,
     code_digest,
-    examined,
     issue,
     save_certificate,
 )
@@ -138,30 +137,6 @@ def test_another_configuration_is_refused_with_the_field_that_differs(
     assert str(caught.value) == (
         f"{saved}: is no certificate for this run: {difference}. Where the file is removed, preflight runs anew."
     )
-
-
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        ((), "examined in chunks of 8 tokens"),
-        (("model.memory.chunk=4", "model.memory.step_chunk=8"), "examined in chunks of 4 tokens"),
-        (
-            ("stage2.steps=3", "stage2.chunks=[2]"),
-            "examined in chunks of 8 tokens; not in those of its second stage, 2",
-        ),
-        (
-            (
-                "model.memory.kind='hierarchical'",
-                "model.memory.hierarchy.local_chunks=[4]",
-                "model.memory.hierarchy.local_shards=[16]",
-            ),
-            "examined in chunks of 8 and 4 tokens",
-        ),
-    ],
-)
-def test_a_certificate_says_in_which_chunks_it_was_examined(overrides: tuple[str, ...], said: str) -> None:
-    """Kills: the chunk of the steps for that of the memory; a second stage that counts as examined."""
-    assert examined(binding(*overrides)) == said
 
 
 def test_many_differences_are_cut_short_and_counted(saved: Path) -> None:
