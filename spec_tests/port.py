@@ -89,6 +89,8 @@ class Op(StrEnum):
     MAG_BLOCK_MARKS = "mag_block_marks"
     MAC_BLOCK = "mac_block"
     MAL_BLOCK = "mal_block"
+    LMM_BLOCK = "lmm_block"
+    SLOT_MEMORY = "slot_memory"
     LM_FORWARD = "lm_forward"
     CHECKPOINT_ROUND_TRIP = "checkpoint_round_trip"
     MEMORY_GRAD = "memory_grad"

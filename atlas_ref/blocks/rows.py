@@ -130,4 +130,6 @@ class RowReader(nn.Module):
         place = (segment - 1 - phase + index)[:, :, None, None].expand(-1, -1, *cached.shape[2:])
         there = (first >= phase + segment).expand(-1, segment)
         position = torch.where(there, first - phase - segment + index, 0)
-        return Question(cached.gather(1, place), False, there, position)
+        # Selected before anything is read with them: what another context left may hold anything.
+        asked = torch.where(there[:, :, None, None], cached.gather(1, place), 0.0)
+        return Question(asked, False, there, position)

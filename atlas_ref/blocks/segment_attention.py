@@ -1,5 +1,6 @@
 """Attention of MAC: over persistent tokens, rows of the memory and the tokens of the segment so far; and its state."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from atlas_ref.functional.segment_attention import attention_in_sight, largest_l
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.state import Held
 
+OWN = 4.0
+"""At the start, by how much a token's own logit is above the logarithm of how many others it sees."""
 Cache = Float[Tensor, "batch past heads dim"]
 RowCache = Float[Tensor, "batch row_past heads dim"]
 Caches = tuple[Cache, Cache, RowCache, RowCache]
@@ -63,14 +66,16 @@ class SegmentAttention(AttentionHeads):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, std: float) -> None:
-        """Start with W_q = W_k, so that a token sees itself first, as keys of its own direction are the longest.
+        """Start with W_q a multiple of W_k with which a token sees itself with a share of about e^4 to 1.
 
         Else what attention returns is a mean that knows of no token in particular, and the memory that writes it has
-        nothing to tell its keys apart by.
+        nothing to tell its keys apart by. A token's own logit is d_model std^2 sqrt(head_dim) times that multiple, and
+        those of the 2 C other keys of a segment are around zero.
         """
         super().initialise(generator, std)
         queries, keys, _ = self.projection.weight.chunk(3)
-        queries.copy_(keys)
+        own = self.projection.in_features * std**2 * self.head_dim**0.5
+        queries.copy_((math.log(2 * self.segment) + OWN) / own * keys)
 
     def forward(
         self,

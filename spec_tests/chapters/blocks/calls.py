@@ -69,7 +69,7 @@ def case(op: Op, config: Mapping[str, Scalar], seed: int = 1, **sizes: int) -> d
         plain = tensor.name.removeprefix(LAYERS[0]).removeprefix(LAYERS[1])
         if tensor.role == "index":
             inputs[tensor.name] = _index(plain, shape, lengths, rng)
-        elif plain in ("norm", "attention_norm", "memory_norm", "feed_norm", "final_norm"):
+        elif plain.endswith("norm"):
             inputs[tensor.name] = rng.uniform(0.5, 1.5, shape)
         elif plain == "coefficients":
             inputs[tensor.name] = 1.0 / np.cumprod(np.arange(1.0, shape[0] + 1.0)) * rng.uniform(0.8, 1.2, shape)

@@ -257,7 +257,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "block-dead-places-filled",
         "BLOCK-7b",
         BEGUN,
-        _part("_of_document", lambda _, tail, __: tail),
+        _part("of_document", lambda _, tail, __: tail),
         "porting: a sight that is wrong by one document or token",
     ),
     _block(

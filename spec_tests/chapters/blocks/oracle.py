@@ -64,7 +64,7 @@ def seen_after(position: Array, before: Array) -> Array:
     return np.asarray(position[:, -1] + 1 if position.shape[1] else before)
 
 
-def _of_document(tail: Array, seen: Array) -> Array:
+def of_document(tail: Array, seen: Array) -> Array:
     """Return a tail with zeros in the places that the document does not reach."""
     kept, length = np.array(tail), tail.shape[1]
     for row, count in enumerate(seen):
@@ -72,7 +72,7 @@ def _of_document(tail: Array, seen: Array) -> Array:
     return kept
 
 
-def _attend(config: Config, h: Array, x: Arrays, position: Array, sums: Sums) -> dict[str, Array]:
+def attend(config: Config, h: Array, x: Arrays, position: Array, sums: Sums) -> dict[str, Array]:
     heads, dim = x["cache_keys"].shape[-2:]
 
     def project(tokens: Array) -> list[Array]:
@@ -100,7 +100,7 @@ def _gates(config: Config, h: Array, x: Arrays, sums: Sums) -> dict[str, Array]:
     }
 
 
-def _remember(config: Config, h: Array, x: Arrays, context: Array, position: Array, sums: Sums) -> dict[str, Array]:
+def remember(config: Config, h: Array, x: Arrays, context: Array, position: Array, sums: Sums) -> dict[str, Array]:
     (heads, key), values = x["log_gain"].shape, x["window_values"].shape[-1]
     mixed, tail = short_conv(linear(h, x["memory_projection"], sums), x["convolution"], x["tail"], context, sums)
     batch, time = position.shape
@@ -137,7 +137,7 @@ def block(config: Config, x: Arrays, context: Array, sums: Sums) -> dict[str, Ar
     """Return what a block does whose tokens stand at `context` in what attention and convolution see."""
     position = positions(x["position"], x["reset"])
     h = rms_norm(x["x"], x["norm"], float(config["norm_eps"]), sums)
-    attended, remembered = _attend(config, h, x, context, sums), _remember(config, h, x, context, position, sums)
+    attended, remembered = attend(config, h, x, context, sums), remember(config, h, x, context, position, sums)
     eps, flat = float(config["norm_eps"]), (*position.shape, len(x["attention_norm"]))
     reads = remembered["reads"].reshape(flat)
     # Detached: for the outer gradient the reads are constants.
@@ -148,8 +148,8 @@ def block(config: Config, x: Arrays, context: Array, sums: Sums) -> dict[str, Ar
     state = {name: value for name, value in remembered.items() if name != "reads"}
     after = seen_after(context, x.get("context", x["position"]))
     for name in ("cache_keys", "cache_values"):
-        state[name] = _of_document(attended[name], after)
-    state["tail"] = _of_document(remembered["tail"], after)
+        state[name] = of_document(attended[name], after)
+    state["tail"] = of_document(remembered["tail"], after)
     return {"y": x["x"] + linear(joined, x["output"], sums), **state}
 
 

@@ -47,6 +47,22 @@ STORED: Final = (
         {"joined": normal(949, 2, 3, 4)},
     ),
     _MAG.case(
+        6,
+        "MAG-5 MAG-7",
+        "attention scaled by the squashed memory, with a floor",
+        {"kind": "gated_attention", "floor": 0.25},
+        _branches(950),
+        {"gate": normal(953, 2, 3, 4), "joined": normal(954, 2, 3, 4)},
+    ),
+    _MAG.case(
+        7,
+        "MAG-5 MAG-8",
+        "the product, beside a floor that it does not have",
+        {"kind": "product", "floor": 0.25},
+        _branches(955),
+        {"gate": normal(958, 2, 3, 4), "joined": normal(959, 2, 3, 4)},
+    ),
+    _MAG.case(
         101,
         "MAG-2 MAG-5",
         "the gradient of the gate itself",

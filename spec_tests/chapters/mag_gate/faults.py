@@ -51,7 +51,26 @@ def _rows_averaged(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
     return {"joined": outputs["joined"] + 0.2 * x["memory"].mean(0, keepdims=True)}
 
 
+def _squashed(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """The product has a sigmoid after all."""
+    return {"joined": x["memory"] / (1.0 + np.exp(-x["attention"]))} if config["kind"] == "product" else {}
+
+
+def _floored(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """The gate of the product has a floor."""
+    floor = float(config["floor"])
+    return {"gate": floor + (1.0 - floor) * x["attention"]} if config["kind"] == "product" else {}
+
+
+def _other_side(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """The gate of the memory is put on the memory."""
+    return {"joined": outputs["gate"] * x["memory"]} if config["kind"] == "gated_attention" else {}
+
+
 MAG_GRADIENT = "test_mag_gate:test_the_gradients_are_those_of_the_formula"
+
+GATED = "test_mag_gate:test_gated_attention_scales_attention_by_the_squashed_memory"
+PRODUCT = "test_mag_gate:test_the_product_squashes_nothing_and_has_no_floor"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(
@@ -133,6 +152,38 @@ FAULTS: Final[tuple[Fault, ...]] = (
         MAG_GRADIENT,
         gradients_lost("memory"),
         "source: detached writes: keys, values and gates learn nothing from the memory",
+    ),
+    Fault(
+        "mag-gate-on-the-memory",
+        "MAG-7a",
+        MAG,
+        GATED,
+        with_outputs(_other_side),
+        "misreading: which side of the gate",
+    ),
+    Fault(
+        "mag-gated-attention-without-floor",
+        "MAG-7b",
+        MAG,
+        GATED,
+        with_config(lambda _: {"floor": 0.0}),
+        HARD_FLOOR,
+    ),
+    Fault(
+        "mag-product-squashed",
+        "MAG-8a",
+        MAG,
+        PRODUCT,
+        with_outputs(_squashed),
+        "misreading: how attention and memory are joined",
+    ),
+    Fault(
+        "mag-product-with-floor",
+        "MAG-8b",
+        MAG,
+        PRODUCT,
+        with_outputs(_floored),
+        HARD_FLOOR,
     ),
     Fault(
         "mag-rows-averaged",

@@ -11,9 +11,13 @@ from spec_tests.port import Array, Op
 
 def gate(kind: str, attention: Array, memory: Array, logits: Array, floor: float) -> tuple[Array, Array]:
     """Return the gate and the joined values, entry by entry."""
-    raw = attention if kind == "source" else logits
+    if kind == "product":
+        return attention, attention * memory
+    raw = {"source": attention, "convex": logits, "gated_attention": memory}[kind]
     share = floor + (1.0 - floor) * sigmoid(raw)
-    return share, share * memory if kind == "source" else share * attention + (1.0 - share) * memory
+    if kind == "convex":
+        return share, share * attention + (1.0 - share) * memory
+    return share, share * (memory if kind == "source" else attention)
 
 
 def _mag_gate(config: Config, x: Arrays, _: Sums) -> Arrays:

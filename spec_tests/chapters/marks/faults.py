@@ -82,7 +82,7 @@ def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Faul
     return Fault(f"mark-{name}", sentence, MARKS, test, wrap, origin)
 
 
-_attend, _remember = (partial(_part, name) for name in ("_attend", "_remember"))
+_attend, _remember = (partial(_part, name) for name in ("attend", "remember"))
 
 FAULTS: Final[tuple[Fault, ...]] = (
     _fault("attention-never-begins", "MARK-1a", BEGIN, _attend(wrong.attention_never_begun), NEVER),
@@ -115,7 +115,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "dead-places-filled",
         "MARK-6b",
         PLACES,
-        _part("_of_document", lambda _, tail, __: tail),
+        _part("of_document", lambda _, tail, __: tail),
         "porting: a sight that is wrong by one document or token",
     ),
     _fault(

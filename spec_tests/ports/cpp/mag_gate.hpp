@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <utility>
 
 #include "call.hpp"
@@ -10,10 +11,11 @@
 
 namespace port {
 
-// `source`: y = g m, g from the attention; `convex`: y = g a + (1 - g) m, g from the logits [MAG-1, MAG-2].
+// `source`: y = g m, g from the attention; `convex`: y = g a + (1 - g) m, g from the logits [MAG-1, MAG-2];
+// `gated_attention`: y = g a, g from the memory; `product`: y = a m, with a for a gate [MAG-7, MAG-8].
 template <typename Real>
 void run_mag_gate(Call<Real>& call) {
-    const bool convex = call.choice("kind", {"source", "convex"}) == "convex";
+    const std::string kind = call.choice("kind", {"source", "convex", "gated_attention", "product"});
     const Real floor = static_cast<Real>(call.number("floor"));
     const Tensor<Real>& attention = call.input("attention", "batch time dim");
     const Tensor<Real>& memory = call.input("memory", "batch time dim");
@@ -23,9 +25,10 @@ void run_mag_gate(Call<Real>& call) {
     for (std::size_t i = 0; i < gate.data.size(); ++i) {
         const Real a = attention.data[i];
         const Real m = memory.data[i];
-        const Real g = floor + (1 - floor) * sigmoid(convex ? logits.data[i] : a);
+        const Real below = kind == "source" ? a : kind == "convex" ? logits.data[i] : m;
+        const Real g = kind == "product" ? a : floor + (1 - floor) * sigmoid(below);
         gate.data[i] = g;
-        joined.data[i] = convex ? g * a + (1 - g) * m : g * m;
+        joined.data[i] = kind == "convex" ? g * a + (1 - g) * m : kind == "gated_attention" ? g * a : g * m;
     }
     call.state("gate", std::move(gate));
     call.activation("joined", std::move(joined));

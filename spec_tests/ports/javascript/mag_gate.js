@@ -3,17 +3,22 @@
 
 const { Tensor, sigmoid } = require("./tensor.js");
 
-// `source`: y = g m, g from the attention; `convex`: y = g a + (1 - g) m, g from the logits [MAG-1, MAG-2].
+// `source`: y = g m, g from the attention; `convex`: y = g a + (1 - g) m, g from the logits [MAG-1, MAG-2];
+// `gated_attention`: y = g a, g from the memory; `product`: y = a m, with a for a gate [MAG-7, MAG-8].
+function joined_by(kind, floor, a, m, logit) {
+  if (kind === "product") return [a, a * m];
+  const g = floor + (1 - floor) * sigmoid({ source: a, convex: logit, gated_attention: m }[kind]);
+  return [g, { source: g * m, convex: g * a + (1 - g) * m, gated_attention: g * a }[kind]];
+}
+
 function mag_gate(call) {
-  const convex = call.choice("kind", ["source", "convex"]) === "convex";
+  const kind = call.choice("kind", ["source", "convex", "gated_attention", "product"]);
   const floor = call.number("floor");
   const [attention, memory, logits] = ["attention", "memory", "logits"].map((name) => call.input(name, "batch time dim"));
   const gate = new Tensor(attention.shape);
   const joined = new Tensor(attention.shape);
   attention.data.forEach((a, i) => {
-    const g = floor + (1 - floor) * sigmoid(convex ? logits.data[i] : a);
-    gate.data[i] = g;
-    joined.data[i] = convex ? g * a + (1 - g) * memory.data[i] : g * memory.data[i];
+    [gate.data[i], joined.data[i]] = joined_by(kind, floor, a, memory.data[i], logits.data[i]);
   });
   call.state("gate", gate);
   call.activation("joined", joined);

@@ -11,10 +11,12 @@ from spec_tests.ports.jax.arrays import Implementation, Tensors
 
 
 def _mag_gate(kind: Hashable, floor: Array, x: Tensors) -> Tensors:
-    raw = x["attention"] if kind == "source" else x["logits"]
-    gate = floor + (1.0 - floor) * jax.nn.sigmoid(raw)
-    if kind == "source":
-        return {"gate": gate, "joined": gate * x["memory"]}
+    if kind == "product":
+        return {"gate": x["attention"], "joined": x["attention"] * x["memory"]}
+    below = {"source": "attention", "convex": "logits", "gated_attention": "memory"}[str(kind)]
+    gate = floor + (1.0 - floor) * jax.nn.sigmoid(x[below])
+    if kind != "convex":
+        return {"gate": gate, "joined": gate * x["memory" if kind == "source" else "attention"]}
     return {"gate": gate, "joined": gate * x["attention"] + (1.0 - gate) * x["memory"]}
 
 

@@ -1,0 +1,1 @@
+"""The memory alone, behind a linear gate (docs/spec/lmm.md)."""

@@ -1,0 +1,1 @@
+"""Memory as context: attention over rows that are read from the memory (docs/spec/mac.md)."""

@@ -1,0 +1,63 @@
+"""Stored cases of MAC: every two values of its keys meet; gradients of each kind of rows."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from spec_tests.chapters.mac.calls import MAC, call, config
+from spec_tests.drawing.inputs import normal
+from spec_tests.drawing.pairwise import covering
+from spec_tests.port import Array
+from spec_tests.vectors.source import Family, Source
+
+_MAC: Final = Family("MAC", MAC)
+BEGUN: Final = "MAC-1 MAC-2 MAC-3 MAC-4 MAC-5 MAC-6 MAC-7 MAC-8 MAC-9"
+AXES: Final[Mapping[str, tuple[Any, ...]]] = {
+    "chunk": (2, 1),
+    "rows": ("causal", "previous_segment", "learned"),
+    "write_from": ("attention", "input"),
+    "gate": ("convex", "source", "gated_attention", "product"),
+    "inner_grad": ("full", "detached"),
+}
+LEAN: Final = {"key": 2, "values": 2, "tokens": 1, "window": 2, "kernel": 2, "learned": 2, "time": 6}
+
+
+def _covering() -> Iterator[Source]:
+    for number, cell in enumerate(covering(AXES)):
+        given = config(**cell)
+        # Two segments are one chunk or several long, and rows enter at different places of them.
+        inputs = call(2100 + 20 * number, (5, 2 + number), span=2 + 2 * (number % 2), **LEAN)
+        why = f"covering: {' '.join(str(value) for value in given.values())}"
+        yield _MAC.case(101 + number, "MAC-1 MAC-2 MAC-4 MAC-5", why, given, inputs)
+
+
+def _gradients() -> Iterator[Source]:
+    kinds = (
+        ("causal", "attention", "convex"),
+        ("previous_segment", "input", "source"),
+        ("learned", "attention", "product"),
+    )
+    for number, (rows, source, gate) in enumerate(kinds):
+        inputs = call(2600 + 20 * number, (7,), span=4, heads=1, **LEAN)
+        given = config(rows=rows, write_from=source, gate=gate)
+        yield _MAC.case(151 + number, "MAC-10", f"gradients, {rows}", given, inputs, _asked(inputs, 2650 + 20 * number))
+
+
+def _asked(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    """Return a random cotangent of y and of what the next call sees of the segment."""
+    names = ("x", "segment_weights", "cache_keys", "cache_values", "weights", "momentum")
+    drawn = {name: normal(seed + i, *inputs[name].shape) for i, name in enumerate(names)}
+    return {"y" if name == "x" else name: value for name, value in drawn.items()}
+
+
+STORED: Final = (
+    _MAC.case(1, BEGUN, "rows of the tokens themselves, a document begins", config(), call(2001)),
+    _MAC.case(
+        2,
+        BEGUN,
+        "rows that the segment before asks for",
+        config(rows="previous_segment", gate="source"),
+        call(2002, (9, 6)),
+    ),
+    *_covering(),
+    *_gradients(),
+)

@@ -1,0 +1,1 @@
+"""Memory as a layer: attention over what the memory reads (docs/spec/mal.md)."""

@@ -1,0 +1,116 @@
+"""Faults of MAL: memory and attention side by side, and parts left out."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from spec_tests.chapters.blocks import wrong_parts as parts
+from spec_tests.chapters.mac.wrong_parts import KeptMemory
+from spec_tests.faults.fault import (
+    Arrays,
+    Config,
+    Fault,
+    Wrap,
+    averaged,
+    gradients_lost,
+    multiplied,
+    with_config,
+    with_inputs,
+    with_outputs,
+    with_part,
+    zeroed,
+)
+from spec_tests.oracle.sums import Sums
+from spec_tests.port import Array, Op
+
+MAL: Final = Op.MAL_BLOCK
+READS: Final = "test_mal:test_attention_sees_what_the_memory_reads_and_nothing_else"
+TWO: Final = "test_mal:test_two_sublayers_have_a_residual_and_a_norm_each"
+SPLIT: Final = "test_mal:test_any_split_gives_the_same_results"
+PLACES: Final = "test_mal:test_places_that_a_document_does_not_have_hold_zeros"
+FRESH: Final = "test_mal:test_a_reset_is_a_fresh_start_in_every_part"
+ALONE: Final = "test_mal:test_rows_and_the_future_do_not_count"
+LEARNS: Final = "test_mal:test_the_gradients_are_those_of_the_block"
+STOPPED: Final = "test_mal:test_detached_reads_teach_the_memory_nothing_and_everything_else_as_before"
+
+PART_LEFT_OUT: Final = "porting: a part of the block left out, or another constant"
+NOT_HANDED_ON: Final = "porting: state that is not handed on, or only that of one call"
+DERIVATIVE: Final = "porting: a derivative that is missing, cut short or leaks"
+SUM: Final = "source: a layer of memory and one of attention side by side, and added"
+
+
+def _part(name: str, changed: Callable[..., object], inside: str = "blocks") -> Wrap:
+    return with_part("spec_tests.chapters.mal.oracle", name, changed, inside=f"spec_tests.chapters.{inside}.oracle")
+
+
+def _beside(right: Callable[..., object], config: Config, z: Array, x: Arrays, position: Array, sums: Sums) -> object:
+    """Attention sees the tokens, beside the memory."""
+    return right(config, x["x"], x, position, sums)
+
+
+def _summed(right: Callable[..., object], config: Config, z: Array, x: Arrays, position: Array, sums: Sums) -> object:
+    """Both branches are added, as a public port has it."""
+    found = right(config, x["x"], x, position, sums)
+    assert isinstance(found, dict)
+    return {**found, "output": found["output"] + z}
+
+
+def _unscaled(name: str) -> Wrap:
+    return with_inputs(lambda _, x: {name: np.ones_like(x[name])})
+
+
+def _next_token(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    return {"y": outputs["y"] + 0.1 * np.concatenate([x["x"][:, 1:], x["x"][:, -1:]], axis=1)}
+
+
+def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Fault:
+    return Fault(f"mal-{name}", sentence, MAL, test, wrap, origin)
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    _fault("without-residual", "MAL-1a", READS, with_outputs(lambda _, x, y: {"y": y["y"] - x["x"]}), PART_LEFT_OUT),
+    _fault("attention-sees-tokens", "MAL-1b", READS, _part("attended", _beside, "mal"), SUM),
+    _fault("branches-added", "MAL-1b", READS, _part("attended", _summed, "mal"), SUM),
+    _fault("reads-without-scale", "MAL-1c", READS, _unscaled("memory_norm"), PART_LEFT_OUT),
+    _fault("one-residual", "MAL-2a", TWO, with_config(lambda _: {"inner_residual": False}), PART_LEFT_OUT),
+    _fault("inner-norm-without-scale", "MAL-2b", TWO, _unscaled("inner_norm"), PART_LEFT_OUT),
+    _fault(
+        "second-residual-forgotten", "MAL-2c", TWO, with_outputs(lambda _, x, y: {"y": y["y"] - x["x"]}), PART_LEFT_OUT
+    ),
+    _fault("cache-forgotten", "MAL-3a", SPLIT, zeroed("cache_keys", "cache_values"), NOT_HANDED_ON),
+    _fault("tail-forgotten", "MAL-3a", SPLIT, zeroed("tail"), NOT_HANDED_ON),
+    _fault(
+        "dead-places-filled",
+        "MAL-3b",
+        PLACES,
+        _part("of_document", lambda _, tail, __: tail),
+        "porting: a sight that is wrong by one document or token",
+    ),
+    _fault(
+        "attention-never-reset",
+        "MAL-4a",
+        FRESH,
+        _part("sliding_window_attention", parts.attention_never_reset),
+        "source: resets that nothing calls",
+    ),
+    _fault(
+        "memory-never-reset",
+        "MAL-4b",
+        FRESH,
+        _part("Oracle", lambda _, config, sums: KeptMemory(config, sums)),
+        "source: resets that nothing calls",
+    ),
+    _fault(
+        "sees-the-next-token",
+        "MAL-5a",
+        ALONE,
+        with_outputs(_next_token),
+        "source: attention that is not causal, the target in sight",
+    ),
+    _fault("memory-averaged", "MAL-5b", ALONE, averaged("weights"), "source: state kept as the mean over the batch"),
+    _fault("reads-not-stopped", "MAL-6a", STOPPED, with_config(lambda _: {"inner_grad": "full"}), DERIVATIVE),
+    _fault("attention-stopped-too", "MAL-6b", STOPPED, gradients_lost("attention_projection"), DERIVATIVE),
+    _fault("memory-learns-nothing", "MAL-6c", LEARNS, gradients_lost("memory_projection", "initial"), DERIVATIVE),
+    *multiplied("mal", MAL, "MAL-4a", "test_mal_at_the_edges", "cache_keys", "tail", "weights"),
+)
