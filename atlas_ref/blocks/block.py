@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from atlas_ref.blocks.branches import memory_branch
 from atlas_ref.blocks.memory_branch import MemoryLayerOutput, MemoryLayerState
+from atlas_ref.blocks.memory_layer import MemoryLayer
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.telemetry import Gate, LayerTelemetry, summarise
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.state import StateTree
 
 
@@ -46,6 +48,7 @@ class Block(nn.Module):
         super().__init__()
         self.width = config.n_heads * config.memory.value_dim
         self.final, self.detached = phase_at(config, None), config.inner_grad == "detached"
+        self.persistent_in_memory = config.attention.persistent_in_memory
         self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
         if attention is not None:
             self.attention = attention
@@ -83,8 +86,20 @@ class Block(nn.Module):
     ) -> MemoryLayerOutput:
         """Return what the memory reads; detached, nothing that this was computed from learns through it."""
         with self.outer_graph():
-            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes)
+            first = self._first() if writes else None
+            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes, first)
         return remembered
+
+    def _first(self) -> Weights | None:
+        """Return what documents start from where persistent tokens are written before each; None: M_0.
+
+        They are a document of their own (decision `persistent-tokens`): what they leave in M is handed on, and no
+        momentum, window or convolution of theirs.
+        """
+        if not self.persistent_in_memory or not self.memory.writes:
+            return None
+        assert isinstance(self.memory, MemoryLayer)
+        return self.memory.after(self.get_parameter("attention.persistent"))
 
     def outer_graph(self) -> torch.set_grad_enabled:
         """Return the context in which reads are made: where they are constants of the outer graph, without one."""

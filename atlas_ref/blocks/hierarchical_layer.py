@@ -105,7 +105,9 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
         state: MemoryLayerState[HierarchicalState],
         timeline: Timeline,
         writes: bool,
+        first: Weights | None,
     ) -> Remembered:
+        assert first is None, "a hierarchy has no one M_0; the configuration refuses what would need it"
         if not self.writes:
             return self._read_starts(heads, state.memory, timeline.plan)
         found = hierarchical_chunked(

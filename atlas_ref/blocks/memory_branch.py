@@ -174,8 +174,11 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         state: MemoryLayerState[Memory],
         timeline: Timeline,
         writes: bool = True,
+        first: Weights | None = None,
     ) -> MemoryLayerOutput:
         """Write and read `time` tokens, which stand where the timeline of the call says.
+
+        `first` is what a document starts from in the place of M_0 (`MemoryLayer.after`), of a single memory alone.
 
         Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
         write nothing; all else goes on, so that a later call continues in the middle of a document.
@@ -183,7 +186,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         gates = self._gates(hidden)
         mixed, tail = self._project(hidden, state, timeline)
         with torch.autocast(hidden.device.type, enabled=False):
-            found = self._remember(self._heads(mixed), gates, state, timeline, writes)
+            found = self._remember(self._heads(mixed), gates, state, timeline, writes, first)
         after = MemoryLayerState(found.memory, tail, found.projections, timeline.seen(state.context))
         wrote = self.writes and writes and timeline.plan.time > 0
         reads = found.reads.flatten(-2)
@@ -241,6 +244,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         state: MemoryLayerState[Memory],
         timeline: Timeline,
         writes: bool,
+        first: Weights | None,
     ) -> Remembered:
         """ALIGN, EXPAND and REMEMBER; where the layer does not write (the ablation), M_0 is read for ever."""
 

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from atlas_ref.blocks.fast_memory import FastMemory, Start, Tokens
 from atlas_ref.blocks.gates import GateHeads, inverse_softplus, logit
 from atlas_ref.blocks.memory_branch import Heads, MemoryBranch, MemoryLayerState, Part, Projections, Remembered
-from atlas_ref.blocks.timeline import Timeline
+from atlas_ref.blocks.timeline import Timeline, make_timeline
 from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
+from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span
@@ -57,6 +58,13 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         shards = self._shards() if self.writes else None
         return None if shards is None else torch.sigmoid(shards.alpha_logit)
 
+    def after(self, tokens: Float[Tensor, "time model"]) -> Weights:
+        """Return M of every head after some tokens, written as a document of their own from M_0 on."""
+        state = self.initial_state(1)
+        timeline = make_timeline(self.config, state.context, state.memory.position, None, len(tokens))
+        weights = self(tokens.unsqueeze(0), state, timeline).state.memory.weights
+        return tuple(matrix[0] for matrix in weights)
+
     def recall(
         self, held: tuple[Held, ...], queries: Float[Tensor, "batch time heads key"]
     ) -> Float[Tensor, "batch time values"]:
@@ -83,12 +91,14 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         state: MemoryLayerState[MemoryState],
         timeline: Timeline,
         writes: bool,
+        first: Weights | None,
     ) -> Remembered:
         aligned, projection = self._align(heads, state, timeline.plan)
         queries, keys = self.expand(aligned), self.expand(heads.keys)
         run = self.fast.run if self.writes else self.fast.read
         tokens = Tokens(keys, heads.values, queries, gates[0], timeline.reset, timeline.plan)
-        output = run(tokens, self._start(), state.memory, writes)
+        start = self._start() if first is None else self._start()._replace(initial=first)
+        output = run(tokens, start, state.memory, writes)
         bounded = aligned if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
         return Remembered(output.reads, output.state, (projection,), output.omega_loss, bounded)
 

@@ -20,6 +20,8 @@ class AttentionConfig(Section):
     """tokens that a query of mag and mal sees, itself included"""
     persistent_tokens: int = Field(ge=0, le=4096)
     """learned tokens that every query sees"""
+    persistent_in_memory: bool
+    """whether the persistent tokens of mag and mal are written before every document, as a document of their own"""
     rope_base: float = Field(gt=1.0, le=1e9)
     """base of the rotary frequencies"""
 
@@ -126,4 +128,13 @@ class ModelConfig(Section):
             yield (
                 f"model.mac.segment is {segment}; it must be a multiple of model.memory.chunk, which is {chunk}, for "
                 'model.block = "mac"'
+            )
+        if not self.attention.persistent_in_memory:
+            return
+        if self.block in ("mac", "lmm"):
+            yield f'model.attention.persistent_in_memory is true; it must be false for model.block = "{self.block}"'
+        if self.memory.algorithm == "ridge" or self.memory.kind == "hierarchical":
+            yield (
+                "model.attention.persistent_in_memory is true; it must be false for a memory that has no one M_0: "
+                'model.memory.algorithm = "ridge", model.memory.kind = "hierarchical"'
             )

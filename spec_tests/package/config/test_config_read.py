@@ -61,7 +61,8 @@ VARIANTS = {
         "model.memory.qk_projection.kind='tnt'",
         "model.memory.shards.length=8",
     ),
-    "memory as a layer": ("model.block='mal'",),
+    "memory as a layer": ("model.block='mal'", "model.attention.persistent_in_memory=true"),
+    "memory as context": ("model.block='mac'", "model.mac.segment=16", "model.mac.rows='learned'"),
     "a hierarchy": (
         "model.memory.kind='hierarchical'",
         "model.memory.qk_projection.kind='tnt'",

@@ -81,6 +81,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "mag product": ("model.gate.kind='product'",),
     "mag gated_attention titans": ("model.gate.kind='gated_attention'", "model.gate.floor=0.2"),
+    "mag with persistent tokens in memory": ("model.attention.persistent_in_memory=true",),
     "mal": ("model.block='mal'",),
     "mal titans in two sublayers tnt": (
         "model.block='mal'",
