@@ -100,7 +100,12 @@ def model_config(config: Config, x: Tensors, vocabulary: int, feed: int) -> Mode
             "fast_heads": 0,
         },
     }
-    attention = {"window": config["span"], "persistent_tokens": len(x["persistent"]), "rope_base": config["rope_base"]}
+    attention = {
+        **tiny["attention"],
+        "window": config["span"],
+        "persistent_tokens": len(x["persistent"]),
+        "rope_base": config["rope_base"],
+    }
     changed = {
         "vocab_size": vocabulary,
         "d_model": len(x["norm"]),
