@@ -31,7 +31,7 @@ def _block(width: int, *changes: str) -> tuple[str, ...]:
     return ("model.feed_forward='swiglu'", f"model.feed_forward_dim={width}", *changes)
 
 
-VARIANTS: dict[str, tuple[str, ...]] = {
+BLOCKS: dict[str, tuple[str, ...]] = {
     "block mag": _block(260),
     "block mac": _block(130, *MAC),
     "block mac, writes its input": _block(173, *MAC, "model.mac.write_from='input'"),
@@ -46,6 +46,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.memory.hierarchy.local_shards=[64]",
     ),
     "block mag, no memory": _block(260, "model.disable_memory=true"),
+}
+"""Every block, to be compared at equal parameters."""
+VARIANTS: dict[str, tuple[str, ...]] = {
     "omega c=1": (),
     "omega c=8": ("model.memory.omega_window=8",),
     "titans": ("model.memory.rule='titans'",),
@@ -56,7 +59,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no memory": ("model.disable_memory=true",),
 }
 """What each variant changes in the preset."""
-ALL = {**VARIANTS, **HIERARCHIES}
+ALL = {**VARIANTS, **BLOCKS, **HIERARCHIES}
 TARGET = 0.95
 
 
