@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from spec_tests.chapters.mac.calls import MAC, call, config, unmarked
+from spec_tests.chapters.mac.cases import cells
 from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.driver import precisions
 from spec_tests.port import Array, Port, Scalar
@@ -33,6 +34,14 @@ def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
 def test_long_wide_and_distant_rows_are_those_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
         for given, inputs in questions():
+            with where_declared():
+                assert_results(port, MAC, numerics, given, inputs)
+
+
+@pytest.mark.spec("MAC-2", "MAC-4", "MAC-5")
+def test_every_two_values_of_the_configuration_meet(port: Port) -> None:
+    for numerics in precisions(port):
+        for given, inputs in cells():
             with where_declared():
                 assert_results(port, MAC, numerics, given, inputs)
 
