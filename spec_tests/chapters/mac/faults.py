@@ -41,6 +41,8 @@ PART_LEFT_OUT: Final = "porting: a part of the block left out, or another consta
 NOT_HANDED_ON: Final = "porting: state that is not handed on, or only that of one call"
 SIGHT: Final = "porting: a sight that is wrong by one document or token"
 NEVER: Final = "source: resets that nothing calls"
+BLOCKS: Final = "porting: blocks of tokens, at whose borders something is lost"
+SPOILT: Final = "porting: a mask that is multiplied, where 0 times infinity is not 0"
 DERIVATIVE: Final = "porting: a derivative that is missing, cut short or leaks"
 
 
@@ -68,6 +70,18 @@ def _idle_dropped(config: Config, _: Arrays, outputs: Arrays) -> Arrays:
 
 def _scaled(name: str) -> Wrap:
     return with_inputs(lambda _, x: {name: np.ones_like(x[name])})
+
+
+def _second_block(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Every block of 64 tokens but the first is moved."""
+    moved = np.arange(x["x"].shape[1])[None, :, None] >= 64
+    return {"y": outputs["y"] + np.where(moved, 5.0, 0.0)}
+
+
+def _earlier(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Gradients of hidden states have zero times all tokens of their row added."""
+    hidden = (0.0 * x["x"]).sum((1, 2), keepdims=True)
+    return {"grad.x": outputs["grad.x"] + hidden} if "grad.x" in outputs else {}
 
 
 def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Fault:
@@ -113,7 +127,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     _fault("without-residual", "MAC-5a", WRITTEN, with_outputs(lambda _, x, y: {"y": y["y"] - x["x"]}), PART_LEFT_OUT),
     _fault("join-exchanged", "MAC-5b", WRITTEN, _part("gate", wrong.swapped), PART_LEFT_OUT),
     _fault("segments-of-the-call", "MAC-6a", COUNTED, _part("phase", wrong.from_the_call), SIGHT),
-    _fault("caches-over-the-border", "MAC-6b", ASKED, _part("ages", wrong.sliding), SIGHT),
+    _fault("caches-over-the-border", "MAC-6b", COUNTED, _part("ages", wrong.sliding), SIGHT),
     _fault("segment-never-moved", "MAC-6c", COUNTED, _part("held", wrong.never_moved), NOT_HANDED_ON),
     _fault("segment-forgotten", "MAC-7a", SPLIT, zeroed("segment_weights"), NOT_HANDED_ON),
     _fault("row-tail-forgotten", "MAC-7a", SPLIT, zeroed("row_tail"), NOT_HANDED_ON),
@@ -137,5 +151,33 @@ FAULTS: Final[tuple[Fault, ...]] = (
     _fault("rows-stopped-too", "MAC-10b", STOPPED, gradients_lost("row_output", "row_norm"), DERIVATIVE),
     _fault("rows-ask-the-same", "MAC-10c", LEARNS, gradients_lost("row_projection", "row_queries"), DERIVATIVE),
     _fault("first-memory-learns-nothing", "MAC-10c", LONG, gradients_lost("segment_weights", "weights"), DERIVATIVE),
+    _fault(
+        "second-block-moved",
+        "MAC-2c",
+        "test_mac_long:test_long_wide_and_distant_rows_are_those_of_the_loops",
+        with_outputs(_second_block),
+        BLOCKS,
+    ),
+    _fault(
+        "one-gate-for-all",
+        "MAC-5b",
+        "test_mac_long:test_every_two_values_of_the_configuration_meet",
+        with_config(lambda _: {"gate": "convex"}),
+        PART_LEFT_OUT,
+    ),
+    _fault(
+        "gates-learn-nothing",
+        "MAC-10c",
+        "test_mac_long:test_every_row_head_and_age_gets_its_own_gradient",
+        gradients_lost("gates_weight", "output"),
+        DERIVATIVE,
+    ),
+    _fault(
+        "earlier-documents-times-zero",
+        "MAC-8a",
+        "test_mac_sight:test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds",
+        with_outputs(_earlier),
+        SPOILT,
+    ),
     *multiplied("mac", MAC, "MAC-8a", "test_mac_sight", "cache_keys", "row_keys", "segment_weights"),
 )

@@ -36,6 +36,8 @@ STOPPED: Final = "test_mal:test_detached_reads_teach_the_memory_nothing_and_ever
 
 PART_LEFT_OUT: Final = "porting: a part of the block left out, or another constant"
 NOT_HANDED_ON: Final = "porting: state that is not handed on, or only that of one call"
+BLOCKS: Final = "porting: blocks of tokens, at whose borders something is lost"
+SPOILT: Final = "porting: a mask that is multiplied, where 0 times infinity is not 0"
 DERIVATIVE: Final = "porting: a derivative that is missing, cut short or leaks"
 SUM: Final = "source: a layer of memory and one of attention side by side, and added"
 
@@ -62,6 +64,18 @@ def _unscaled(name: str) -> Wrap:
 
 def _next_token(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
     return {"y": outputs["y"] + 0.1 * np.concatenate([x["x"][:, 1:], x["x"][:, -1:]], axis=1)}
+
+
+def _second_block(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Every block of 64 tokens but the first is moved."""
+    moved = np.arange(x["x"].shape[1])[None, :, None] >= 64
+    return {"y": outputs["y"] + np.where(moved, 5.0, 0.0)}
+
+
+def _earlier(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """Gradients of hidden states have zero times all tokens of their row added."""
+    hidden = (0.0 * x["x"]).sum((1, 2), keepdims=True)
+    return {"grad.x": outputs["grad.x"] + hidden} if "grad.x" in outputs else {}
 
 
 def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Fault:
@@ -112,5 +126,33 @@ FAULTS: Final[tuple[Fault, ...]] = (
     _fault("reads-not-stopped", "MAL-6a", STOPPED, with_config(lambda _: {"inner_grad": "full"}), DERIVATIVE),
     _fault("attention-stopped-too", "MAL-6b", STOPPED, gradients_lost("attention_projection"), DERIVATIVE),
     _fault("memory-learns-nothing", "MAL-6c", LEARNS, gradients_lost("memory_projection", "initial"), DERIVATIVE),
+    _fault(
+        "second-block-moved",
+        "MAL-1a",
+        "test_mal_at_the_edges:test_long_wide_and_distant_rows_are_those_of_the_loops",
+        with_outputs(_second_block),
+        BLOCKS,
+    ),
+    _fault(
+        "gradient-of-x-lost",
+        "MAL-6c",
+        "test_mal_at_the_edges:test_no_gradient_stops_between_two_blocks_of_a_call",
+        gradients_lost("x"),
+        DERIVATIVE,
+    ),
+    _fault(
+        "gates-learn-nothing",
+        "MAL-6c",
+        "test_mal_at_the_edges:test_every_row_head_and_age_gets_its_own_gradient",
+        gradients_lost("gates_weight", "output"),
+        DERIVATIVE,
+    ),
+    _fault(
+        "earlier-documents-times-zero",
+        "MAL-4a",
+        "test_mal_at_the_edges:test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds",
+        with_outputs(_earlier),
+        SPOILT,
+    ),
     *multiplied("mal", MAL, "MAL-4a", "test_mal_at_the_edges", "cache_keys", "tail", "weights"),
 )
