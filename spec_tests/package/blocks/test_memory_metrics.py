@@ -100,7 +100,7 @@ def omega_losses(
     return losses
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "hierarchy" not in name])
 def test_the_omega_loss_is_that_of_the_windows_at_the_anchors_of_the_writes(variant: str) -> None:
     """Kills: errors divided by the curvature; gamma / c of `mass`; the loss scale; ages in the wrong order; the window
     of another document; the mean over slots instead of tokens; the loss of the other layer; losses that wait counted
@@ -110,7 +110,11 @@ def test_the_omega_loss_is_that_of_the_windows_at_the_anchors_of_the_writes(vari
     state = carried_state(model, ROWS)
     with recorded_calls() as calls, torch.no_grad():
         tables = measure_layers(call(model, make_tokens(ROWS, 5), state, resets()), model.config)
-        expected = [omega_losses(shards, *given[:8]).mean() for given, shards in calls]
+        # Persistent tokens are a document of one row before the others; a block of segments calls for each of them.
+        losses = [omega_losses(shards, *given[:8]) for given, shards in calls if len(given[1]) == ROWS]
+    pieces = len(losses) // len(tables)
+    layers = [losses[first : first + pieces] for first in range(0, len(losses), pieces)]
+    expected = [np.concatenate(layer, axis=1).mean() for layer in layers]
 
     assert [table["omega_loss"] for table in tables] == pytest.approx(expected, rel=1e-9)
     assert abs(expected[0] - expected[1]) > 1e-3 * expected[0] > 0

@@ -76,8 +76,9 @@ VARIANTS = {
 COGNATE_VARIANTS = (
     ("model.halting.kind='row'",),
     ("model.recursion.nets='shared'", "model.recursion.supervision='equal'", *RELAY),
+    ("data.source='sudoku'", "data.sequence_length=72", "model.positions=144", "model.vocab_size=7"),
 )
-"""Of the other family; its relay draws from data.relay."""
+"""Of the other family; relay and sudoku draw from sections of their own."""
 
 
 def leaves(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[type[BaseModel], str, str]]:

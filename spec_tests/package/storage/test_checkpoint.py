@@ -131,6 +131,7 @@ def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path, monke
     switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
     more = {"data.path", "train.device", "train.keep_best", "train.tensorboard", "train.wandb"}
     more |= {"optim.schedule", "optim.decay_steps"}
+    more |= {f"stage2.{name}" for name in ("steps", "chunks", "rate", "trainable")}
     more |= {"train.sample_interval", "train.sample_prompt", "train.sample_tokens"}
     assert {f"train.{name}" for name in changes} | more | switches == set(CHANGEABLE)
     overrides = [*(f"train.{name}={value}" for name, value in changes.items()), "kill_switches.gate_patience=7"]

@@ -85,7 +85,7 @@ def test_an_export_says_what_it_is(atlas: Atlas, trained: Path, tmp_path: Path) 
     assert metadata["format"] == "pt"
     assert (metadata["step"], metadata["config_hash"]) == ("2", config_hash(checkpoint.config))
     assert (described["step"], described["config_hash"]) == (2, config_hash(checkpoint.config))
-    assert described["model"] == checkpoint.config.model.model_dump()
+    assert described["model"] == checkpoint.config.model.model_dump(mode="json")
     assert described["tokenizer"] == {"kind": "bytes", "separator": 256}
     assert described["preflight_skipped"] == checkpoint.preflight_skipped
     assert str(tmp_path) not in json.dumps(described)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from atlas_ref.config import load_config, model_names, preset_names
+from atlas_ref.config.model import ModelConfig
 from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.registry import build_model
 from atlas_ref.training.optimiser import build_optimiser
 from preflight.observe import measured_config, real_batches
 from preflight.subject import Budget
@@ -52,8 +54,9 @@ def test_weight_decay_moves_every_matrix_and_no_gain_nor_vector(name: str) -> No
 @pytest.mark.parametrize("name", [*preset_names(), *model_names()])
 def test_every_decayed_parameter_of_a_preset_is_a_weight_and_none_stands_for_a_logarithm(name: str) -> None:
     """Kills: decay on the regulariser of ridge, on a gain, or on a new parameter with axes that nobody looked at."""
-    config = load_config(name, [*SMALL, "optim.name='adamw'"])
-    model = AtlasModel(config.model, seed=1)
+    small = SMALL if isinstance(load_config(name).any_model, ModelConfig) else []
+    config = load_config(name, [*small, "optim.name='adamw'"])
+    model = build_model(config.any_model, seed=1)
     optimiser = build_optimiser(model, config.optim)
     names = {parameter: key for key, parameter in model.named_parameters()}
     groups = optimiser.parts["adamw"].param_groups
