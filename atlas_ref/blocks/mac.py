@@ -94,7 +94,9 @@ class MacBlock(JoinedBlock):
             reads = self.memory.recall(segment, asked.queries)
         found: tuple[Tensor, Caches] = self.attention(hidden, self.rows.rows(reads, hidden), asked, state, piece)
         attended, caches = found
-        source = self.memory_input_norm(self.memory_input(attended)) if self.from_attention else hidden
+        source = hidden
+        if self.from_attention:
+            source = self.memory_input_norm(self.memory_input(attended).to(hidden.dtype))
         remembered = self.remember(source, state.memory, piece.timeline, writes)
         return attended, remembered, MacState(remembered.state, segment, *caches, carried.tail, carried.queries)
 

@@ -107,7 +107,7 @@ class RowReader(nn.Module):
 
     def rows(self, reads: Float[Tensor, "batch rows width"], like: Tensor) -> Float[Tensor, "batch rows model"]:
         """Return the rows that attention sees, from the reads of the memory."""
-        h: Tensor = self.norm(self.output(reads.to(like.dtype)))
+        h: Tensor = self.norm(self.output(reads.to(like.dtype)).to(like.dtype))
         return h
 
     def _queries(self, hidden: Tensor, tail: Tensor, context: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
