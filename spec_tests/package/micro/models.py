@@ -90,13 +90,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.memory.qk_projection.kind='tnt'",
     ),
     "mac": ("model.block='mac'", "model.mac.segment=8"),
-    "mac of a hierarchy": (
-        "model.block='mac'",
-        "model.mac.segment=4",
-        "model.memory.kind='hierarchical'",
-        "model.memory.hierarchy.local_chunks=[2, 4]",
-        "model.memory.hierarchy.local_shards=[4, 8]",
-    ),
     "mac learned titans product": (
         "model.block='mac'",
         "model.mac.segment=8",
