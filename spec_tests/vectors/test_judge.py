@@ -22,6 +22,8 @@ from spec_tests.vectors.judge import check, judge, judge_answer
 from spec_tests.vectors.ports import Changed, Stale
 
 OPS = sorted({case.op for case in load_cases()})
+FLOATING = [op for op in OPS if any(tensor.role != "index" for tensor in OPERATIONS[op].outputs)]
+"""The operations whose answer holds a number that may not be finite: no integer is NaN."""
 STEP = 5
 
 
@@ -104,7 +106,7 @@ def test_taps_that_a_port_does_not_show_are_named() -> None:
         check(KickedAtFive(), case, Numerics.F64)
 
 
-@pytest.mark.parametrize(("op", "bad"), crossed(OPS, (np.nan, np.inf)))
+@pytest.mark.parametrize(("op", "bad"), crossed(FLOATING, (np.nan, np.inf)))
 def test_a_value_that_is_not_finite_diverges_and_is_called_so(
     op: Op, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,13 +148,37 @@ def test_a_transposed_layout_diverges_or_has_another_shape() -> None:
 def test_ten_budgets_fail_and_half_a_budget_passes_in_every_tensor(op: Op, numerics: Numerics) -> None:
     case = stored(op)
     for name, expected in case.expected.items():
-        if expected.dtype.kind != "f" or not expected.size:
+        if expected.dtype.kind != "f" or not middle(case, name, numerics):
             continue
         for factor in (10.0, 0.5):
             answer = {**case.expected, name: moved(case, name, numerics, factor)}
             found = judge_answer(case, numerics, answer).divergence
             assert (found is not None) == (factor > 1.0), f"{name}: {factor} budgets"
             assert found is None or found.tensor == name
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("numerics", PROFILES)
+def test_no_error_at_all_passes_in_a_number_that_has_no_budget_and_such_a_number_is_zero(
+    op: Op, numerics: Numerics
+) -> None:
+    case = stored(op)
+    for name, expected in case.expected.items():
+        if expected.dtype.kind != "f" or not expected.size or middle(case, name, numerics):
+            continue
+        changed, axis = expected.astype(np.float64).copy(), steps_axis(op, name)
+        step = by_step(changed, axis)[len(by_step(changed, axis)) // 2]
+        assert not step.any(), name
+        step[(-1,) * step.ndim] = np.finfo(np.float64).tiny
+        found = judge_answer(case, numerics, {**case.expected, name: changed}).divergence
+        assert found is not None, name
+        assert found.tensor == name
+
+
+def middle(case: Case, name: str, numerics: Numerics) -> float:
+    """Return the budget of a tensor at its middle step; zero where it has none."""
+    allowed = case.budgets[numerics][name]
+    return float(allowed[len(allowed) // 2]) if case.expected[name].size else 0.0
 
 
 def moved(case: Case, name: str, numerics: Numerics, factor: float) -> Array:

@@ -138,7 +138,7 @@ def _trm(name: str, clause: str, test: str, wrap: Wrap, origin: str) -> Fault:
 
 
 def _loss(name: str, clause: str, test: str, wrap: Wrap) -> Fault:
-    return Fault(f"trm-{name}", clause, LOSS, f"test_supervised_loss:{test}", wrap, CUT)
+    return Fault(f"trm-{name}", clause, LOSS, f"test_trm_loss:{test}", wrap, CUT)
 
 
 REFINED: Final = "test_latent_and_answer_are_refined_as_written"

@@ -54,6 +54,13 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     },
     Op.MEMORY_CHUNKED: {**_MEMORY, "value": "CHUNK-5", "gradient": "CHUNK-6"},
     Op.MEMORY_GRAD: {**_MEMORY, "value": "CALL-3"},
+    Op.MEMORY_HIERARCHICAL: {
+        "value": "HIER-1 HIER-2 HIER-3 HIER-4 HIER-6 HIER-9",
+        "state": "HIER-8",
+        "hidden": "HIER-3 HIER-8",
+        "rows": "HIER-8",
+        "gradient": "HIER-7",
+    },
     Op.MEMORY_SCAN: {**_MEMORY, "value": "MEM-2"},
     Op.MEMORY_SCHEDULE: {
         "value": "TTL-1 TTL-2 TTL-3 SHARD-1 SHARD-2 SHARD-3",
