@@ -32,8 +32,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that the loop makes, newest last, to reach into while they train."""
     made: list[Run] = []
 
-    def capture(config: RunConfig, device: torch.device, world: World) -> Run:
-        made.append(new_run(config, device, world))
+    def capture(config: RunConfig, device: torch.device, world: World, update: int) -> Run:
+        made.append(new_run(config, device, world, update))
         return made[-1]
 
     monkeypatch.setattr(loop, "new_run", capture)

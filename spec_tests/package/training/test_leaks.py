@@ -74,8 +74,8 @@ def test_no_graph_and_no_tensor_outlives_its_step(
         boxes.add(box)
         return box
 
-    def kept(config: RunConfig, device: torch.device, world: World) -> Run:
-        runs.append(new_run(config, device, world))
+    def kept(config: RunConfig, device: torch.device, world: World, update: int) -> Run:
+        runs.append(new_run(config, device, world, update))
         return runs[-1]
 
     monkeypatch.setattr("atlas_ref.training.loop.new_run", kept)
