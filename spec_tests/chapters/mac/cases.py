@@ -1,6 +1,7 @@
 """Stored cases of MAC: every value of its keys, and gradients of each kind of rows."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -39,15 +40,18 @@ def _covering() -> Iterator[Source]:
 
 
 def _gradients() -> Iterator[Source]:
+    # Revision 2 is asked another cotangent: under the first, the gradient of x at one token was a fortieth of that at
+    # others, and bfloat16 alone moved it by a twentieth.
     kinds = (
-        ("causal", "attention", "convex"),
-        ("previous_segment", "input", "source"),
-        ("learned", "attention", "product"),
+        ("causal", "attention", "convex", 2650, 1),
+        ("previous_segment", "input", "source", 2700, 2),
+        ("learned", "attention", "product", 2690, 1),
     )
-    for number, (rows, source, gate) in enumerate(kinds):
+    for number, (rows, source, gate, seed, revision) in enumerate(kinds):
         inputs = call(2600 + 20 * number, (7,), span=4, heads=1, **LEAN)
         given = config(rows=rows, write_from=source, gate=gate)
-        yield _MAC.case(151 + number, "MAC-10", f"gradients, {rows}", given, inputs, _asked(inputs, 2650 + 20 * number))
+        made = _MAC.case(151 + number, "MAC-10", f"gradients, {rows}", given, inputs, _asked(inputs, seed))
+        yield replace(made, revision=revision)
 
 
 def _asked(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
