@@ -180,13 +180,14 @@ def fresh_state(model: Model, rows: int, device: torch.device) -> StateTree:
 
 
 def across(tensors: Mapping[str, Tensor], world: World, device: torch.device) -> dict[str, Tensor]:
-    """Return tensors that each process holds the rows of as one tensor each, whose first axis is cut by rank."""
+    """Return tensors that each process holds the rows of as one tensor each, whose first axis is cut by rank.
+
+    They are copies: layers may hold one count of tokens together, which is written once for each of them.
+    """
     if world.size == 1:
         return dict(tensors)
     from torch.distributed.tensor import DTensor, Shard
 
     mesh = world.mesh(device)
-    return {
-        name: DTensor.from_local(tensor.contiguous(), mesh, [Shard(0)], run_check=False)
-        for name, tensor in tensors.items()
-    }
+    own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    return {name: DTensor.from_local(tensor, mesh, [Shard(0)], run_check=False) for name, tensor in own.items()}

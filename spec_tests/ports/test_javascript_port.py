@@ -39,6 +39,8 @@ def test_it_has_every_operation_below_the_blocks_but_those_of_miras_and_tnt(prog
         Op.HALT_LOSS,
         Op.TRM_RECURSION,
         Op.SUPERVISED_LOSS,
+        Op.CONCENTRATION_NULL,
+        Op.GROKKING_PHASES,
     }
 
 

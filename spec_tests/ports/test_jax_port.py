@@ -34,6 +34,8 @@ def test_it_answers_every_operation_but_those_of_a_whole_model_of_miras_and_of_i
         Op.HALT_LOSS,
         Op.TRM_RECURSION,
         Op.SUPERVISED_LOSS,
+        Op.CONCENTRATION_NULL,
+        Op.GROKKING_PHASES,
     }
     others = {op for op, row in OPERATIONS.items() if row.level != 4}
     assert PORT.declare().operations == others - axes - training

@@ -37,6 +37,13 @@ LENGTHS: Final[Mapping[str, int]] = {
     "reads": 8,
     "hidden": 3,
     "feed": 6,
+    # heads key, of the queries of rows; twice a segment of two tokens, less one.
+    "asking": 4,
+    "asked": 3,
+    # One memory of two is the global one.
+    "locals": 1,
+    # window + the tokens between writes - 1.
+    "reach": 3,
     "vocabulary": 7,
     # Two points have no circle of their own.
     "numbers": 6,
@@ -63,7 +70,10 @@ def _value(key: str, allowed: type[Scalar] | tuple[str, ...]) -> Scalar:
 
 
 def tiny_inputs(op: Op, *, empty: bool = False) -> dict[str, Array]:
-    """Return inputs that belong to `tiny_config`: floats in (0.1, 0.9), integers 0; one axis of length 0 if asked."""
+    """Return inputs that belong to `tiny_config`: floats in (0.1, 0.9), integers 0 but for `chunks`, which have tokens.
+
+    One axis has length 0 if asked.
+    """
     row = OPERATIONS[op]
     emptied = emptied_axis(row) if empty else None
     rng = generator(len(row.inputs))
@@ -72,7 +82,8 @@ def tiny_inputs(op: Op, *, empty: bool = False) -> dict[str, Array]:
     for tensor in row.inputs:
         shape = [0 if axis == emptied else _length(axis, lengths) for axis in tensor.axes]
         floats = rng.uniform(0.1, 0.9, shape)
-        inputs[tensor.name] = np.zeros(shape, dtype=np.int64) if tensor.role == "index" else np.asarray(floats)
+        number = OTHER if tensor.name == "chunks" else 0
+        inputs[tensor.name] = np.full(shape, number) if tensor.role == "index" else np.asarray(floats)
     return inputs
 
 

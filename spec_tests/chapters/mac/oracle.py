@@ -233,7 +233,8 @@ def mac_block(config: Config, x: Arrays, sums: Sums) -> dict[str, Array]:
     """Return y and the state after the call; each row of the batch by itself."""
     whole = {**MODEL, **config, "span": x["cache_keys"].shape[1] + 1}
     shared = {tensor.name for tensor in OPERATIONS[Op.MAC_BLOCK].inputs if tensor.axes[0] != "batch"}
-    rows = []
+    # A batch without rows is as it came.
+    rows = [] if len(x["x"]) else [{"y": x["x"], **{name: x[name] for name in _state_names()}}]
     for b in range(len(x["x"])):
         walk = Walk(whole, {name: v if name in shared else v[b : b + 1] for name, v in x.items()}, sums)
         ys = [walk.token(t) for t in range(x["x"].shape[1])]

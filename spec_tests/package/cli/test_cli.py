@@ -136,7 +136,7 @@ def test_config_show_prints_a_complete_config_that_can_be_run(atlas: Atlas, tmp_
     ended = atlas("config", "show", "shakespeare-10m", "--set", "train.seed=7")
     assert ended.code == 0, ended.err
     expected = load_config("shakespeare-10m", ["train.seed=7"])
-    assert tomllib.loads(ended.out) == expected.model_dump()
+    assert tomllib.loads(ended.out) == expected.model_dump(mode="json")
     file = tmp_path / "shown.toml"
     file.write_text(ended.out)
     assert load_config(str(file)) == expected

@@ -139,11 +139,12 @@ def test_a_configuration_refuses_what_its_rule_does(whole: bool) -> None:
     Kills: an axis that is read from another field.
     """
     usual = load_config("deltanet").model.memory
-    rest = {name: getattr(usual, name) for name in ("window_boundary", "omega_window", "ttl_update_frequency", "read")}
+    of_run = ("kind", "window_boundary", "omega_window", "ttl_update_frequency", "read", "qk_projection")
+    rest = {name: getattr(usual, name) for name in (*of_run, "gates", "shards")}
     kinds = {name: SimpleNamespace(kind=name) for name in (*BIASES, *LINKS)}
     for axes in _combinations(whole=whole):
         fields = {**rest, **axes, "bias": kinds[axes["bias"]], "link": kinds[axes["link"]]}
-        memory = SimpleNamespace(**fields, gates=usual.gates, shards=usual.shards)
+        memory = SimpleNamespace(**fields)
         implied = axes["algorithm"] == "implicit" and axes["error_at"] == "previous"
         assert any(meaningless(cast("MemoryConfig", memory))) == (_is_refused(axes) or implied), axes
 
