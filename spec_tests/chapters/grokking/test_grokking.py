@@ -66,7 +66,7 @@ def test_grokking_is_late_and_held(port: Port) -> None:
                 assert (4 in found["phase"]) == (late == 360), f"right from step {late} on: {found['phase']}"
 
 
-@pytest.mark.spec("GROK-10")
+@pytest.mark.spec("GROK-9", "GROK-10")
 def test_what_rises_is_sure_to_by_the_steps_of_the_last_five(port: Port) -> None:
     rng = generator(19)
     for numerics in precisions(port):

@@ -15,7 +15,7 @@ from spec_tests.port import Array, Op
 def attended(config: Config, z: Array, x: Arrays, position: Array, sums: Sums) -> dict[str, Array]:
     """Return W_o of attention over z, and its caches."""
     found = parts.attend(config, z, x, position, sums)
-    output = found["output"].reshape(*position.shape, -1)
+    output = found["output"].reshape(*position.shape, x["output"].shape[-1])
     return {**found, "output": linear(output, x["output"], sums)}
 
 

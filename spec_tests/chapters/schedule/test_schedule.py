@@ -30,7 +30,7 @@ def questions() -> Iterator[Question]:
         yield asked, call(asked, 1 + number, batch=3, time=13, window=3)
 
 
-@pytest.mark.spec("TTL-1", "TTL-2", "TTL-3", "SHARD-1", "SHARD-2", "SHARD-3", "RULE-27")
+@pytest.mark.spec("TTL-1", "TTL-2", "TTL-3", "TTL-5", "SHARD-1", "SHARD-2", "SHARD-3", "RULE-27")
 def test_writes_and_borders_are_those_of_the_schedule(port: Port) -> None:
     for numerics in precisions(port):
         for asked, inputs in questions():
