@@ -17,9 +17,8 @@ from spec_tests.port import Array, Op, Scalar
 TIMED: Final = ("keys", "values", "queries", "retention", "momentum_decay", "step_size", "window_weights", "reset")
 STATE: Final = ("weights", "momentum", "anchor", "carry", "window_keys", "window_values", "position")
 OF_A_MEMORY: Final = ("retention", "momentum_decay", "step_size", "window_weights")
-LENGTHS: Final = {"batch": 2, "time": 9, "heads": 2, "features": 4, "values": 3, "window": 3}
+LENGTHS: Final = {"batch": 2, "time": 9, "heads": 2, "features": 4, "values": 3, "window": 3, "hidden": 2}
 """The lengths of a call whose own are not named."""
-HIDDEN: Final = 2
 CHUNKS, SHARDS = (4, 2, 3), (0, 4, 6)
 
 
@@ -49,7 +48,7 @@ def case(
     **lengths: int,
 ) -> dict[str, Array]:
     """Return a call, its first row at the very start of a document, the others inside one, out of phase."""
-    batch, time, heads, features, values, window = ({**LENGTHS, **lengths}[axis] for axis in LENGTHS)
+    batch, time, heads, features, values, window, hidden = ({**LENGTHS, **lengths}[axis] for axis in LENGTHS)
     rng, window = generator(seed), memory.width(config, window)
     tokens, carried = (batch, time, heads), (batch, len(chunks), heads)
     position = rng.integers(7, 40, batch)
@@ -66,10 +65,10 @@ def case(
         "reset": beginnings(batch, time, document, rng),
         "chunks": np.array(chunks),
         "shards": np.array(shards),
-        "initial": _packed(config, carried[1:], seed + 4, features, values),
-        "weights": _packed(config, carried, seed + 5, features, values),
-        "momentum": 0.3 * _packed(config, carried, seed + 6, features, values),
-        "anchor": _packed(config, carried, seed + 7, features, values),
+        "initial": _packed(config, carried[1:], seed + 4, features, values, hidden),
+        "weights": _packed(config, carried, seed + 5, features, values, hidden),
+        "momentum": 0.3 * _packed(config, carried, seed + 6, features, values, hidden),
+        "anchor": _packed(config, carried, seed + 7, features, values, hidden),
         "carry": np.einsum("bmhfn,bmhgn->bmhfg", past, past) / (features + 2),
         "window_keys": directions((batch, window - 1, heads, features), seed + 9),
         "window_values": rng.standard_normal((batch, window - 1, heads, values)),
@@ -78,13 +77,13 @@ def case(
     return representable(Op.MEMORY_HIERARCHICAL, drawn)
 
 
-def _packed(config: Config, shape: tuple[int, ...], seed: int, features: int, values: int) -> Array:
+def _packed(config: Config, shape: tuple[int, ...], seed: int, features: int, values: int, hidden: int) -> Array:
     """Return packed matrices whose products keep the scale of what they multiply."""
     rng = generator(seed)
     if config["architecture"] == "matrix":
         return np.asarray(rng.standard_normal((*shape, values * features)) / np.sqrt(features))
-    outer = rng.standard_normal((*shape, values * HIDDEN)) / np.sqrt(HIDDEN)
-    return np.concatenate([outer, rng.standard_normal((*shape, HIDDEN * features)) / np.sqrt(features)], axis=-1)
+    outer = rng.standard_normal((*shape, values * hidden)) / np.sqrt(hidden)
+    return np.concatenate([outer, rng.standard_normal((*shape, hidden * features)) / np.sqrt(features)], axis=-1)
 
 
 def inside(config: Config, seed: int, position: tuple[int, ...] = (13, 26), **lengths: Any) -> dict[str, Array]:

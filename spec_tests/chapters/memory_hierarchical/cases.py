@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.memory_hierarchical.calls import case, cotangents, grid, inside, settings
+from spec_tests.chapters.memory_hierarchical.covering import covering_cases, covering_gradients, sized_cases
 from spec_tests.port import Op, Scalar
 from spec_tests.vectors.source import Family, Source
 
@@ -58,4 +59,7 @@ STORED: Final = (
     _sloped(7, settings("omega", "mlp", projection_span="document", boundary="truncate")),
     _empty(8),
     _four(9),
+    *covering_cases(_HIER, 101, 75_000),
+    *covering_gradients(_HIER, 151, 76_000),
+    *sized_cases(_HIER, 161, 77_000),
 )
