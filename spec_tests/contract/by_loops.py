@@ -27,7 +27,7 @@ SLOPES: Final[Mapping[Numerics, float]] = {Numerics.F64: 1e-9, Numerics.F32: 1e-
 """Largest error of a slope along a direction of random signs, relative to the length of the gradient."""
 
 
-KEPT: Final = 64
+KEPT: Final = 256
 _LAST: Final[dict[bytes, Mapping[str, Array]]] = {}
 """The last answers of the loops, by what was asked."""
 

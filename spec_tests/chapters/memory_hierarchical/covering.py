@@ -24,8 +24,8 @@ AXES: Final[Mapping[str, tuple[Any, ...]]] = {
     "coefficients": ("quintic", "cubic", "polar_express"),
     "newton_schulz_steps": (2, 1, 0),
 }
-_SMALL: Final = {"time": 5, "heads": 1, "features": 3, "window": 2}
-_CHUNKS: Final = {"chunks": (3, 2), "shards": (0, 4)}
+_SMALL: Final[Mapping[str, Any]] = {"time": 5, "heads": 1, "features": 3, "window": 2}
+_CHUNKS: Final[Mapping[str, Any]] = {"chunks": (3, 2), "shards": (0, 4)}
 
 
 def few() -> Iterator[Config]:
@@ -75,7 +75,7 @@ def sized_cases(family: Family, first: int, seed: int) -> Iterator[Source]:
 
 
 def _long(config: Config, seed: int) -> dict[str, Array]:
-    lengths = {"batch": 1, "time": 70, "heads": 1, "features": 17, "values": 9}
+    lengths: dict[str, Any] = {"batch": 1, "time": 70, "heads": 1, "features": 17, "values": 9}
     inputs = inside(config, seed, (100_003,), chunks=(16, 4), shards=(0, 12), **lengths)
     inputs["reset"][0, np.linspace(23, 68, 12).astype(int)] = 1
     # Pi holds at most twelve keys.
@@ -83,11 +83,11 @@ def _long(config: Config, seed: int) -> dict[str, Array]:
 
 
 def _wide(config: Config, seed: int) -> dict[str, Array]:
-    lengths = {"batch": 1, "time": 5, "heads": 1, "features": 20, "values": 12, "hidden": 20}
+    lengths: dict[str, Any] = {"batch": 1, "time": 5, "heads": 1, "features": 20, "values": 12, "hidden": 20}
     return inside(config, seed, (7,), **_CHUNKS, **lengths)
 
 
 def _many(config: Config, seed: int) -> dict[str, Array]:
-    lengths = {"batch": 6, "time": 3, "heads": 5, "features": 4, "values": 3}
+    lengths: dict[str, Any] = {"batch": 6, "time": 3, "heads": 5, "features": 4, "values": 3}
     inputs = case(config, seed=seed, document=2, **_CHUNKS, **lengths)
     return inputs | {"position": np.array([0, 1, 7, 1_000, 4_099, 100_000])}
