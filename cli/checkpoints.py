@@ -18,15 +18,16 @@ Chunk = Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk of the
 
 
 class Opened(NamedTuple):
-    """A checkpoint, the config that the command uses, and the model on its device.
+    """A checkpoint, the config of its stage of training, and the model on its device.
 
-    The model may be served in other chunks than the config says, which arranges the data as in training.
+    The model may be served in other chunks than the config says; the run arranges the data, as it does in both stages.
     """
 
     checkpoint: "Checkpoint"
     config: "RunConfig"
     model: "Model"
     served: "RunConfig"
+    run: "RunConfig"
 
 
 def open_model(path: Path, overrides: list[str], chunk: int | None = None) -> Opened:
@@ -43,12 +44,13 @@ def open_model(path: Path, overrides: list[str], chunk: int | None = None) -> Op
     checkpoint = find_checkpoint(path)
     given, origin = checkpoint.config.model_dump(), str(checkpoint.path)
     # What a second stage left is served in its chunks.
-    config = served = parse_config(given, origin, overrides).of_update(checkpoint.step - 1)
+    run = parse_config(given, origin, overrides)
+    config = served = run.of_update(checkpoint.step - 1)
     if chunk is not None:
         served = parse_config(config.model_dump(), origin, served_in(chunk, config.model.memory))
     torch.set_num_threads(config.train.threads)
     model = load_model(checkpoint, select_device(config.train.device), served.any_model)
-    return Opened(checkpoint, config, model, served)
+    return Opened(checkpoint, config, model, served, run)
 
 
 def served_in(chunk: int, trained: "MemoryConfig") -> list[str]:

@@ -79,11 +79,11 @@ def judged(opened: Opened, fields: list[str], split: Split) -> "tuple[Task, Vali
 
     checkpoint = opened.checkpoint
     if not fields and split == "validation":
-        source = open_data(opened.config, checkpoint)
+        source = open_data(opened.run, checkpoint)
         return task_of(opened.config.data), source, opened.config.train.eval_batches
     if checkpoint.tokenizer is None:
         raise UserError(f"{checkpoint.path}: was trained on {checkpoint.config.data.source}, which is not text.")
-    config = parse_config(opened.config.model_dump(), str(checkpoint.path), fields)
+    config = parse_config(opened.run.model_dump(), str(checkpoint.path), fields)
     text = open_text(config, checkpoint, split)
     return task_of(config.data), text, text.validation_batches
 

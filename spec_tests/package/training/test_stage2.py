@@ -14,10 +14,12 @@ from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.storage.checkpoint import MODEL, OPTIMISER, STATE, find_checkpoint, saved_steps
+from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import forward, train_step
 from cli.checkpoints import chunk_line, open_model
+from cli.evaluate import judged
 from spec_tests.package.micro.runs import (
     Listener,
     go_on,
@@ -151,6 +153,14 @@ def test_a_checkpoint_is_served_in_the_chunks_of_its_stage(trained: Path) -> Non
     batch = open_source(opened.config).batch(0)
     logits = [forward(x.model, batch, x.model.initial_state(2), "fp32").logits for x in (opened, other)]
     assert (logits[0] - logits[1]).abs().max() > 1e-4
+
+
+def test_a_checkpoint_of_the_second_stage_is_judged_on_the_validation_of_training(trained: Path) -> None:
+    """Kills: text that is laid out on the grid of the finer chunks, on which no step of either stage was."""
+    opened = open_model(find_checkpoint(trained).path, [])
+    task, source, most = judged(opened, [], "validation")
+    found = evaluate(opened.model, task, source, most, "fp32", opened.checkpoint.step)
+    assert found["loss"] == pytest.approx(metric_lines(trained)[-1]["val/loss"], rel=1e-6)
 
 
 def test_a_run_of_one_stage_may_be_given_a_second_and_one_that_has_begun_it_keeps_it(
