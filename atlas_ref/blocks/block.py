@@ -83,11 +83,12 @@ class Block(nn.Module):
         state: MemoryLayerState[Any],
         timeline: Timeline,
         writes: bool,
+        measured: bool,
     ) -> MemoryLayerOutput:
         """Return what the memory reads; detached, nothing that this was computed from learns through it."""
         with self.outer_graph():
             first = self._first() if writes else None
-            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes, first)
+            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes, first, measured)
         return remembered
 
     def _first(self) -> Weights | None:

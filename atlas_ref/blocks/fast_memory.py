@@ -95,7 +95,9 @@ class FastMemory:
             position=moments.position,
         )
 
-    def run(self, tokens: Tokens, start: Start, state: MemoryState, writes: bool) -> MemoryOutput:
+    def run(
+        self, tokens: Tokens, start: Start, state: MemoryState, writes: bool, measured: bool = True
+    ) -> MemoryOutput:
         """Write and read every token; without `writes` (the warm-up) what the state holds is read."""
         keys, values, queries, gates, reset, plan = tokens
         if start.ridge is not None:
@@ -111,6 +113,7 @@ class FastMemory:
             reset,
             plan,
             writes=writes,
+            measured=measured,
             shards=start.shards,
         )
 
@@ -138,9 +141,11 @@ class FastMemory:
         seen = tuple(linked(self.rule.link, matrix) for matrix in weights)
         return predict_with(self.rule.architecture, seen, asked).transpose(1, 2)
 
-    def read(self, tokens: Tokens, start: Start, state: MemoryState, writes: bool) -> MemoryOutput:
+    def read(
+        self, tokens: Tokens, start: Start, state: MemoryState, writes: bool, measured: bool = True
+    ) -> MemoryOutput:
         """Read M_0 for ever, which is the ablation; the memory of `ridge` starts as zero."""
-        del writes
+        del writes, measured
         after = replace(state, position=tokens.plan.seen(state.position))
         if start.ridge is not None:
             return MemoryOutput(torch.zeros_like(tokens.values), after)

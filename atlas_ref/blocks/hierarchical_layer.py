@@ -106,7 +106,9 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
         timeline: Timeline,
         writes: bool,
         first: Weights | None,
+        measured: bool,
     ) -> Remembered:
+        del measured  # No Omega loss is made of several memories.
         assert first is None, "a hierarchy has no one M_0; the configuration refuses what would need it"
         if not self.writes:
             return self._read_starts(heads, state.memory, timeline.plan)

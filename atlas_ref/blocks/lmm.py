@@ -49,7 +49,7 @@ class LmmBlock(Block):
         """Return x plus the gated reads of the memory (`Block.forward`)."""
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
-        remembered = self.remember(hidden, state.memory, timeline, phase.writes)
+        remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
         reads: Tensor = self.memory_norm(remembered.reads.to(hidden.dtype))
         # The join `source` with logits of the token in the place of attention.
         gated = mag_gate("source", self.gate(hidden), reads, None, phase.gate_floor)

@@ -74,7 +74,7 @@ class MacBlock(JoinedBlock):
         hidden: Tensor = self.norm(x)
         attended, remembered, after = [], list[MemoryLayerOutput](), state
         for piece in timeline.pieces:
-            seen, found, after = self._piece(hidden[:, piece.start : piece.stop], after, piece, phase.writes)
+            seen, found, after = self._piece(hidden[:, piece.start : piece.stop], after, piece, phase.writes, measured)
             attended.append(seen)
             remembered.append(found)
         whole = join_outputs(remembered)
@@ -84,7 +84,12 @@ class MacBlock(JoinedBlock):
         return BlockOutput(x + y, after, *told)
 
     def _piece(
-        self, hidden: Float[Tensor, "batch time model"], state: MacState, piece: Piece, writes: bool
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: MacState,
+        piece: Piece,
+        writes: bool,
+        measured: bool,
     ) -> tuple[Tensor, MemoryLayerOutput, MacState]:
         """Return what attention and memory make of tokens of one segment, and the state behind them."""
         seen = piece.timeline.seen(state.memory.context)
@@ -97,7 +102,7 @@ class MacBlock(JoinedBlock):
         source = hidden
         if self.from_attention:
             source = self.memory_input_norm(self.memory_input(attended).to(hidden.dtype))
-        remembered = self.remember(source, state.memory, piece.timeline, writes)
+        remembered = self.remember(source, state.memory, piece.timeline, writes, measured)
         return attended, remembered, MacState(remembered.state, segment, *caches, carried.tail, carried.queries)
 
     def _held_by_segment(self, state: MacState, piece: Piece) -> tuple[Held, ...]:

@@ -52,7 +52,7 @@ class MagBlock(JoinedBlock):
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
         attended, cache_keys, cache_values = self.attention(hidden, state, timeline)
-        remembered = self.remember(hidden, state.memory, timeline, phase.writes)
+        remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
         gated = self.join(hidden, attended, remembered.reads, phase.gate_floor)
         y: Tensor = self.output(gated.joined)
         told = self.tell(state.memory, remembered, gated.raw, phase.gate_floor, penalised, measured)

@@ -61,7 +61,7 @@ class MalBlock(Block):
         """Return x plus attention over the reads of the memory (`Block.forward`); there is no gate to penalise."""
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
-        remembered = self.remember(hidden, state.memory, timeline, phase.writes)
+        remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
         seen: Tensor = self.memory_output(self.memory_norm(remembered.reads.to(hidden.dtype)))
         if self.inner_residual:
             x = x + seen

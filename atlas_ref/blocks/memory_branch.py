@@ -175,10 +175,12 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         timeline: Timeline,
         writes: bool = True,
         first: Weights | None = None,
+        measured: bool = True,
     ) -> MemoryLayerOutput:
         """Write and read `time` tokens, which stand where the timeline of the call says.
 
         `first` is what a document starts from in the place of M_0 (`MemoryLayer.after`), of a single memory alone.
+        Without `measured` there is no Omega loss, which telemetry alone reads.
 
         Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
         write nothing; all else goes on, so that a later call continues in the middle of a document.
@@ -186,7 +188,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         gates = self._gates(hidden)
         mixed, tail = self._project(hidden, state, timeline)
         with torch.autocast(hidden.device.type, enabled=False):
-            found = self._remember(self._heads(mixed), gates, state, timeline, writes, first)
+            found = self._remember(self._heads(mixed), gates, state, timeline, writes, first, measured)
         after = MemoryLayerState(found.memory, tail, found.projections, timeline.seen(state.context))
         wrote = self.writes and writes and timeline.plan.time > 0
         reads = found.reads.flatten(-2)
@@ -245,6 +247,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         timeline: Timeline,
         writes: bool,
         first: Weights | None,
+        measured: bool,
     ) -> Remembered:
         """ALIGN, EXPAND and REMEMBER; where the layer does not write (the ablation), M_0 is read for ever."""
 

@@ -92,13 +92,14 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         timeline: Timeline,
         writes: bool,
         first: Weights | None,
+        measured: bool,
     ) -> Remembered:
         aligned, projection = self._align(heads, state, timeline.plan)
         queries, keys = self.expand(aligned), self.expand(heads.keys)
         run = self.fast.run if self.writes else self.fast.read
         tokens = Tokens(keys, heads.values, queries, gates[0], timeline.reset, timeline.plan)
         start = self._start() if first is None else self._start()._replace(initial=first)
-        output = run(tokens, start, state.memory, writes)
+        output = run(tokens, start, state.memory, writes, measured)
         bounded = aligned if self.writes and self.config.qk_projection.kind == "frobenius_tanh" else None
         return Remembered(output.reads, output.state, (projection,), output.omega_loss, bounded)
 

@@ -45,6 +45,7 @@ def memory_chunked(
     plan: SegmentPlan | None = None,
     *,
     writes: bool = True,
+    measured: bool = True,
     shards: Shards | None = None,
     schedule: int | None = None,
 ) -> MemoryOutput:
@@ -53,6 +54,7 @@ def memory_chunked(
     Arguments and results are those of `memory_recurrent`. `plan` saves making the layout again where several memories
     see the same tokens; it must come from `make_plan` with the same position, reset, time, chunk and length of shards.
     `schedule` is how many tokens of the delta rule in chunks of one are solved together (`delta`): no part of meaning.
+    Without `measured` there is no Omega loss, which is for telemetry.
     """
     time, past, shard = keys.shape[1], state.window_keys.shape[1], 0 if shards is None else shards.length
     plan = make_plan(state.position, reset, time, rule.chunk, shard) if plan is None else plan
@@ -81,7 +83,7 @@ def memory_chunked(
         reads = plan.join(found.transpose(2, 3))
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
-    loss = omega_loss(plan, write, errors, mass) if writes else None
+    loss = omega_loss(plan, write, errors, mass) if writes and measured else None
     window_keys, window_values = recent(seen, past, past_keys, past_values)
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, seen, waiting)

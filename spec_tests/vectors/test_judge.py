@@ -65,8 +65,7 @@ class KickedAtFive:
         return {"reads": np.concatenate(reads, 1), **{name: state[name] for name in names}}
 
 
-@pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("numerics", PROFILES)
+@pytest.mark.parametrize(("op", "numerics"), crossed(OPS, PROFILES))
 def test_both_oracles_pass_a_case_of_every_operation(op: Op, numerics: Numerics) -> None:
     for port in (ReferencePort(), NumpyPort("shuffled")):
         assert judge(port, stored(op), numerics).divergence is None

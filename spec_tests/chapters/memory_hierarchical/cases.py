@@ -60,6 +60,6 @@ STORED: Final = (
     _empty(8),
     _four(9),
     *covering_cases(_HIER, 101, 75_000),
-    *covering_gradients(_HIER, 151, 76_000),
+    *covering_gradients(_HIER, 151, 76_800),
     *sized_cases(_HIER, 161, 77_000),
 )
