@@ -124,6 +124,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     _fault("reads-the-start-of-the-segment", "MAC-4c", WRITTEN, _memory(wrong.OfTheSegment), OTHER),
     _fault("reads-before-it-writes", "MAC-4c", WRITTEN, _memory(wrong.BeforeItsWrite), OTHER),
+    _fault(
+        "persistent-tokens-written",
+        "MAC-4d",
+        WRITTEN,
+        with_inputs(wrong.persistent_written),
+        "source: persistent tokens fed to the memory with the tokens, as Titans prints it of the other blocks",
+    ),
     _fault("without-residual", "MAC-5a", WRITTEN, with_outputs(lambda _, x, y: {"y": y["y"] - x["x"]}), PART_LEFT_OUT),
     _fault("join-exchanged", "MAC-5b", WRITTEN, _part("gate", wrong.swapped), PART_LEFT_OUT),
     _fault("segments-of-the-call", "MAC-6a", COUNTED, _part("phase", wrong.from_the_call), SIGHT),
@@ -139,6 +146,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
     _fault("segment-never-reset", "MAC-8c", FRESH, _part("held", wrong.never_begun), NEVER),
     _fault("memory-never-reset", "MAC-8d", FRESH, _memory(wrong.KeptMemory), NEVER),
     _fault("rows-ahead", "MAC-9a", CAUSAL, _part("own", wrong.ahead), PRINTED),
+    _fault(
+        "reads-the-end-of-the-segment",
+        "MAC-9a",
+        CAUSAL,
+        _part("Walk", lambda _, config, x, sums: wrong.AfterTheSegment(config, x, sums)),
+        PRINTED,
+    ),
     _fault(
         "sees-the-next-token",
         "MAC-9a",

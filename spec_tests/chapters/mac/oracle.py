@@ -142,7 +142,7 @@ class Walk:
         segment = held(place, index, self.x["initial"], self.state["weights"][0], before)
         seen = self._attend(t, place, index, segment)
         self.state["segment_weights"] = segment[None]
-        return self._remember(t, seen)
+        return self._joined(t, seen, self.remember(t, seen))
 
     def _attend(self, t: int, place: int, index: int, segment: Array) -> Array:
         """Return a [1, 1, reads], and move the caches on."""
@@ -187,8 +187,7 @@ class Walk:
             unit = l2_normalize(self.x["row_queries"].reshape(-1, key), L2_EPS, self.sums)
             return Asked(unit.reshape(-1, heads, key), None)
         if kind == "causal":
-            time = self.places.shape[1]
-            chosen = own(t, next((i for i in range(t + 1, time) if self._new(i)), time))
+            chosen = own(t, self.end(t))
             return Asked(self.own_queries[list(chosen)], np.array([self.places[0, i] for i in chosen]))
         cached = state["row_asked"][0]
         there = span if place - index >= span else 0
@@ -202,24 +201,34 @@ class Walk:
         """Return the places of the caches that a token sees."""
         return slice(self.span - 1 - min(ages(index, place), self.span - 1), None)
 
-    def _new(self, t: int) -> bool:
-        """Return whether token t of the call begins a segment."""
-        return phase(int(self.places[0, t]), t, self.span) == 0
+    def end(self, t: int) -> int:
+        """Return the token of the call that begins the segment after that of t, or the end of the call."""
+        time = self.places.shape[1]
+        return next((i for i in range(t + 1, time) if phase(int(self.places[0, i]), i, self.span) == 0), time)
 
-    def _remember(self, t: int, seen: Array) -> Array:
-        """Return y [1, 1, model], and move the memory on."""
-        config, x, eps, sums = self.config, self.x, self.eps, self.sums
-        n, place = self.n[:, t : t + 1], self.places[:, t : t + 1]
-        written = n
-        if config["write_from"] == "attention":
-            written = rms_norm(linear(seen, x["memory_input"], sums), x["memory_input_norm"], eps, sums)
+    def written(self, t: int, seen: Array) -> Array:
+        """Return what the memory gets of token t [1, 1, model]."""
+        if self.config["write_from"] != "attention":
+            return self.n[:, t : t + 1]
+        mixed = linear(seen, self.x["memory_input"], self.sums)
+        return rms_norm(mixed, self.x["memory_input_norm"], self.eps, self.sums)
+
+    def remember(self, t: int, seen: Array) -> Array:
+        """Return what the memory reads for token t [1, 1, reads], and move the memory on."""
+        x, place = self.x, self.places[:, t : t + 1]
         one = {**x, **self.state, "reset": x["reset"][:, t : t + 1]}
-        found = parts.remember(config, written, one, place, place, sums)
+        found = parts.remember(self.config, self.written(t, seen), one, place, place, self.sums)
         reads = found.pop("reads").reshape(1, 1, -1)
-        reads = reads.real if config["inner_grad"] == "detached" else reads
         found["tail"] = parts.of_document(found["tail"], found["position"])
         self.state |= found
-        logits = linear(n, x["gate_weight"], sums) + x["gate_bias"]
+        return np.asarray(reads)
+
+    def _joined(self, t: int, seen: Array, reads: Array) -> Array:
+        """Return y of token t [1, 1, model]."""
+        config, x, eps, sums = self.config, self.x, self.eps, self.sums
+        # Detached: for the outer gradient the reads are constants.
+        reads = reads.real if config["inner_grad"] == "detached" else reads
+        logits = linear(self.n[:, t : t + 1], x["gate_weight"], sums) + x["gate_bias"]
         normed = rms_norm(seen, x["attention_norm"], eps, sums), rms_norm(reads, x["memory_norm"], eps, sums)
         _, joined = gate(str(config["gate"]), *normed, logits, float(config["floor"]))
         return np.asarray(x["x"][:, t : t + 1] + linear(joined, x["output"], sums))

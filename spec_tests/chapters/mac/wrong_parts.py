@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from spec_tests.chapters.blocks.operation import BLOCK_STATE, MODEL
+from spec_tests.chapters.blocks.oracle import remember, rms_norm
 from spec_tests.chapters.blocks.wrong_parts import LATE
-from spec_tests.chapters.mac.oracle import split_heads
+from spec_tests.chapters.mac.oracle import Walk, split_heads
 from spec_tests.chapters.memory_step.loop import Cell, Config, Oracle, Token
 from spec_tests.faults.fault import Arrays
-from spec_tests.oracle.sums import Sums
+from spec_tests.oracle.sums import FORWARD, Sums
 from spec_tests.port import Array
 
 PERSISTENT = 2
@@ -94,6 +96,39 @@ class BeforeItsWrite(Oracle):
         cell.window = cell.window[len(cell.window) - min(len(cell.window), len(token.gamma) - 1) :]
         cell.position += 1
         return before
+
+
+class AfterTheSegment(Walk):
+    """A block whose join reads, for every token, the memory that has written the whole segment, as printed."""
+
+    def __init__(self, config: Config, x: Arrays, sums: Sums) -> None:
+        super().__init__(config, x, sums)
+        first, self.after = Walk(config, x, sums), []
+        for t in range(x["x"].shape[1]):
+            first.token(t)
+            self.after.append(first.state["weights"])
+
+    def remember(self, t: int, seen: Array) -> Array:
+        """Read the memory after the last token of t's segment that the call has."""
+        before, place = dict(self.state), self.places[:, t : t + 1]
+        super().remember(t, seen)
+        last = self.after[self.end(t) - 1]
+        # Read before it writes, and not begun anew, such a memory answers with exactly these weights.
+        one = {**self.x, **before, "weights": last, "initial": last[0], "reset": 0 * place}
+        found = remember({**self.config, "read": "pre"}, self.written(t, seen), one, place, place, self.sums)
+        return np.asarray(found["reads"].reshape(1, 1, -1))
+
+
+def persistent_written(config: Config, x: Arrays) -> dict[str, Array]:
+    """Begin documents with the memory after the persistent tokens."""
+    count, whole = len(x["persistent"]), {**MODEL, **config, "span": x["cache_keys"].shape[1] + 1}
+    if not count:
+        return {}
+    places = np.arange(count)[None]
+    blank = {tensor.name: np.zeros((1, *x[tensor.name].shape[1:]), x[tensor.name].dtype) for tensor in BLOCK_STATE}
+    tokens = rms_norm(x["persistent"], x["norm"], float(whole["norm_eps"]), FORWARD)[None]
+    found = remember(whole, tokens, {**x, **blank, "reset": 0 * places}, places, places, FORWARD)
+    return {"initial": found["weights"][0]}
 
 
 class KeptMemory(Oracle):
