@@ -20,7 +20,7 @@ TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = s
 	web.urlopen(index + "/torch/", timeout=5).close(); print("--index-url", index)' "$(TORCH_INDEX)" 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test exhaustive lint types suite ci bench clean
+.PHONY: help setup train grok test exhaustive lint types suite ci bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ setup: $(READY)  ## Make .venv with the pinned packages (the other targets do th
 
 train: $(READY)  ## Train the tiny preset on the shipped text (STEPS=300)
 	$(BIN)/atlas train --max-steps $(STEPS)
+
+grok: $(READY)  ## Train a network that memorises addition first and understands it later
+	$(BIN)/atlas train --config grok-square
 
 test: $(READY)  ## Run the specification's tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest spec_tests -n auto

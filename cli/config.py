@@ -32,7 +32,8 @@ def list_presets() -> None:
 
     from atlas_ref.config import load_config, model_names, preset_names
     from atlas_ref.config.cognate import CognateConfig
-    from atlas_ref.models import cognate_tensors
+    from atlas_ref.config.quadratic import QuadraticConfig
+    from atlas_ref.models import cognate_tensors, quadratic_tensors
     from atlas_ref.models.tensors import count_parameters
 
     table = Table("preset", "parameters", "layers", "width", "heads", "memory", "steps", box=None, pad_edge=False)
@@ -40,6 +41,12 @@ def list_presets() -> None:
         config = load_config(name)
         model = config.any_model
         # Not by the registry of families, which would load torch to print a table.
+        if isinstance(model, QuadraticConfig):
+            size = quadratic_tensors.count_parameters(model)
+            table.add_row(
+                name, f"{size / 1e6:.1f} M", "2", str(model.d_model), "0", "none", str(config.train.max_steps)
+            )
+            continue
         if isinstance(model, CognateConfig):
             size, memory = cognate_tensors.count_parameters(model), f"{model.recursion.nets} recursion"
         else:

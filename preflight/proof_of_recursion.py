@@ -46,15 +46,15 @@ def proof_of_recursion(config: RunConfig, subject: Subject, seed: int, budget: B
     model = subject.model(config.any_model, seed).to(device).double()
     batches = real_batches(config, min(budget.batches, 2), device)
     checks = [
-        *_sight_checks(model, batches[0], subject),
-        _gradient_check(config, model, batches),
-        _learning_check(config, subject, seed, batches[0], min(budget.probe_steps, LEARNING_STEPS)),
+        *sight_checks(model, batches[0], subject),
+        gradient_check(config, model, batches),
+        learning_check(config, subject, seed, batches[0], min(budget.probe_steps, LEARNING_STEPS)),
     ]
     return conclude(GATE, checks, {}, time.perf_counter() - started)
 
 
 @torch.no_grad()
-def _sight_checks(model: Model, batch: Batch, subject: Subject) -> list[Check]:
+def sight_checks(model: Model, batch: Batch, subject: Subject) -> list[Check]:
     """Check causality, rows and splits."""
     tokens, reset = batch.tokens, batch.reset
     cut = tokens.shape[1] // 2
@@ -95,7 +95,7 @@ def _minimised(config: RunConfig, model: Model, batch: Batch) -> Tensor:
     return learn(task, output, batch, share).minimised
 
 
-def _gradient_check(config: RunConfig, model: Model, batches: list[Batch]) -> Check:
+def gradient_check(config: RunConfig, model: Model, batches: list[Batch]) -> Check:
     """Check that every parameter gets a finite gradient that is not zero, on one batch or another."""
     reached: set[str] = set()
     for batch in batches:
@@ -113,7 +113,7 @@ def _gradient_check(config: RunConfig, model: Model, batches: list[Batch]) -> Ch
     )
 
 
-def _learning_check(config: RunConfig, subject: Subject, seed: int, batch: Batch, steps: int) -> Check:
+def learning_check(config: RunConfig, subject: Subject, seed: int, batch: Batch, steps: int) -> Check:
     """Check that a few steps on one batch lower what they make smaller."""
     model = subject.model(config.any_model, seed).to(batch.tokens.device)
     optimiser = subject.optimiser(model, config.optim)

@@ -4,13 +4,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.config.run import AnyModelConfig
+from atlas_ref.config.cognate import CognateConfig
+from atlas_ref.config.model import ModelConfig
 
 
 class FeedForward(nn.Module):
     """Pre-norm SwiGLU with a residual."""
 
-    def __init__(self, config: AnyModelConfig) -> None:
+    def __init__(self, config: ModelConfig | CognateConfig) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.up = nn.Linear(config.d_model, 2 * config.feed_forward_dim, bias=False)

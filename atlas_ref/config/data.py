@@ -14,6 +14,7 @@ GENERATED = {
     "recall": "the keys, values and fillers of data.recall",
     "relay": "the symbols of data.relay and a token without one",
     "sudoku": "a blank and six digits",
+    "arithmetic": "the numbers below data.arithmetic.modulus",
 }
 """The sources that are no text, and what their vocabularies are, for a message."""
 
@@ -91,11 +92,30 @@ class SudokuConfig(Section):
         return 7
 
 
+class ArithmeticConfig(Section):
+    """All pairs of numbers modulo p, of which a share is trained on and the others are only validated on."""
+
+    modulus: int = Field(ge=2, le=1000)
+    """p: the numbers are 0 to p - 1, and chance is one in so many"""
+    operation: Literal["add", "multiply"]
+    """what is asked of a pair: a + b, or a b, modulo p"""
+    share: float = Field(gt=0.0, lt=1.0)
+    """of the p^2 pairs, that is trained on"""
+    split_seed: int = Field(ge=0, lt=2**63)
+    """of the draw of that share, which stays the same for every train.seed"""
+
+    @property
+    def trained(self) -> int:
+        """Pairs that are trained on: one at least, and one is left."""
+        pairs = self.modulus**2
+        return min(max(1, round(self.share * pairs)), pairs - 1)
+
+
 class DataConfig(Section):
     """What the model is trained on."""
 
-    source: Literal["shakespeare", "recall", "path", "answers", "relay", "sudoku"]
-    """the shipped text, a generated task (recall, relay, sudoku), the text at path, or prompts with answers at path"""
+    source: Literal["shakespeare", "recall", "path", "answers", "relay", "sudoku", "arithmetic"]
+    """the shipped text, a task (recall, relay, sudoku, arithmetic), a text at path, or prompts with answers at path"""
     path: str = Field(max_length=4096)
     """file or folder for source = "path" or "answers"; else empty"""
     text_key: str = Field(min_length=1, max_length=256)
@@ -116,12 +136,18 @@ class DataConfig(Section):
     answers: AnswersConfig
     relay: RelayConfig
     sudoku: SudokuConfig
+    arithmetic: ArithmeticConfig
 
     @property
     def vocab_size(self) -> int:
         """The vocabulary that source and tokenizer make."""
         if self.source in GENERATED:
-            sizes = (self.recall.vocab_size, self.relay.vocab_size, self.sudoku.vocab_size)
+            sizes = (
+                self.recall.vocab_size,
+                self.relay.vocab_size,
+                self.sudoku.vocab_size,
+                self.arithmetic.modulus,
+            )
             return dict(zip(GENERATED, sizes, strict=True))[self.source]
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
 
@@ -147,6 +173,11 @@ class DataConfig(Section):
             yield (
                 f"data.sequence_length is {self.sequence_length}; it must be {2 * SUDOKU_CELLS} for data.source = "
                 '"sudoku", a puzzle and its solution'
+            )
+        if self.source == "arithmetic" and self.sequence_length != 2:
+            yield (
+                f"data.sequence_length is {self.sequence_length}; it must be 2 for data.source = "
+                '"arithmetic", the two numbers of a pair'
             )
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from atlas_ref.config.toml import MOST_SHOWN, shortened, toml_value, written
 
-FAMILIES = ("atlas", "cognate")
+FAMILIES = ("atlas", "cognate", "quadratic")
 """What pydantic puts behind `model` in a location: the family that it took the section to be of, in their order."""
 MOST_LINES = 100
 """Errors that are told one by one: more than there are fields."""
@@ -34,12 +34,12 @@ def describe(error: ValidationError, root: type[BaseModel], origin: str, overrid
         if problem["type"] == "value_error":
             yield from (f"{origin}: {sentence}." for sentence in str(problem["ctx"]["error"]).splitlines())
         elif problem["type"] == "missing":
-            yield f"{source}: {name} is missing; it must be {_valid(_field(root, location))}."
+            yield f"{source}: {name} is missing; it must be {_valid(*_at(root, location))}."
         elif problem["type"] == "extra_forbidden":
             guess = nearest(name, dotted_names(root, family))
             yield f"{source}: {shortened(name)} is not a known field; did you mean {guess}?"
         else:
-            yield f"{source}: {name} is {_shown(problem['input'])}; it must be {_valid(_field(root, location))}."
+            yield f"{source}: {name} is {_shown(problem['input'])}; it must be {_valid(*_at(root, location))}."
     if len(problems) > MOST_LINES:
         yield f"{origin}: {len(problems) - MOST_LINES:,} more fields are wrong."
 
@@ -96,12 +96,15 @@ def _similarity(name: str, candidate: str) -> float:
     return alike
 
 
-def _field(root: type[BaseModel], location: Sequence[str]) -> FieldInfo:
-    """The field at a location: every part but the last names a section, and numbers behind it an entry of a list."""
+def _at(root: type[BaseModel], location: Sequence[str]) -> list[FieldInfo]:
+    """The fields at a location, several where several families have one of its name.
+
+    Every part but the last names a section, and numbers behind it an entry of a list.
+    """
     found = [_fields(root)[location[0]]]
     for part in (part for part in location[1:] if not part.isdigit()):
         found = [fields[part] for field in found for below in sections_of(field) if part in (fields := _fields(below))]
-    return found[0]
+    return found
 
 
 def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -115,12 +118,18 @@ def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
     return [kind for kind in (*kinds, field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
-def _valid(field: FieldInfo) -> str:
-    """What a field accepts, in words."""
+def _valid(field: FieldInfo, *others: FieldInfo) -> str:
+    """What a field accepts, in words; of several with choices, what any of them does."""
     if sections := sections_of(field):
         return f"a table with the fields {', or '.join(', '.join(section.model_fields) for section in sections)}"
     if get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(toml_value(choice) for choice in get_args(field.annotation))
+        choices = [
+            choice
+            for each in (field, *others)
+            if get_origin(each.annotation) is Literal
+            for choice in get_args(each.annotation)
+        ]
+        return "one of " + ", ".join(toml_value(choice) for choice in dict.fromkeys(choices))
     if field.annotation is bool:
         return "true or false"
     if get_origin(field.annotation) is tuple:

@@ -9,22 +9,27 @@ from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.data import GENERATED, DataConfig
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.config.optim import OptimConfig
+from atlas_ref.config.quadratic import QuadraticConfig
 from atlas_ref.config.section import Section
 from atlas_ref.config.stage2 import Stage2Config, second_stage
 from atlas_ref.config.switches import KillSwitchesConfig
 from atlas_ref.config.train import TrainConfig
 from atlas_ref.errors import UserError
 
-ATLAS, COGNATE = "atlas", "cognate"
+ATLAS, COGNATE, QUADRATIC = "atlas", "cognate", "quadratic"
 """The families of models; a section that names none is of the first."""
-AnyModelConfig = ModelConfig | CognateConfig
+AnyModelConfig = ModelConfig | CognateConfig | QuadraticConfig
 """The section of a model of any family."""
 
 
 def named_family(section: Any) -> str:
     """Return the family that the table or section of a model is of; a name of none is left to `CognateConfig`."""
     if isinstance(section, dict):
-        return COGNATE if "family" in section else ATLAS
+        if "family" not in section:
+            return ATLAS
+        return QUADRATIC if section["family"] == QUADRATIC else COGNATE
+    if isinstance(section, QuadraticConfig):
+        return QUADRATIC
     return COGNATE if isinstance(section, CognateConfig) else ATLAS
 
 
@@ -34,7 +39,10 @@ class RunConfig(Section):
     model_config = ConfigDict(serialize_by_alias=True)
 
     any_model: Annotated[
-        Annotated[ModelConfig, Tag(ATLAS)] | Annotated[CognateConfig, Tag(COGNATE)], Discriminator(named_family)
+        Annotated[ModelConfig, Tag(ATLAS)]
+        | Annotated[CognateConfig, Tag(COGNATE)]
+        | Annotated[QuadraticConfig, Tag(QUADRATIC)],
+        Discriminator(named_family),
     ] = Field(alias="model")
     optim: OptimConfig
     data: DataConfig
@@ -95,7 +103,10 @@ class RunConfig(Section):
             yield from self._recall_within_reach(self.any_model)
             yield from second_stage(self.stage2, self.any_model, self.optim.name)
         else:
+            yield from self._without_chunks()
+        if isinstance(self.any_model, CognateConfig):
             yield from self._cognate(self.any_model)
+        yield from self._arithmetic()
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence for what is allowed and hardly meant."""
@@ -112,10 +123,34 @@ class RunConfig(Section):
                 f"within the {model.reach} tokens that the layers of the model see without memory"
             )
 
-    def _cognate(self, model: CognateConfig) -> Iterator[str]:
-        """Yield a sentence for documents beyond the positions of the model, absent gates, and a second stage."""
+    def _without_chunks(self) -> Iterator[str]:
+        """Yield a sentence for a second stage."""
         if self.stage2.steps:
             yield f"stage2.steps is {self.stage2.steps}; it must be 0 for model.family, whose memory has no chunks"
+
+    def _arithmetic(self) -> Iterator[str]:
+        """Yield a sentence for a batch of more pairs than there are, and where one of data and model is of the other.
+
+        The sum of a longer document has no bound, and the pairs are made for what their gate and their phases look at.
+        """
+        arithmetic, quadratic = self.data.source == "arithmetic", isinstance(self.any_model, QuadraticConfig)
+        if quadratic and not arithmetic:
+            yield f'data.source is "{self.data.source}"; it must be "arithmetic" for model.family = "quadratic"'
+        if arithmetic and not quadratic:
+            yield 'data.source is "arithmetic"; it must be another one unless model.family = "quadratic"'
+        if arithmetic and self.train.batch_size > (most := self.data.arithmetic.trained):
+            yield (
+                f"train.batch_size is {self.train.batch_size}; it must be at most {most}, the pairs of "
+                "data.arithmetic that are trained on"
+            )
+        if quadratic and self.optim.polarisation_start > 0.0:
+            yield (
+                f"optim.polarisation_start is {self.optim.polarisation_start}; it must be 0.0 for model.family = "
+                '"quadratic", which has no gate'
+            )
+
+    def _cognate(self, model: CognateConfig) -> Iterator[str]:
+        """Yield a sentence for documents beyond the positions of the model, and absent gates."""
         longest = self.data.sequence_length * self.data.context_batches
         if longest > model.positions:
             yield (

@@ -1,13 +1,9 @@
 """Rows of prompts with answers as batches: a batch is a function of the seed and the step.
 
-The rows (`packing`) are R; a round over them has an order of its own, drawn from the seed and its number, and row b of
-a step is
-
-    row number i = step * B + b of all rounds:    order(seed, i // R)[i mod R]
-
-so nothing is kept between calls. A reset marks the first token of each example, unless `reset_memory_per_sequence` is
-off, and the first token of every `context_batches`-th step, 0 among them. The validation rows are read in their order,
-the same for every seed, each once; the last batch is filled up with rows in which nothing is scored.
+The rows (`packing`) are read in rounds, each in an order of its own (`rounds`), so nothing is kept between calls. A
+reset marks the first token of each example, unless `reset_memory_per_sequence` is off, and the first token of every
+`context_batches`-th step, 0 among them. The validation rows are read in their order, the same for every seed, each
+once; the last batch is filled up with rows in which nothing is scored.
 """
 
 import numpy as np
@@ -22,6 +18,7 @@ from atlas_ref.data.encoding import grid_of, tokenizer_for
 from atlas_ref.data.facts import SHOWN, Fact, some_of, what_is_left_out, what_is_read
 from atlas_ref.data.identity import identify
 from atlas_ref.data.packing import Rows
+from atlas_ref.data.rounds import rows_of_step
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.errors import UserError
 from atlas_ref.wording import counted
@@ -69,10 +66,7 @@ class AnswerRows:
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""
-        size = len(self.training.tokens)
-        numbers = step * self._batch_size + np.arange(self._batch_size)
-        orders = {number: self._order(number) for number in range(numbers[0] // size, numbers[-1] // size + 1)}
-        chosen = np.array([orders[number // size][number % size] for number in numbers.tolist()])
+        chosen = rows_of_step(step, self._batch_size, len(self.training.tokens), self._seed)
         return self._rows(self.training, chosen, step)
 
     def validation(self, index: int) -> Batch:
@@ -81,11 +75,6 @@ class AnswerRows:
             raise ValueError(f"validation batch {index} does not exist; there are {self.validation_batches}")
         numbers = index * self._validation_rows + np.arange(self._validation_rows)
         return self._rows(self._validation, numbers, index)
-
-    def _order(self, number: int) -> NDArray[np.int64]:
-        """The order of the rows in a round: of its own block of a counter-based generator."""
-        generator = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, number, 0]))
-        return generator.permutation(len(self.training.tokens))
 
     def _rows(self, rows: Rows, numbers: NDArray[np.int64], step: int) -> Batch:
         """The rows of these numbers, with nothing scored in those past the last."""

@@ -56,6 +56,15 @@ class BatchSource(ValidationSource, Protocol):
         """The training batch of a step; row b at step n + 1 continues row b at step n."""
 
 
+@runtime_checkable
+class KnownSource(BatchSource, Protocol):
+    """Batches of a set of questions that is small enough to be judged as a whole."""
+
+    @property
+    def trained(self) -> ValidationSource:
+        """The questions that are trained on, each once, to judge a model on."""
+
+
 def sample_digest(batches: Iterable[Batch]) -> str:
     """The checksum of some batches."""
     digest = hashlib.sha256()

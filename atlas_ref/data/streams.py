@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from atlas_ref.config import DataConfig, RunConfig
 from atlas_ref.data.answer_rows import open_answers
+from atlas_ref.data.arithmetic import ArithmeticPairs
 from atlas_ref.data.batch import IGNORED, Batch, BatchSource, sample_digest
 from atlas_ref.data.corpus import Corpus, read_corpus, shipped_corpus
 from atlas_ref.data.encoding import grid_of, tokenizer_for
@@ -48,6 +49,8 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
     for bpe means trained on the training text. Raises UserError for data that cannot be read, is too short, or does not
     make the vocabulary of the model.
     """
+    if config.data.source == "arithmetic":
+        return ArithmeticPairs(config.data, config.train)
     if config.data.source == "relay":
         return RelayTask(config.data, config.train)
     if config.data.source == "sudoku":

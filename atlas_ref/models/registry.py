@@ -2,8 +2,9 @@
 
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.config.quadratic import QuadraticConfig
 from atlas_ref.config.run import AnyModelConfig
-from atlas_ref.models import cognate_tensors
+from atlas_ref.models import cognate_tensors, quadratic, quadratic_tensors
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.cognate import CognateModel
 from atlas_ref.models.cognate_measures import measure_call
@@ -21,6 +22,14 @@ FAMILIES: dict[type[AnyModelConfig], Family] = {
         cognate_tensors.count_parameters,
         cognate_tensors.training_flops,
         measure_call,
+    ),
+    QuadraticConfig: Family(
+        "quadratic",
+        quadratic.QuadraticModel,
+        quadratic_tensors.tensors,
+        quadratic_tensors.count_parameters,
+        quadratic_tensors.training_flops,
+        quadratic.measure_call,
     ),
 }
 

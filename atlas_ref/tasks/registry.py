@@ -13,6 +13,7 @@ TASKS: dict[str, Task] = {
     "answers": Answering(),
     "relay": Puzzles(),
     "sudoku": Puzzles(),
+    "arithmetic": LanguageModelling(),
 }
 
 

@@ -10,13 +10,16 @@ from atlas_ref.processes.distributed import World
 from atlas_ref.storage.metrics_log import MetricsLog
 from atlas_ref.storage.retention import Retention
 from atlas_ref.storage.run_directory import Admission, RunDirectory
+from atlas_ref.watching.grokking import Measured
 from atlas_ref.watching.reporting import Reporter
 from atlas_ref.watching.speed import Speed
 
 
 @dataclass(frozen=True)
 class Context:
-    """What stays the same from step to step, and what is only counted: `validations` are the losses in the log."""
+    """What stays the same from step to step, and what is only counted: `validations` are the losses in the log, and
+    `measured` what it knows of grokking.
+    """
 
     config: RunConfig
     source: BatchSource
@@ -28,6 +31,7 @@ class Context:
     reporter: Reporter
     speed: Speed
     validations: dict[int, float]
+    measured: list[Measured]
     retention: Retention
 
     def is_due(self, step: int, interval: int) -> bool:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import atlas_ref
 from atlas_ref.config import config_hash
+from atlas_ref.config.quadratic import QuadraticConfig
 from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.errors import UserError
 from atlas_ref.models.registry import family_of
@@ -73,12 +74,17 @@ def names_table(config: AnyModelConfig) -> str:
     found = family_of(config).tensors(config)
     shown = (info for info in found if info.name.startswith(first) or not info.name.startswith(layers))
     rows = "".join(_row(info._replace(name=info.name.replace(first, any_layer))) for info in shown)
-    return (
-        f"# Tensors of `{MODEL}`\n\nN is 0 to {config.n_layers - 1}. Vectors are columns: a matrix W of shape "
-        "[out, in] is used as W x.\nWhere an axis holds several things, they stand in the order of its words, and of "
-        f"each thing all that belongs to head 0 comes first; there are {config.n_heads} heads.\n\n"
-        f"| tensor | shape | axes | meaning |\n|---|---|---|---|\n{rows}"
+    columns = "Vectors are columns: a matrix W of shape [out, in] is used as W x."
+    # Two layers of one matrix each have names of their own, and no heads.
+    how = (
+        columns
+        if isinstance(config, QuadraticConfig)
+        else (
+            f"N is 0 to {config.n_layers - 1}. {columns}\nWhere an axis holds several things, they stand in the order "
+            f"of its words, and of each thing all that belongs to head 0 comes first; there are {config.n_heads} heads."
+        )
     )
+    return f"# Tensors of `{MODEL}`\n\n{how}\n\n| tensor | shape | axes | meaning |\n|---|---|---|---|\n{rows}"
 
 
 def _row(info: TensorInfo) -> str:

@@ -32,6 +32,7 @@ from atlas_ref.training.arithmetic import without_denormals
 from atlas_ref.training.border import enter_second_stage
 from atlas_ref.training.context import Context
 from atlas_ref.training.evaluate import evaluate
+from atlas_ref.training.generalising import watch_generalising
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
 from atlas_ref.training.samples import sample_when_due
 from atlas_ref.training.saving import killed, save
@@ -39,6 +40,7 @@ from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.starting import check_start, prepare
 from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
 from atlas_ref.watching.estimate import FirstSteps
+from atlas_ref.watching.grokking import read_measured
 from atlas_ref.watching.kill_switches import check, non_finite, unsound_end
 from atlas_ref.watching.monitor import log_entries, measure_layers
 from atlas_ref.watching.reporting import Reporter
@@ -169,6 +171,7 @@ def advance_with_log(
             reporter=listener,
             speed=Speed(),
             validations=validations,
+            measured=read_measured(directory.metrics),
             retention=retention,
         )
         return advance(run, context, stop)
@@ -262,8 +265,10 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
                 run.step,
                 context.world,
             )
+            generalising = watch_generalising(run, context, found["accuracy"])
         shares = {name: value for name, value in found.items() if name.endswith("accuracy")}
         values |= {VALIDATION: found["loss"], **{f"val/{name}": value for name, value in shares.items()}}
+        values |= generalising
         if math.isfinite(found["loss"]):
             context.validations[run.step] = found["loss"]
     return values

@@ -26,6 +26,7 @@ from atlas_ref.models.registry import build_model
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from spec_tests.package.data.answer_inputs import sums, write_rows
+from spec_tests.package.micro.arithmetic import arithmetic_config
 from spec_tests.package.micro.cognate import RELAY, cognate_config
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
@@ -119,7 +120,7 @@ def recorded_reads() -> Iterator[set[tuple[str, str]]]:
 
 def unread(root: type[RunConfig], reads: set[tuple[str, str]]) -> list[str]:
     """Return the dotted names of the fields that are not among the reads."""
-    return sorted(dotted for section, name, dotted in leaves(root) if (section.__name__, name) not in reads)
+    return sorted({dotted for section, name, dotted in leaves(root) if (section.__name__, name) not in reads})
 
 
 def use(config: RunConfig, path: Path) -> None:
@@ -143,6 +144,7 @@ def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
             use(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")
         for number, overrides in enumerate(COGNATE_VARIANTS):
             use(cognate_config(*overrides, *TWO_STEPS), tmp_path / f"cognate-{number}")
+        use(arithmetic_config(*TWO_STEPS), tmp_path / "quadratic")
 
     assert unread(RunConfig, reads) == DEMANDS
 
