@@ -100,7 +100,9 @@ class Block(nn.Module):
         if not self.persistent_in_memory or not self.memory.writes:
             return None
         assert isinstance(self.memory, MemoryLayer)
-        return self.memory.after(self.get_parameter("attention.persistent"))
+        persistent = self.attention.persistent
+        assert isinstance(persistent, Tensor)
+        return self.memory.after(persistent)
 
     def outer_graph(self) -> torch.set_grad_enabled:
         """Return the context in which reads are made: where they are constants of the outer graph, without one."""

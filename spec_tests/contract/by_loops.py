@@ -82,7 +82,7 @@ def assert_along(result: Result, config: Config, asked: Inputs, *names: str) -> 
 
 
 def _answer(op: Op, config: Config) -> partial[Mapping[str, Array]]:
-    return partial(_loops_answer, op, config)
+    return partial(_loops_answer, op, OPERATIONS[op].configured(config))
 
 
 def _loops_answer(op: Op, config: Config, inputs: Inputs) -> Mapping[str, Array]:

@@ -35,4 +35,11 @@ STORED: Final = (
     _gradient(5, True, "full"),
     _gradient(6, True, "detached"),
     _gradient(7, False, "detached"),
+    _MAL.case(
+        8,
+        "MAL-7 MAL-3",
+        "persistent tokens are written before a document",
+        config(persistent_in_memory=True, chunk=1),
+        call(Op.MAL_BLOCK, 2708, (5, 0), time=5, **{**LEAN, "tokens": 2}),
+    ),
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from spec_tests.chapters.blocks import wrong_parts as parts
 from spec_tests.chapters.mac.wrong_parts import KeptMemory
+from spec_tests.chapters.mal import wrong_parts as wrong
 from spec_tests.faults.fault import (
     Arrays,
     Config,
@@ -33,6 +34,9 @@ FRESH: Final = "test_mal:test_a_reset_is_a_fresh_start_in_every_part"
 ALONE: Final = "test_mal:test_rows_and_the_future_do_not_count"
 LEARNS: Final = "test_mal:test_the_gradients_are_those_of_the_block"
 STOPPED: Final = "test_mal:test_detached_reads_teach_the_memory_nothing_and_everything_else_as_before"
+
+BEGUN: Final = "test_mal_persistent:test_documents_begin_with_what_the_persistent_tokens_leave"
+OTHERWISE: Final = "test_mal_persistent:test_a_document_is_that_of_another_first_memory_and_of_nothing_else"
 
 PART_LEFT_OUT: Final = "porting: a part of the block left out, or another constant"
 NOT_HANDED_ON: Final = "porting: state that is not handed on, or only that of one call"
@@ -153,6 +157,42 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "test_mal_at_the_edges:test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds",
         with_outputs(_earlier),
         SPOILT,
+    ),
+    _fault(
+        "persistent-tokens-not-written",
+        "MAL-7a",
+        BEGUN,
+        with_config(lambda _: {"persistent_in_memory": False}),
+        PART_LEFT_OUT,
+    ),
+    _fault(
+        "persistent-tokens-before-every-call",
+        "MAL-7a",
+        "test_mal_persistent:test_any_split_gives_the_same_results_where_persistent_tokens_are_written",
+        with_inputs(wrong.before_every_call),
+        NOT_HANDED_ON,
+    ),
+    _fault("persistent-tokens-normalised", "MAL-7b", BEGUN, _part("begun", wrong.normalised, "mal"), PART_LEFT_OUT),
+    _fault(
+        "persistent-tokens-and-text-as-one",
+        "MAL-7c",
+        OTHERWISE,
+        _part("remembered", wrong.together, "mal"),
+        "misreading: persistent tokens and text as one sequence, as Titans prints it",
+    ),
+    _fault(
+        "persistent-tokens-counted",
+        "MAL-7d",
+        BEGUN,
+        with_outputs(wrong.counted),
+        "porting: a sight that is wrong by one document or token",
+    ),
+    _fault(
+        "first-memory-learns-nothing-behind-persistent-tokens",
+        "MAL-7e",
+        "test_mal_persistent:test_first_memory_and_persistent_tokens_learn_through_what_is_written",
+        gradients_lost("initial", "persistent"),
+        DERIVATIVE,
     ),
     *multiplied("mal", MAL, "MAL-4a", "test_mal_at_the_edges", "cache_keys", "tail", "weights"),
 )

@@ -19,6 +19,7 @@ ROWS: Final = (
             "chunk": BLOCK_CONFIG["chunk"],
             "inner_residual": bool,
             "inner_grad": BLOCK_CONFIG["inner_grad"],
+            "persistent_in_memory": bool,
         },
         inputs=(
             activation("x", "batch time model"),
@@ -29,5 +30,6 @@ ROWS: Final = (
             *BLOCK_STATE,
         ),
         outputs=(*BLOCK_STATE, activation("y", "batch time model")),
+        usual={"persistent_in_memory": False},
     ),
 )

@@ -46,7 +46,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     },
     Op.MAG_GATE: {"value": "MAG-1 MAG-2 MAG-7 MAG-8", "rows": "MAG-6", "gradient": "MAG-5"},
     Op.MAL_BLOCK: {
-        "value": "MAL-1 MAL-2",
+        "value": "MAL-1 MAL-2 MAL-7",
         "state": "MAL-3",
         "hidden": "MAL-4",
         "rows": "MAL-5",
