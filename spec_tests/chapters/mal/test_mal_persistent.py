@@ -40,7 +40,7 @@ def alone(port: Port, numerics: Numerics, inputs: Mapping[str, Array]) -> Array:
     empty = {name: 0 * inputs[name][:1] for name in STATE}
     tokens = {"x": inputs["persistent"][None], "norm": np.full_like(inputs["norm"], size)}
     marks = {"reset": np.zeros((1, len(inputs["persistent"])), np.int64)}
-    return run(port, MAL, numerics, {**inputs, **empty, **tokens, **marks}, **config())["weights"][0]
+    return np.asarray(run(port, MAL, numerics, {**inputs, **empty, **tokens, **marks}, **config())["weights"][0])
 
 
 def of_one_length(seed: int) -> dict[str, Array]:
