@@ -10,6 +10,7 @@ from atlas_ref.errors import UserError, without_reference
 from cli import (
     config,
     conform,
+    data,
     doctor,
     evaluate,
     export,
@@ -42,13 +43,14 @@ app.command("export")(export.export)
 app.command("plot")(plot.plot)
 app.command("runs")(runs.runs)
 app.add_typer(config.app, name="config")
+app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
 app.command("conform")(conform.conform)
 app.add_typer(port.app, name="port")
 app.add_typer(vectors.app, name="vectors")
 app.command("trace")(trace.trace)
 app.command("selfproof")(selfproof.selfproof)
-for _group in (app, config.app, port.app, vectors.app):
+for _group in (app, config.app, data.app, port.app, vectors.app):
     for _command in _group.registered_commands:
         _command.cls = Once
 

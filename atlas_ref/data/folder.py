@@ -1,7 +1,7 @@
 """Which files of a folder are data, and what is left out, each with the reason: nothing is skipped in silence."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +21,14 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def files_below(root: Path) -> tuple[list[Path], list[LeftOut]]:
+def files_below(root: Path, kind: Callable[[str], str | None] = kind_of) -> tuple[list[Path], list[LeftOut]]:
     """The files to read, those of inner folders too, in the order of their names, and what is left out.
 
-    Hidden files and folders (`.ipynb_checkpoints`, `._a.txt`), links to folders, what is no file, and files that end
-    otherwise are left out. Raises UserError where nothing is left, OSError where a folder cannot be listed.
+    Hidden files and folders (`.ipynb_checkpoints`, `._a.txt`), links to folders, what is no file, and files whose name
+    is of no `kind` are left out. Raises UserError where nothing is left, OSError where a folder cannot be listed.
     """
     files, left_out = [], []
-    for seen, (path, reason) in enumerate(_entries(root)):
+    for seen, (path, reason) in enumerate(_entries(root, kind)):
         if seen == MOST_ENTRIES:
             raise UserError(f"{root}: holds more than {MOST_ENTRIES:,} files and folders; give the folder of the data.")
         if reason is None:
@@ -41,7 +41,7 @@ def files_below(root: Path) -> tuple[list[Path], list[LeftOut]]:
     return sorted(files), sorted(left_out)
 
 
-def _entries(root: Path) -> Iterator[tuple[Path, str | None]]:
+def _entries(root: Path, kind: Callable[[str], str | None]) -> Iterator[tuple[Path, str | None]]:
     """Yield each file below a folder, and each folder that is left out, with the reason for which it is."""
     folders = [str(root)]
     while folders:
@@ -50,10 +50,10 @@ def _entries(root: Path) -> Iterator[tuple[Path, str | None]]:
                 if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                     folders.append(entry.path)
                 else:
-                    yield Path(entry.path), _reason(entry)
+                    yield Path(entry.path), _reason(entry, kind)
 
 
-def _reason(entry: os.DirEntry[str]) -> str | None:
+def _reason(entry: os.DirEntry[str], kind: Callable[[str], str | None]) -> str | None:
     """Why an entry is left out; None for a file to read."""
     if entry.name.startswith("."):
         return "hidden"
@@ -62,6 +62,6 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
         return "a link to a folder"
     if not os.path.isfile(entry.path):
         return "no plain file"
-    if kind_of(entry.name) is None:
+    if kind(entry.name) is None:
         return f"ends in {visible(ending(entry.name))}" if ending(entry.name) else "has no ending"
     return None

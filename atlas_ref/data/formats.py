@@ -115,10 +115,10 @@ def text_under(place: str, entry: object, key: Key, *, numbers: bool = False) ->
         raise _no_text(place, entry, [key])
     texts = []
     for name in found:
-        part = _written(entry[name]) if numbers else entry[name]
+        part = written_number(entry[name]) if numbers else entry[name]
         if part is not None and not (isinstance(part, str) and not HALF.search(part)):
             what = "Unicode text or a finite number" if numbers else "Unicode text"
-            raise UserError(f'{place}: "{visible(name)}" must be {what}; it is {_shown(part)}.')
+            raise UserError(f'{place}: "{visible(name)}" must be {what}; it is {shown_kind(part)}.')
         texts.append(_unless_blank(part or ""))
     return "\n".join(texts) if all(texts) else ""
 
@@ -183,7 +183,7 @@ def _entries(file: Path, text: str) -> Iterator[tuple[str, object]]:
         try:
             entry, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{file}, entry {number}: is not JSON ({_first_line(error)}).") from None
+            raise UserError(f"{file}, entry {number}: is not JSON ({first_line(error)}).") from None
         yield f"{file}, entry {number}", entry
         at = _after(blank, text, at)
         closed = text.startswith("]", at)
@@ -202,10 +202,7 @@ def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 def _rows(file: Path, content: bytes, keys: Sequence[Key]) -> Iterator[tuple[str, object]]:
     """Yield each row of a parquet file; only the columns of the keys are read."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise UserError(
-            f"{file}: needs the package pyarrow, which is not installed; in a checkout: pip install '.[parquet]'."
-        )
+    require_pyarrow(file)
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -225,7 +222,15 @@ def _rows(file: Path, content: bytes, keys: Sequence[Key]) -> Iterator[tuple[str
                 number += 1
                 yield f"{file}, row {number}", row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: is no whole parquet file (after row {number}: {_first_line(error)}).") from None
+        raise UserError(f"{file}: is no whole parquet file (after row {number}: {first_line(error)}).") from None
+
+
+def require_pyarrow(file: Path) -> None:
+    """Raise UserError where parquet cannot be read."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError(
+            f"{file}: needs the package pyarrow, which is not installed; in a checkout: pip install '.[parquet]'."
+        )
 
 
 def _no_text(place: str, entry: object, missing: Sequence[Key]) -> UserError:
@@ -233,7 +238,7 @@ def _no_text(place: str, entry: object, missing: Sequence[Key]) -> UserError:
     alternatives = missing[0].alternatives
     wanted = ", or ".join(" and ".join(f'"{visible(name)}"' for name in some) for some in alternatives)
     if not isinstance(entry, dict):
-        return UserError(f"{place}: must be an object with {wanted}; it is {_shown(entry)}.")
+        return UserError(f"{place}: must be an object with {wanted}; it is {shown_kind(entry)}.")
     keys = [f'"{visible(str(key)[:64])}"' for key in entry]
     more = f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else ""
     return UserError(
@@ -241,7 +246,7 @@ def _no_text(place: str, entry: object, missing: Sequence[Key]) -> UserError:
     )
 
 
-def _written(value: object) -> object:
+def written_number(value: object) -> object:
     """A finite number as text, anything else as it is."""
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
@@ -252,7 +257,7 @@ def _unless_blank(text: str) -> str:
     return text if text.strip() else ""
 
 
-def _shown(value: object) -> str:
+def shown_kind(value: object) -> str:
     """The kind of a value in the words of JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return "no finite number"
@@ -268,5 +273,6 @@ def _shown(value: object) -> str:
     return kinds.get(type(value), f"of type {type(value).__name__}")
 
 
-def _first_line(error: Any) -> str:
+def first_line(error: Any) -> str:
+    """What an error says, on one line that a terminal only shows."""
     return visible(str(error).partition("\n")[0])

@@ -83,5 +83,5 @@ def test_there_are_more_than_a_hundred_of_every_command() -> None:
     """Kills: a table that is cut down until it passes."""
     assert len(LINES) > 150
     commands = {shlex.split(line)[0] for line in LINES}
-    assert commands >= {"train", "preflight", "eval", "generate", "export", "plot", "runs", "config", "doctor"}
+    assert commands >= {"train", "preflight", "eval", "generate", "export", "plot", "runs", "config", "data", "doctor"}
     assert commands >= {"conform", "port", "vectors", "trace", "selfproof"}
