@@ -16,12 +16,13 @@ from spec_tests.package.micro.command import Atlas
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two sets, one of them with a test split whose labels are hidden, and a file that is none."""
-    for name, rows in {
+    files: dict[str, list[object]] = {
         "piqa/train.jsonl": [ROWS["piqa"][0]] * 3 + [changed("piqa", goal="")],
         "piqa/test.jsonl": [changed("piqa", label=-1)] * 2,
         "svamp.jsonl": [ROWS["svamp"][0]] * 1200,
         "\x1b[2Jmine.jsonl": [{}],
-    }.items():
+    }
+    for name, rows in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_rows(tmp_path / name, rows)
     return tmp_path
