@@ -5,6 +5,7 @@ Every test names the mistake that was put into the program by hand and that it c
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from spec_tests.package.micro.command import Atlas
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two sets, one of them with a test split whose labels are hidden, and a file that is none."""
-    files: dict[str, list[object]] = {
+    files: dict[str, list[Any]] = {
         "piqa/train.jsonl": [ROWS["piqa"][0]] * 3 + [changed("piqa", goal="")],
         "piqa/test.jsonl": [changed("piqa", label=-1)] * 2,
         "svamp.jsonl": [ROWS["svamp"][0]] * 1200,
