@@ -83,14 +83,13 @@ class RunRecord:
         train, validation = self.series("train/loss"), self.series("val/loss")
         speeds = [speed for _, speed in self.series("train/tokens_per_second")]
         best = min((pair[::-1] for pair in validation if not math.isnan(pair[1])), default=(None, None))
-        memory, train_config = self.config["model"]["memory"], self.config["train"]
-        off = self.config["model"]["disable_memory"]
+        train_config = self.config["train"]
         return {
             "status": self.status,
             "steps": self.step,
             "max_steps": self.last_step,
             "parameters": self.summary.get("parameters", count_parameters(self.path)),
-            "memory": "off" if off else f"{memory['rule']} {memory['architecture']}",
+            "memory": _memory(self.config["model"]),
             "seed": train_config["seed"],
             "train_loss": _last(train),
             "val_loss": _last(validation),
@@ -99,6 +98,15 @@ class RunRecord:
             "tokens_per_second": median(speeds) if speeds else None,
             "preflight": self.preflight,
         }
+
+
+def _memory(model: dict[str, Any]) -> str:
+    """Return what the section of a model says of its memory, in the words of `atlas config list`."""
+    if "recursion" in model:
+        return f"{model['recursion']['nets']} recursion"
+    if "memory" not in model:
+        return "none"
+    return "off" if model["disable_memory"] else f"{model['memory']['rule']} {model['memory']['architecture']}"
 
 
 def _last(series: list[tuple[int, float]]) -> float | None:

@@ -23,13 +23,17 @@ def fourier_concentration(embedding: Float[Tensor, "numbers dim"], top: int) -> 
     """
     if top < 1:
         raise UserError(f"fourier_concentration: top is {top}, but it must be 1 or more")
-    numbers = embedding.shape[0]
-    energy = torch.fft.rfft(embedding, dim=0).abs().square().sum(-1)[1:]
-    frequency = torch.arange(1, len(energy) + 1, device=embedding.device)
-    energy = torch.where(2 * frequency == numbers, energy, 2.0 * energy)
+    energy = spectrum(embedding)
     total = energy.sum()
     strongest = energy.topk(min(top, len(energy))).values.sum()
     return torch.where(total > 0, strongest / total, 0.0)
+
+
+def spectrum(embedding: Float[Tensor, "numbers dim"]) -> Float[Tensor, " frequencies"]:
+    """Return the energy of each frequency 1 .. p/2 with its mirror image, summed over `dim` (decision `circles`)."""
+    energy = torch.fft.rfft(embedding, dim=0).abs().square().sum(-1)[1:]
+    frequency = torch.arange(1, len(energy) + 1, device=embedding.device)
+    return torch.where(2 * frequency == embedding.shape[0], energy, 2.0 * energy)
 
 
 class CircularFit(NamedTuple):
