@@ -13,26 +13,27 @@ from spec_tests.port import Array, Op, Port, Scalar
 from spec_tests.tally import where_declared
 
 OP = Op.TRM_RECURSION
-LONG = np.arange(70)[None] + np.array([[100]])
+LONG = np.arange(70)[None] + np.array([[65_500]])
 SHORT = np.array([[0, 1, 2], [5, 6, 0], [0, 1, 2], [2, 3, 4], [7, 8, 9]])
 
 
-def config(micro_steps: int, recursions: int, window: int, eps: float) -> dict[str, Scalar]:
+def config(micro_steps: int, recursions: int, window: int, eps: float, unlearned: int = 0) -> dict[str, Scalar]:
     return {
         "micro_steps": micro_steps,
         "recursions": recursions,
-        "no_grad_recursions": 0,
+        "no_grad_recursions": unlearned,
         "window": window,
         "norm_eps": eps,
     }
 
 
 def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
-    """Yield a long row, one of many documents far from the first token, and rows of many heads or one."""
-    yield config(1, 1, 5, 0.1), trm_inputs(1, LONG, (3, 1, 2, 4))
+    """Yield a long row far from its start, one of many documents, rows of many heads or one, and a wide model."""
+    yield config(1, 1, 69, 0.1), trm_inputs(1, LONG, (3, 1, 2, 4))
     yield config(1, 1, 4, 0.05), trm_inputs(2, FAR_AND_MANY, (2, 1, 1, 2))
     yield config(1, 1, 3, 0.2), trm_inputs(3, SHORT, (6, 5, 2, 3))
     yield config(1, 1, 2, 0.1), trm_inputs(4, SHORT[:3], (3, 1, 3, 7))
+    yield config(1, 1, 2, 0.1), trm_inputs(8, SHORT[:1], (18, 1, 2, 3))
 
 
 @pytest.mark.spec("TRM-1", "TRM-4")
@@ -56,6 +57,15 @@ def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
         with where_declared():
             assert_slopes(port, OP, numerics, config(1, 1, 3, 0.1), trm_inputs(6, LONG, (3, 1, 2, 4)), apart=True)
+
+
+@pytest.mark.spec("TRM-5")
+def test_as_many_recursions_are_unlearned_as_the_configuration_says(port: Port) -> None:
+    for numerics in precisions(port):
+        for unlearned in (1, 2):
+            with where_declared():
+                given = config(1, 3, 3, 0.1, unlearned)
+                assert_slopes(port, OP, numerics, given, trm_inputs(9, SHORT[:2], (3, 1, 2, 4)), apart=False)
 
 
 @pytest.mark.spec("TRM-7")
