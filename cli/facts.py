@@ -24,9 +24,12 @@ def say_facts(ready: "Ready") -> None:
 
 
 def facts_of_run(ready: "Ready") -> "Iterator[Fact]":
-    """Yield what a step reads, and what all steps do."""
+    """Yield how many of the model's tokens there are where it is not all, what a step reads, and what all steps do."""
     from atlas_ref.data.facts import Fact
 
+    tokenizer, size = ready.source.tokenizer, ready.config.any_model.vocab_size
+    if tokenizer and tokenizer.vocab_size < size:
+        yield Fact("tokenizer", f"has {tokenizer.vocab_size:,} of the model's {size:,} tokens; no other is ever drawn")
     rows, length, steps = ready.config.train.batch_size, ready.config.data.sequence_length, ready.config.last_step
     tokens, round_ = rows * length, ready.source.training_tokens
     yield Fact("a step", f"{counted(rows, 'row')} of {counted(length, 'token')}: {counted(tokens, 'token')}")

@@ -42,22 +42,22 @@ def generate(
     on the seed and its own number, not on how many samples there are.
     """
     text = prompt_text(prompt, prompt_file)
-    from atlas_ref.data.tokenizer import StreamDecoder, tokenizer_from_json
+    from atlas_ref.data.tokenizer import StreamDecoder
     from atlas_ref.generation.generate import generate as generate_tokens
     from atlas_ref.generation.generate import read_prompt
     from atlas_ref.generation.sampling import Sampling, stream
-    from atlas_ref.storage.checkpoint import META
+    from atlas_ref.training.run import tokenizer_of
 
     sampling = Sampling(temperature, top_k, top_p)
     opened = open_model(run, [f"train.device={json.dumps(device)}"] if device else [], chunk)
-    if opened.checkpoint.tokenizer is None:
+    tokenizer = tokenizer_of(opened.checkpoint)
+    if tokenizer is None:
         raise UserError(f"{opened.checkpoint.path}: was trained on {opened.config.data.source}, which is not text.")
     if line := chunk_line(opened):
         # Beside the text, which may go into a file.
         say(line, err=True)
-    tokenizer = tokenizer_from_json(opened.checkpoint.tokenizer, str(opened.checkpoint.path / META))
     text = DEFAULT_PROMPT if text is None else text
-    start = read_prompt(opened.model, tokenizer.encode(text), opened.checkpoint.step)
+    start = read_prompt(opened.model, tokenizer.encode(text), opened.checkpoint.step, tokenizer.vocab_size)
     for number in range(samples):
         if samples > 1:
             typer.echo(f"--- sample {number + 1} of {samples}")

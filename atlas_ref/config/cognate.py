@@ -78,7 +78,7 @@ class CognateConfig(Section):
     family: Literal["cognate"]
     """what tells this section from that of an ATLAS model"""
     vocab_size: int = Field(ge=2, le=1_000_000)
-    """number of tokens; the data decide it"""
+    """tokens of the model; a tokenizer of text may have fewer, a generated task has exactly these"""
     d_model: int = Field(ge=1, le=65_536)
     """width of the residual stream, of answers and of latents"""
     n_layers: int = Field(ge=0, le=1024)

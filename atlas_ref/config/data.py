@@ -123,7 +123,7 @@ class DataConfig(Section):
     tokenizer: Literal["bytes", "bpe"]
     """of text: bytes, or byte-pair encoding trained on the training part"""
     bpe_vocab_size: int = Field(ge=BYTE_VOCABULARY, le=MOST_TOKENS)
-    """vocabulary of bpe, its document separator included"""
+    """most tokens of bpe, its document separator included; a short text gives fewer"""
     sequence_length: int = Field(ge=1, le=10_000_000)
     """tokens in a row of a batch"""
     context_batches: int = Field(ge=1, le=10**9)
@@ -140,7 +140,7 @@ class DataConfig(Section):
 
     @property
     def vocab_size(self) -> int:
-        """The vocabulary that source and tokenizer make."""
+        """The vocabulary that source and tokenizer make, for bpe the most that it can be."""
         if self.source in GENERATED:
             sizes = (
                 self.recall.vocab_size,

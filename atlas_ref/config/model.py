@@ -51,7 +51,7 @@ class ModelConfig(Section):
     """The language model."""
 
     vocab_size: int = Field(ge=2, le=1_000_000)
-    """number of tokens; data.tokenizer or data.recall decides it"""
+    """tokens of the model; a tokenizer of text may have fewer, a generated task has exactly these"""
     d_model: int = Field(ge=1, le=65_536)
     """width of the residual stream"""
     block: BlockKind

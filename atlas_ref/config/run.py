@@ -94,11 +94,7 @@ class RunConfig(Section):
                 f"optim.warmup_steps is {self.optim.warmup_steps}; "
                 f"it must be at most train.max_steps, which is {self.train.max_steps}"
             )
-        if self.any_model.vocab_size != self.data.vocab_size:
-            yield (
-                f"model.vocab_size is {self.any_model.vocab_size}; it must be {self.data.vocab_size} "
-                f"({self.data.vocabulary}): add --set model.vocab_size={self.data.vocab_size}"
-            )
+        yield from self._room_for_tokens(self.any_model.vocab_size, self.data.vocab_size)
         if isinstance(self.any_model, ModelConfig):
             yield from self._recall_within_reach(self.any_model)
             yield from second_stage(self.stage2, self.any_model, self.optim.name)
@@ -112,6 +108,15 @@ class RunConfig(Section):
         """Yield a sentence for what is allowed and hardly meant."""
         if isinstance(self.any_model, ModelConfig):
             yield from self.any_model.memory.warnings()
+
+    def _room_for_tokens(self, size: int, needed: int) -> Iterator[str]:
+        """Yield a sentence for a model that lacks tokens of its data, or has more than a generated task."""
+        text = self.data.source not in GENERATED
+        if size < needed or (size > needed and not text):
+            yield (
+                f"model.vocab_size is {size}; it must be {'at least ' if text else ''}{needed} "
+                f"({self.data.vocabulary}): add --set model.vocab_size={needed}"
+            )
 
     def _recall_within_reach(self, model: ModelConfig) -> Iterator[str]:
         """Yield a sentence for recall that attention alone could answer."""

@@ -10,17 +10,23 @@ from atlas_ref.errors import UserError
 def tokenizer_for(name: str, texts: Sequence[str], config: RunConfig, given: Tokenizer | None) -> Tokenizer:
     """The tokenizer of data that messages call `name`, `given` (that of an earlier run) where there is one.
 
-    Otherwise the configured one is made, which for bpe means trained on the training texts. Raises UserError where it
-    does not make the vocabulary of the model.
+    Otherwise the configured one is made, which for bpe means trained on the training texts. It may have fewer tokens
+    than the model: the loss is over all of the model's, of which the others are never a target, and what is drawn or
+    judged is one of the tokenizer's. Raises UserError where it has more.
     """
     tokenizer = _make(config.data, texts) if given is None else given
-    size = config.any_model.vocab_size
-    if tokenizer.vocab_size != size:
-        raise UserError(
-            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, but model.vocab_size is {size}; for bpe "
-            "on little text, lower data.bpe_vocab_size and model.vocab_size to it."
-        )
+    refuse_more_tokens(name, tokenizer, config)
     return tokenizer
+
+
+def refuse_more_tokens(name: str, tokenizer: Tokenizer, config: RunConfig) -> None:
+    """Raise UserError, beginning with `name`, for a tokenizer with more tokens than the model can tell apart."""
+    size = config.any_model.vocab_size
+    if tokenizer.vocab_size > size:
+        raise UserError(
+            f"{name}: the tokenizer has {tokenizer.vocab_size:,} tokens, more than the {size:,} of the model "
+            "(model.vocab_size)."
+        )
 
 
 def grid_of(config: RunConfig) -> int:

@@ -7,6 +7,9 @@
 Feeding tokens one by one, or a prompt in parts, gives the logits of a single forward pass over all of them: the state
 holds everything that a later token may depend on. The model is only read: no gradient, no state of its own, and no
 random number but those of the stream.
+
+A tokenizer may have fewer tokens than the model. The logits of the others are cut off before anything is made of them,
+so that none is ever the likeliest, among the top k, in the nucleus or drawn.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,19 +44,21 @@ class Start(NamedTuple):
     state: StateTree
     logits: Float[Tensor, " vocab"]
     outer_step: int | None
+    known: int | None
 
 
-def read_prompt(model: Model, prompt: Sequence[int], outer_step: int | None = None) -> Start:
+def read_prompt(model: Model, prompt: Sequence[int], outer_step: int | None = None, known: int | None = None) -> Start:
     """Return where samples that continue `prompt` begin; raise UserError for an empty prompt.
 
-    `outer_step` is the step of a checkpoint whose schedules had not ended (`Model.forward`).
+    `outer_step` is the step of a checkpoint whose schedules had not ended (`Model.forward`). `known` is the number of
+    tokens that the tokenizer has, the first of the model's; None where it has all.
     """
     if not prompt:
         raise UserError("the prompt is empty; it must hold at least one token.")
     session = Session(model, batch=1, outer_step=outer_step)
     for first in range(0, len(prompt), PROMPT_PART):
-        logits = advance(session, prompt[first : first + PROMPT_PART])
-    return Start(model, session.get_memory_state(), logits, outer_step)
+        logits = advance(session, prompt[first : first + PROMPT_PART], known)
+    return Start(model, session.get_memory_state(), logits, outer_step, known)
 
 
 def generate(
@@ -73,11 +78,11 @@ def generate(
         if token == end:
             return
         if index + 1 < count:
-            logits = advance(session, [token])
+            logits = advance(session, [token], start.known)
 
 
-def advance(session: Session, tokens: Sequence[int]) -> Float[Tensor, " vocab"]:
-    """Feed tokens to the model in one call and return the logits after the last, on the CPU."""
+def advance(session: Session, tokens: Sequence[int], known: int | None) -> Float[Tensor, " vocab"]:
+    """Feed tokens to the model in one call and return the logits of the known ones after the last, on the CPU."""
     device = next(session.model.parameters()).device
     with torch.inference_mode():
-        return session(torch.tensor([tokens], device=device))[0, -1].cpu()
+        return session(torch.tensor([tokens], device=device))[0, -1, :known].cpu()

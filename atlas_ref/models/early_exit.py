@@ -4,7 +4,7 @@
 
 Who halts is the model's `halting.kind`: a row as a whole, by the mean of the logits of its tokens, or each token; then
 a row leaves when all its tokens have. The answer of a row or token is that of its own N, what all iterations would have
-given there, as rows never meet.
+given there, as rows never meet. A tokenizer may have fewer tokens than the model: the others have no logit here.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from atlas_ref.models.cognate import CognateModel
 
 
 class Exit(NamedTuple):
-    """The logits of each token after its own iteration, the number of that, and the iterations of each row."""
+    """The logits at each token after its own iteration, the number of that, and the iterations of each row."""
 
     logits: Float[Tensor, "batch time vocab"]
     steps: Int[Tensor, "batch time"]
@@ -33,8 +33,12 @@ def answer_early(
     tokens: Int[Tensor, "batch time"],
     threshold: float,
     reset: Bool[Tensor, "batch time"] | None = None,
+    known: int | None = None,
 ) -> Exit:
-    """Return what each row answers from a fresh state (module docstring); raise UserError where nothing halts."""
+    """Return what each row answers from a fresh state (module docstring); raise UserError where nothing halts.
+
+    `known` is the number of tokens that may be answered, the first of the model's; None for all.
+    """
     kind = model.config.halting.kind
     if kind == "none":
         raise UserError('model.halting.kind is "none"; early exit needs a model that was trained to halt.')
@@ -62,4 +66,4 @@ def answer_early(
         left, features, y, z = left[goes_on], features[goes_on], y[goes_on], z[goes_on]
         caches = tuple(AttentionCache(cache.keys[goes_on], cache.values[goes_on]) for cache in caches)
         places = Places(*(part[goes_on] for part in places))
-    return Exit(F.linear(answers, model.embedding.weight), steps, made)
+    return Exit(F.linear(answers, model.embedding.weight[:known]), steps, made)

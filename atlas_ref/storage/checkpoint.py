@@ -3,9 +3,10 @@
     checkpoints/step-00000100/model.safetensors       parameters and buffers
                               optimiser.safetensors   moments and step counters, by parameter name
                               state.safetensors       the memory state of the B streams
-                              meta.json               step, config, tokenizer, which data, what the kill switches
-                                                      remember, why preflight was skipped, how many lines the log
-                                                      had, size and SHA-256 of each file above
+                              meta.json               step, config, tokenizer and how many tokens it has (the model
+                                                      may have more), which data, what the kill switches remember,
+                                                      why preflight was skipped, how many lines the log had, size and
+                                                      SHA-256 of each file above
     checkpoints/latest                                the name of the newest one
     checkpoints/best                                  the name of the best one (`retention`)
 
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from atlas_ref.config import RunConfig, config_hash
 from atlas_ref.data.identity import DataIdentity
+from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.errors import UserError
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.reading import opened, read_header
@@ -62,6 +64,7 @@ class Checkpoint:
     step: int
     config: RunConfig
     tokenizer: str | None
+    tokens: int | None
     data: DataIdentity
     preflight_skipped: str | None
     log_lines: int
@@ -127,7 +130,7 @@ def save_checkpoint(
     directory: Path,
     step: int,
     config: RunConfig,
-    tokenizer: str | None,
+    tokenizer: Tokenizer | None,
     data: DataIdentity,
     preflight_skipped: str | None,
     log_lines: int,
@@ -151,7 +154,8 @@ def save_checkpoint(
             step=step,
             config=config.model_dump(),
             config_hash=config_hash(config),
-            tokenizer=tokenizer,
+            tokenizer=tokenizer.to_json() if tokenizer else None,
+            tokens=tokenizer.vocab_size if tokenizer else None,
             data=data,
             preflight_skipped=preflight_skipped,
             log_lines=log_lines,
@@ -190,6 +194,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         step=meta.step,
         config=config,
         tokenizer=meta.tokenizer,
+        tokens=meta.tokens,
         data=meta.data,
         preflight_skipped=meta.preflight_skipped,
         log_lines=meta.log_lines,

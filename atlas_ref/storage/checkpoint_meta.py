@@ -68,6 +68,8 @@ class Meta(BaseModel):
     config: dict[str, Any]
     config_hash: str = Field(pattern=SHA256)
     tokenizer: str | None
+    tokens: Annotated[int, Field(ge=1)] | None
+    """Tokens of the tokenizer, at most `model.vocab_size` of the config; None where there is no tokenizer."""
     data: DataIdentity
     preflight_skipped: Annotated[str, AfterValidator(_readable)] | None
     log_lines: int = Field(ge=0)
@@ -75,7 +77,9 @@ class Meta(BaseModel):
     files: dict[str, FileRecord]
 
     @model_validator(mode="after")
-    def _nothing_is_of_a_later_step(self) -> "Meta":
+    def _agrees_with_itself(self) -> "Meta":
+        if (self.tokenizer is None) != (self.tokens is None):
+            raise ValueError("a tokenizer and the number of its tokens must both be there, or neither")
         if self.log_lines > self.step:
             raise ValueError(f"log_lines is {self.log_lines}, with at most one line a step and {self.step} steps")
         for switch, began in self.kill_switches.since.items():

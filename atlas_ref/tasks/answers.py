@@ -31,7 +31,7 @@ class AnswerMeter(TokenMeter):
     def add(self, output: Output, batch: Batch) -> None:
         """Count the targets and the answers of a batch."""
         super().add(output, batch)
-        right, asked = whole_answers(output.logits.argmax(-1), batch.targets)
+        right, asked = whole_answers(self.likeliest(output), batch.targets)
         self._answers_right, self._answers = self._answers_right + right, self._answers + asked
 
     def sums(self) -> tuple[float, ...]:

@@ -53,9 +53,13 @@ class LanguageModelling:
 
 
 class TokenMeter:
-    """Loss, hits, targets, and for text the bytes that the targets stand for (Meter)."""
+    """Loss, hits, targets, and for text the bytes that the targets stand for (Meter).
+
+    The loss is over all tokens of the model, as in training; a hit is the likeliest of those that the tokenizer has.
+    """
 
     def __init__(self, tokenizer: Tokenizer | None) -> None:
+        self._known = None if tokenizer is None else tokenizer.vocab_size
         self._widths = None if tokenizer is None else _bytes_of_tokens(tokenizer)
         self._losses, self._right, self._counted, self._read = 0.0, 0.0, 0.0, 0.0
 
@@ -64,9 +68,13 @@ class TokenMeter:
         total, count = token_losses(output.logits, batch.targets)
         self._losses, self._counted = self._losses + total.item(), self._counted + count.item()
         # An ignored target is negative, so no logit's index equals it.
-        self._right += (output.logits.argmax(-1) == batch.targets).sum().item()
+        self._right += (self.likeliest(output) == batch.targets).sum().item()
         if self._widths is not None:
             self._read += self._widths[batch.targets[batch.targets != IGNORED].cpu()].sum().item()
+
+    def likeliest(self, output: Output) -> Int[Tensor, "batch time"]:
+        """Return the likeliest token at each place, of those that the tokenizer has."""
+        return output.logits[..., : self._known].argmax(-1)
 
     def sums(self) -> tuple[float, ...]:
         """Return losses, hits, targets and bytes."""

@@ -26,7 +26,7 @@ class RowMeter(TokenMeter):
         """Count the targets and the rows of a batch; a row without a target is no question."""
         super().add(output, batch)
         scored = batch.targets != IGNORED
-        right = ((output.logits.argmax(-1) == batch.targets) | ~scored).all(-1)
+        right = ((self.likeliest(output) == batch.targets) | ~scored).all(-1)
         asked = scored.any(-1)
         self._rows_right += float((right & asked).sum())
         self._rows += float(asked.sum())

@@ -27,9 +27,9 @@ from atlas_ref.errors import UserError
 from atlas_ref.models.registry import family_of
 from atlas_ref.models.tensors import LAYER, TensorInfo
 from atlas_ref.places import check_unused
-from atlas_ref.storage.checkpoint import META, MODEL, Checkpoint
+from atlas_ref.storage.checkpoint import MODEL, Checkpoint
 from atlas_ref.storage.files import sync, write_atomically, write_json
-from atlas_ref.training.run import load_model
+from atlas_ref.training.run import load_model, tokenizer_of
 
 FORMAT = "atlas-export-1"
 CONFIG, NAMES, TOKENIZER = "config.json", "names.md", "tokenizer.json"
@@ -121,13 +121,13 @@ def _description(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """Return the kind of the tokenizer, the token that ends a document and, for bpe, the encoding; None for no text."""
-    if checkpoint.tokenizer is None:
+    """Return the kind of the tokenizer, the number of its tokens, the one that ends a document and, for bpe, the
+    encoding; None for no text.
+    """
+    tokenizer = tokenizer_of(checkpoint)
+    if tokenizer is None:
         return None
-    found = json.loads(checkpoint.tokenizer)
-    if not isinstance(found, dict) or "kind" not in found:
-        raise UserError(f"{checkpoint.path / META}: holds no tokenizer.")
-    return {**found, "separator": checkpoint.config.any_model.vocab_size - 1}
+    return {**json.loads(tokenizer.to_json()), "tokens": tokenizer.vocab_size, "separator": tokenizer.separator}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from atlas_ref.config import RunConfig
 from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.data.batch import BatchSource
+from atlas_ref.data.encoding import refuse_more_tokens
 from atlas_ref.data.streams import open_corpus
 from atlas_ref.data.tokenizer import Tokenizer, tokenizer_from_json
 from atlas_ref.data.whole import Split, WholeText
@@ -170,10 +171,19 @@ def open_text(config: RunConfig, checkpoint: Checkpoint, split: Split) -> WholeT
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer | None:
-    """Return the tokenizer of a checkpoint, or None where it was trained on what is no text."""
+    """Return the tokenizer of a checkpoint, or None where it was trained on what is no text.
+
+    Raises UserError, naming the file, for one of which the checkpoint says another number of tokens, or with more than
+    the model has.
+    """
     if checkpoint.tokenizer is None:
         return None
-    return tokenizer_from_json(checkpoint.tokenizer, str(checkpoint.path / META))
+    file = str(checkpoint.path / META)
+    tokenizer = tokenizer_from_json(checkpoint.tokenizer, file)
+    if tokenizer.vocab_size != checkpoint.tokens:
+        raise UserError(f"{file}: its tokenizer has {tokenizer.vocab_size:,} tokens, not {checkpoint.tokens:,}.")
+    refuse_more_tokens(file, tokenizer, checkpoint.config)
+    return tokenizer
 
 
 def refuse_other_data(source: BatchSource, checkpoint: Checkpoint) -> None:

@@ -57,7 +57,7 @@ def sample_when_due(run: Run, context: Context) -> None:
 def draw_sample(run: Run, context: Context, tokenizer: Tokenizer) -> Sample:
     """Return the text that the model of the step reached writes after the prompt of the configuration."""
     settings = context.config.train
-    start = read_prompt(run.model, tokenizer.encode(settings.sample_prompt), run.step)
+    start = read_prompt(run.model, tokenizer.encode(settings.sample_prompt), run.step, tokenizer.vocab_size)
     random = stream(settings.seed, step=run.step)
     made = generate(start, settings.sample_tokens, Sampling(), random, tokenizer.separator)
     tokens = [step.token for step in made]

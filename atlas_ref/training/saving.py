@@ -67,7 +67,7 @@ def write_checkpoint(run: Run, context: Context, tensors: dict[str, dict[str, Te
         directory,
         step=run.step,
         config=context.config,
-        tokenizer=tokenizer.to_json() if (tokenizer := context.source.tokenizer) else None,
+        tokenizer=context.source.tokenizer,
         data=context.source.identity,
         preflight_skipped=context.admission.skipped,
         log_lines=context.log.lines,

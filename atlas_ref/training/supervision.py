@@ -84,7 +84,7 @@ def judged(
 
 @torch.no_grad()
 def said_right(logits: Float[Tensor, "batch time vocab"], part: Batch) -> Bool[Tensor, "batch time"]:
-    """Return where the likeliest token is the target; nowhere that is not scored."""
+    """Return where the likeliest token, of all that the model has, is the target; nowhere that is not scored."""
     return logits.argmax(-1) == part.targets
 
 

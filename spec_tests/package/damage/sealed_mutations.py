@@ -136,14 +136,15 @@ WRONG: tuple[Any, ...] = (None, True, 1.5, -1, HUGE, "x", "", [], [[]], {}, {"a"
 
 def sealed_descriptions() -> Iterator[Mutation]:
     """Yield descriptions with a field of a wrong type, without a field, or with one too many, all sealed."""
-    fields = ("format", "step", "config", "config_hash", "tokenizer", "data", "log_lines", "kill_switches", "files")
-    for field in fields:
+    fields = ("format", "step", "config", "config_hash", "tokenizer", "tokens", "data", "log_lines", "kill_switches")
+    for field in (*fields, "files"):
         for value in WRONG:
             yield described(f"{field} = {value!r:.20}", partial(set_inside, (field,), value))
         yield described(f"no {field}", partial(drop, field))
     for value in (True, 1.5, [], {"a": 1}):
         yield described(f"skipped = {value!r}", partial(set_inside, ("preflight_skipped",), value))
     yield described("no preflight_skipped", partial(drop, "preflight_skipped"))
+    yield described("a token fewer", lambda meta: meta.update({"tokens": meta["tokens"] - 1}))
     yield described("a field more", lambda meta: meta.update({"code": "import os"}))
     yield described("another step", lambda meta: meta.update({"step": 1}))
     yield described("half a surrogate", lambda meta: meta.update({"tokenizer": "\ud800"}))

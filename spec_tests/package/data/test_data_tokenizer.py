@@ -133,9 +133,22 @@ def test_a_given_tokenizer_is_used_instead_of_training_one(tmp_path: Path, bpe: 
     assert open_source(config, bpe).tokenizer is bpe
 
 
-def test_a_text_too_poor_for_its_byte_pairs_is_refused_with_the_number_it_gives(tmp_path: Path) -> None:
+def test_a_text_too_poor_for_its_byte_pairs_gives_fewer_tokens_than_the_model_has(tmp_path: Path) -> None:
+    """Kills: a text that is refused because it does not fill the vocabulary of the model."""
     path = tmp_path / "poor.txt"
-    path.write_text("ab" * 1000)
+    path.write_text("a b " * 500)
+    source = open_source(text_config(str(path), "data.tokenizer=bpe", "model.vocab_size=2048"))
 
-    with pytest.raises(UserError, match=r"poor.txt: the tokenizer has \d+ tokens, but model.vocab_size is 2048"):
-        open_source(text_config(str(path), "data.tokenizer=bpe", "model.vocab_size=2048"))
+    assert source.tokenizer is not None
+    assert 257 < source.vocab_size == source.tokenizer.vocab_size < 300
+    assert int(source.batch(0).tokens.max()) < source.vocab_size
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path, bpe: BPETokenizer) -> None:
+    """Kills: tokens beyond the embedding, which fail inside torch or, on a GPU, end the process."""
+    config = text_config(
+        write_documents(tmp_path), "data.tokenizer=bpe", "data.bpe_vocab_size=399", "model.vocab_size=399"
+    )
+
+    with pytest.raises(UserError, match=r"the tokenizer has 400 tokens, more than the 399 of the model"):
+        open_source(config, bpe)

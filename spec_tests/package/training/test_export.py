@@ -86,7 +86,7 @@ def test_an_export_says_what_it_is(atlas: Atlas, trained: Path, tmp_path: Path) 
     assert (metadata["step"], metadata["config_hash"]) == ("2", config_hash(checkpoint.config))
     assert (described["step"], described["config_hash"]) == (2, config_hash(checkpoint.config))
     assert described["model"] == checkpoint.config.model.model_dump(mode="json")
-    assert described["tokenizer"] == {"kind": "bytes", "separator": 256}
+    assert described["tokenizer"] == {"kind": "bytes", "tokens": 257, "separator": 256}
     assert described["preflight_skipped"] == checkpoint.preflight_skipped
     assert str(tmp_path) not in json.dumps(described)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", CONFIG, NAMES}
@@ -108,7 +108,7 @@ def test_byte_pairs_go_with_the_model_as_their_package_reads_them(atlas: Atlas, 
     start(micro_config(*bpe, "data.source='path'", f"data.path='{text}'", "train.max_steps=2"), tmp_path / "run")
     assert atlas("export", tmp_path / "run", tmp_path / "out").code == 0
     described = json.loads((tmp_path / "out" / CONFIG).read_text())
-    assert described["tokenizer"] == {"kind": "bpe", "file": TOKENIZER, "separator": 269}
+    assert described["tokenizer"] == {"kind": "bpe", "file": TOKENIZER, "tokens": 270, "separator": 269}
     encoding = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / TOKENIZER))
     assert encoding.get_vocab_size() == 269
     assert encoding.encode("to be").ids
