@@ -42,6 +42,9 @@ STORED: Final = (
     _block(4, "BLOCK-2 BLOCK-7", "one token a call", block_config(rope_base=3.0, span=4), time=1),
     _gradient(5, "gradients through attention and memory", block_config()),
     _gradient(6, "reads as constants: the memory gets no gradient", block_config(inner_grad="detached")),
+    _block(
+        7, "BLOCK-11", "persistent tokens are written before a document", block_config(persistent_in_memory=True), 5
+    ),
     *covering_cases(_BLOCK, 90_000),
     *covering_gradients(_BLOCK, 91_000, "BLOCK-10"),
     *sized_cases(_BLOCK, 92_000, ALL),

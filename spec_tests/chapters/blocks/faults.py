@@ -51,21 +51,6 @@ def _persistent_in_memory(_: Config, x: Arrays) -> Arrays:
     return {"weights": x["weights"] + moved, "anchor": x["anchor"] + moved} if len(x["persistent"]) else {}
 
 
-def _gates_in_other_order(_: Config, x: Arrays) -> Arrays:
-    """Reads momentum where the step size stands, and the other way round."""
-    heads = x["log_gain"].shape[0]
-    order = np.arange(len(x["gates_bias"]))
-    order[heads : 3 * heads] = np.roll(order[heads : 3 * heads], heads)
-    return {"gates_weight": x["gates_weight"][order], "gates_bias": x["gates_bias"][order]}
-
-
-def _marks_moved(_: Config, x: Arrays) -> Arrays:
-    """A reset is seen one token late."""
-    late = np.roll(x["reset"], 1, axis=1)
-    late[:, 0] = 0
-    return {"reset": late}
-
-
 def _next_token(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
     return {"y": outputs["y"] + 0.1 * np.concatenate([x["x"][:, 1:], x["x"][:, -1:]], axis=1)}
 
@@ -135,13 +120,20 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "source: persistent tokens leak into the convolution of the first tokens",
     ),
     _block(
+        "block-persistent-tokens-not-written",
+        "BLOCK-11",
+        "test_blocks_persistent:test_documents_begin_with_what_the_persistent_tokens_leave",
+        with_config(lambda _: {"persistent_in_memory": False}),
+        PART_LEFT_OUT,
+    ),
+    _block(
         "block-convolution-halved",
         "BLOCK-4",
         "test_addresses_are_unit_vectors_of_the_activated_convolution_and_values_are_not",
         _scaled("convolution", 0.5),
         PART_LEFT_OUT,
     ),
-    _block("block-gates-in-another-order", "BLOCK-5a", GATED, with_inputs(_gates_in_other_order), LAYOUT),
+    _block("block-gates-in-another-order", "BLOCK-5a", GATED, with_inputs(wrong.gates_in_other_order), LAYOUT),
     _block("block-step-bound-ignored", "BLOCK-5d", GATED, with_config(lambda _: {"step_max": 1.0}), PART_LEFT_OUT),
     _block(
         "block-queries-not-projected",
@@ -163,7 +155,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "block-reset-one-token-late",
         "BLOCK-8",
         "test_a_reset_is_a_fresh_start_in_every_part",
-        with_inputs(_marks_moved),
+        with_inputs(wrong.marks_moved),
         "porting: a count that is off by one, or that counts an empty call",
     ),
     _block(

@@ -82,8 +82,9 @@ ROWS: Final = (
     Operation(
         Op.MAG_BLOCK,
         level=4,
-        config=BLOCK_CONFIG,
+        config={**BLOCK_CONFIG, "persistent_in_memory": bool},
         inputs=(_X, _RESET, *BLOCK_PARAMETERS, *BLOCK_STATE),
         outputs=(*BLOCK_STATE, activation("y", "batch time model")),
+        usual={"persistent_in_memory": False},
     ),
 )

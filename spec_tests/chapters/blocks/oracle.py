@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.attention.oracle import sliding_window_attention
+from spec_tests.chapters.blocks.operation import BLOCK_STATE
 from spec_tests.chapters.convolution.oracle import short_conv
 from spec_tests.chapters.mag_gate.oracle import gate
 from spec_tests.chapters.memory_step.loop import Config, Oracle
@@ -128,6 +129,18 @@ def remember(config: Config, h: Array, x: Arrays, context: Array, position: Arra
     return {**memory, "tail": tail, "carry": carry}
 
 
+def begun(config: Config, x: Arrays, sums: Sums) -> Array:
+    """Return the memory that a document begins with [heads, parameters]: M_0, or what the persistent tokens leave."""
+    count: int = len(x["persistent"])
+    if not (config.get("persistent_in_memory", False) and count):
+        return x["initial"]
+    places = np.arange(count)[None]
+    blank = {tensor.name: np.zeros((1, *x[tensor.name].shape[1:])) for tensor in BLOCK_STATE[:-1]}
+    alone = {**x, **blank, "position": np.zeros(1, np.int64), "reset": 0 * places}
+    weights = remember(config, x["persistent"][None], alone, places, places, sums)["weights"]
+    return np.asarray(weights[0])
+
+
 def mag_block(config: Config, x: Arrays, sums: Sums) -> dict[str, Array]:
     """Return y and the state after the call."""
     return block(config, x, positions(x["position"], x["reset"]), sums)
@@ -137,7 +150,8 @@ def block(config: Config, x: Arrays, context: Array, sums: Sums) -> dict[str, Ar
     """Return what a block does whose tokens stand at `context` in what attention and convolution see."""
     position = positions(x["position"], x["reset"])
     h = rms_norm(x["x"], x["norm"], float(config["norm_eps"]), sums)
-    attended, remembered = attend(config, h, x, context, sums), remember(config, h, x, context, position, sums)
+    attended, first = attend(config, h, x, context, sums), {**x, "initial": begun(config, x, sums)}
+    remembered = remember(config, h, first, context, position, sums)
     eps, flat = float(config["norm_eps"]), (*position.shape, len(x["attention_norm"]))
     reads = remembered["reads"].reshape(flat)
     # Detached: for the outer gradient the reads are constants.

@@ -107,3 +107,18 @@ def never_gated(config: Config) -> Config:
 
 def idle_carry_dropped(config: Config, _: Arrays, outputs: Arrays) -> Arrays:
     return {"carry": 0.0 * outputs["carry"]} if config["projection"] == "none" else {}
+
+
+def gates_in_other_order(_: Config, x: Arrays) -> Arrays:
+    """Reads momentum where the step size stands, and the other way round."""
+    heads = x["log_gain"].shape[0]
+    order = np.arange(len(x["gates_bias"]))
+    order[heads : 3 * heads] = np.roll(order[heads : 3 * heads], heads)
+    return {"gates_weight": x["gates_weight"][order], "gates_bias": x["gates_bias"][order]}
+
+
+def marks_moved(_: Config, x: Arrays) -> Arrays:
+    """A reset is seen one token late."""
+    late = np.roll(x["reset"], 1, axis=1)
+    late[:, 0] = 0
+    return {"reset": late}

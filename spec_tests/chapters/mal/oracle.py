@@ -3,27 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
-
 from spec_tests.chapters.blocks import oracle as parts
-from spec_tests.chapters.blocks.operation import BLOCK_STATE, MODEL
-from spec_tests.chapters.blocks.oracle import Arrays, linear, positions, rms_norm
+from spec_tests.chapters.blocks.operation import MODEL
+from spec_tests.chapters.blocks.oracle import Arrays, begun, linear, positions, rms_norm
 from spec_tests.chapters.memory_step.loop import Config
 from spec_tests.oracle.answer import Function
 from spec_tests.oracle.sums import Sums
 from spec_tests.port import Array, Op
-
-
-def begun(config: Config, x: Arrays, sums: Sums) -> Array:
-    """Return the memory that a document begins with [heads, parameters]: M_0, or what the persistent tokens leave."""
-    count: int = len(x["persistent"])
-    if not (config["persistent_in_memory"] and count):
-        return x["initial"]
-    places = np.arange(count)[None]
-    blank = {tensor.name: np.zeros((1, *x[tensor.name].shape[1:])) for tensor in BLOCK_STATE[:-1]}
-    alone = {**x, **blank, "position": np.zeros(1, np.int64), "reset": 0 * places}
-    weights = parts.remember(config, x["persistent"][None], alone, places, places, sums)["weights"]
-    return np.asarray(weights[0])
 
 
 def remembered(config: Config, x: Arrays, position: Array, sums: Sums) -> dict[str, Array]:

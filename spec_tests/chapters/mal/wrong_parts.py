@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from spec_tests.chapters.blocks.operation import BLOCK_STATE, MODEL
-from spec_tests.chapters.blocks.oracle import positions, remember, rms_norm
-from spec_tests.chapters.mal.oracle import begun
+from spec_tests.chapters.blocks.oracle import begun, positions, remember, rms_norm
 from spec_tests.chapters.memory_step.loop import Config
 from spec_tests.faults.fault import Arrays
 from spec_tests.oracle.sums import FORWARD, Sums

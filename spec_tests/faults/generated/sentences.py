@@ -31,7 +31,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
         "gradient": "MAC-10",
     },
     Op.MAG_BLOCK: {
-        "value": "BLOCK-1 BLOCK-2 BLOCK-4 BLOCK-5 BLOCK-6",
+        "value": "BLOCK-1 BLOCK-2 BLOCK-4 BLOCK-5 BLOCK-6 BLOCK-11",
         "state": "BLOCK-7",
         "hidden": "BLOCK-8",
         "rows": "BLOCK-9",

@@ -104,6 +104,7 @@ def model_config(config: Config, x: Tensors, vocabulary: int, feed: int) -> Mode
         **tiny["attention"],
         "window": config["span"],
         "persistent_tokens": len(x["persistent"]),
+        "persistent_in_memory": config.get("persistent_in_memory", False),
         "rope_base": config["rope_base"],
     }
     changed = {

@@ -64,7 +64,6 @@ def _run(config: Config, x: Tensors, state: BlockState, changes: Mapping[str, ob
     whole = {**MODEL, **config, "span": span}
     given = {"persistent": torch.zeros(0, len(x["norm"])), **x}
     base = model_config(whole, given, vocabulary=2, feed=0).model_dump()
-    base["attention"]["persistent_in_memory"] = config.get("persistent_in_memory", False)
     settings = ModelConfig.model_validate({**base, **changes})
     block, positions = _block(settings), (x["position"], x["position"])
     reset, time = x["reset"].bool(), x["x"].shape[1]
