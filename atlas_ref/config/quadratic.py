@@ -16,7 +16,7 @@ class QuadraticConfig(Section):
     family: Literal["quadratic"]
     """what tells this section from that of an ATLAS model"""
     vocab_size: int = Field(ge=2, le=1_000_000)
-    """number of tokens; the data decide it"""
+    """tokens of the model; a tokenizer of text may have fewer, a generated task has exactly these"""
     d_model: int = Field(ge=1, le=65_536)
     """width of the embeddings, of which the sum is taken"""
     hidden: int = Field(ge=1, le=1_000_000)

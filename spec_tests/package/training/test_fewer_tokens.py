@@ -40,7 +40,7 @@ FIELDS = (
     "train.sample_interval=1",
     "train.sample_tokens=25",
 )
-"""Bytes for a model with 43 tokens more: of 25 that a model knowing nothing draws, hardly ever are all of the others."""
+"""Bytes for a model with 43 tokens more: of 25 that a model knowing nothing draws, one is nearly always of those."""
 
 
 def config_of(family: str) -> RunConfig:
