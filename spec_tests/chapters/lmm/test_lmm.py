@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.lmm.calls import config
-from spec_tests.chapters.mal.calls import call, unmarked
+from spec_tests.chapters.mal.calls import call, unmarked, unwritten
 from spec_tests.contract.by_loops import assert_answers, assert_results, assert_slopes
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
@@ -29,6 +29,14 @@ def test_the_memory_is_all_behind_a_gate_of_the_token(port: Port) -> None:
         for number, floor in enumerate((0.0, 0.2, 0.6)):
             with where_declared():
                 assert_results(port, LMM, numerics, config(floor=floor, chunk=1 + number), call(LMM, 1 + number))
+
+
+@pytest.mark.spec("LMM-1")
+def test_a_memory_of_zeros_leaves_what_came(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            result = run(port, LMM, numerics, unwritten(LMM, 13), **CONFIGS[0])
+            assert_same(result["y"], result.inputs["x"], f"y of a memory of zeros in {numerics}")
 
 
 @pytest.mark.spec("LMM-2")

@@ -7,6 +7,7 @@ import numpy as np
 from spec_tests.chapters.blocks.calls import case
 from spec_tests.chapters.blocks.covering import lengths
 from spec_tests.chapters.blocks.operation import MODEL
+from spec_tests.contract.operations import OPERATIONS
 from spec_tests.port import Array, Op, Scalar
 
 
@@ -41,3 +42,17 @@ def call(
 def unmarked(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return a call in which nothing begins."""
     return {**inputs, "reset": 0 * inputs["reset"]}
+
+
+CLOSED = -1e3
+"""A bias whose sigmoid is zero in every precision."""
+
+
+def unwritten(op: Op, seed: int) -> dict[str, Array]:
+    """Return documents from their first token, over a memory of zeros whose steps are zero."""
+    inputs = unmarked(call(op, seed, (0, 0)))
+    (heads, _), state = inputs["log_gain"].shape, [tensor.name for tensor in OPERATIONS[op].outputs]
+    empty = {name: 0 * inputs[name] for name in ("initial", *state) if name in inputs}
+    weight, bias = inputs["gates_weight"].copy(), inputs["gates_bias"].copy()
+    weight[2 * heads : 3 * heads], bias[2 * heads : 3 * heads] = 0.0, CLOSED
+    return {**inputs, **empty, "gates_weight": weight, "gates_bias": bias}

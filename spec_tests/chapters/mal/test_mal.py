@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spec_tests.chapters.mal.calls import call, config, unmarked
+from spec_tests.chapters.mal.calls import call, config, unmarked, unwritten
 from spec_tests.contract.by_loops import assert_answers, assert_results, assert_slopes
 from spec_tests.contract.driver import assert_close, assert_same, precisions, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
@@ -28,6 +28,21 @@ def test_attention_sees_what_the_memory_reads_and_nothing_else(port: Port) -> No
         for number, span in enumerate((1, 3, 6)):
             with where_declared():
                 assert_results(port, MAL, numerics, config(chunk=1 + number), call(MAL, 1 + number, span=span))
+
+
+@pytest.mark.spec("MAL-1")
+def test_a_memory_of_zeros_leaves_the_mean_of_what_is_in_sight(port: Port) -> None:
+    """Reads of zero make queries, keys and values of zero: all weights are the same, persistent values alone count."""
+    inputs, span = unwritten(MAL, 14), 3
+    for numerics in precisions(port):
+        with where_declared():
+            result = run(port, MAL, numerics, inputs, **config())
+            x = result.inputs
+            values = x["persistent"] @ np.split(x["attention_projection"], 3)[2].T
+            sight = np.minimum(np.arange(9) + 1, span) + len(values)
+            wanted = x["x"] + (values.sum(0) / sight[:, None]) @ x["output"].T
+            result.assert_close("y", wanted, factor=4.0)
+            assert not result["weights"].any(), f"a memory with steps of zero was written in {numerics}"
 
 
 @pytest.mark.spec("MAL-2")
