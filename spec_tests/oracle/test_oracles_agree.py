@@ -249,6 +249,6 @@ def test_orders_move_single_precision_and_no_more() -> None:
         for order in ORDERS
     }
     assert all(value.dtype == np.float32 for value in reads.values())
-    spread = max(np.abs(value - reads["forward"]).max() for value in reads.values())
+    spread = np.max([np.abs(value - reads["forward"]).max() for value in reads.values()])
     assert 0.0 < spread < 1e-5 * np.abs(reads["forward"]).max()
     assert all((value != reads["forward"]).any() for order, value in reads.items() if order != "forward")

@@ -212,7 +212,7 @@ def amplification(config: Config, inputs: Inputs) -> float:
         moved[name] = inputs[name] * (1.0 + ulp * generator(5).choice([-1.0, 1.0], inputs[name].shape))
     before, after = expected(config, inputs), expected(config, moved)
     names = ("reads", "weights")
-    return max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() * ulp)) for n in names)
+    return float(np.max([np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() * ulp) for n in names]))
 
 
 def tokens(inputs: Inputs, piece: slice) -> dict[str, Array]:

@@ -4,6 +4,7 @@
 list until they are written, and a border is looked for at every token. Nothing comes from `atlas_ref`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -205,4 +206,5 @@ def worst_error(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[fl
         if expected.numel():
             gap = float((found[name] - expected).detach().abs().max())
             errors.append((gap / max(float(expected.detach().abs().max()), 1e-30), name))
-    return max(errors)
+    # NaN is the worst: Python's max would pass over it.
+    return max(errors, key=lambda error: (math.isnan(error[0]), error))

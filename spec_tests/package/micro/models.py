@@ -165,7 +165,9 @@ def largest_difference(one: ModelState, other: ModelState) -> float:
     """Return the largest difference between two states of the same shape."""
     ours, theirs = one.to_tensors(), other.to_tensors()
     assert ours.keys() == theirs.keys()
-    return max(float((ours[name] - theirs[name]).detach().abs().max()) for name in ours if ours[name].numel())
+    gaps = [(ours[name] - theirs[name]).detach().abs().max() for name in ours if ours[name].numel()]
+    # Unlike Python's max, it does not pass over NaN.
+    return float(torch.stack(gaps).max())
 
 
 def as_atlas(model: Model) -> AtlasModel:
