@@ -109,7 +109,7 @@ def facts(census: "Census", length: int) -> "list[Fact]":
         found.append(Fact("cut", f"prompts at the beginning, so that the answer fits in a row of {length:,} bytes"))
     whole = [each.part.data_set.name for each in census.counted if each.part.split == "whole"]
     if whole:
-        found.append(Fact("whole", f"{', '.join(whole)}: not divided into splits, so nothing is kept from training"))
+        found.append(Fact("whole", f"{', '.join(whole)}: without splits; a training divides them by their prompts"))
     if census.counted and not any(each.part.split in ("train", "whole") for each in census.counted):
         found.append(Fact("note", "there is nothing to train on: test and validation splits are only judged by"))
     found += [Fact("not read", text) for text in what_is_left_out(census.left_out)]

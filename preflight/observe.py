@@ -21,7 +21,7 @@ def measured_config(config: RunConfig, seed: int, budget: Budget) -> RunConfig:
 
     Rows of a generated task and of answers keep their length, which the task decides: shorter ones would skip answers.
     """
-    whole = config.data.source in ("answers", *GENERATED)
+    whole = config.data.source in ("answers", "sets", *GENERATED)
     length = config.data.sequence_length if whole else budget.sequence_length
     data = config.data.model_copy(update={"sequence_length": length})
     train = config.train.model_copy(update={"batch_size": budget.batch_size, "micro_batches": 1, "seed": seed})

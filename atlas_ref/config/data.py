@@ -114,10 +114,10 @@ class ArithmeticConfig(Section):
 class DataConfig(Section):
     """What the model is trained on."""
 
-    source: Literal["shakespeare", "recall", "path", "answers", "relay", "sudoku", "arithmetic"]
-    """the shipped text, a task (recall, relay, sudoku, arithmetic), a text at path, or prompts with answers at path"""
+    source: Literal["shakespeare", "recall", "path", "answers", "sets", "relay", "sudoku", "arithmetic"]
+    """the shipped text, a task (recall, relay, sudoku, arithmetic), or what is at path: text, answers or public sets"""
     path: str = Field(max_length=4096)
-    """file or folder for source = "path" or "answers"; else empty"""
+    """file or folder for source = "path", "answers" or "sets"; else empty"""
     text_key: str = Field(min_length=1, max_length=256)
     """key or column of the text in JSONL and parquet; + joins several, | separates what is tried in turn"""
     tokenizer: Literal["bytes", "bpe"]
@@ -160,11 +160,11 @@ class DataConfig(Section):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a path that is of no use or missing, and a recall row that does not fit."""
-        reads_a_path = self.source in ("path", "answers")
+        reads_a_path = self.source in ("path", "answers", "sets")
         if reads_a_path and not self.path:
             yield f'data.path is empty; it must name a file or folder for data.source = "{self.source}"'
         if not reads_a_path and self.path:
-            yield f'data.path is "{self.path}"; it must be empty unless data.source = "path" or "answers"'
+            yield f'data.path is "{self.path}"; it must be empty unless data.source = "path", "answers" or "sets"'
         if "\0" in self.path:
             yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
         yield from _no_key("data.text_key", self.text_key)

@@ -1,10 +1,14 @@
 """Rows of prompts with answers as batches: a batch is a function of the seed and the step.
 
-The rows (`packing`) are read in rounds, each in an order of its own (`rounds`), so nothing is kept between calls. A
-reset marks the first token of each example, unless `reset_memory_per_sequence` is off, and the first token of every
-`context_batches`-th step, 0 among them. The validation rows are read in their order, the same for every seed, each
-once; the last batch is filled up with rows in which nothing is scored.
+The rows (`packing`) of one set are read in rounds, each in an order of its own (`rounds`), and those of several sets
+are drawn (`mixture`), so nothing is kept between calls. A reset marks the first token of each example, unless
+`reset_memory_per_sequence` is off, and the first token of every `context_batches`-th step, 0 among them. The validation
+rows are read in their order, the same for every seed, each once; the last batch is filled up with rows in which nothing
+is scored.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,38 +40,45 @@ def open_answers(config: RunConfig, tokenizer: Tokenizer | None = None) -> "Answ
     tokenizer = tokenizer_for(found.name, texts, config, tokenizer)
     shape = config.data.answers.joint, tokenizer, config.data.sequence_length, grid_of(config)
     rows = Rows.of(training, *shape), Rows.of(validation, *shape)
-    return AnswerRows(found, *rows, tokenizer, config)
+    key = f"{config.data.answers.prompt_key}, {config.data.answers.joint!r}, {config.data.answers.answer_key}"
+    draw = partial(rows_of_step, batch=config.train.batch_size, rows=len(rows[0].tokens), seed=config.train.seed)
+    return AnswerRows(found, rows, tokenizer, config, key, draw, facts_of_answers(found, *rows))
 
 
 class AnswerRows:
-    """The training rows and the validation rows of a set of answers (BatchSource)."""
+    """The training rows and the validation rows of answers (BatchSource); `draw` says which are trained on when."""
 
     def __init__(
-        self, found: AnswerSet, training: Rows, validation: Rows, tokenizer: Tokenizer, config: RunConfig
+        self,
+        found: AnswerSet,
+        rows: tuple[Rows, Rows],
+        tokenizer: Tokenizer,
+        config: RunConfig,
+        text_key: str,
+        draw: Callable[[int], NDArray[np.int64]],
+        facts: list[Fact],
     ) -> None:
         self.vocab_size = tokenizer.vocab_size
         self.tokenizer: Tokenizer | None = tokenizer
-        self.training, self._validation = training, validation
-        self._batch_size, self._seed = config.train.batch_size, config.train.seed
+        self.training, self._validation = rows
+        self._draw, self.facts = draw, facts
         self._context, self._documents = config.data.context_batches, config.data.reset_memory_per_sequence
-        _check_rows(found.name, training, validation, config)
-        self._validation_rows = min(self._batch_size, len(validation.tokens))
-        self.validation_batches = -(-len(validation.tokens) // self._validation_rows)
-        self.training_tokens: int | None = training.tokens.size
-        fields = config.data.answers
+        check_rows(found.name, *rows, config)
+        size = len(self._validation.tokens)
+        self._validation_rows = min(config.train.batch_size, size)
+        self.validation_batches = -(-size // self._validation_rows)
+        self.training_tokens: int | None = self.training.tokens.size
         self.identity = identify(
             found.files,
-            text_key=f"{fields.prompt_key}, {fields.joint!r}, {fields.answer_key}",
+            text_key=text_key,
             task={},
             tokenizer=tokenizer.to_json(),
             sample=sample_digest((self.batch(0), self.validation(0))),
         )
-        self.facts: list[Fact] = facts_of_answers(found, training, validation)
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""
-        chosen = rows_of_step(step, self._batch_size, len(self.training.tokens), self._seed)
-        return self._rows(self.training, chosen, step)
+        return self._rows(self.training, self._draw(step), step)
 
     def validation(self, index: int) -> Batch:
         """The validation batch of an index below validation_batches; it may have fewer rows than a training batch."""
@@ -86,7 +97,7 @@ class AnswerRows:
         return Batch(torch.from_numpy(rows.tokens[numbers]), torch.from_numpy(targets), torch.from_numpy(reset))
 
 
-def _check_rows(name: str, training: Rows, validation: Rows, config: RunConfig) -> None:
+def check_rows(name: str, training: Rows, validation: Rows, config: RunConfig) -> None:
     """Refuse answers that do not fill a batch with different rows, or of which none is left to validate on."""
     length = config.data.sequence_length
     for part, rows, need in (("training", training, config.train.batch_size), ("validation", validation, 1)):

@@ -66,6 +66,29 @@ class Rows(NamedTuple):
         counts = Counts(len(examples), cut, len(examples) - len(fitting))
         return _in_rows(fitting, tokenizer.separator, length, counts)
 
+    @classmethod
+    def of_texts(cls, texts: Sequence[str], tokenizer: Tokenizer, length: int, grid: int) -> "Rows":
+        """Encode texts, each with the separator behind it, and lay them in rows, pieces of `length` where longer.
+
+        Every token but the first of a text is scored, the separator too; what follows a piece is scored at its end.
+        """
+        pieces = []
+        for text in texts:
+            tokens = [*tokenizer.encode(text), tokenizer.separator]
+            for start in range(0, len(tokens) - 1, length):
+                piece, following = tokens[start : start + length], tokens[start + 1 : start + length + 1]
+                filling = -len(piece) % grid
+                following += [IGNORED] * (len(piece) + filling - len(following))
+                piece += [tokenizer.separator] * filling
+                pieces.append(Example(np.array(piece, dtype=np.int64), np.array(following, dtype=np.int64)))
+        return _in_rows(pieces, tokenizer.separator, length, Counts(len(texts), 0, 0))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """All rows of some parts, one part behind the other; there must be one."""
+        tokens, targets, starts = (np.concatenate([part[at] for part in parts]) for at in range(3))
+        return cls(tokens, targets, starts, Counts(*map(sum, zip(*(part.counts for part in parts), strict=True))))
+
 
 def laid_out(prompt: Sequence[int], answer: Sequence[int], separator: int, grid: int) -> Example:
     """One example as the head of this file shows it; `prompt` has at least one token."""

@@ -33,6 +33,7 @@ from atlas_ref.data.corpus import Corpus, read_corpus, shipped_corpus
 from atlas_ref.data.encoding import grid_of, tokenizer_for
 from atlas_ref.data.facts import facts_of_text
 from atlas_ref.data.identity import identify
+from atlas_ref.data.mixture import open_sets
 from atlas_ref.data.recall import RecallTask
 from atlas_ref.data.relay import RelayTask
 from atlas_ref.data.sudoku import SudokuTask
@@ -57,6 +58,8 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
         return SudokuTask(config.data, config.train)
     if config.data.source == "recall":
         return RecallTask(config.data, config.train)
+    if config.data.source == "sets":
+        return open_sets(config, tokenizer)
     if config.data.source == "answers":
         return open_answers(config, tokenizer)
     corpus = open_corpus(config.data)

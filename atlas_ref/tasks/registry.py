@@ -11,6 +11,7 @@ TASKS: dict[str, Task] = {
     "path": LanguageModelling(),
     "recall": LanguageModelling(),
     "answers": Answering(),
+    "sets": Answering(),
     "relay": Puzzles(),
     "sudoku": Puzzles(),
     "arithmetic": LanguageModelling(),

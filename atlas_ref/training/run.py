@@ -165,7 +165,7 @@ def open_text(config: RunConfig, checkpoint: Checkpoint, split: Split) -> WholeT
     tokenizer = tokenizer_of(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint.path}: was trained on {checkpoint.config.data.source}, which is not text.")
-    if config.data.source == "answers":
+    if config.data.source in ("answers", "sets"):
         raise UserError(f"{checkpoint.path}: was trained on answers, of which the validation part alone is judged.")
     return WholeText(open_corpus(config.data), split, tokenizer, config)
 

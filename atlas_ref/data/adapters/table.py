@@ -9,12 +9,12 @@ prefers     of the configurations of one set the first that is there is read: th
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from atlas_ref.data.adapters.arithmetic import asdiv, gsm8k, svamp
 from atlas_ref.data.adapters.articles import wikitext
 from atlas_ref.data.adapters.choosing import arc, hellaswag, piqa
 from atlas_ref.data.adapters.programs import codexglue, mbpp
 from atlas_ref.data.adapters.reading import boolq, drop, hotpotqa, strategyqa
 from atlas_ref.data.adapters.row import Example, Row, Skip
+from atlas_ref.data.adapters.word_problems import asdiv, gsm8k, svamp
 
 Domain = Literal["math", "code", "science", "commonsense", "reasoning", "qa", "language"]
 Measure = Literal["number", "exact_match", "word_f1", "choice", "token_accuracy"]

@@ -204,6 +204,7 @@ def test_a_field_of_another_kind_is_refused_in_one_sentence(name: str, fields: d
             "@wrap(key=lambda a: 'no')\ndef f(a):\n  'Doc'\n  return a",
             "@wrap(key=lambda a: 'no')\ndef f(a):\n  return a",
         ),
+        ("@lambda f: f\ndef f(a):\n  'Doc'\n  return a", "@lambda f: f\ndef f(a):\n  return a"),
         ("async def f(a) -> T[1:2]:\n\n  'Doc'\n  return 'kept'", "async def f(a) -> T[1:2]:\n\n  return 'kept'"),
         ("def f(a): 'Doc'; return a", "def f(a): return a"),
         ("def f(a):\n  return 'no docstring'", "def f(a):\n  return 'no docstring'"),
@@ -239,11 +240,12 @@ def test_articles_begin_at_headings_of_the_first_level() -> None:
         "",
         " It is a = b = c . ",
         " = = Uses = = ",
+        " = = half = ",
         " food ",
         "",
         " = Iron = ",
         " hard ",
     ]
     found = read("wikitext", *({"text": f"{line}\n"} for line in lines))
-    texts = ["before", "= Salt = \n\n It is a = b = c . \n = = Uses = = \n food", "= Iron = \n hard"]
+    texts = ["before", "= Salt = \n\n It is a = b = c . \n = = Uses = = \n = = half = \n food", "= Iron = \n hard"]
     assert found == [Example("", text, text) for text in texts]
