@@ -1,6 +1,6 @@
 """Loss on the shipped text of memories that are trained in chunks of one length and served in chunks of another.
 
-    python -m benchmarks.train_and_serve [--seeds 0 1 2] [--steps 400] [--device cpu] [--threads 1]
+    python -m benchmarks.train_and_serve [--seeds 0 1 2] [--steps 400] [--device cpu] [--threads 1] [--jobs 1]
 
 A smaller `tiny`, small enough for two cores: two layers of width 64 with two heads of 32, a feed-forward of 192,
 batches of four rows of 512 bytes. `atlas train` trains it in chunks of 8 and of 64, and `atlas eval --chunk` computes
@@ -20,7 +20,9 @@ import math
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -114,7 +116,7 @@ def served_loss(run: Path | None, chunk: int, steps: str) -> float:
     return evaluate(opened.model, task, source, most, precision, step)["loss"]
 
 
-def examine(seed: int, steps: int, device: str, threads: int) -> dict[Cell, float]:
+def examine(steps: int, device: str, threads: int, seed: int) -> dict[Cell, float]:
     """Train and serve every cell of one seed."""
     runs: dict[tuple[int, str], Path | None] = {}
     for trained in TRAINED:
@@ -154,9 +156,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="optimiser steps of a first stage, 20 or more")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"), help="where to compute")
     parser.add_argument("--threads", type=int, default=1, help="threads of the processor")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, each in a process")
     options = parser.parse_args()
     before = machine(options.threads)
-    seeds = [examine(seed, options.steps, options.device, options.threads) for seed in options.seeds]
+    one = partial(examine, options.steps, options.device, options.threads)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        seeds = list(pool.map(one, options.seeds))
     losses = {cell: [found[cell] for found in seeds] for cell in cells()}
     kept = [{**vars(cell), "losses": found} for cell, found in losses.items()]
     results = {"machine": before, "steps": options.steps, "seeds": options.seeds, "cells": kept}
