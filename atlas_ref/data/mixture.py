@@ -51,7 +51,8 @@ class Draw(NamedTuple):
     def shares(self) -> NDArray[np.float64]:
         """How likely each set is."""
         roots = np.sqrt(np.array(self.examples, dtype=np.float64))
-        shares: NDArray[np.float64] = roots / roots.sum()
+        # One example has a root of 1; where there is none, nothing is drawn (`check_rows`).
+        shares: NDArray[np.float64] = roots / max(roots.sum(), 1.0)
         return shares
 
     def numbers(self, step: int) -> NDArray[np.int64]:

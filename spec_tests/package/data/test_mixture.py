@@ -157,3 +157,12 @@ def test_a_run_says_what_each_set_gives_and_what_is_left_out(folder: Path) -> No
 def test_a_folder_with_nothing_to_train_on_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="holds nothing to train on: test and validation splits are judged by"):
         opened(folder / "boolq")
+
+
+def test_sets_of_which_no_answer_fits_are_refused_by_the_rows_that_they_fill(tmp_path: Path) -> None:
+    """Kills: an error of numpy over sets that are all empty; a draw from nothing."""
+    write(tmp_path, "gsm8k/train.jsonl", [{"question": f"{at}", "answer": "x" * 40 + "\n#### 1"} for at in range(30)])
+    with pytest.raises(
+        UserError, match=r"its training part fills 0 rows of 32 tokens, and \d are needed \(\d\d of its \d\d"
+    ):
+        opened(tmp_path)
