@@ -31,3 +31,10 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
     for numerics in precisions(port):
         with where_declared():
             assert_gradients_not_seen(port, SCHEDULE, numerics, *question(), ("initial",), sequences=False)
+
+
+@pytest.mark.spec("TTL-6")
+def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            assert_gradients_not_seen(port, SCHEDULE, numerics, *question())

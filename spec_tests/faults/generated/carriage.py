@@ -115,7 +115,7 @@ def _joined(name: str, parts: list[Arrays], axes: Mapping[str, int]) -> Array:
         return np.concatenate([part[name] for part in parts], axes[name])
     if not name.startswith("grad."):
         return parts[-1][name]
-    return sum((part[name] for part in parts[1:]), parts[0][name])
+    return np.asarray(sum((part[name] for part in parts[1:]), parts[0][name]))
 
 
 def _lost_at_a_border(row: Operation) -> Iterator[Place]:
