@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import relu, softplus
 
 from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.windowed_attention import AttentionCache, Places, WindowedAttention
@@ -43,12 +43,13 @@ class BackboneLayer(nn.Module):
 
 
 class Remembered(NamedTuple):
-    """Features, the state of the running mean, its reads and the gate that joined them."""
+    """Features, the state of the running mean, its reads, the gate that joined them and what it is the sigmoid of."""
 
     features: Float[Tensor, "batch time model"]
     state: Float[Tensor, "batch width"]
     reads: Float[Tensor, "batch time model"]
     gate: Float[Tensor, "batch time model"]
+    logits: Float[Tensor, "batch time model"]
 
 
 class RunningMean(nn.Module):
@@ -71,13 +72,16 @@ class RunningMean(nn.Module):
         """Return the features and the mean after the call."""
         means, after = ltm_chunked(self.down(y), state, places.memory, self.decay)
         reads: Tensor = self.up(means).to(y.dtype)
-        logits: Tensor = self.gate(relu(self.gate_hidden(torch.cat([y, reads], -1))))
-        gate = torch.sigmoid(at_least_float32(logits))
+        logits = at_least_float32(self.gate(relu(self.gate_hidden(torch.cat([y, reads], -1)))))
+        gate = torch.sigmoid(logits)
         joined = (gate * y + (1.0 - gate) * reads).to(y.dtype)
-        return Remembered(joined, after, reads, gate)
+        return Remembered(joined, after, reads, gate, logits)
 
 
-def gate_entropy(gate: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Return the mean of -g ln g - (1 - g) ln(1 - g), 0 where a gate is 0 or 1."""
-    entropy: Tensor = torch.special.entr(gate) + torch.special.entr(1.0 - gate)
-    return entropy.mean()
+def gate_entropy(logits: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Return the mean of -g ln g - (1 - g) ln(1 - g), g = sigmoid(a): ln(1 + e^b) - b sigmoid(b) with b = -|a|.
+
+    Of a gate that rounds to 0 or 1 the logarithm has no derivative; of the logit it is -a g (1 - g), which goes to 0.
+    """
+    less = -logits.abs()
+    return (softplus(less) - less * torch.sigmoid(less)).mean()

@@ -148,7 +148,7 @@ class CognateModel(Model):
             recursion=caches,
         )
         halting = torch.stack([self.halting(z) for z in latents]) if self.config.halting.kind != "none" else None
-        entropy = None if remembered is None else self.config.ltm.entropy * gate_entropy(remembered.gate)
+        entropy = None if remembered is None else self.config.ltm.entropy * gate_entropy(remembered.logits)
         weights = self.config.recursion.weights
         found = Answers(hidden, self.embedding.weight, weights, halting, self.config.halting, entropy)
         return CognateOutput(
