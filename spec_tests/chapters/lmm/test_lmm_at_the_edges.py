@@ -22,7 +22,7 @@ def long_call() -> dict[str, Array]:
 
 
 def questions() -> Iterator[dict[str, Array]]:
-    """Yield a dozen documents, rows from afar, many heads and rows, and one head of several rows."""
+    """Yield a dozen documents, rows from afar, many heads and rows, one head of several rows, and one long document."""
     documents = long_call()
     documents["reset"][0, 2::5] = 1
     yield documents
@@ -30,6 +30,7 @@ def questions() -> Iterator[dict[str, Array]]:
     yield call(LMM, 33, (0, 1, 7, 1_000, 3, 2), heads=5, key=2, values=2, time=3, **SMALL)
     yield call(LMM, 34, (6, 9, 4), span=2, heads=1, key=4, values=4, time=5, **SMALL)
     yield call(LMM, 35, (6,), span=2, heads=1, key=2, values=4, degree=2, time=5)
+    yield long_call()
 
 
 @pytest.mark.spec("LMM-1")
