@@ -4,8 +4,9 @@
 
 Trains the preset through the command line, one run after another; a seed is that of the weights and of the split. The
 tables have the first validation (every 50 steps) with 99% in training and with 95% in validation, and each phase at its
-first step. CPU-seconds are those of the whole process: start, judgements and nulls included. The figure shows
-accuracies and phases of all seeds, and the spectrum of the embedding of the first one at its first and last checkpoint.
+first step; a mirrored pair is one (b, a) that is validated on where (a, b) is trained on. CPU-seconds are those of the
+whole process: start, judgements and nulls included. The figure shows accuracies and phases of all seeds, and the
+spectrum of the embedding of the first one at its first and last checkpoint.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 
+from atlas_ref.config import load_config
+from atlas_ref.data.arithmetic import split
 from atlas_ref.metrics.grokking import spectrum
 from atlas_ref.metrics.grokking_phases import NAMES
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
@@ -68,6 +71,14 @@ def phases(lines: Lines) -> Lines:
     return found
 
 
+def mirrored(seed: int) -> float:
+    """Return the share of what is validated on whose mirror image is trained on."""
+    config = load_config("grok-square", list(study(seed, 1).overrides))
+    trained, held_out = split(config.data.arithmetic, config.train.batch_size)
+    known = {(a, b) for a, b in trained.pairs.tolist()}
+    return sum((b, a) in known for a, b in held_out.pairs.tolist()) / len(held_out.pairs)
+
+
 def markdown(rows: list[list[str]]) -> str:
     """Return rows as a Markdown table, the first as its head."""
     rule = ["---"] * len(rows[0])
@@ -76,12 +87,13 @@ def markdown(rows: list[list[str]]) -> str:
 
 def tables(found: dict[int, tuple[Lines, float]]) -> str:
     """Return when each seed knew and understood, and its phases."""
-    when = [["seed", "99% in training", "95% in validation", "at the end", "CPU-seconds"]]
+    when = [["seed", "99% in training", "95% in validation", "at the end", "mirrored pairs", "CPU-seconds"]]
     course = [["seed", "phase", "from step", "training", "validation", "concentration", "null"]]
     for seed, (lines, seconds) in found.items():
         known, understood = first(lines, "train/accuracy", KNOWN), first(lines, "val/accuracy", UNDERSTOOD)
         end = f"{lines[-1]['val/accuracy']:.3f}"
-        when.append([str(seed), str(known or "never"), str(understood or "never"), end, f"{seconds:.0f}"])
+        when.append([str(seed), str(known or "never"), str(understood or "never"), end])
+        when[-1] += [f"{mirrored(seed):.3f}", f"{seconds:.0f}"]
         for line in phases(lines):
             course.append([str(seed), NAMES[int(line["grokking/phase"])], str(line["step"])])
             course[-1] += [f"{line[key]:.3f}" for key in ("train/accuracy", "val/accuracy")]
