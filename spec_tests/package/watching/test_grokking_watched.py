@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from atlas_ref.storage.checkpoint import find_checkpoint
+from atlas_ref.storage.run_directory import Admission, RunDirectory
+from atlas_ref.training.loop import get_ready, train
 from atlas_ref.training.run import load_model
 from atlas_ref.watching.grokking import PERMUTATIONS, Measured, measure_embedding, permutations, phases, read_measured
 from spec_tests.package.micro.arithmetic import arithmetic_config
 from spec_tests.package.micro.runs import (
+    SKIPPED,
     Listener,
     go_on,
     metric_lines,
@@ -46,7 +49,9 @@ def concentration(rows: np.ndarray) -> float:
 def test_every_validation_is_logged_with_what_there_is_to_know(tmp_path: Path) -> None:
     """Against the saved weights, by loops. Kills: accuracy of the batch before its step; the norm of one tensor; the
     concentration of the head; a measurement that is skipped where no loss is logged."""
-    start(arithmetic_config(), tmp_path)
+    # 13 numbers have six frequencies, of which five are counted; 169 pairs, of which 101 are trained on.
+    p = ("data.arithmetic.modulus=13", "model.vocab_size=13", "train.batch_size=101")
+    start(arithmetic_config(*p), tmp_path)
     lines = metric_lines(tmp_path)
     assert [line["step"] for line in lines if line.keys() >= LOGGED] == [2, 4, 6, 8, 10, 12]
     assert all(set(line) & LOGGED in (set(), LOGGED) for line in lines)
@@ -54,8 +59,8 @@ def test_every_validation_is_logged_with_what_there_is_to_know(tmp_path: Path) -
     last, model = lines[-1], load_model(find_checkpoint(tmp_path), torch.device("cpu"))
     table, w_in, w_out = (p.detach().double().numpy() for p in model.parameters())
     sums = table[:, None] + table[None]
-    right = (((sums @ w_in.T) ** 2) @ w_out.T).argmax(-1) == np.add.outer(np.arange(7), np.arange(7)) % 7
-    known = round(29 * last["train/accuracy"]) + round(20 * last["val/accuracy"])
+    right = (((sums @ w_in.T) ** 2) @ w_out.T).argmax(-1) == np.add.outer(np.arange(13), np.arange(13)) % 13
+    known = round(101 * last["train/accuracy"]) + round(68 * last["val/accuracy"])
     assert known == right.sum()
     assert last["grokking/weight_norm"] == pytest.approx(math.sqrt(sum((x**2).sum() for x in (table, w_in, w_out))))
     wide = np.random.default_rng(0).normal(size=(23, 4))
@@ -69,6 +74,7 @@ def test_a_null_is_what_ninety_nine_other_orders_in_a_hundred_stay_below() -> No
     orders = permutations(23)
     assert orders.shape == (PERMUTATIONS, 23)
     assert len({tuple(order) for order in orders.tolist()}) == PERMUTATIONS
+    assert torch.equal(permutations.__wrapped__(23), orders)
     null = [concentration(rows[order]) for order in orders.numpy()]
     found = measure_embedding(torch.from_numpy(rows))
     assert found["grokking/concentration_null"] == pytest.approx(np.quantile(null, 0.99))
@@ -125,6 +131,19 @@ def test_a_new_phase_is_said_once(tmp_path: Path) -> None:
     said = [text for text in listener.said if "in training" in text]
     assert changes >= 1
     assert len(said) == changes
+
+
+def test_a_run_that_goes_on_says_no_phase_again(tmp_path: Path) -> None:
+    """Kills: a process that knows nothing of the measurements in the log."""
+    config = arithmetic_config("train.max_steps=60", "data.arithmetic.share=0.3", "train.batch_size=15")
+    whole, first, second = Listener(), Listener(), Listener()
+    start(config, tmp_path / "whole", reporter=whole)
+    start(config, tmp_path / "parts", stop_before(55), reporter=first)
+    ready = get_ready(config, RunDirectory(tmp_path / "parts"), find_checkpoint(tmp_path / "parts"), over_unsaved=False)
+    train(ready, Admission(None, SKIPPED), second, lambda: False)
+    said = [[text for text in each.said if "in training" in text] for each in (whole, first, second)]
+    assert said[0] == said[1] + said[2]
+    assert said[1]
 
 
 def test_a_run_on_text_has_nothing_of_it(tmp_path: Path) -> None:
