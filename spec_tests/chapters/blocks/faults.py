@@ -12,6 +12,7 @@ from spec_tests.faults.fault import (
     Fault,
     Wrap,
     averaged,
+    gradients_lost,
     multiplied,
     with_config,
     with_inputs,
@@ -49,6 +50,10 @@ def _persistent_in_memory(_: Config, x: Arrays) -> Arrays:
     """The memory starts from what it would be after writing the persistent tokens: here, moved by their sum."""
     moved = 0.1 * x["persistent"].sum()
     return {"weights": x["weights"] + moved, "anchor": x["anchor"] + moved} if len(x["persistent"]) else {}
+
+
+def _nothing_written(_: Config) -> Config:
+    return {"persistent_in_memory": False}
 
 
 def _next_token(_: Config, x: Arrays, outputs: Arrays) -> Arrays:
@@ -93,7 +98,11 @@ def _part(name: str, changed: Callable[..., object]) -> Wrap:
     return with_part("spec_tests.chapters.blocks.oracle", name, changed)
 
 
+DERIVATIVE = "porting: a derivative that is missing, cut short or leaks"
 PERSISTENT = "test_persistent_tokens_are_seen_by_attention_alone"
+WRITTEN = "test_blocks_persistent:test_documents_begin_with_what_the_persistent_tokens_leave"
+REWRITTEN = "test_blocks_persistent:test_any_split_gives_the_same_results_where_persistent_tokens_are_written"
+TAUGHT = "test_blocks_persistent:test_first_memory_and_persistent_tokens_learn_through_what_is_written"
 ADDRESSED = "test_addresses_are_unit_vectors_of_the_activated_convolution_and_values_are_not"
 PROJECTED = "test_the_projection_turns_queries_and_not_keys"
 BEGUN = "test_blocks_at_the_edges:test_a_document_that_has_just_begun_leaves_zeros_in_the_places_it_does_not_have"
@@ -119,13 +128,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_inputs(_persistent_in_memory),
         "source: persistent tokens leak into the convolution of the first tokens",
     ),
-    _block(
-        "block-persistent-tokens-not-written",
-        "BLOCK-11",
-        "test_blocks_persistent:test_documents_begin_with_what_the_persistent_tokens_leave",
-        with_config(lambda _: {"persistent_in_memory": False}),
-        PART_LEFT_OUT,
-    ),
+    _block("block-persistent-tokens-not-written", "BLOCK-11", WRITTEN, with_config(_nothing_written), PART_LEFT_OUT),
+    _block("block-persistent-written-always", "BLOCK-11", REWRITTEN, with_inputs(_persistent_in_memory), NOT_HANDED_ON),
+    _block("block-persistent-not-learned", "BLOCK-11", TAUGHT, gradients_lost("initial", "persistent"), DERIVATIVE),
     _block(
         "block-convolution-halved",
         "BLOCK-4",
@@ -177,7 +182,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "BLOCK-10a",
         STOPPED,
         _not_stopped,
-        "porting: a derivative that is missing, cut short or leaks",
+        DERIVATIVE,
     ),
     _block(
         "block-memory-learns-nothing",
@@ -279,14 +284,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "BLOCK-10b",
         STOPPED,
         _gradients(lambda _, value: 0.0 * value, "attention_projection", "attention_norm"),
-        "porting: a derivative that is missing, cut short or leaks",
+        DERIVATIVE,
     ),
     _block(
         "block-gain-learns-though-detached",
         "BLOCK-10a",
         CARRIED,
         with_config(lambda c: {"inner_grad": "full"}),
-        "porting: a derivative that is missing, cut short or leaks",
+        DERIVATIVE,
     ),
     *multiplied("block", Op.MAG_BLOCK, "BLOCK-8d", "test_blocks_sight", "cache_keys", "tail", "weights"),
 )

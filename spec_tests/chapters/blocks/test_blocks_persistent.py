@@ -3,6 +3,7 @@
 import pytest
 
 from spec_tests.chapters.blocks.calls import block_config, case
+from spec_tests.chapters.blocks.covering import call, cell_lengths, few_cells
 from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.driver import precisions
 from spec_tests.contract.properties import assert_any_split_agrees
@@ -25,6 +26,11 @@ def test_documents_begin_with_what_the_persistent_tokens_leave(port: Port) -> No
             for tokens in (5, 0, 1):
                 with where_declared():
                     assert_results(port, BLOCK, numerics, config, case(BLOCK, config, 31 + number, tokens=tokens))
+        for number, cell in enumerate(few_cells()):
+            with where_declared():
+                config = {**cell, "persistent_in_memory": True}
+                inputs = call(BLOCK, config, 41 + number, (5, 0), time=5, **cell_lengths(config, number))
+                assert_results(port, BLOCK, numerics, config, inputs)
 
 
 @pytest.mark.spec("BLOCK-7", "BLOCK-11")

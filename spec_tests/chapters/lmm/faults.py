@@ -24,6 +24,7 @@ from spec_tests.oracle.sums import Sums
 from spec_tests.port import Array, Op
 
 LMM: Final = Op.LMM_BLOCK
+ZEROS: Final = "test_lmm:test_a_memory_of_zeros_leaves_what_came"
 GATED: Final = "test_lmm:test_the_memory_is_all_behind_a_gate_of_the_token"
 SPLIT: Final = "test_lmm:test_any_split_gives_the_same_results"
 PLACES: Final = "test_lmm:test_places_that_a_document_does_not_have_hold_zeros"
@@ -69,6 +70,7 @@ def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Faul
 
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    _fault("way-out-with-a-bias", "LMM-1a", ZEROS, with_outputs(lambda _, x, y: {"y": y["y"] + 0.5}), PART_LEFT_OUT),
     _fault("without-residual", "LMM-1a", GATED, with_outputs(lambda _, x, y: {"y": y["y"] - x["x"]}), PART_LEFT_OUT),
     _fault(
         "reads-without-scale",

@@ -24,6 +24,8 @@ from spec_tests.faults.fault import (
 )
 
 ASKED: Final = "test_mac:test_every_kind_of_rows_is_asked_for_and_seen_as_the_loops_say"
+UNWRITTEN: Final = "test_mac_reduced:test_steps_of_zero_and_a_first_memory_of_zeros_leave_rows_and_reads_of_zero"
+BLANK: Final = "test_mac_reduced:test_a_memory_of_zeros_leaves_plain_causal_attention_behind_a_prefix"
 WRITTEN: Final = "test_mac:test_the_memory_writes_what_attention_returns_and_both_are_joined"
 COUNTED: Final = "test_mac:test_segments_count_from_the_document_and_a_border_moves_them"
 SPLIT: Final = "test_mac:test_any_split_gives_the_same_results"
@@ -91,6 +93,8 @@ def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Faul
 FAULTS: Final[tuple[Fault, ...]] = (
     _fault("rows-without-scale", "MAC-1a", ASKED, _part("read_rows", wrong.rows_unscaled), PART_LEFT_OUT),
     _fault("rows-of-the-memory-as-it-is", "MAC-1b", ASKED, _part("held", wrong.current), OTHER),
+    _fault("rows-with-a-bias", "MAC-1a", UNWRITTEN, _part("read_rows", wrong.biased), PART_LEFT_OUT),
+    _fault("zero-rows-masked", "MAC-2b", BLANK, _part("softmax_read", wrong.zeros_masked), SIGHT),
     _fault("row-queries-not-activated", "MAC-1c", ASKED, _part("silu", wrong.not_activated), PART_LEFT_OUT),
     _fault(
         "persistent-tokens-empty",

@@ -26,6 +26,7 @@ from spec_tests.oracle.sums import Sums
 from spec_tests.port import Array, Op
 
 MAL: Final = Op.MAL_BLOCK
+ZEROS: Final = "test_mal:test_a_memory_of_zeros_leaves_the_mean_of_what_is_in_sight"
 READS: Final = "test_mal:test_attention_sees_what_the_memory_reads_and_nothing_else"
 TWO: Final = "test_mal:test_two_sublayers_have_a_residual_and_a_norm_each"
 SPLIT: Final = "test_mal:test_any_split_gives_the_same_results"
@@ -88,6 +89,7 @@ def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Faul
 
 FAULTS: Final[tuple[Fault, ...]] = (
     _fault("without-residual", "MAL-1a", READS, with_outputs(lambda _, x, y: {"y": y["y"] - x["x"]}), PART_LEFT_OUT),
+    _fault("way-out-with-a-bias", "MAL-1a", ZEROS, with_outputs(lambda _, x, y: {"y": y["y"] + 0.5}), PART_LEFT_OUT),
     _fault("attention-sees-tokens", "MAL-1b", READS, _part("attended", _beside, "mal"), SUM),
     _fault("branches-added", "MAL-1b", READS, _part("attended", _summed, "mal"), SUM),
     _fault("reads-without-scale", "MAL-1c", READS, _unscaled("memory_norm"), PART_LEFT_OUT),
@@ -192,6 +194,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "MAL-7e",
         "test_mal_persistent:test_first_memory_and_persistent_tokens_learn_through_what_is_written",
         gradients_lost("initial", "persistent"),
+        DERIVATIVE,
+    ),
+    _fault(
+        "persistent-tokens-not-stopped",
+        "MAL-6a",
+        "test_mal_persistent:test_detached_persistent_tokens_learn_by_attention_alone",
+        with_config(lambda _: {"inner_grad": "full"}),
         DERIVATIVE,
     ),
     *multiplied("mal", MAL, "MAL-4a", "test_mal_at_the_edges", "cache_keys", "tail", "weights"),
