@@ -37,6 +37,13 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
             assert_gradients_not_seen(port, MARKS, numerics, config(), begun(), SHARED, sequences=False)
 
 
+@pytest.mark.spec("MARK-1", "MARK-3")
+def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
+    for numerics in precisions(port):
+        with where_declared():
+            assert_gradients_not_seen(port, MARKS, numerics, config(), begun())
+
+
 @pytest.mark.spec("MARK-1")
 def test_what_a_context_no_longer_sees_may_hold_anything_while_the_memory_is_handed_on(port: Port) -> None:
     inputs = unmarked(marked(22))

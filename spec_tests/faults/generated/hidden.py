@@ -22,10 +22,18 @@ BY_ROW: Final = 2
 """Axes of a mark of tokens; steps of training have an axis of batches before them."""
 AGED: Final = ("window-1", "kernel-1", "span-1")
 """Axes of places of the state by age, the oldest first."""
+OF_CONTEXT: Final = ("cache_keys", "cache_values", "tail")
+"""What begins with a context where contexts and memories have marks of their own; all else begins with a memory."""
 
 
-def begins(inputs: Arrays) -> Array:
-    """Return which tokens begin a document, [batch, time]; of one token, [batch, 1]; of steps, those of the first."""
+def begins(inputs: Arrays, name: str = "") -> Array:
+    """Return which tokens begin a document, [batch, time]; of one token, [batch, 1]; of steps, those of the first.
+
+    With two marks: which begin what `name` belongs to, both where it names nothing.
+    """
+    if "reset_memory" in inputs:
+        context, memory = inputs["reset_context"] == 1, inputs["reset_memory"] == 1
+        return np.asarray(context if name in OF_CONTEXT else memory if name else context & memory)
     if "reset" in inputs and inputs["reset"].ndim > BY_ROW:
         return np.asarray(inputs["reset"][0] == 1)
     if "reset" in inputs:
@@ -33,22 +41,22 @@ def begins(inputs: Arrays) -> Array:
     return np.asarray(inputs["position"] == 0)
 
 
-def count(inputs: Arrays, prefix: str = "") -> Array:
-    """Return how many tokens each row's document has before the call."""
-    position = inputs[f"{prefix}position"]
+def count(inputs: Arrays, prefix: str = "", name: str = "") -> Array:
+    """Return how many tokens each row's document, or the context that `name` belongs to, has before the call."""
+    position = inputs["context" if "context" in inputs and name in OF_CONTEXT else f"{prefix}position"]
     return np.asarray(position if position.ndim == 1 else position[:, :1].max(axis=1, initial=0))
 
 
 def unreached(name: str, prefix: str, _: Config, inputs: Arrays) -> Array:
     """Return the places of a state by age that hold no token of the document that the row is in, [batch, ages]."""
     ages = np.arange(inputs[name].shape[1], 0, -1)
-    fresh = np.asarray(begins(inputs)[:, :1].any(axis=1))
-    return np.asarray((ages > count(inputs, prefix)[:, None]) | fresh[:, None])
+    fresh = np.asarray(begins(inputs, name)[:, :1].any(axis=1))
+    return np.asarray((ages > count(inputs, prefix, name)[:, None]) | fresh[:, None])
 
 
-def ended(_: Config, inputs: Arrays, prefix: str = "") -> Array:
+def ended(name: str, prefix: str, _: Config, inputs: Arrays) -> Array:
     """Return the rows whose first token begins a document: what the row carried is of another, [batch]."""
-    return np.asarray(begins(inputs)[:, :1].any(axis=1) | (count(inputs, prefix) == 0))
+    return np.asarray(begins(inputs, name)[:, :1].any(axis=1) | (count(inputs, prefix, name) == 0))
 
 
 def earlier(_: Config, inputs: Arrays) -> Array:
@@ -68,7 +76,7 @@ def _places(row: Operation) -> Iterator[tuple[str, str, Hidden]]:
             yield f"{tensor.name} unreached", tensor.name, partial(unreached, tensor.name, prefix)
         elif tensor in carried(row) and tensor.axes[:1] == ("batch",):
             # The moments of an optimiser are of no document.
-            yield f"{tensor.name} of another document", tensor.name, partial(ended, prefix=prefix)
+            yield f"{tensor.name} of another document", tensor.name, partial(ended, tensor.name, prefix)
         elif tensor.axes[:2] == ("batch", "time"):
             yield f"{tensor.name} of an earlier document", tensor.name, earlier
 
