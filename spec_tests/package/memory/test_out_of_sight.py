@@ -22,7 +22,6 @@ from spec_tests.package.micro.models import (
     VARIANTS,
     call,
     carried_state,
-    largest_difference,
     make_model,
     make_tokens,
 )
@@ -276,6 +275,10 @@ def test_the_model_begins_a_document_afresh_after_one_that_diverged(variant: str
         found = torch.autograd.grad(output.logits.square().sum(), list(model.parameters()), allow_unused=True)
         gradients.append(found)
     torch.testing.assert_close(logits[1], logits[0], rtol=1e-12, atol=1e-12)
-    assert largest_difference(*states) < 1e-12
+    kept, found_after = (state.to_tensors() for state in states)
+    for name, tensor in kept.items():
+        # What no query is turned by is handed on as it came (BLOCK-6).
+        if ".projections." not in name or model.config.memory.qk_projection.kind != "none":
+            torch.testing.assert_close(found_after[name], tensor, rtol=1e-12, atol=1e-12)
     for expected, actual in zip(*gradients, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
