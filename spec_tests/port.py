@@ -77,6 +77,7 @@ class Op(StrEnum):
     CIRCULAR_FIT = "circular_fit"
     CONCENTRATION_NULL = "concentration_null"
     GROKKING_PHASES = "grokking_phases"
+    SLOT_MEMORY = "slot_memory"
     MEMORY_STEP = "memory_step"
     MEMORY_SCAN = "memory_scan"
     MEMORY_CHUNKED = "memory_chunked"
@@ -90,7 +91,6 @@ class Op(StrEnum):
     MAC_BLOCK = "mac_block"
     MAL_BLOCK = "mal_block"
     LMM_BLOCK = "lmm_block"
-    SLOT_MEMORY = "slot_memory"
     LM_FORWARD = "lm_forward"
     CHECKPOINT_ROUND_TRIP = "checkpoint_round_trip"
     MEMORY_GRAD = "memory_grad"
@@ -102,6 +102,7 @@ class Op(StrEnum):
     QK_CLIP_IN_SIGHT = "qk_clip_in_sight"
     MUGROKFAST_STEP = "mugrokfast_step"
     TRAIN_STEPS = "train_steps"
+    MEMORY_CACHE = "memory_cache"
 
 
 class Feature(StrEnum):

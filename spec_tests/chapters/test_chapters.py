@@ -14,24 +14,24 @@ FURNITURE: Final = {
     "operation": """
         from spec_tests.contract.schema import Operation, state
         from spec_tests.port import Op
-        ROWS = (Operation(Op.SLOT_MEMORY, 6, {}, (state("x", "batch"),), (state("y", "batch"),)),)
+        ROWS = (Operation(Op.MEMORY_CACHE, 6, {}, (state("x", "batch"),), (state("y", "batch"),)),)
         """,
     "oracle": """
         from spec_tests.port import Op
-        ANSWERS = {Op.SLOT_MEMORY: lambda config, x, sums: {"y": x["x"] + 1.0}}
+        ANSWERS = {Op.MEMORY_CACHE: lambda config, x, sums: {"y": x["x"] + 1.0}}
         """,
     "cases": """
         import numpy as np
         from spec_tests.port import Op
         from spec_tests.vectors.source import Family
-        STORED = (Family("MORE", Op.SLOT_MEMORY).case(1, "MORE-1", "two rows", {}, {"x": np.array([1.0, 2.0])}),)
+        STORED = (Family("MORE", Op.MEMORY_CACHE).case(1, "MORE-1", "two rows", {}, {"x": np.array([1.0, 2.0])}),)
         """,
     "faults": """
         from spec_tests.faults.fault import Fault, with_outputs
         from spec_tests.port import Op
         SAME = with_outputs(lambda config, x, outputs: {"y": x["x"]})
         FAULTS = (
-            Fault("more-adds-nothing", "MORE-1", Op.SLOT_MEMORY, "test_more:test_one_is_added", SAME, "porting: one"),
+            Fault("more-adds-nothing", "MORE-1", Op.MEMORY_CACHE, "test_more:test_one_is_added", SAME, "porting: one"),
         )
         """,
     "test_more": """
@@ -42,7 +42,7 @@ FURNITURE: Final = {
         @pytest.mark.spec("MORE-1")
         def test_one_is_added(port):
             for numerics in precisions(port):
-                result = run(port, Op.SLOT_MEMORY, numerics, {"x": [1.0, 2.0]})
+                result = run(port, Op.MEMORY_CACHE, numerics, {"x": [1.0, 2.0]})
                 result.assert_close("y", result.inputs["x"] + 1.0)
         """,
 }
@@ -59,15 +59,15 @@ ASKED: Final = """
     from spec_tests.report.trace import read_tests
     from spec_tests.vectors.sources import SOURCES
 
-    (fault,) = (fault for fault in CATALOGUE if fault.op == Op.SLOT_MEMORY)
+    (fault,) = (fault for fault in CATALOGUE if fault.op == Op.MEMORY_CACHE)
     claimed_test(fault)(port=NumpyPort())
     try:
         claimed_test(fault)(port=FaultyPort(NumpyPort(), fault, Numerics.F64))
     except AssertionError:
         print("killed", fault.id)
-    print("row", *(output.name for output in OPERATIONS[Op.SLOT_MEMORY].outputs))
-    print("declared", Op.SLOT_MEMORY in NumpyPort().declare().operations)
-    print("stored", *(source.id for source in SOURCES if source.op == Op.SLOT_MEMORY))
+    print("row", *(output.name for output in OPERATIONS[Op.MEMORY_CACHE].outputs))
+    print("declared", Op.MEMORY_CACHE in NumpyPort().declare().operations)
+    print("stored", *(source.id for source in SOURCES if source.op == Op.MEMORY_CACHE))
     print("tests", *(test.name for test in read_tests() if "MORE-1" in test.sentences))
     print("asked", *(path.name for path in chapter_files() if path.is_relative_to(sys.argv[1])))
     """

@@ -37,6 +37,7 @@ def test_it_has_every_operation_below_the_blocks_but_those_of_miras_and_tnt(prog
         Op.MEMORY_SCHEDULE,
         Op.STABLEMAX_LOSS,
         Op.HALT_LOSS,
+        Op.SLOT_MEMORY,
         Op.TRM_RECURSION,
         Op.SUPERVISED_LOSS,
         Op.CONCENTRATION_NULL,

@@ -25,7 +25,7 @@ FORMS = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
 
 
 def test_it_answers_every_operation_but_those_of_a_whole_model_of_miras_and_of_its_training() -> None:
-    axes = {Op.MIRAS_SCAN, Op.MIRAS_CHUNKED, Op.RIDGE_SCAN, Op.MEMORY_HIERARCHICAL, Op.MEMORY_SCHEDULE}
+    axes = {Op.MIRAS_SCAN, Op.MIRAS_CHUNKED, Op.RIDGE_SCAN, Op.MEMORY_HIERARCHICAL, Op.MEMORY_SCHEDULE, Op.SLOT_MEMORY}
     training = {
         Op.STABLEMAX_LOSS,
         Op.MUGROKFAST_STEP,

@@ -104,6 +104,13 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
         "rows": "ATT-7",
         "gradient": "ATT-8",
     },
+    Op.SLOT_MEMORY: {
+        "value": "SLOT-1 SLOT-2 SLOT-3 SLOT-4 SLOT-5",
+        "state": "SLOT-7",
+        "hidden": "SLOT-6",
+        "rows": "SLOT-8",
+        "gradient": "SLOT-9",
+    },
     Op.STABLEMAX: {"value": "STAB-1", "rows": "STAB-5", "gradient": "STAB-4"},
     Op.STABLEMAX_LOSS: {"value": "STAB-6 STAB-7", "rows": "STAB-7", "gradient": "STAB-6"},
     Op.TRAIN_STEPS: {"value": "STEP-1 STEP-2 STEP-3", "state": "STEP-5", "rows": "STEP-5", "gradient": "STEP-4"},

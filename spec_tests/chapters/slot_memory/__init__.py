@@ -1,0 +1,1 @@
+"""The memory of slots (docs/spec/slot_memory.md)."""
