@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from atlas_ref.config.curriculum import CurriculumConfig
 from atlas_ref.config.section import Section
 from atlas_ref.config.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
 
@@ -137,6 +138,7 @@ class DataConfig(Section):
     relay: RelayConfig
     sudoku: SudokuConfig
     arithmetic: ArithmeticConfig
+    curriculum: CurriculumConfig
 
     @property
     def vocab_size(self) -> int:
@@ -167,6 +169,11 @@ class DataConfig(Section):
             yield f'data.path is "{self.path}"; it must be empty unless data.source = "path", "answers" or "sets"'
         if "\0" in self.path:
             yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
+        if self.curriculum.epoch_steps and self.source != "sets":
+            yield (
+                f"data.curriculum.epoch_steps is {self.curriculum.epoch_steps}; it must be 0 for data.source = "
+                f'"{self.source}", which has no sets'
+            )
         yield from _no_key("data.text_key", self.text_key)
         filler = self.recall.filler(self.sequence_length)
         if self.source == "sudoku" and self.sequence_length != 2 * SUDOKU_CELLS:

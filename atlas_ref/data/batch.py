@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from atlas_ref.data.adapters.row import Example
 from atlas_ref.data.facts import Fact
 from atlas_ref.data.identity import DataIdentity
 from atlas_ref.data.tokenizer import Tokenizer
@@ -63,6 +64,17 @@ class KnownSource(BatchSource, Protocol):
     @property
     def trained(self) -> ValidationSource:
         """The questions that are trained on, each once, to judge a model on."""
+
+
+@runtime_checkable
+class StagedSource(BatchSource, Protocol):
+    """Batches of several sets, which may change from stage to stage of a curriculum."""
+
+    asked: dict[str, list[Example]]
+    """Validation examples of each set, to be answered and judged."""
+
+    def border(self, step: int) -> str | None:
+        """Return what there is to say where a stage begins with a step (0-based), None elsewhere."""
 
 
 def sample_digest(batches: Iterable[Batch]) -> str:

@@ -1,12 +1,9 @@
-"""Several public data sets as one source: a row of a step is drawn from a set, and then from the rows of the set.
+"""Several public data sets as one source: rows are drawn from sets (`drawing`), and what is judged by is kept apart.
 
-With n_s examples to train on in set s, row b of a step is
-
-    s with probability sqrt(n_s) / sum sqrt(n),    then each of its rows alike,    from Philox(seed) at the step alone
-
-so that a set a hundred times as large is read ten times as often, and a batch is a function of the seed and the step.
 Test splits are not opened. Where a set has a validation split, that is validated on; otherwise `validation_fraction` of
 its examples, those whose prompt has a small checksum: the same ones for every seed, and all that share a prompt.
+Validation rows stand in an order that mixes the sets, the same for every seed, so that its first batches see all of
+them.
 """
 
 import hashlib
@@ -16,16 +13,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from atlas_ref.config import RunConfig
+from atlas_ref.config.curriculum import sets_of
 from atlas_ref.data.adapters.entries import row_kind
 from atlas_ref.data.adapters.finding import Part, find_sets
 from atlas_ref.data.adapters.row import Example
+from atlas_ref.data.adapters.table import SETS
 from atlas_ref.data.answer_rows import AnswerRows
 from atlas_ref.data.answers import AnswerSet, PromptAnswer
+from atlas_ref.data.drawing import Course, Draw
 from atlas_ref.data.encoding import grid_of, tokenizer_for
 from atlas_ref.data.facts import Fact, what_is_left_out
+from atlas_ref.data.folder import LeftOut
 from atlas_ref.data.identity import FileIdentity
 from atlas_ref.data.packing import Rows
 from atlas_ref.data.tokenizer import Tokenizer
@@ -37,34 +37,6 @@ BLOCK = 2**20
 """Bytes of a file that are read at a time for its checksum."""
 
 
-class Draw(NamedTuple):
-    """Which rows are trained on at a step."""
-
-    seed: int
-    batch_size: int
-    rows: tuple[int, ...]
-    """Rows of each set, which stand one set behind the other."""
-    examples: tuple[int, ...]
-    """Examples in them."""
-
-    @property
-    def shares(self) -> NDArray[np.float64]:
-        """How likely each set is."""
-        roots = np.sqrt(np.array(self.examples, dtype=np.float64))
-        # One example has a root of 1; where there is none, nothing is drawn (`check_rows`).
-        shares: NDArray[np.float64] = roots / max(roots.sum(), 1.0)
-        return shares
-
-    def numbers(self, step: int) -> NDArray[np.int64]:
-        """The numbers of the rows of a step, [batch]."""
-        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, step, 1]))
-        sets = generator.choice(len(self.rows), self.batch_size, p=self.shares)
-        sizes = np.array(self.rows)
-        first = np.cumsum(sizes) - sizes
-        numbers: NDArray[np.int64] = first[sets] + generator.integers(sizes[sets])
-        return numbers
-
-
 class Sides(NamedTuple):
     """The examples of a set to train on and to validate on, and how many rows are none, by reason."""
 
@@ -73,35 +45,76 @@ class Sides(NamedTuple):
     skipped: Counter[str]
 
 
-def open_sets(config: RunConfig, tokenizer: Tokenizer | None = None) -> AnswerRows:
+class SetRows(AnswerRows):
+    """The rows of the sets (BatchSource), what each stage of a curriculum begins with, and what is validated on."""
+
+    course: Course
+    asked: dict[str, list[Example]]
+    """The validation examples of each set, to be answered and judged."""
+
+    def border(self, step: int) -> str | None:
+        """Return what there is to say where a stage begins with a step (0-based), None elsewhere."""
+        return self.course.border(step)
+
+
+def open_sets(config: RunConfig, tokenizer: Tokenizer | None = None) -> SetRows:
     """The batches of the public data sets that lie where a configuration says.
 
     A tokenizer that is given (that of an earlier run) is used as it is. Raises UserError for data that cannot be read,
     of which nothing is to train on, or that do not fill a batch.
     """
-    found = find_sets(Path(config.data.path))
-    parts = [part for part in found.parts if part.split != "test"]
-    trained = {part.data_set.name for part in parts if part.split != "validation"}
-    parts = [part for part in parts if part.data_set.name in trained]
-    if not parts:
-        raise UserError(f"{config.data.path}: holds nothing to train on: test and validation splits are judged by.")
-    sides = sides_of(parts, config.data.sequence_length, config.data.validation_fraction)
-    joint = config.data.answers.joint
+    data = config.data
+    parts, left_out = trained_parts(Path(data.path))
+    sides = sides_of(parts, data.sequence_length, data.validation_fraction)
+    joint = data.answers.joint
     texts = [example.prompt + joint + example.answer for side in sides.values() for example in side.training]
-    tokenizer = tokenizer_for(config.data.path, texts, config, tokenizer)
+    tokenizer = tokenizer_for(data.path, texts, config, tokenizer)
     laid = {
         name: [_laid(some, joint, tokenizer, config) for some in (side.training, side.validation)]
         for name, side in sides.items()
     }
     # A set of which no answer fits is never drawn.
-    filled = [name for name, (training, _) in laid.items() if len(training.tokens)] or [*laid][:1]
+    filled = tuple(name for name, (training, _) in laid.items() if len(training.tokens)) or (next(iter(laid)),)
     training = [laid[name][0] for name in filled]
     sizes = tuple(len(rows.tokens) for rows in training)
     draw = Draw(config.train.seed, config.train.batch_size, sizes, tuple(map(_fitting, training)))
-    facts = [*_facts(draw, filled, sides, laid), *(Fact("not read", text) for text in what_is_left_out(found.left_out))]
-    answers = AnswerSet(config.data.path, [], [*_identities(parts, Path(config.data.path))], found.left_out, 0)
-    rows = Rows.joined(training), Rows.joined([validation for _, validation in laid.values()])
-    return AnswerRows(answers, rows, tokenizer, config, f"sets, {joint!r}", draw.numbers, facts)
+    course = Course.of(data.curriculum, filled, draw)
+    check_beginning(data.path, course)
+    facts = [*_facts(course, sides, laid), *(Fact("not read", text) for text in what_is_left_out(left_out))]
+    answers = AnswerSet(data.path, [], [*_identities(parts, Path(data.path))], left_out, 0)
+    rows = Rows.joined(training), _mixed(Rows.joined([validation for _, validation in laid.values()]))
+    source = SetRows(answers, rows, tokenizer, config, f"sets, {joint!r}", course.numbers, facts)
+    source.course, source.asked = course, {name: side.validation for name, side in sides.items()}
+    return source
+
+
+def trained_parts(path: Path) -> tuple[list[Part], list[LeftOut]]:
+    """Return the training and validation splits of the sets below a path that have something to train on.
+
+    Raises UserError where there is none.
+    """
+    if not path.exists():
+        raise UserError(
+            f"{path}: does not exist; name a folder of data sets, which nothing downloads (docs/data-sets.md). Without "
+            "any, tiny and most presets train on the shipped text, recall, relay, sudoku and grok-square on what is "
+            "generated."
+        )
+    found = find_sets(path)
+    parts = [part for part in found.parts if part.split != "test"]
+    trained = {part.data_set.name for part in parts if part.split != "validation"}
+    parts = [part for part in parts if part.data_set.name in trained]
+    if not parts:
+        raise UserError(f"{path}: holds nothing to train on: test and validation splits are judged by.")
+    return parts, found.left_out
+
+
+def check_beginning(name: str, course: Course) -> None:
+    """Raise UserError where a curriculum would begin with nothing."""
+    if not any(course.draws[0].examples) and any(course.draws[-1].examples):
+        raise UserError(
+            f"{name}: holds nothing to train on of {', '.join(sets_of(1))}, with which the curriculum begins; add one, "
+            "or set data.curriculum.epoch_steps=0."
+        )
 
 
 def sides_of(parts: list[Part], room: int, fraction: float) -> dict[str, Sides]:
@@ -152,12 +165,23 @@ def _identities(parts: list[Part], root: Path) -> Iterator[FileIdentity]:
             yield FileIdentity(name=visible(name), kind=kind, bytes=stream.tell(), sha256=digest.hexdigest())
 
 
-def _facts(draw: Draw, filled: list[str], sides: dict[str, Sides], laid: dict[str, list[Rows]]) -> Iterator[Fact]:
-    """Yield what there is to say of each set: its share, its examples, what is cut, skipped or too long."""
-    shares = dict(zip(filled, draw.shares, strict=True))
+def _mixed(rows: Rows) -> Rows:
+    """The rows in an order that depends on their number alone."""
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(rows.tokens))
+    return Rows(rows.tokens[order], rows.targets[order], rows.starts[order], rows.counts)
+
+
+def _facts(course: Course, sides: dict[str, Sides], laid: dict[str, list[Rows]]) -> Iterator[Fact]:
+    """Yield what there is to say of each set: its share, its examples, what is cut, skipped or too long, or absent."""
+    shares = dict(zip(course.names, zip(*(draw.shares for draw in course.draws), strict=True), strict=True))
+    none = (0.0,) * len(course.draws)
+    stages = " in the stages" if len(course.draws) > 1 else ""
     for name, (training, validation) in laid.items():
         size = f"{_fitting(training):,} to train on, {_fitting(validation):,} to validate on"
-        yield Fact("sets", f"{name}: {shares.get(name, 0.0):.1%} of the rows; {size}")
+        share = ", ".join(f"{each:.1%}" for each in shares.get(name, none))
+        yield Fact("sets", f"{name}: {share} of the rows{stages}; {size}")
+    if absent := [each.name for each in SETS if each.name not in laid]:
+        yield Fact("absent", ", ".join(absent))
     for name, rows in laid.items():
         cut, skipped = (sum(part.counts[at] for part in rows) for at in (1, 2))
         if cut:

@@ -15,7 +15,7 @@ its end and one token before it do not fit, the example is skipped. Both are cou
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,15 +72,7 @@ class Rows(NamedTuple):
 
         Every token but the first of a text is scored, the separator too; what follows a piece is scored at its end.
         """
-        pieces = []
-        for text in texts:
-            tokens = [*tokenizer.encode(text), tokenizer.separator]
-            for start in range(0, len(tokens) - 1, length):
-                piece, following = tokens[start : start + length], tokens[start + 1 : start + length + 1]
-                filling = -len(piece) % grid
-                following += [IGNORED] * (len(piece) + filling - len(following))
-                piece += [tokenizer.separator] * filling
-                pieces.append(Example(np.array(piece, dtype=np.int64), np.array(following, dtype=np.int64)))
+        pieces = [piece for text in texts for piece in pieces_of(text, tokenizer, length, grid)]
         return _in_rows(pieces, tokenizer.separator, length, Counts(len(texts), 0, 0))
 
     @classmethod
@@ -98,6 +90,20 @@ def laid_out(prompt: Sequence[int], answer: Sequence[int], separator: int, grid:
     first = len(prompt) - 1
     targets[first : first + len(answer) + 1] = [*answer, separator]
     return Example(np.array(tokens, dtype=np.int64), targets)
+
+
+def pieces_of(text: str, tokenizer: Tokenizer, length: int, grid: int) -> Iterator[Example]:
+    """Yield a text and the separator behind it in pieces of `length`, each filled up to a multiple of `grid`.
+
+    Every token but the first is scored; what follows a piece is scored at its end.
+    """
+    tokens = [*tokenizer.encode(text), tokenizer.separator]
+    for start in range(0, len(tokens) - 1, length):
+        piece, following = tokens[start : start + length], tokens[start + 1 : start + length + 1]
+        filling = -len(piece) % grid
+        following += [IGNORED] * (len(piece) + filling - len(following))
+        piece += [tokenizer.separator] * filling
+        yield Example(np.array(piece, dtype=np.int64), np.array(following, dtype=np.int64))
 
 
 def shared_rows(sizes: Iterable[int], length: int) -> list[list[int]]:

@@ -1,7 +1,23 @@
-"""The border between the two stages of a run: the same weights, moments and memories, in finer chunks."""
+"""The borders between the stages of a run, which it crosses with the same weights, moments and memories.
+
+A second stage computes in finer chunks, and its model is made anew; a stage of a curriculum reads other sets, which the
+source of the data knows by the number of the step.
+"""
+
+from collections.abc import Iterator
 
 from atlas_ref.config import RunConfig
+from atlas_ref.data.batch import StagedSource
+from atlas_ref.training.context import Context
 from atlas_ref.training.run import Run, new_run
+
+
+def cross(run: Run, context: Context) -> Iterator[str]:
+    """Cross each border that a run stands at before its next step, and yield a line that says so."""
+    if context.config.stage2.steps and run.step == context.config.train.max_steps:
+        yield enter_second_stage(run, context.config)
+    if isinstance(context.source, StagedSource) and (line := context.source.border(run.step)):
+        yield line
 
 
 def enter_second_stage(run: Run, config: RunConfig) -> str:

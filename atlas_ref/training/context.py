@@ -37,3 +37,8 @@ class Context:
     def is_due(self, step: int, interval: int) -> bool:
         """Return whether something that happens every `interval` steps, and after the last, happens after `step`."""
         return step % interval == 0 or step == self.config.last_step
+
+    def begins(self, step: int) -> bool:
+        """Return whether a run, or a stage of its curriculum, begins with `step` (1-based)."""
+        plan = self.config.data.curriculum
+        return step == 1 or (plan.epoch_steps > 0 and plan.begins(step - 1))

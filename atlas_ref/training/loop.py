@@ -29,8 +29,9 @@ from atlas_ref.storage.retention import VALIDATION, Retention, improves, read_va
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.arithmetic import without_denormals
-from atlas_ref.training.border import enter_second_stage
+from atlas_ref.training.border import cross
 from atlas_ref.training.context import Context
+from atlas_ref.training.epochs import end_of_epoch, place_in_curriculum
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.generalising import watch_generalising
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
@@ -185,8 +186,8 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if context.world.any(stop()):
             save(run, context, last=True)
             return True
-        if context.config.stage2.steps and run.step == context.config.train.max_steps:
-            context.reporter.say(enter_second_stage(run, context.config))
+        for line in cross(run, context):
+            context.reporter.say(line)
         began = time.monotonic()
         result, layers = update(run, context)
         if promise := first_steps.after(time.monotonic() - began, last - run.step, context.device):
@@ -241,15 +242,18 @@ def merge(layers: tuple[Measurements, ...], world: World) -> tuple[Measurements,
 
 
 def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measurements, ...]) -> dict[str, float]:
-    """Return the line of the log that the step reached is due, or nothing; the first and last step always have one."""
+    """Return the line of the log that the step reached is due, or nothing; the first step, also of a stage of a
+    curriculum, and the last always have one.
+    """
     settings = context.config.train
     values: dict[str, float] = {}
-    if run.step == 1 or context.is_due(run.step, settings.log_interval):
+    if context.begins(run.step) or context.is_due(run.step, settings.log_interval):
         values["train/loss"] = result.loss
         values["train/grad_norm"] = result.grad_norm
         values["train/lr"] = result.learning_rate
         if context.config.stage2.steps:
             values["train/stage"] = 1.0 if run.step <= settings.max_steps else 2.0
+        values |= place_in_curriculum(run, context)
         values |= context.speed.take(context.config, context.device, context.world)
         if result.output.indecision is not None:
             values["train/polarisation"] = result.output.indecision.item()
@@ -271,4 +275,4 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values |= generalising
         if math.isfinite(found["loss"]):
             context.validations[run.step] = found["loss"]
-    return values
+    return values | end_of_epoch(run, context)

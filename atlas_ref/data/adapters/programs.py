@@ -1,4 +1,4 @@
-"""Python: MBPP writes a function, CodeXGLUE says what one is for. Code is text here; none of it is ever executed."""
+"""Python: MBPP writes a function, CodeXGLUE says what one is for. Code is text here; none of it is executed."""
 
 import io
 import re
@@ -12,7 +12,8 @@ PARAGRAPH = re.compile(r"\n[ \t]*\n")
 def mbpp(row: Row) -> Example | Skip:
     """The task and the first of its tests, which names the function; then the code.
 
-    The task is `text` in the full set and `prompt` in the sanitised one.
+    The task is `text` in the full set and `prompt` in the sanitised one; all tests, and what they need before them,
+    are the checks of the example.
     """
     task, code, tests = row.text("text", "prompt"), row.text("code"), row.list_of("test_list")
     if not task or not code:
@@ -20,7 +21,14 @@ def mbpp(row: Row) -> Example | Skip:
     if not tests:
         return Skip.NO_TEST
     code = _newlines(code).strip("\n")
-    return Example(f"{task}\n{tests[0]}", code, code)
+    return Example(f"{task}\n{tests[0]}", code, code, checks=(*_before_tests(row), *tests))
+
+
+def _before_tests(row: Row) -> list[str]:
+    """What a test needs: a text in the full set, a list of imports in the sanitised one, either of which may lack."""
+    setup = [row.text("test_setup_code")] if "test_setup_code" in row.fields else []
+    imports = row.list_of("test_imports") if "test_imports" in row.fields else []
+    return [_newlines(part) for part in (*imports, *setup) if part.strip()]
 
 
 def codexglue(row: Row) -> Example | Skip:

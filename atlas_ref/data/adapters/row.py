@@ -28,6 +28,8 @@ class Example(NamedTuple):
     """The answers among which a model chooses; empty where it has to write one."""
     right: int = 0
     """Which of the choices is the answer."""
+    checks: tuple[str, ...] = ()
+    """Python that runs without an error behind a right program; empty where the answer is none."""
 
 
 class Skip(StrEnum):

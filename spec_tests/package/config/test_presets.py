@@ -15,6 +15,7 @@ from atlas_ref.models.atlas import AtlasModel
 PRESETS = [
     "atlas-340m",
     "cognate-27m",
+    "cognate-curriculum",
     "grok-square",
     "lmm-tiny",
     "mac-tiny",

@@ -50,6 +50,7 @@ ROWS: dict[str, tuple[Fields, Example]] = {
             "Write a function to double a number.\nassert double(2) == 4",
             "def double(n):\n  return 2 * n",
             "def double(n):\n  return 2 * n",
+            checks=("assert double(2) == 4", "assert double(0) == 0"),
         ),
     ),
     "codexglue": (

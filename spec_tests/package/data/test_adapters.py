@@ -48,7 +48,9 @@ MIRRORS = {
     "asdiv: no unit": Mirror("asdiv", {"answer": "9"}, {}),
     "asdiv: thousands": Mirror("asdiv", {"answer": "1,209 (apples)"}, {"answer": "1209", "gold": "1209"}),
     "mbpp: sanitised": Mirror(
-        "mbpp", {"text": ..., "prompt": ROWS["mbpp"][0]["text"], "test_imports": ["import math"]}, {}
+        "mbpp",
+        {"text": ..., "prompt": ROWS["mbpp"][0]["text"], "test_imports": ["import math"]},
+        {"checks": ("import math", *ROWS["mbpp"][1].checks)},
     ),
     "arc: list of objects": Mirror("arc_challenge", {"choices": ARC}, {}),
     "arc: the authors' nesting": Mirror(

@@ -13,7 +13,8 @@ import torch
 
 from atlas_ref.data.adapters.row import Example
 from atlas_ref.data.answer_rows import AnswerRows
-from atlas_ref.data.mixture import Draw, is_validated
+from atlas_ref.data.drawing import Draw
+from atlas_ref.data.mixture import is_validated
 from atlas_ref.data.packing import Rows
 from atlas_ref.data.streams import open_source
 from atlas_ref.data.tokenizer import ByteTokenizer
