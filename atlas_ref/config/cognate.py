@@ -1,4 +1,4 @@
-"""The model section of a run of the family `cognate`: a backbone with a running mean beside it, and a recursion on top.
+"""The model section of a run of the family `cognate`: a backbone with a memory beside it, and a recursion on top.
 
 It stands in the place of the section of an ATLAS model where its first field says `family = "cognate"`.
 """
@@ -15,18 +15,32 @@ SOURCE_WEIGHTS = (0.33, 0.5, 0.75, 1.0)
 
 
 class LtmConfig(Section):
-    """The running mean beside the backbone, and the gate that joins the two."""
+    """The memory beside the backbone, and the gate that joins the two."""
 
-    kind: Literal["none", "mean"]
-    """none: no memory and no gate; mean: m = decay m + (1 - decay) W_down x, read through W_up"""
+    kind: Literal["none", "mean", "slots", "both"]
+    """none: no memory and no gate; mean: a running mean of W_down x; slots: what of W_down x is new; both: their sum"""
     width: int = Field(ge=1, le=65_536)
-    """numbers that are remembered"""
+    """numbers of the mean, and of a slot"""
     decay: float = Field(ge=0.0, lt=1.0)
     """share of the mean that a token keeps"""
+    slots: int = Field(ge=1, le=65_536)
+    """slots of a row, the one read longest ago replaced where all are in use"""
+    surprise: float = Field(ge=0.0, lt=1.0)
+    """novelty, 1 less the largest cosine with a slot, above which a token is kept"""
     gate_hidden: int = Field(ge=1, le=65_536)
     """hidden width of the gate of backbone against memory"""
     entropy: float = Field(ge=0.0, le=100.0)
     """weight of the gate's entropy, which is made larger; 0.0 is off"""
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether a running mean is part of it."""
+        return self.kind in ("mean", "both")
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether slots are part of it."""
+        return self.kind in ("slots", "both")
 
 
 class RecursionConfig(Section):

@@ -1,12 +1,11 @@
-"""The family `cognate`: a backbone with a running mean, a recursion that refines answers, and a head that says when
-to stop.
+"""The family `cognate`: a backbone with a memory, a recursion that refines answers, and a head that says when to stop.
 
     features = backbone(E[tokens] + P[position])                          `blocks.backbone`
     y_0, z_0;  y_n, z_n = iteration of (features, y_{n-1}, z_{n-1})       `blocks.recursion`
     logits_n = E y_n,  halting_n = w . z_n + b                            n = 1 .. N
 
 The logits of a call are those of the last answer; what is learned from the others is in `recursion` of the output
-(`training.supervision`). State is a value: positions, caches and the running mean go in with the tokens and come out.
+(`training.supervision`). State is a value: positions, caches and the memory go in with the tokens and come out.
 """
 
 import math
@@ -18,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.blocks.backbone import BackboneLayer, Remembered, RunningMean, gate_entropy
+from atlas_ref.blocks.backbone import BackboneLayer
+from atlas_ref.blocks.backbone_memory import BackboneMemory, BackboneState, Remembered, gate_entropy
 from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.recursion import Recursion, SeparateNets, SharedNet
 from atlas_ref.blocks.timeline import Resets, resets_of
@@ -28,6 +28,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.answers import Answers
+from atlas_ref.models.cognate_telemetry import CognateTelemetry, tell
 from atlas_ref.models.family import Model
 
 HALTING_BIAS = -2.0
@@ -36,33 +37,14 @@ HALTING_BIAS = -2.0
 
 @dataclass(frozen=True)
 class CognateState(StateTree):
-    """Tokens of its context that each row has read, tokens that its memory has, the caches of every attention, and the
-    running mean."""
+    """Tokens of its context that each row has read, tokens that its memory has, the caches of every attention, and
+    that memory."""
 
     position: Int[Tensor, " batch"]
     remembered: Int[Tensor, " batch"]
     layers: tuple[AttentionCache, ...]
-    ltm: tuple[Float[Tensor, "batch width"], ...]
+    ltm: tuple[BackboneState, ...]
     recursion: tuple[AttentionCache, ...]
-
-
-class CognateTelemetry(NamedTuple):
-    """Statistics of one call; None where a model has no such part.
-
-    `gate_*` of the gate of backbone against memory, `memory_share` the mean weight of the memory, `memory_norm` and
-    `read_norm` the roots of mean squares over rows and tokens; `halting_mean` of the last iteration, `update_ratio` of
-    how far the last iteration moved the answer of each token, ||y_N - y_{N-1}|| / ||y_N||.
-    """
-
-    gate_mean: Tensor | None
-    gate_std: Tensor | None
-    gate_min: Tensor | None
-    gate_max: Tensor | None
-    memory_share: Tensor | None
-    memory_norm: Tensor | None
-    read_norm: Tensor | None
-    halting_mean: Tensor | None
-    update_ratio: Tensor
 
 
 class CognateOutput(NamedTuple):
@@ -88,8 +70,8 @@ class CognateModel(Model):
         self.layers = nn.ModuleList(BackboneLayer(config) for _ in range(config.n_layers))
         if config.n_layers:
             self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
-        if config.ltm.kind == "mean":
-            self.ltm = RunningMean(config)
+        if config.ltm.kind != "none":
+            self.ltm = BackboneMemory(config)
         self.recursion: Recursion = SeparateNets(config) if config.recursion.nets == "separate" else SharedNet(config)
         if config.halting.kind != "none":
             self.halting_head = nn.Linear(config.d_model, 1)
@@ -119,7 +101,7 @@ class CognateModel(Model):
             position=none,
             remembered=none,
             layers=tuple(layer.attention.initial_cache(batch) for layer in self._layers()),
-            ltm=(self.ltm.initial_state(batch),) if self.config.ltm.kind == "mean" else (),
+            ltm=(self.ltm.initial_state(batch),) if self.config.ltm.kind != "none" else (),
             recursion=self.recursion.initial_caches(batch),
         )
 
@@ -154,7 +136,7 @@ class CognateModel(Model):
         return CognateOutput(
             logits=F.linear(hidden[-1], self.embedding.weight),
             state=after,
-            telemetry=(_told(found, remembered),) if measured else (),
+            telemetry=(tell(found, remembered, self.config.ltm.surprise),) if measured else (),
             indecision=indecision(remembered.gate) if penalised and remembered is not None else None,
             recursion=found,
         )
@@ -183,7 +165,7 @@ class CognateModel(Model):
             caches.append(after)
         x = self.norm(x) if self.config.n_layers else x
         remembered: Remembered | None = None
-        if self.config.ltm.kind == "mean":
+        if self.config.ltm.kind != "none":
             remembered = self.ltm(x, state.ltm[0], places)
             x = remembered.features
         return x, tuple(caches), remembered
@@ -221,28 +203,3 @@ class CognateModel(Model):
 
     def _layers(self) -> list[BackboneLayer]:
         return [layer for layer in self.layers if isinstance(layer, BackboneLayer)]
-
-
-@torch.no_grad()
-def _told(found: Answers, remembered: Remembered | None) -> CognateTelemetry:
-    """Return the statistics of a call."""
-    *_, before, last = (y.detach().float() for y in found.hidden)
-    size = torch.linalg.vector_norm(last, dim=-1).clamp(min=1e-30)
-    moved = (torch.linalg.vector_norm(last - before, dim=-1) / size).mean()
-    halting = None if found.halting is None else torch.sigmoid(found.halting[-1].detach().float()).mean()
-    if remembered is None:
-        return CognateTelemetry(None, None, None, None, None, None, None, halting, moved)
-    gate, state = remembered.gate.detach(), remembered.state.detach()
-    deviation = (gate - gate.mean()).square().mean().sqrt()
-    reads = remembered.reads.detach().float()
-    return CognateTelemetry(
-        gate_mean=gate.mean(),
-        gate_std=deviation,
-        gate_min=gate.min(),
-        gate_max=gate.max(),
-        memory_share=1.0 - gate.mean(),
-        memory_norm=torch.linalg.vector_norm(state) / math.sqrt(max(1, len(state))),
-        read_norm=torch.linalg.vector_norm(reads) / math.sqrt(max(1, reads.shape[:-1].numel())),
-        halting_mean=halting,
-        update_ratio=moved,
-    )

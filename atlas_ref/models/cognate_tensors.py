@@ -2,6 +2,7 @@
 
     weights       2 operations an entry for every matrix that a token passes through, as often as it does
     attention     4 d w: scores and mixture of a window of w tokens at width d
+    slots         4 w K: scores and mixture of K slots of width w
     head          one product with the embedding for each answer that is learned from
 
 As in `models.flops`, a training step counts three times its forward pass.
@@ -45,6 +46,7 @@ def training_flops(config: CognateConfig) -> int:
     attention = 4 * d * config.window
     backbone = config.n_layers * (2 * sum(prod(x.shape) for x in _layer(config) if len(x.shape) == 2) + attention)
     memory = 2 * sum(prod(info.shape) for info in _ltm(config) if len(info.shape) == 2)
+    memory += 4 * config.ltm.width * config.ltm.slots if config.ltm.has_slots else 0
     recursions = settings.iterations * settings.recursions
     if settings.nets == "shared":
         recursion = config.evaluations * (2 * (4 * d * d + 3 * d * settings.hidden) + attention)
@@ -70,12 +72,12 @@ def _layer(config: CognateConfig) -> list[TensorInfo]:
 
 
 def _ltm(config: CognateConfig) -> Iterator[TensorInfo]:
-    """Yield what the running mean and its gate have."""
+    """Yield what the memory and its gate have; every kind of memory has the same."""
     d, ltm = config.d_model, config.ltm
     if ltm.kind == "none":
         return
     yield TensorInfo("ltm.down.weight", (ltm.width, d), "memory, model", "W_down: what is remembered of a token")
-    yield TensorInfo("ltm.up.weight", (d, ltm.width), "model, memory", "W_up: what is read of the mean")
+    yield TensorInfo("ltm.up.weight", (d, ltm.width), "model, memory", "W_up: what is read of it")
     yield from _linear("ltm.gate_hidden", ltm.gate_hidden, 2 * d, "hidden, model memory", "W_1 of the gate")
     yield from _linear("ltm.gate", d, ltm.gate_hidden, "model, hidden", "W_2 of the gate of backbone against memory")
 

@@ -75,6 +75,9 @@ RULES: dict[str, Rule] = {
     # CognateTelemetry, where it has other fields
     "halting_mean": MEAN,
     "update_ratio": MEAN,
+    "memory_usage": MEAN,
+    "surprise_rate": MEAN,
+    "novelty": MEAN,
     # What the monitor adds.
     "state_finite": LEAST,
     "newton_schulz_error": LARGEST,

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from atlas_ref.blocks.backbone import gate_entropy
+from atlas_ref.blocks.backbone_memory import gate_entropy
 
 
 def test_the_entropy_of_a_saturated_gate_has_its_value_and_derivative_in_single_precision() -> None:

@@ -76,7 +76,7 @@ VARIANTS = {
 
 
 COGNATE_VARIANTS = (
-    ("model.halting.kind='row'",),
+    ("model.halting.kind='row'", "model.ltm.kind='both'"),
     ("model.recursion.nets='shared'", "model.recursion.supervision='equal'", *RELAY),
     ("data.source='sudoku'", "data.sequence_length=72", "model.positions=144", "model.vocab_size=7"),
 )

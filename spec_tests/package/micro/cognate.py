@@ -20,6 +20,8 @@ MICRO = (
     "model.positions=64",
     "model.ltm.width=7",
     "model.ltm.gate_hidden=9",
+    "model.ltm.slots=3",
+    "model.ltm.surprise=0.4",
     "model.recursion.heads=2",
     "model.recursion.hidden=14",
     "data.tokenizer='bytes'",
@@ -45,8 +47,13 @@ RELAY = ("data.source='relay'", "data.relay.symbols=3", "model.vocab_size=4")
 """Overrides that turn it to relay."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "separate": ("model.recursion.recursions=2",),
-    "separate whole history": ("model.recursion.detach=false",),
-    "shared": ("model.recursion.nets='shared'", "model.recursion.supervision='equal'", "model.recursion.iterations=4"),
+    "separate whole history": ("model.recursion.detach=false", "model.ltm.kind='both'"),
+    "shared": (
+        "model.recursion.nets='shared'",
+        "model.recursion.supervision='equal'",
+        "model.recursion.iterations=4",
+        "model.ltm.kind='slots'",
+    ),
     "no backbone": ("model.n_layers=0", "model.ltm.kind='none'", "model.halting.kind='none'"),
 }
 """Small models that together have every branch."""

@@ -72,6 +72,13 @@ def test_the_preset_has_the_parameters_of_the_source_part_by_part() -> None:
     assert sum(found.values()) == 26_974_561 == family_of(config).count_parameters(config)
 
 
+@pytest.mark.parametrize("kind", ["mean", "slots", "both"])
+def test_slots_have_no_parameters_of_their_own(kind: str) -> None:
+    """Kills: keys or values of slots that are learned; a second projection for what slots hold."""
+    config = load_config("cognate-27m", [f"model.ltm.kind={kind!r}"]).any_model
+    assert family_of(config).count_parameters(config) == 26_974_561
+
+
 @every_variant
 def test_the_table_of_tensors_is_that_of_the_model(variant: str) -> None:
     """Kills: a tensor without a line in the table; a shape the wrong way round."""
@@ -143,8 +150,9 @@ def test_the_second_of_two_backward_passes_needs_nothing_of_the_first() -> None:
 
 
 def test_training_goes_on_bit_for_bit_from_a_checkpoint(tmp_path: Path) -> None:
-    """Kills: a cache or the running mean left out of a checkpoint; exploration that counts calls instead of steps."""
-    config = cognate_config("model.recursion.iterations=3", "data.context_batches=2")
+    """Kills: a cache, the running mean or what slots hold left out of a checkpoint; exploration that counts calls
+    instead of steps."""
+    config = cognate_config("model.recursion.iterations=3", "data.context_batches=2", "model.ltm.kind='both'")
     start(config, tmp_path / "whole")
     start(config, tmp_path / "parts", stop_before(4))
     go_on(config, tmp_path / "parts")
@@ -154,6 +162,9 @@ def test_training_goes_on_bit_for_bit_from_a_checkpoint(tmp_path: Path) -> None:
     assert last["train/loss"] < first["train/loss"]
     assert last["memory/layer_0/state_finite"] == 1.0
     assert 0.0 < last["memory/halting_mean"] < 1.0
+    assert last["memory/memory_usage"] == 1.0
+    assert 0.0 < last["memory/surprise_rate"] < 1.0
+    assert 0.0 < last["memory/novelty"] < 2.0
 
 
 def test_it_generates_with_its_state_carried(tmp_path: Path) -> None:
