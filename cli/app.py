@@ -23,6 +23,7 @@ from cli import (
     trace,
     train,
     vectors,
+    watch,
 )
 from cli.console import say
 from cli.once import Once
@@ -41,6 +42,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("plot")(plot.plot)
+app.command("watch")(watch.watch)
 app.command("runs")(runs.runs)
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")

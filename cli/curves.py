@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter, LogFormatter, MaxNLocator
 
 from atlas_ref.errors import UserError
 from atlas_ref.wording import visible
+from cli.labels import LABELS
 from cli.run_records import RunRecord
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -26,21 +27,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 Stroke = Literal["-", "--", ":", "-."]
 DASHES: tuple[Stroke, ...] = ("-", "--", ":", "-.")
 """Further runs go through the colours again, with another stroke."""
-LABELS = {
-    "loss": ("Loss", "nats per token"),
-    "train/lr": ("Learning rate", "rate of the step"),
-    "train/grad_norm": ("Gradient before clipping", "Euclidean norm"),
-    "gate_mean": ("Gate, mean over tokens", "gate (0 to 1)"),
-    "gate_std": ("Gate, standard deviation", "gate (0 to 1)"),
-    "memory_share": ("Share of the memory in the join", "share (0 to 1)"),
-    "omega_loss": ("Omega loss of the writes", "squared error"),
-    "update_magnitude": ("Change of the memory in a call", "Frobenius norm"),
-    "momentum_norm": ("Momentum", "Frobenius norm"),
-    "memory_norm": ("Memory", "Frobenius norm"),
-    "retention": ("Retention", "share kept per token"),
-    "step_size": ("Inner step size", "step size"),
-    "newton_schulz_error": ("Newton-Schulz error, worst matrix", "distance from orthogonality"),
-}
 LONGEST_REASON = 70
 LOG_FROM = 100.0
 """A positive metric is drawn on a logarithmic axis when its largest value is this many times its least."""

@@ -41,10 +41,10 @@ class RunRecord:
     @property
     def tokens_a_step(self) -> int:
         """The tokens that all processes together read in a step; it is the same from the first step to the last."""
-        rows, length = (self.config.get(part, {}).get(name) for part, name in TOKENS)
-        if not isinstance(rows, int) or not isinstance(length, int):
+        found = tokens_of(self.config)
+        if found is None:
             raise UserError(f"{self.path / CONFIG}: does not say how many tokens a step has.")
-        return rows * length
+        return found
 
     @property
     def preflight(self) -> str:
@@ -57,21 +57,17 @@ class RunRecord:
     @property
     def killed_by(self) -> str | None:
         """The first kill switch that stopped the run."""
-        return str(self.kill["kills"][0]["switch"]) if self.kill else None
+        return switch_of(self.kill) if self.kill else None
 
     @property
     def status(self) -> str:
-        """How the run stands: running, killed by a switch, finished, or interrupted."""
-        if is_locked(self.path / LOCK):
-            return "running"
-        if self.kill:
-            return f"killed by {self.killed_by} at step {self.kill['step']}"
-        return "finished" if self.summary.get("steps") == self.last_step == self.step else "interrupted"
+        """How the run stands (`status_of`)."""
+        return status_of(is_locked(self.path / LOCK), self.kill, self.summary, self.step, self.last_step)
 
     @property
     def last_step(self) -> int:
-        """The number of steps of both stages; a run of an earlier version has one."""
-        return int(self.config["train"]["max_steps"] + self.config.get("stage2", {}).get("steps", 0))
+        """The number of steps of both stages."""
+        return last_step_of(self.config)
 
     def series(self, key: str) -> list[tuple[int, float]]:
         """Return step and value of each line that has the key; NaN where the value was not finite."""
@@ -89,7 +85,7 @@ class RunRecord:
             "steps": self.step,
             "max_steps": self.last_step,
             "parameters": self.summary.get("parameters", count_parameters(self.path)),
-            "memory": _memory(self.config["model"]),
+            "memory": memory_words(self.config["model"]),
             "seed": train_config["seed"],
             "train_loss": _last(train),
             "val_loss": _last(validation),
@@ -100,7 +96,32 @@ class RunRecord:
         }
 
 
-def _memory(model: dict[str, Any]) -> str:
+def switch_of(kill: dict[str, Any]) -> str:
+    """Return the first kill switch of a report."""
+    return str(kill["kills"][0]["switch"])
+
+
+def status_of(alive: bool, kill: dict[str, Any], summary: dict[str, Any], step: int, last_step: int) -> str:
+    """Return how a run stands: running, killed by a switch, finished, or interrupted."""
+    if alive:
+        return "running"
+    if kill:
+        return f"killed by {switch_of(kill)} at step {kill['step']}"
+    return "finished" if summary.get("steps") == last_step == step else "interrupted"
+
+
+def last_step_of(config: dict[str, Any]) -> int:
+    """Return the number of steps of both stages; a run of an earlier version has one."""
+    return int(config["train"]["max_steps"] + config.get("stage2", {}).get("steps", 0))
+
+
+def tokens_of(config: dict[str, Any]) -> int | None:
+    """Return the tokens of a step, None where a config does not say."""
+    rows, length = (config.get(part, {}).get(name) for part, name in TOKENS)
+    return rows * length if isinstance(rows, int) and isinstance(length, int) else None
+
+
+def memory_words(model: dict[str, Any]) -> str:
     """Return what the section of a model says of its memory, in the words of `atlas config list`."""
     if "recursion" in model:
         return f"{model['recursion']['nets']} recursion"

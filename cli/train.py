@@ -1,6 +1,7 @@
 """`atlas train`: from a preset or a TOML file to a run directory, and on from a checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,8 +29,10 @@ from cli.train_options import (
     Tensorboard,
     Threads,
     Wandb,
+    Watch,
     WithoutMemory,
 )
+from cli.watch import check_watch
 
 if TYPE_CHECKING:
     from atlas_ref.processes.distributed import World
@@ -63,6 +66,7 @@ def train(
     disable_memory: WithoutMemory = False,
     tensorboard: Tensorboard = None,
     wandb: Wandb = None,
+    watch: Watch = False,
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = None,
@@ -85,16 +89,30 @@ def train(
         "train.wandb": wandb,
     }
     reason = checked_reason(skip_preflight)
+    if watch:
+        check_watch("--watch")
     refuse_contradictions(overrides, {**fields, "train.max_steps": max_steps})
     asked = Asked(config, [*(overrides or ()), *as_overrides(fields)], max_steps, out, resume, reason)
     with output_may_end(GOES_ON) as lost_output, one_command() as world:
-        ready, admission = agreed(asked, world)
-        with StopRequest(partial(newest_step, ready.directory) if world.main else None) as stop:
-            run(ready, admission, stop, lost_output)
+        ready = agreed(asked, world)
+        with followed(ready) if watch and world.main else nullcontext():
+            admission = decide_admission(world, partial(admit, ready, asked.reason))
+            with StopRequest(partial(newest_step, ready.directory) if world.main else None) as stop:
+                run(ready, admission, stop, lost_output)
 
 
-def agreed(asked: Asked, world: "World") -> tuple["Ready", "Admission"]:
-    """Return the run that all processes were asked for, and why it may start; raise CommonError where they differ."""
+@contextmanager
+def followed(ready: "Ready") -> Iterator[None]:
+    """Serve the page of the run, in a process of its own, from its gates to its end, and say where."""
+    from cli.dashboard.beside import beside
+
+    with beside(ready.directory.path) as address:
+        say(f"watch it at {address}")
+        yield
+
+
+def agreed(asked: Asked, world: "World") -> "Ready":
+    """Return the run that all processes were asked for; raise CommonError where they differ."""
     from atlas_ref.storage.run_directory import versions
     from atlas_ref.training.agreement import agree, agree_on_data, facts_of_run
 
@@ -113,7 +131,7 @@ def agreed(asked: Asked, world: "World") -> tuple["Ready", "Admission"]:
     for warning in plan.config.warnings():
         say(f"warning: {warning}")
     say_facts(ready)
-    return ready, decide_admission(world, partial(admit, ready, asked.reason))
+    return ready
 
 
 def newest_step(directory: "RunDirectory") -> int | None:

@@ -30,6 +30,9 @@ Wandb = Annotated[
     bool | None,
     typer.Option("--wandb/--no-wandb", help="Log to W&B too, offline unless WANDB_MODE says more."),
 ]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Show the run on a page in the browser, as atlas watch does, while it trains.")
+]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory.", show_default="runs/CONFIG-SEED")]
 Resume = Annotated[
     str | None, typer.Option(metavar="auto|PATH", help="Go on from the newest checkpoint of --out, or from PATH.")

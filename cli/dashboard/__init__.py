@@ -1,0 +1,1 @@
+"""The page of `atlas watch`: what run directories say, followed as they grow, and never touched."""
