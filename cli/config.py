@@ -32,8 +32,9 @@ def list_presets() -> None:
 
     from atlas_ref.config import load_config, model_names, preset_names
     from atlas_ref.config.cognate import CognateConfig
-    from atlas_ref.config.quadratic import QuadraticConfig
-    from atlas_ref.models import cognate_tensors, quadratic_tensors
+    from atlas_ref.config.perceptron import PerceptronConfig
+    from atlas_ref.config.transformer import TransformerConfig
+    from atlas_ref.models import cognate_tensors, perceptron_tensors, transformer_tensors
     from atlas_ref.models.tensors import count_parameters
 
     table = Table("preset", "parameters", "layers", "width", "heads", "memory", "steps", box=None, pad_edge=False)
@@ -41,17 +42,18 @@ def list_presets() -> None:
         config = load_config(name)
         model = config.any_model
         # Not by the registry of families, which would load torch to print a table.
-        if isinstance(model, QuadraticConfig):
-            size = quadratic_tensors.count_parameters(model)
-            table.add_row(
-                name, f"{size / 1e6:.1f} M", "2", str(model.d_model), "0", "none", str(config.train.max_steps)
-            )
+        if isinstance(model, PerceptronConfig):
+            size, width = perceptron_tensors.count_parameters(model), str(model.d_model or model.hidden[0])
+            shape = (str(len(model.hidden) + 1), width, "0")
+            table.add_row(name, f"{size / 1e6:.1f} M", *shape, "none", str(config.train.max_steps))
             continue
-        if isinstance(model, CognateConfig):
+        if isinstance(model, TransformerConfig):
+            size, memory = transformer_tensors.count_parameters(model), "none"
+        elif isinstance(model, CognateConfig):
             size, memory = cognate_tensors.count_parameters(model), f"{model.recursion.nets} recursion"
         else:
             size, memory = count_parameters(model), f"{model.memory.rule} {model.memory.architecture}"
-        shape = (str(value) for value in (model.n_layers, model.d_model, model.n_heads))
+        shape = (str(model.n_layers), str(model.d_model), str(model.n_heads))
         table.add_row(name, f"{size / 1e6:.1f} M", *shape, memory, str(config.train.max_steps))
     models = Table("published model", "memory", "bias", "link", "retention", "algorithm", box=None, pad_edge=False)
     for name in model_names():

@@ -16,7 +16,8 @@ from statistics import mean
 import torch
 
 from atlas_ref.config import RunConfig
-from atlas_ref.data.batch import IGNORED, Batch, BatchSource
+from atlas_ref.data.arithmetic import ArithmeticPairs
+from atlas_ref.data.batch import IGNORED, Batch, KnownSource
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import select_device
@@ -42,7 +43,7 @@ def held_out(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> 
     device = select_device(config.train.device)
     model = subject.model(config.any_model, seed).to(device).double()
     batches = real_batches(small, min(budget.batches, 2), device)
-    source = task_of(config.data).source(config, None)
+    source = ArithmeticPairs(config.data, config.train)
     checks = [
         *data_checks(source, config),
         chance_check(source, config, subject, seed, device),
@@ -53,7 +54,7 @@ def held_out(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> 
     return conclude(GATE, checks, {}, time.perf_counter() - started)
 
 
-def data_checks(source: BatchSource, config: RunConfig) -> list[Check]:
+def data_checks(source: KnownSource, config: RunConfig) -> list[Check]:
     """Check that what is validated on is not trained on, and that every answer is."""
     trained, rows = set[Question](), config.train.batch_size
     for step in range(-(-config.data.arithmetic.trained // rows)):
@@ -61,7 +62,7 @@ def data_checks(source: BatchSource, config: RunConfig) -> list[Check]:
     validated = {each for index in range(source.validation_batches) for each in questions(source.validation(index))}
     shared = {tokens for tokens, _ in trained} & {tokens for tokens, _ in validated}
     answers = {answer for _, answer in trained}
-    missing = source.vocab_size - len(answers)
+    missing = source.numbers - len(answers)
     return [
         at_most(
             "disjoint",
@@ -69,9 +70,7 @@ def data_checks(source: BatchSource, config: RunConfig) -> list[Check]:
             0,
             f"{len(shared):,} of the {len(validated):,} pairs that are validated on are trained on too",
         ),
-        at_most(
-            "answers", missing, 0, f"{missing} of {source.vocab_size} answers are that of no pair that is trained on"
-        ),
+        at_most("answers", missing, 0, f"{missing} of {source.numbers} answers are that of no pair that is trained on"),
     ]
 
 
@@ -82,17 +81,17 @@ def questions(batch: Batch) -> Iterator[Question]:
             yield tuple(tokens), targets[-1]
 
 
-def chance_check(source: BatchSource, config: RunConfig, subject: Subject, seed: int, device: torch.device) -> Check:
+def chance_check(source: KnownSource, config: RunConfig, subject: Subject, seed: int, device: torch.device) -> Check:
     """Check that models that saw no answer know none."""
     task, batches = task_of(config.data), source.validation_batches
     right = mean(
         evaluate(subject.model(config.any_model, seed + n).to(device), task, source, batches, "fp32")["accuracy"]
         for n in range(FRESH)
     )
-    guess = 1.0 / source.vocab_size
+    guess = 1.0 / source.numbers
     return at_most(
         "chance",
         right,
         LUCK * guess,
-        f"fresh models are right once in {1 / max(right, 1e-9):,.0f} times, a guess is once in {source.vocab_size}",
+        f"fresh models are right once in {1 / max(right, 1e-9):,.0f} times, a guess is once in {source.numbers}",
     )

@@ -15,7 +15,7 @@ GENERATED = {
     "recall": "the keys, values and fillers of data.recall",
     "relay": "the symbols of data.relay and a token without one",
     "sudoku": "a blank and six digits",
-    "arithmetic": "the numbers below data.arithmetic.modulus",
+    "arithmetic": "the numbers below data.arithmetic.modulus, and a token where data.arithmetic.equals is true",
 }
 """The sources that are no text, and what their vocabularies are, for a message."""
 
@@ -104,6 +104,20 @@ class ArithmeticConfig(Section):
     """of the p^2 pairs, that is trained on"""
     split_seed: int = Field(ge=0, lt=2**63)
     """of the draw of that share, which stays the same for every train.seed"""
+    equals: bool
+    """whether a token of its own, the equals sign, stands behind the two numbers, and the answer behind that"""
+    probabilities: Literal["softmax", "stablemax"]
+    """what makes probabilities of logits, in the loss that is trained on and judged by"""
+
+    @property
+    def vocab_size(self) -> int:
+        """The numbers, then the equals sign where there is one."""
+        return self.modulus + self.equals
+
+    @property
+    def length(self) -> int:
+        """Tokens of a question."""
+        return 2 + self.equals
 
     @property
     def trained(self) -> int:
@@ -148,7 +162,7 @@ class DataConfig(Section):
                 self.recall.vocab_size,
                 self.relay.vocab_size,
                 self.sudoku.vocab_size,
-                self.arithmetic.modulus,
+                self.arithmetic.vocab_size,
             )
             return dict(zip(GENERATED, sizes, strict=True))[self.source]
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
@@ -181,10 +195,15 @@ class DataConfig(Section):
                 f"data.sequence_length is {self.sequence_length}; it must be {2 * SUDOKU_CELLS} for data.source = "
                 '"sudoku", a puzzle and its solution'
             )
-        if self.source == "arithmetic" and self.sequence_length != 2:
+        if self.source == "arithmetic" and self.sequence_length != (length := self.arithmetic.length):
             yield (
-                f"data.sequence_length is {self.sequence_length}; it must be 2 for data.source = "
-                '"arithmetic", the two numbers of a pair'
+                f"data.sequence_length is {self.sequence_length}; it must be {length} for data.source = "
+                f'"arithmetic", the two numbers of a pair{" and the equals sign" if self.arithmetic.equals else ""}'
+            )
+        if self.source != "arithmetic" and self.arithmetic.probabilities != "softmax":
+            yield (
+                f'data.arithmetic.probabilities is "{self.arithmetic.probabilities}"; it must be "softmax" for '
+                f'data.source = "{self.source}", whose loss is that of softmax'
             )
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap

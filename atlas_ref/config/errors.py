@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from atlas_ref.config.toml import MOST_SHOWN, shortened, toml_value, written
 
-FAMILIES = ("atlas", "cognate", "quadratic")
+FAMILIES = ("atlas", "cognate", "perceptron", "transformer")
 """What pydantic puts behind `model` in a location: the family that it took the section to be of, in their order."""
 MOST_LINES = 100
 """Errors that are told one by one: more than there are fields."""

@@ -11,13 +11,13 @@ MOST_LOCALS = 4
 """Local memories of a hierarchy, as many as the paper tries."""
 
 
-def _listed(found: Any) -> Any:
+def listed(found: Any) -> Any:
     """Return a list as a tuple, which cannot change: TOML and JSON know lists alone."""
     return tuple(found) if isinstance(found, list) else found
 
 
-Chunks = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(_listed)]
-Lengths = Annotated[tuple[Annotated[int, Field(ge=0, le=10_000_000)], ...], BeforeValidator(_listed)]
+Chunks = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(listed)]
+Lengths = Annotated[tuple[Annotated[int, Field(ge=0, le=10_000_000)], ...], BeforeValidator(listed)]
 
 
 class HierarchyConfig(Section):

@@ -9,7 +9,7 @@ from atlas_ref.config.section import Section
 
 
 class MuGrokfastConfig(Section):
-    """What MuGrokfast adds to Muon and AdamW (`training.mugrokfast` has the order)."""
+    """What Grokfast adds to AdamW, and MuGrokfast to Muon and AdamW (`training.mugrokfast` has the order)."""
 
     alpha: float = Field(ge=0.0, lt=1.0)
     """decay of the slow part of the gradients"""
@@ -26,8 +26,8 @@ class MuGrokfastConfig(Section):
 class OptimConfig(Section):
     """The outer optimiser and its schedule (`training.schedule` has the equations)."""
 
-    name: Literal["adamw", "muon", "mugrokfast"]
-    """muon: hidden matrices by Muon, everything else by AdamW; mugrokfast: both, on filtered gradients"""
+    name: Literal["adamw", "grokfast", "muon", "mugrokfast"]
+    """muon: hidden matrices by Muon, everything else by AdamW; grokfast, mugrokfast: these two on filtered gradients"""
     learning_rate: float = Field(gt=0.0, le=10.0)
     """peak learning rate of AdamW"""
     min_learning_rate: float = Field(ge=0.0, le=10.0)
@@ -58,6 +58,11 @@ class OptimConfig(Section):
     """its weight at the last step, reached in equal ratios"""
     mugrokfast: MuGrokfastConfig
 
+    @property
+    def filters(self) -> bool:
+        """Whether gradients pass through what `mugrokfast` says before they act."""
+        return self.name in ("grokfast", "mugrokfast")
+
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a learning rate that would rise, and for equal ratios from or to zero."""
         start, end = self.polarisation_start, self.polarisation_end
@@ -66,6 +71,11 @@ class OptimConfig(Section):
             yield (
                 f"optim.polarisation_{zero} is 0.0; it must be greater than 0 with optim.polarisation_{other} = "
                 f"{max(start, end)}, as the weight goes from one to the other in equal ratios; both 0.0 is off"
+            )
+        if self.mugrokfast.perp_grad and not self.filters:
+            yield (
+                f'optim.mugrokfast.perp_grad is true; it must be false for optim.name = "{self.name}", which takes '
+                'gradients as they are; "grokfast" and "mugrokfast" do not'
             )
         if self.min_learning_rate > self.learning_rate:
             yield (

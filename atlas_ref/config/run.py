@@ -9,17 +9,24 @@ from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.data import GENERATED, DataConfig
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.config.optim import OptimConfig
-from atlas_ref.config.quadratic import QuadraticConfig
+from atlas_ref.config.perceptron import PerceptronConfig
 from atlas_ref.config.section import Section
 from atlas_ref.config.stage2 import Stage2Config, second_stage
 from atlas_ref.config.switches import KillSwitchesConfig
 from atlas_ref.config.train import TrainConfig
+from atlas_ref.config.transformer import TransformerConfig
 from atlas_ref.errors import UserError
 
-ATLAS, COGNATE, QUADRATIC = "atlas", "cognate", "quadratic"
+ATLAS, COGNATE, PERCEPTRON, TRANSFORMER = "atlas", "cognate", "perceptron", "transformer"
 """The families of models; a section that names none is of the first."""
-AnyModelConfig = ModelConfig | CognateConfig | QuadraticConfig
+AnyModelConfig = ModelConfig | CognateConfig | PerceptronConfig | TransformerConfig
 """The section of a model of any family."""
+SECTIONS: dict[type[Section], str] = {
+    CognateConfig: COGNATE,
+    PerceptronConfig: PERCEPTRON,
+    TransformerConfig: TRANSFORMER,
+}
+"""The families that a section names."""
 
 
 def named_family(section: Any) -> str:
@@ -27,10 +34,8 @@ def named_family(section: Any) -> str:
     if isinstance(section, dict):
         if "family" not in section:
             return ATLAS
-        return QUADRATIC if section["family"] == QUADRATIC else COGNATE
-    if isinstance(section, QuadraticConfig):
-        return QUADRATIC
-    return COGNATE if isinstance(section, CognateConfig) else ATLAS
+        return str(section["family"]) if section["family"] in (PERCEPTRON, TRANSFORMER) else COGNATE
+    return SECTIONS.get(type(section), ATLAS)
 
 
 class RunConfig(Section):
@@ -41,7 +46,8 @@ class RunConfig(Section):
     any_model: Annotated[
         Annotated[ModelConfig, Tag(ATLAS)]
         | Annotated[CognateConfig, Tag(COGNATE)]
-        | Annotated[QuadraticConfig, Tag(QUADRATIC)],
+        | Annotated[PerceptronConfig, Tag(PERCEPTRON)]
+        | Annotated[TransformerConfig, Tag(TRANSFORMER)],
         Discriminator(named_family),
     ] = Field(alias="model")
     optim: OptimConfig
@@ -97,11 +103,12 @@ class RunConfig(Section):
         yield from self._room_for_tokens(self.any_model.vocab_size, self.data.vocab_size)
         if isinstance(self.any_model, ModelConfig):
             yield from self._recall_within_reach(self.any_model)
-            yield from second_stage(self.stage2, self.any_model, self.optim.name)
+            yield from second_stage(self.stage2, self.any_model, self.optim)
         else:
             yield from self._without_chunks()
-        if isinstance(self.any_model, CognateConfig):
-            yield from self._cognate(self.any_model)
+        if isinstance(self.any_model, CognateConfig | TransformerConfig):
+            yield from self._positions(self.any_model.positions)
+        yield from self._gates()
         yield from self._arithmetic()
 
     def warnings(self) -> Iterator[str]:
@@ -134,36 +141,44 @@ class RunConfig(Section):
             yield f"stage2.steps is {self.stage2.steps}; it must be 0 for model.family, whose memory has no chunks"
 
     def _arithmetic(self) -> Iterator[str]:
-        """Yield a sentence for a batch of more pairs than there are, and where one of data and model is of the other.
+        """Yield a sentence for a batch of more pairs than there are, and for other data where pairs alone will do.
 
-        The sum of a longer document has no bound, and the pairs are made for what their gate and their phases look at.
+        The sum of a longer document has no bound, and no gate examines these families on anything else.
         """
-        arithmetic, quadratic = self.data.source == "arithmetic", isinstance(self.any_model, QuadraticConfig)
-        if quadratic and not arithmetic:
-            yield f'data.source is "{self.data.source}"; it must be "arithmetic" for model.family = "quadratic"'
-        if arithmetic and not quadratic:
-            yield 'data.source is "arithmetic"; it must be another one unless model.family = "quadratic"'
+        arithmetic, model = self.data.source == "arithmetic", self.any_model
+        if isinstance(model, PerceptronConfig | TransformerConfig) and not arithmetic:
+            yield f'data.source is "{self.data.source}"; it must be "arithmetic" for model.family = "{model.family}"'
         if arithmetic and self.train.batch_size > (most := self.data.arithmetic.trained):
             yield (
                 f"train.batch_size is {self.train.batch_size}; it must be at most {most}, the pairs of "
                 "data.arithmetic that are trained on"
             )
-        if quadratic and self.optim.polarisation_start > 0.0:
+        if isinstance(model, PerceptronConfig) and arithmetic and self.data.arithmetic.equals:
             yield (
-                f"optim.polarisation_start is {self.optim.polarisation_start}; it must be 0.0 for model.family = "
-                '"quadratic", which has no gate'
+                'data.arithmetic.equals is true; it must be false for model.family = "perceptron", which answers '
+                "behind the second number"
             )
 
-    def _cognate(self, model: CognateConfig) -> Iterator[str]:
-        """Yield a sentence for documents beyond the positions of the model, and absent gates."""
+    def _positions(self, positions: int) -> Iterator[str]:
+        """Yield a sentence for documents beyond the positions of a model."""
         longest = self.data.sequence_length * self.data.context_batches
-        if longest > model.positions:
+        if longest > positions:
             yield (
-                f"model.positions is {model.positions}; it must be at least {longest}, the tokens that a document may "
+                f"model.positions is {positions}; it must be at least {longest}, the tokens that a document may "
                 "have: data.sequence_length times data.context_batches"
             )
-        if self.optim.polarisation_start > 0.0 and model.ltm.kind == "none":
-            yield (
-                f"optim.polarisation_start is {self.optim.polarisation_start}; it must be 0.0 for model.ltm.kind = "
-                '"none", which has no gate'
-            )
+
+    def _gates(self) -> Iterator[str]:
+        """Yield a sentence for a loss of gates in a model that has none."""
+        model = self.any_model
+        if isinstance(model, ModelConfig) or self.optim.polarisation_start == 0.0:
+            return
+        without = f'model.family = "{model.family}"'
+        if isinstance(model, CognateConfig):
+            if model.ltm.kind != "none":
+                return
+            without = 'model.ltm.kind = "none"'
+        yield (
+            f"optim.polarisation_start is {self.optim.polarisation_start}; it must be 0.0 for {without}, which has no "
+            "gate"
+        )

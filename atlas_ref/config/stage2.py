@@ -7,6 +7,7 @@ from pydantic import Field
 
 from atlas_ref.config.hierarchy import Chunks
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.config.optim import OptimConfig
 from atlas_ref.config.section import Section
 
 
@@ -23,7 +24,7 @@ class Stage2Config(Section):
     """what learns in it: all, or of a hierarchy the starts and gates of its local memories"""
 
 
-def second_stage(stage: Stage2Config, model: ModelConfig, optimiser: str) -> Iterator[str]:
+def second_stage(stage: Stage2Config, model: ModelConfig, optimiser: OptimConfig) -> Iterator[str]:
     """Yield a sentence for each thing that makes no sense in a second stage of a model."""
     if not stage.steps:
         if stage.chunks:
@@ -45,5 +46,8 @@ def second_stage(stage: Stage2Config, model: ModelConfig, optimiser: str) -> Ite
         yield f"stage2.chunks is {list(stage.chunks)}; with it {problem}"
     if stage.trainable == "local" and model.memory.kind != "hierarchical":
         yield 'stage2.trainable is "local"; it must be "all" for model.memory.kind = "single", without local ones'
-    if stage.trainable == "local" and optimiser == "mugrokfast":
-        yield 'stage2.trainable is "local"; it must be "all" for optim.name = "mugrokfast", which filters all gradients'
+    if stage.trainable == "local" and optimiser.filters:
+        yield (
+            f'stage2.trainable is "local"; it must be "all" for optim.name = "{optimiser.name}", which filters all '
+            "gradients"
+        )

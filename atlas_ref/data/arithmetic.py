@@ -1,10 +1,11 @@
 """Arithmetic modulo p: every pair of numbers is a question, a share of them is trained on, and grokking is the rest.
 
     tokens   a b          two numbers below p, a row of two tokens, which is a document
-    target   - c          c = a + b mod p, or a b mod p, behind the second number; nothing is scored behind the first
+    target   - c          c = a + b mod p, or a b mod p, behind the second number; nothing is scored before that
+    tokens   a b =        with `equals`: the token p stands behind the numbers, and the answer behind it
 
-The setting of Power et al. (arXiv 2201.02177) without the tokens of the operation and the equals sign, which say
-nothing where there is one operation. All p^2 ordered pairs are put in an order that depends on `split_seed` alone; the
+The setting of Power et al. (arXiv 2201.02177) without the token of the operation, which says nothing where there is one
+operation. All p^2 ordered pairs are put in an order that depends on `split_seed` alone; the
 first `trained` are trained on, in rounds (`data.rounds`), and no other ever is. A pair and its mirror image may be on
 different sides. A batch of as many rows as there are trained pairs is the full batch: every pair, once.
 """
@@ -30,8 +31,10 @@ class Pairs:
     A ValidationSource of its own: the pairs that are trained on can be judged as those that are not.
     """
 
-    def __init__(self, pairs: NDArray[np.int64], answers: NDArray[np.int64], rows: int) -> None:
-        self.pairs, self.answers, self.rows = pairs, answers, rows
+    def __init__(
+        self, pairs: NDArray[np.int64], answers: NDArray[np.int64], rows: int, equals: int | None = None
+    ) -> None:
+        self.pairs, self.answers, self.rows, self.equals = pairs, answers, rows, equals
         self.validation_batches = -(-len(pairs) // rows)
         self.tokenizer: Tokenizer | None = None
         self.identity: DataIdentity = NO_DATA
@@ -46,8 +49,10 @@ class Pairs:
     def batch(self, chosen: NDArray[np.int64], scored: NDArray[np.bool_]) -> Batch:
         """The pairs of these indices as rows; those that are not `scored` have no target."""
         tokens = self.pairs[chosen]
+        if self.equals is not None:
+            tokens = np.pad(tokens, ((0, 0), (0, 1)), constant_values=self.equals)
         targets, reset = np.full_like(tokens, IGNORED), np.zeros(tokens.shape, dtype=np.bool_)
-        targets[:, 1] = np.where(scored, self.answers[chosen], IGNORED)
+        targets[:, -1] = np.where(scored, self.answers[chosen], IGNORED)
         reset[:, 0] = True
         return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(reset))
 
@@ -57,15 +62,16 @@ class ArithmeticPairs:
 
     def __init__(self, data: DataConfig, train: TrainConfig) -> None:
         task = data.arithmetic
-        self.vocab_size = task.modulus
+        self.vocab_size, self.numbers = task.vocab_size, task.modulus
         self.tokenizer: Tokenizer | None = None
         self._rows, self._seed = train.batch_size, train.seed
         self.trained, self.held_out = split(task, train.batch_size)
         self.validation_batches = self.held_out.validation_batches
-        self.training_tokens: int | None = self.trained.pairs.size
+        self.training_tokens: int | None = len(self.trained.pairs) * task.length
         asked = f"{len(self.trained.pairs):,} of {task.modulus**2:,} pairs are trained on"
         self.facts = [Fact("data", f"a {SIGNS[task.operation]} b mod {task.modulus}: {asked}, the others are not")]
         known = {"modulus": task.modulus, "multiply": int(task.operation == "multiply"), "trained": task.trained}
+        known["equals"] = int(task.equals)
         sample = sample_digest((self.batch(0), self.validation(0)))
         self.identity = identify((), text_key="", task=known, tokenizer=None, sample=sample)
         self.trained.identity = self.held_out.identity = self.identity
@@ -87,6 +93,6 @@ def split(task: ArithmeticConfig, rows: int) -> tuple[Pairs, Pairs]:
     pairs = np.stack(np.divmod(order, p), axis=1)
     a, b = pairs[:, 0], pairs[:, 1]
     answers = (a + b if task.operation == "add" else a * b) % p
-    parts = slice(0, task.trained), slice(task.trained, p * p)
-    trained, held_out = (Pairs(pairs[x], answers[x], min(rows, len(pairs[x]))) for x in parts)
+    parts, sign = (slice(0, task.trained), slice(task.trained, p * p)), p if task.equals else None
+    trained, held_out = (Pairs(pairs[x], answers[x], min(rows, len(pairs[x])), sign) for x in parts)
     return trained, held_out

@@ -61,6 +61,9 @@ class BatchSource(ValidationSource, Protocol):
 class KnownSource(BatchSource, Protocol):
     """Batches of a set of questions that is small enough to be judged as a whole."""
 
+    numbers: int
+    """Tokens below this one are the numbers that questions are about."""
+
     @property
     def trained(self) -> ValidationSource:
         """The questions that are trained on, each once, to judge a model on."""

@@ -8,7 +8,7 @@ built: how one is made, what tensors it has, what it costs, and what is worth wa
 knows the families; nothing outside `models` names one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -90,6 +90,12 @@ class Model(nn.Module):
         raise NotImplementedError
 
 
+def table_of_tokens(parameters: Mapping[str, Tensor], config: AnyModelConfig) -> Float[Tensor, "vocab dim"]:
+    """Return the table that most families have under this name."""
+    del config
+    return parameters["embedding.weight"]
+
+
 @dataclass(frozen=True)
 class Family:
     """What is known of every model of a kind from its configuration alone, and how one is made.
@@ -97,6 +103,7 @@ class Family:
     build: the model of a configuration and a seed.       tensors: every tensor it has.
     count_parameters: how many numbers these hold.        training_flops: operations of a step for each token.
     measure: what is known of each layer after a call, plain numbers by name (`watching.monitor`).
+    embedding: what a model has for each token, from its parameters by name.
 
     Each is given a configuration of the class that `registry` has the family under.
     """
@@ -107,3 +114,4 @@ class Family:
     count_parameters: Callable[[Any], int]
     training_flops: Callable[[Any], int]
     measure: Callable[[Any, Any], tuple[Measurements, ...]]
+    embedding: Callable[[Mapping[str, Tensor], Any], Float[Tensor, "vocab dim"]] = table_of_tokens

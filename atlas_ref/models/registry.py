@@ -2,9 +2,10 @@
 
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.config.quadratic import QuadraticConfig
+from atlas_ref.config.perceptron import PerceptronConfig
 from atlas_ref.config.run import AnyModelConfig
-from atlas_ref.models import cognate_tensors, quadratic, quadratic_tensors
+from atlas_ref.config.transformer import TransformerConfig
+from atlas_ref.models import cognate_tensors, perceptron, perceptron_tensors, transformer, transformer_tensors
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.cognate import CognateModel
 from atlas_ref.models.cognate_measures import measure_call
@@ -23,13 +24,22 @@ FAMILIES: dict[type[AnyModelConfig], Family] = {
         cognate_tensors.training_flops,
         measure_call,
     ),
-    QuadraticConfig: Family(
-        "quadratic",
-        quadratic.QuadraticModel,
-        quadratic_tensors.tensors,
-        quadratic_tensors.count_parameters,
-        quadratic_tensors.training_flops,
-        quadratic.measure_call,
+    PerceptronConfig: Family(
+        "perceptron",
+        perceptron.PerceptronModel,
+        perceptron_tensors.tensors,
+        perceptron_tensors.count_parameters,
+        perceptron_tensors.training_flops,
+        perceptron.measure_call,
+        perceptron.numbers,
+    ),
+    TransformerConfig: Family(
+        "transformer",
+        transformer.TransformerModel,
+        transformer_tensors.tensors,
+        transformer_tensors.count_parameters,
+        transformer_tensors.training_flops,
+        transformer.measure_call,
     ),
 }
 

@@ -154,10 +154,10 @@ class World:
             )
         if self.size > 1 and config.stage2.steps:
             raise UserError(f"stage2.steps is {config.stage2.steps}; a second stage is trained in one process.")
-        if self.size > 1 and config.optim.name == "mugrokfast":
+        if self.size > 1 and config.optim.filters:
             raise UserError(
-                'optim.name is "mugrokfast", whose largest logits are those of one process; use optim.name = "muon" or '
-                '"adamw" with several processes.'
+                f'optim.name is "{config.optim.name}", whose largest logits are those of one process; use optim.name = '
+                '"muon" or "adamw" with several processes.'
             )
         if self.size > 1 and train.parallel == "fsdp" and config.optim.name == "muon":
             raise UserError(

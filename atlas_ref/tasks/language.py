@@ -6,6 +6,7 @@ Text scores every token that another one announces; associative recall (`data.re
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +31,15 @@ def token_losses(
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     total = cross_entropy(wide.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
     return total, (targets != IGNORED).sum()
+
+
+Losses = Callable[[Output, Batch], tuple[Float[Tensor, ""], Int[Tensor, ""]]]
+"""The summed loss of an output, and the number of targets."""
+
+
+def losses_of_tokens(output: Output, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Return `token_losses` of all logits."""
+    return token_losses(output.logits, batch.targets)
 
 
 class LanguageModelling:
@@ -58,14 +68,15 @@ class TokenMeter:
     The loss is over all tokens of the model, as in training; a hit is the likeliest of those that the tokenizer has.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None) -> None:
+    def __init__(self, tokenizer: Tokenizer | None, losses: Losses = losses_of_tokens) -> None:
+        self._losses_of = losses
         self._known = None if tokenizer is None else tokenizer.vocab_size
         self._widths = None if tokenizer is None else _bytes_of_tokens(tokenizer)
         self._losses, self._right, self._counted, self._read = 0.0, 0.0, 0.0, 0.0
 
     def add(self, output: Output, batch: Batch) -> None:
         """Count the targets of a batch."""
-        total, count = token_losses(output.logits, batch.targets)
+        total, count = self._losses_of(output, batch)
         self._losses, self._counted = self._losses + total.item(), self._counted + count.item()
         # An ignored target is negative, so no logit's index equals it.
         self._right += (self.likeliest(output) == batch.targets).sum().item()

@@ -2,6 +2,7 @@
 
 from atlas_ref.config import DataConfig
 from atlas_ref.tasks.answers import Answering
+from atlas_ref.tasks.arithmetic import ARITHMETIC
 from atlas_ref.tasks.language import LanguageModelling
 from atlas_ref.tasks.puzzles import Puzzles
 from atlas_ref.tasks.task import Task
@@ -14,10 +15,12 @@ TASKS: dict[str, Task] = {
     "sets": Answering(),
     "relay": Puzzles(),
     "sudoku": Puzzles(),
-    "arithmetic": LanguageModelling(),
+    "arithmetic": ARITHMETIC["softmax"],
 }
 
 
 def task_of(config: DataConfig) -> Task:
     """Return the task of a configuration."""
+    if config.source == "arithmetic":
+        return ARITHMETIC[config.arithmetic.probabilities]
     return TASKS[config.source]

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 import atlas_ref
 from atlas_ref.config import config_hash
-from atlas_ref.config.quadratic import QuadraticConfig
+from atlas_ref.config.perceptron import PerceptronConfig
 from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.errors import UserError
 from atlas_ref.models.registry import family_of
@@ -75,10 +75,10 @@ def names_table(config: AnyModelConfig) -> str:
     shown = (info for info in found if info.name.startswith(first) or not info.name.startswith(layers))
     rows = "".join(_row(info._replace(name=info.name.replace(first, any_layer))) for info in shown)
     columns = "Vectors are columns: a matrix W of shape [out, in] is used as W x."
-    # Two layers of one matrix each have names of their own, and no heads.
+    # Layers of one matrix each are not alike, and have no heads.
     how = (
         columns
-        if isinstance(config, QuadraticConfig)
+        if isinstance(config, PerceptronConfig)
         else (
             f"N is 0 to {config.n_layers - 1}. {columns}\nWhere an axis holds several things, they stand in the order "
             f"of its words, and of each thing all that belongs to head 0 comes first; there are {config.n_heads} heads."

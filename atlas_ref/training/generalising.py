@@ -7,6 +7,7 @@ what stands in the log (`watching.grokking`). A new phase is said.
 import torch
 
 from atlas_ref.data.batch import KnownSource
+from atlas_ref.models.registry import family_of
 from atlas_ref.processes.parallel import whole
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.context import Context
@@ -18,7 +19,7 @@ from atlas_ref.watching.grokking import KEYS, PHASE, Measured, measure_embedding
 def watch_generalising(run: Run, context: Context, validated: float) -> dict[str, float]:
     """Return what the log gets of the step reached beside its validation, whose accuracy was `validated`.
 
-    Nothing where the questions are not all known. The embedding is that of the tokens, which are the numbers.
+    Nothing where the questions are not all known. The embedding is that of the tokens which are the numbers.
     """
     if not isinstance(context.source, KnownSource):
         return {}
@@ -27,7 +28,8 @@ def watch_generalising(run: Run, context: Context, validated: float) -> dict[str
     judged = evaluate(run.model, task, trained, settings.eval_batches, settings.precision, run.step, context.world)
     parameters = {name: whole(parameter.detach()) for name, parameter in run.model.named_parameters()}
     norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p) for p in parameters.values()])))
-    found = measure_embedding(parameters["embedding.weight"])
+    embedding = family_of(config.any_model).embedding(parameters, config.any_model)
+    found = measure_embedding(embedding[: context.source.numbers])
     now = Measured(run.step, judged["accuracy"], validated, found[KEYS.concentration], found[KEYS.null], norm)
     before, after = phases(context.measured), phases([*context.measured, now])
     context.measured.append(now)

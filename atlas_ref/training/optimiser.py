@@ -23,6 +23,8 @@ from atlas_ref.training.mugrokfast import Clippable, ClippedHeads, ExactMuon, Sl
 
 TRANSFORMED = frozenset({"log_gain", "ridge"})
 """Names of what is stored as a logarithm or before a softplus; with an axis for heads it is no matrix for that."""
+MATRICES = frozenset({"muon", "mugrokfast"})
+"""Names under which hidden matrices go to Muon."""
 STATE_KEYS: dict[str, tuple[str, ...]] = {
     "slow": ("average",),
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
@@ -121,7 +123,7 @@ def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
     """Return the optimiser that the config names for every trainable parameter of `model`."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = optimiser_of(named, hidden_matrices(model), config)
-    if config.name != "mugrokfast":
+    if not config.filters:
         return optimiser
     # A bias in the projection stays as it is, so a head that has one could not be clipped to a bound.
     layers = {
@@ -167,7 +169,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: OptimConfig) -> OuterOptimiser:
     """Return the optimiser that the config names for parameters by name; `hidden` are the names of hidden matrices."""
-    muon = {name: p for name, p in named.items() if config.name != "adamw" and name in hidden}
+    muon = {name: p for name, p in named.items() if config.name in MATRICES and name in hidden}
     adamw = {name: p for name, p in named.items() if name not in muon}
     groups = [
         {"params": [p for name, p in adamw.items() if is_decayed(name, p)], "weight_decay": config.weight_decay},

@@ -119,7 +119,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device, served: AnyModelCon
     model = build_model(served or checkpoint.config.any_model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
     optim = checkpoint.config.optim
-    if optim.name == "mugrokfast" and optim.mugrokfast.average:
+    if optim.filters and optim.mugrokfast.average:
         put_average(model, checkpoint)
     return model.to(device)
 

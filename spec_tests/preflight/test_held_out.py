@@ -14,7 +14,7 @@ from atlas_ref.data import arithmetic
 from atlas_ref.data.arithmetic import ArithmeticPairs, Pairs
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.family import Model
-from atlas_ref.models.quadratic import QuadraticModel, QuadraticOutput
+from atlas_ref.models.perceptron import PerceptronModel, PerceptronOutput
 from preflight.gates import gates_of
 from preflight.held_out import held_out
 from preflight.result import GateResult, Verdict
@@ -37,11 +37,11 @@ def failed(found: GateResult) -> list[str]:
 def with_logits(change: Callable[[Tensor, Tensor], Tensor]) -> Subject:
     """Return a subject whose logits pass through a function of tokens and logits."""
 
-    def act(_module: nn.Module, inputs: Any, output: QuadraticOutput) -> QuadraticOutput:
+    def act(_module: nn.Module, inputs: Any, output: PerceptronOutput) -> PerceptronOutput:
         return output._replace(logits=change(inputs[0], output.logits))
 
     def build(config: Any, seed: int) -> Model:
-        model = QuadraticModel(config, seed)
+        model = PerceptronModel(config, seed)
         model.register_forward_hook(act)
         return model
 

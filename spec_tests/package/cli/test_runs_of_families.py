@@ -31,7 +31,7 @@ def test_the_exported_table_of_a_network_without_layers_names_none(real: Path, a
     """Kills: "N is 0 to" of layers that are not there."""
     assert atlas("export", real / "arithmetic", tmp_path / "out").code == 0
     text = (tmp_path / "out" / "names.md").read_text(encoding="utf-8")
-    assert "| `hidden.weight` | 12 x 8 |" in text
+    assert "| `hidden.0.weight` | 12 x 8 |" in text
     assert "N is" not in text
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from atlas_ref.config import load_config
 from atlas_ref.errors import UserError
-from spec_tests.package.micro.arithmetic import arithmetic_config
+from spec_tests.package.micro.arithmetic import arithmetic_config, transformer_config
 
 REFUSED = {
     "more pairs than there are": (
@@ -13,13 +13,23 @@ REFUSED = {
     ),
     "a row of three": (("data.sequence_length=3",), "it must be 2 for data.source"),
     "another modulus": (("model.vocab_size=8",), "model.vocab_size is 8; it must be 7"),
-    "text": (("data.source='shakespeare'",), 'it must be "arithmetic" for model.family = "quadratic"'),
+    "text": (("data.source='shakespeare'",), 'it must be "arithmetic" for model.family = "perceptron"'),
     "a second stage": (("stage2.steps=3", "stage2.chunks=[2]"), "stage2.steps is 3; it must be 0"),
     "gates": (
         ("optim.polarisation_start=0.1", "optim.polarisation_end=0.1"),
-        'it must be 0.0 for model.family = "quadratic", which has no gate',
+        'it must be 0.0 for model.family = "perceptron", which has no gate',
     ),
-    "a family of none": (("model.family='cubic'",), 'it must be one of "cognate", "quadratic"'),
+    "an equals sign": (
+        ("data.arithmetic.equals=true", "data.sequence_length=3", "model.vocab_size=8"),
+        'data.arithmetic.equals is true; it must be false for model.family = "perceptron"',
+    ),
+    "no layers": (("model.hidden=[]",), "model.hidden is []; it must have one width at least"),
+    "a layer of nothing": (("model.hidden=[0]",), "it must be an integer at least 1"),
+    "perp-grad on nothing": (
+        ("optim.mugrokfast.perp_grad=true",),
+        'optim.mugrokfast.perp_grad is true; it must be false for optim.name = "adamw"',
+    ),
+    "a family of none": (("model.family='cubic'",), 'it must be one of "cognate", "perceptron", "transformer"'),
     "samples": (("train.sample_interval=1",), 'it must be 0 for data.source = "arithmetic", which is not text'),
 }
 
@@ -32,9 +42,27 @@ def test_what_does_not_fit_is_refused_by_a_sentence(name: str) -> None:
     assert sentence in str(raised.value)
 
 
-def test_arithmetic_is_refused_for_a_model_of_another_family() -> None:
-    with pytest.raises(UserError, match=r'must be another one unless model\.family = "quadratic"'):
-        load_config("tiny", ["data.source='arithmetic'", "data.sequence_length=2", "model.vocab_size=97"])
+REFUSED_STREAM = {
+    "a row without its sign": (("data.sequence_length=2",), "it must be 3 for data.source"),
+    "a sign without a token": (("model.vocab_size=7",), "model.vocab_size is 7; it must be 8"),
+    "too few positions": (("model.positions=2",), "model.positions is 2; it must be at least 3"),
+    "heads": (("model.n_heads=3",), "model.d_model is 8; it must be a multiple of model.n_heads, which is 3"),
+    "text": (("data.source='shakespeare'",), 'it must be "arithmetic" for model.family = "transformer"'),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_STREAM)
+def test_what_does_not_fit_a_transformer_is_refused_by_a_sentence(name: str) -> None:
+    overrides, sentence = REFUSED_STREAM[name]
+    with pytest.raises(UserError) as raised:
+        transformer_config(*overrides)
+    assert sentence in str(raised.value)
+
+
+def test_stablemax_is_refused_where_the_loss_is_another() -> None:
+    """Kills: a field that says nothing on other data."""
+    with pytest.raises(UserError, match=r'probabilities is "stablemax"; it must be "softmax" for data\.source = "shak'):
+        load_config("tiny", ["data.arithmetic.probabilities='stablemax'"])
 
 
 @pytest.mark.parametrize(("share", "trained"), [(0.6, 29), (1e-9, 1), (1 - 1e-9, 48)])

@@ -26,7 +26,7 @@ from atlas_ref.models.registry import build_model
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.evaluate import evaluate
 from spec_tests.package.data.answer_inputs import sums, write_rows
-from spec_tests.package.micro.arithmetic import arithmetic_config
+from spec_tests.package.micro.arithmetic import ONE_HOT, arithmetic_config, transformer_config
 from spec_tests.package.micro.cognate import RELAY, cognate_config
 from spec_tests.package.micro.curriculum import curriculum_config, write_sets
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
@@ -145,7 +145,8 @@ def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
             use(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")
         for number, overrides in enumerate(COGNATE_VARIANTS):
             use(cognate_config(*overrides, *TWO_STEPS), tmp_path / f"cognate-{number}")
-        use(arithmetic_config(*TWO_STEPS), tmp_path / "quadratic")
+        use(arithmetic_config(*TWO_STEPS, *ONE_HOT), tmp_path / "perceptron")
+        use(transformer_config(*TWO_STEPS), tmp_path / "transformer")
         plan = ("data.curriculum.epoch_steps=1", "data.curriculum.judged=1")
         use(curriculum_config(write_sets(tmp_path / "sets"), *plan, *TWO_STEPS), tmp_path / "curriculum")
 

@@ -1,13 +1,10 @@
-"""A network of the family `quadratic` small enough to train within a test, on addition mod 7."""
+"""Networks of the families `perceptron` and `transformer` small enough to train within a test, on addition mod 7."""
 
 from atlas_ref.config import RunConfig, load_config
-from atlas_ref.config.quadratic import QuadraticConfig
-from atlas_ref.models.quadratic import QuadraticModel
+from atlas_ref.config.perceptron import PerceptronConfig
+from atlas_ref.models.perceptron import PerceptronModel
 
-MICRO = (
-    "model.vocab_size=7",
-    "model.d_model=8",
-    "model.hidden=12",
+SMALL = (
     "data.arithmetic.modulus=7",
     "data.arithmetic.share=0.6",
     "optim.learning_rate=0.01",
@@ -17,16 +14,35 @@ MICRO = (
     "train.eval_interval=2",
     "train.save_interval=6",
 )
-"""What makes `grok-square` small: 29 of 49 pairs are trained on, all at once."""
+"""29 of 49 pairs are trained on, all at once."""
+MICRO = (*SMALL, "model.vocab_size=7", "model.d_model=8", "model.hidden=[12]")
+"""What makes `grok-square` small."""
+ONE_HOT = ("model.d_model=0", "model.hidden=[6, 5]", "model.activation='relu'")
+"""What makes a small `grok-mlp` of it."""
+STREAM = (
+    *SMALL,
+    "model.vocab_size=8",
+    "model.d_model=8",
+    "model.n_heads=2",
+    "model.feed_forward_dim=12",
+    "train.device='cpu'",
+    "optim.learning_rate=0.001",
+)
+"""What makes `grok-transformer` small."""
 
 
 def arithmetic_config(*overrides: str) -> RunConfig:
-    """Return the small configuration with further overrides."""
+    """Return the small perceptron with further overrides."""
     return load_config("grok-square", [*MICRO, *overrides])
 
 
-def make_model(*overrides: str, seed: int = 3) -> QuadraticModel:
-    """Return the small model in float64."""
+def transformer_config(*overrides: str) -> RunConfig:
+    """Return the small transformer with further overrides."""
+    return load_config("grok-transformer", [*STREAM, *overrides])
+
+
+def make_model(*overrides: str, seed: int = 3) -> PerceptronModel:
+    """Return the small perceptron in float64."""
     settings = arithmetic_config(*overrides).any_model
-    assert isinstance(settings, QuadraticConfig)
-    return QuadraticModel(settings, seed).double()
+    assert isinstance(settings, PerceptronConfig)
+    return PerceptronModel(settings, seed).double()
