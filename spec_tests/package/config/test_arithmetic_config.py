@@ -24,7 +24,7 @@ REFUSED = {
         'data.arithmetic.equals is true; it must be false for model.family = "perceptron"',
     ),
     "no layers": (("model.hidden=[]",), "model.hidden is []; it must have one width at least"),
-    "a layer of nothing": (("model.hidden=[0]",), "it must be an integer at least 1"),
+    "a layer of nothing": (("model.hidden=[0]",), "each at least 1 and at most 1000000"),
     "perp-grad on nothing": (
         ("optim.mugrokfast.perp_grad=true",),
         'optim.mugrokfast.perp_grad is true; it must be false for optim.name = "adamw"',

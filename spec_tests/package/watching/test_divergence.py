@@ -168,5 +168,6 @@ def test_every_preset_begins_inside_its_bound_and_can_leave_it_within_its_run(pr
         above = plan.model.init_std**2 * plan.model.d_model / 2
         assert 0.3 < above < 0.6 < margin
     else:
-        assert 0.0 < cost_of_the_start(plan) < margin
+        # A start that is as good as a uniform guess may be lucky with its targets.
+        assert -0.01 < cost_of_the_start(plan) < margin
     assert plan.kill_switches.divergence_patience <= plan.train.max_steps / 2
