@@ -97,7 +97,8 @@ def sentence(step: int, found: dict[str, Any]) -> str:
         if "answers" in found
         else ""
     )
+    halting = f", halting after {found['halting_steps']:.2f} iterations" if "halting_steps" in found else ""
     return (
         f"step {step}: loss {found['loss']:.4f}, {bits}perplexity {found['perplexity']:.3f}, "
-        f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens{size}{answers}"
+        f"accuracy {found['accuracy']:.4f} over {found['tokens']:,.0f} tokens{size}{answers}{halting}"
     )

@@ -78,6 +78,8 @@ class HaltingConfig(Section):
 
     kind: Literal["none", "token", "row"]
     """who halts: nobody, each token, or each row as a whole"""
+    mode: Literal["last", "first"]
+    """answer that is served: that of the last iteration, or of the first that is thought right"""
     threshold: float = Field(gt=0.0, le=1.0)
     """probability of being right from which an iteration is the last; higher never means fewer"""
     loss_weight: float = Field(ge=0.0, le=100.0)
@@ -124,8 +126,14 @@ class CognateConfig(Section):
         return self.recursion.iterations * self.recursion.recursions * (self.recursion.micro_steps + 1)
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for heads that do not divide the width, and for a recursion that would learn nothing."""
+        """Yield a sentence for a first answer of nobody, heads that do not divide the width, and a recursion that would
+        learn nothing."""
         recursion = self.recursion
+        if self.halting.mode == "first" and self.halting.kind == "none":
+            yield (
+                'model.halting.mode is "first"; it must be "last" for model.halting.kind = "none", where no answer is '
+                "thought right"
+            )
         for name, heads in (("n_heads", self.n_heads), ("recursion.heads", recursion.heads)):
             if self.d_model % heads:
                 yield f"model.d_model is {self.d_model}; it must be a multiple of model.{name}, which is {heads}"

@@ -108,6 +108,8 @@ class RunConfig(Section):
             yield from self._without_chunks()
         if isinstance(self.any_model, CognateConfig | TransformerConfig):
             yield from self._positions(self.any_model.positions)
+        if isinstance(self.any_model, CognateConfig):
+            yield from self._first_answers(self.any_model)
         yield from self._gates()
         yield from self._arithmetic()
 
@@ -166,6 +168,14 @@ class RunConfig(Section):
             yield (
                 f"model.positions is {positions}; it must be at least {longest}, the tokens that a document may "
                 "have: data.sequence_length times data.context_batches"
+            )
+
+    def _first_answers(self, model: CognateConfig) -> Iterator[str]:
+        """Yield a sentence for rows of text that would choose their answer by later tokens."""
+        if model.halting.mode == "first" and model.halting.kind == "row" and self.data.source not in GENERATED:
+            yield (
+                f'model.halting.mode is "first"; it must be "last" for model.halting.kind = "row" and data.source = '
+                f'"{self.data.source}": a row halts by all of its tokens, and a text has later ones'
             )
 
     def _gates(self) -> Iterator[str]:

@@ -23,6 +23,7 @@ from atlas_ref.blocks.timeline import Resets
 from atlas_ref.errors import UserError
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model, Output
+from atlas_ref.models.serving import served
 
 
 class Session:
@@ -36,11 +37,11 @@ class Session:
     def __call__(
         self, tokens: Int[Tensor, "batch time"], reset: Bool[Tensor, "batch time"] | Resets | None = None
     ) -> Float[Tensor, "batch time vocab"]:
-        """Return the logits of the tokens, and remember what they leave; `reset` is that of `Model.forward`."""
+        """Return the logits that are served, and remember what tokens leave; `reset` is that of `Model.forward`."""
         output: Output = self.model(tokens, self._state, reset, self.outer_step, measured=False)
         # What inference mode makes has no graph to leave.
         self._state = output.state if torch.is_inference_mode_enabled() else output.state.detach()
-        return output.logits
+        return served(output).logits
 
     def get_memory_state(self) -> Any:
         """Return the state of every row: M, S, window, convolution tail, projection, caches and positions."""

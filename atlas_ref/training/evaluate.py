@@ -6,6 +6,7 @@ from atlas_ref.data.batch import Batch, ValidationSource
 from atlas_ref.models.family import Model
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.parallel import fresh_state, is_sharded
+from atlas_ref.tasks.serving import ServedMeter
 from atlas_ref.tasks.task import Task
 from atlas_ref.training.arithmetic import without_denormals
 from atlas_ref.training.step import forward, to_device
@@ -21,7 +22,7 @@ def evaluate(
     outer_step: int | None = None,
     world: World = ALONE,
 ) -> dict[str, float]:
-    """Return the metrics of the task (`tasks.language` for text and recall).
+    """Return the metrics of the task (`tasks.language` for text and recall) on what the model serves (`tasks.serving`).
 
     The first `batches` validation batches, or all when there are fewer, are read in order with the state carried from
     one to the next, as in training, at the schedules of `outer_step`. Several processes share the rows, and all return
@@ -29,7 +30,7 @@ def evaluate(
     """
     device = next(model.parameters()).device
     mine, counts = _share(len(source.validation(0).tokens), world)
-    meter = task.meter(source)
+    meter = ServedMeter(task.meter(source))
     # Shards that are gathered under inference mode could not be trained on afterwards.
     with torch.no_grad() if is_sharded(model) else torch.inference_mode():
         state = fresh_state(model, mine.stop - mine.start, device)

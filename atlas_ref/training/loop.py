@@ -49,6 +49,9 @@ from atlas_ref.watching.sinks import broadcast, check_sinks
 from atlas_ref.watching.speed import Speed
 from atlas_ref.watching.summary import summarise
 
+TOLD = ("accuracy", "halting_steps")
+"""How names of a judgement end that the log has beside the loss."""
+
 
 class Outcome(NamedTuple):
     """How a call of `train` ended: the step reached, whether it was told to stop, and the summary so far."""
@@ -270,7 +273,7 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
                 context.world,
             )
             generalising = watch_generalising(run, context, found["accuracy"])
-        shares = {name: value for name, value in found.items() if name.endswith("accuracy")}
+        shares = {name: value for name, value in found.items() if name.endswith(TOLD)}
         values |= {VALIDATION: found["loss"], **{f"val/{name}": value for name, value in shares.items()}}
         values |= generalising
         if math.isfinite(found["loss"]):
