@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from atlas_ref.config import load_config
 from atlas_ref.data.batch import IGNORED
@@ -17,7 +18,7 @@ from atlas_ref.models.early_exit import answer_early
 from atlas_ref.models.serving import halting_steps, served
 from atlas_ref.models.session import Session
 from atlas_ref.tasks.registry import task_of
-from atlas_ref.training.evaluate import evaluate
+from atlas_ref.tasks.serving import ServedMeter
 from spec_tests.package.micro.cognate import RELAY, VARIANTS, call, cognate_config, make_model, make_tokens
 from spec_tests.package.micro.runs import metric_lines, start
 
@@ -37,9 +38,7 @@ def answer_of_each(model: CognateModel, tokens: Tensor, row: bool) -> tuple[Tens
     for b in range(len(tokens)):
         for t in range(tokens.shape[1]):
             heard = [found.halting[n, b].mean() if row else found.halting[n, b, t] for n in range(iterations)]
-            sure = [
-                n for n in range(iterations) if 1.0 / (1.0 + torch.exp(-heard[n])) >= model.config.halting.threshold
-            ]
+            sure = [n for n in range(iterations) if 1.0 / (1.0 + torch.exp(-heard[n])) >= threshold]
             steps[b, t] = sure[0] + 1 if sure else iterations
             logits[b, t] = found.head @ found.hidden[int(steps[b, t])][b, t]
     return logits, steps
@@ -82,16 +81,19 @@ def test_a_text_that_is_read_in_parts_is_served_the_same_answers() -> None:
 
 
 def test_a_judgement_is_of_what_is_served_and_says_when_it_halts(tmp_path: Path) -> None:
-    """Kills: an accuracy of the last answers; iterations of places that nothing is asked of."""
+    """Kills: a loss of the last answers; iterations of places that nothing is asked of."""
     config = cognate_config(*RELAY, *VARIANTS["shared"], *FIRST)
     model, task = make_model("shared", *FIRST), task_of(config.data)
     source = task.source(config, None)
     batch = source.validation(0)
+    batch.targets[:, ::3] = IGNORED
     logits, steps = answer_of_each(model, batch.tokens, row=False)
-    found = evaluate(model, task, source, 1, "fp32")
-    scored = batch.targets != IGNORED
-    assert found["accuracy"] == pytest.approx(float((logits.argmax(-1) == batch.targets)[scored].double().mean()))
-    assert found["halting_steps"] == pytest.approx(float(steps[scored].double().mean()))
+    meter = ServedMeter(task.meter(source))
+    with torch.no_grad():
+        meter.add(call(model, batch.tokens, model.initial_state(len(batch.tokens)), batch.reset), batch)
+    found = meter.metrics(meter.sums())
+    assert found["loss"] == pytest.approx(float(cross_entropy(logits.flatten(0, 1), batch.targets.flatten())))
+    assert found["halting_steps"] == pytest.approx(float(steps[batch.targets != IGNORED].double().mean()))
     start(cognate_config(*FIRST, "train.max_steps=3"), tmp_path)
     assert metric_lines(tmp_path)[-1]["val/halting_steps"] == 1.0
 
