@@ -1,4 +1,6 @@
-"""`atlas eval`: the loss of a saved model, on the validation batches of its run or on the whole of any text."""
+"""`atlas eval`: the loss of a saved model, on the validation batches of its run or on the whole of any text; or how it
+answers public data sets (`cli.suite`).
+"""
 
 import json
 from pathlib import Path
@@ -11,12 +13,15 @@ from cli.admission import skip_line
 from cli.checkpoints import Chunk, Device, Opened, chunk_line, chunks_of, open_model
 from cli.console import say
 from cli.overrides import DataKey, DataPath, as_overrides, data_fields
+from cli.suite import Asked, judge_suite
 
 if TYPE_CHECKING:
     from atlas_ref.data.batch import ValidationSource
+    from atlas_ref.data.whole import Split as Whole
+    from atlas_ref.judging.questions import Held
     from atlas_ref.tasks.task import Task
 
-Split = Literal["train", "validation", "all"]
+Split = Literal["train", "validation", "test", "all"]
 
 
 def evaluate(
@@ -24,21 +29,50 @@ def evaluate(
     data: DataPath = None,
     data_key: DataKey = None,
     split: Annotated[
-        Split | None, typer.Option(help="Part of the text.", show_default="all of --data, else validation")
+        Split | None,
+        typer.Option(
+            help="Part of the text, or of the sets of a suite.", show_default="all of --data, else validation"
+        ),
     ] = None,
     batches: Annotated[int | None, typer.Option(min=1, help="Most batches to read.")] = None,
     chunk: Chunk = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
+    suite: Annotated[
+        Literal["cognate"] | None, typer.Option(help="Ask the public data sets instead, in --data or of the run.")
+    ] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Most examples of a set that a suite asks.")] = None,
+    run_code: Annotated[
+        Literal["isolated", "limited"] | None,
+        typer.Option(
+            help="Run programs that the model writes for a suite: without network and files, or merely limited.",
+            show_default="never",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Files of a suite.", show_default="RUN/suite")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print the loss and accuracy of a saved model.
 
     The loss is in nats a token, with bits per byte and perplexity, from a fresh memory: on the validation batches of
-    the run, as in training, or on every token of --data or of the part that --split names.
+    the run, as in training, or on every token of --data or of the part that --split names. With --suite: how often it
+    is right in every domain of the public data sets, which docs/curriculum.md describes.
     """
+    if suite is not None:
+        held = refuse_for_suite(split, data_key, batches)
+        opened = open_model(run, as_overrides({"train.device": device}), chunk)
+        judge_suite(opened, Asked(data, held, examples, run_code, out, as_json))
+        return
+    if split == "test" or any(option is not None for option in (examples, run_code, out)):
+        raise UserError("--split test, --examples, --run-code and --out are for --suite cognate.")
     opened = open_model(run, as_overrides({"train.device": device}), chunk)
-    fields = as_overrides(data_fields(data, data_key))
-    part = split or ("all" if fields else "validation")
+    tell_loss(opened, data, as_overrides(data_fields(data, data_key)), split, batches, as_json=as_json)
+
+
+def tell_loss(
+    opened: Opened, data: Path | None, fields: list[str], split: "Whole | None", batches: int | None, *, as_json: bool
+) -> None:
+    """Judge a model on the validation of its run, or on a whole text, and print the result."""
+    part: Whole = split or ("all" if fields else "validation")
     task, source, most = judged(opened, fields, part)
     from atlas_ref.training.evaluate import evaluate as evaluate_model
 
@@ -71,7 +105,18 @@ def evaluate(
         say(skip_line(skipped))
 
 
-def judged(opened: Opened, fields: list[str], split: Split) -> "tuple[Task, ValidationSource, int]":
+def refuse_for_suite(split: Split | None, data_key: str | None, batches: int | None) -> "Held":
+    """Return the split that a suite asks; raise UserError for options that it does not have."""
+    if data_key is not None or batches is not None:
+        raise UserError("--data-key and --batches are not for --suite, which has --examples.")
+    if split not in (None, "validation", "test"):
+        raise UserError(
+            f"--split {split}: must be validation or test for --suite, which asks nothing that is trained on."
+        )
+    return split or "validation"
+
+
+def judged(opened: Opened, fields: list[str], split: "Whole") -> "tuple[Task, ValidationSource, int]":
     """Return the task, what the model is judged on, and the most batches of it: as in training, or the whole text."""
     from atlas_ref.config import parse_config
     from atlas_ref.tasks.registry import task_of

@@ -77,6 +77,10 @@ class Programs(NamedTuple):
             )
         return answer == word
 
+    def said(self) -> str:
+        """Return what is isolated and what is not, in a sentence."""
+        return SAID[self.isolation]
+
     def prove(self) -> None:
         """Raise UserError unless a right program passes and a wrong one does not."""
         if not self.passes("x = 1", ["assert x == 1"]) or self.passes("x = 1", ["assert x == 2"]):

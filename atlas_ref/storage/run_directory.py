@@ -11,6 +11,7 @@
     DIR/.lock            held by the process that trains here (`lock`)
     DIR/tensorboard/, DIR/wandb/     see `sinks`
     DIR/curves.png       what `atlas plot` drew
+    DIR/suite/           what `atlas eval --suite` found
 
 Other hidden `.*.partial` entries are files that were being written when a process died.
 """
@@ -106,6 +107,11 @@ class RunDirectory:
         """The picture of the log."""
         return self.path / "curves.png"
 
+    @property
+    def suite(self) -> Path:
+        """How a checkpoint answered a suite of data sets."""
+        return self.path / "suite"
+
     def newest_checkpoint(self) -> Checkpoint | None:
         """Open and verify the newest checkpoint, or return None when no step was saved."""
         return newest_checkpoint(self.checkpoints)
@@ -113,8 +119,8 @@ class RunDirectory:
     def unknown_files(self) -> list[str]:
         """Return the names of entries that no run writes."""
         files = (self.config, self.metrics, self.samples, self.environment, self.summary, self.preflight, self.kill)
-        made_of_the_log = (self.tensorboard, self.wandb, self.curves)
-        ours = {path.name for path in (*files, *made_of_the_log, self.checkpoints, self.lock)}
+        made_of_the_run = (self.tensorboard, self.wandb, self.curves, self.suite)
+        ours = {path.name for path in (*files, *made_of_the_run, self.checkpoints, self.lock)}
         left_by_a_crash = {f".{name}.partial" for name in ours}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours | left_by_a_crash)
 
