@@ -3,7 +3,9 @@
 Skipped, with the reason, where the `jax` extra is not installed.
 """
 
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import product
 
 import numpy as np
@@ -15,13 +17,19 @@ from spec_tests.chapters.newton_schulz.oracle import iteration
 from spec_tests.contract.driver import assert_same, run, run_with_gradients
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.drawing.inputs import generator
-from spec_tests.port import PROFILES, Array, Numerics, Op, round_to_bf16
+from spec_tests.port import PROFILES, Array, Numerics, Op, Port, round_to_bf16
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.sampling import marks_of, sample
 
-pytest.importorskip("jax", reason="jax is the `jax` extra")
-PORT = import_module("spec_tests.ports.jax").JaxPort()
+pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is the `jax` extra")
 FORMS = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
+
+
+@cache
+def jax_port() -> Port:
+    """Return the port; jax takes more than a second to import, which a process without these tests does without."""
+    port: Port = import_module("spec_tests.ports.jax").JaxPort()
+    return port
 
 
 def test_it_answers_every_operation_but_those_of_a_whole_model_of_miras_and_of_its_training() -> None:
@@ -38,7 +46,7 @@ def test_it_answers_every_operation_but_those_of_a_whole_model_of_miras_and_of_i
         Op.GROKKING_PHASES,
     }
     others = {op for op, row in OPERATIONS.items() if row.level != 4}
-    assert PORT.declare().operations == others - axes - training
+    assert jax_port().declare().operations == others - axes - training
 
 
 # Compiling takes seconds, so one rule stands for the others in each architecture.
@@ -54,7 +62,7 @@ def test_both_forms_are_the_loop_in_every_precision(name: str, architecture: str
     config = rule(name, architecture, step_scale=("literal", "mass")[seed % 2], read=("post", "pre")[seed % 3 == 0])
     inputs = case(config, time=11, seed=seed, document=5)
     for op, numerics in product(FORMS, PROFILES):
-        assert_loop(run(PORT, op, numerics, inputs, **config), config)
+        assert_loop(run(jax_port(), op, numerics, inputs, **config), config)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,7 @@ def test_the_parallel_form_has_the_gradients_of_the_reference(name: str, archite
     asked = cotangents(inputs, seed)
     actual, wanted = (
         run_with_gradients(port, Op.MEMORY_GRAD, Numerics.F64, inputs, asked, **config)
-        for port in (PORT, ReferencePort())
+        for port in (jax_port(), ReferencePort())
     )
     assert worst(actual.outputs, gradients(wanted)) <= EQUAL
 
@@ -74,27 +82,27 @@ def test_the_parallel_form_has_the_gradients_of_the_reference(name: str, archite
 def test_a_chunk_longer_than_a_block_keeps_its_anchor() -> None:
     config = rule("omega", "mlp", chunk=50)
     inputs = case(config, time=70, seed=4, document=200)
-    assert_loop(run(PORT, Op.MEMORY_CHUNKED, Numerics.F64, inputs, **config), config)
+    assert_loop(run(jax_port(), Op.MEMORY_CHUNKED, Numerics.F64, inputs, **config), config)
 
 
 def test_padding_of_rows_tokens_and_window_does_not_show() -> None:
     config = rule("titans")
     inputs = case(config, batch=3, time=17, window=5, seed=5, document=6)
     for op in FORMS:
-        assert_loop(run(PORT, op, Numerics.F64, inputs, **config), config)
+        assert_loop(run(jax_port(), op, Numerics.F64, inputs, **config), config)
 
 
 def test_newton_schulz_is_the_iteration() -> None:
     matrix = generator(6).standard_normal((2, 5, 3))
     for numerics, name in product(PROFILES, ("quintic", "cubic", "polar_express")):
-        result = run(PORT, Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=4)
+        result = run(jax_port(), Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=4)
         expected = np.stack([iteration(m, name, 4) for m in result.inputs["matrix"]])
         result.assert_close("orthogonal", expected, factor=10.0)
 
 
 def reads(inputs: dict[str, Array], numerics: Numerics) -> Array:
     config = rule("omega")
-    return np.asarray(run(PORT, Op.MEMORY_SCAN, numerics, inputs, **config)["reads"])
+    return np.asarray(run(jax_port(), Op.MEMORY_SCAN, numerics, inputs, **config)["reads"])
 
 
 def test_reads_are_rounded_to_bfloat16_and_computed_in_single_precision() -> None:
@@ -108,5 +116,5 @@ def test_calls_leave_the_modes_of_jax_alone() -> None:
     import jax.numpy as jnp
 
     before = jnp.asarray(1.0).dtype
-    run(PORT, Op.MEMORY_SCAN, Numerics.F64, case(rule("omega"), time=3), **rule("omega"))
+    run(jax_port(), Op.MEMORY_SCAN, Numerics.F64, case(rule("omega"), time=3), **rule("omega"))
     assert jnp.asarray(1.0).dtype == before

@@ -23,7 +23,7 @@ from spec_tests.report.manifest import SUITE, Entry
 from spec_tests.report.model import FAILURES, Asked, FirstDivergence, LastCall, Result
 from spec_tests.report.options import drawn_from, option
 from spec_tests.report.scope import GRADIENT_LEVEL, TOP, ScopedPort
-from spec_tests.report.selection import chapter_files
+from spec_tests.report.selection import places_that_ask
 from spec_tests.tally import TALLY
 
 UNTAPPED: Final = "untapped"
@@ -54,7 +54,7 @@ def case_mark(item: pytest.Item) -> CaseMark | None:
 
 def is_case(item: pytest.Item) -> bool:
     """Return whether an item is a conformance case: a test of a chapter or of the vectors that takes a port."""
-    return isinstance(item, pytest.Function) and item.path in chapter_files() and "port" in item.fixturenames
+    return isinstance(item, pytest.Function) and "port" in item.fixturenames and item.path in places_that_ask()
 
 
 def case_id(item: pytest.Item) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -28,7 +29,7 @@ from spec_tests.report.model import Report, Result
 from spec_tests.report.options import Options
 from spec_tests.report.probe import understated
 from spec_tests.report.scope import EVERYTHING, ScopedPort
-from spec_tests.report.selection import selects_everything
+from spec_tests.report.selection import places_that_ask, selects_everything
 from spec_tests.report.summary import print_summary
 from spec_tests.report.write import write_report
 from spec_tests.report.xfail import Expectations, read_expected, write_expected
@@ -89,6 +90,10 @@ class Conformance:
                 raise UserError(f"--port {name}: it does not start: {error}.") from error
             except UserError as error:
                 raise UserError(f"--port {name}: {error}") from error
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Read no file that asks no port, where one was named: a third of a run, and packages it can do without."""
+        return True if self._options.given and collection_path not in places_that_ask() else None
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -26,6 +26,13 @@ def chapter_files() -> tuple[Path, ...]:
     return tuple(path for path in files if any(takes_port(node) for node in ast.parse(path.read_text()).body))
 
 
+@cache
+def places_that_ask() -> frozenset[Path]:
+    """Return those files and every folder above one of them: where a run that judges a port has to look."""
+    files = chapter_files()
+    return frozenset(files).union(*(path.parents for path in files))
+
+
 def selects_everything(config: pytest.Config) -> bool:
     """Return whether the command line leaves no conformance case out."""
     option = config.option

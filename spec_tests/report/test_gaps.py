@@ -15,7 +15,7 @@ FAULT = Fault(
 )
 SENTENCE = Sentence("NS-1", "X MUST be Y.", "newton_schulz")
 TEST = NamedTest("test_a:test_b", frozenset({"NS-1"}), asks=True)
-SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,), asked=suite())
+SOUND = Trace(sentences=(SENTENCE,), tests=(TEST,), vectors={"ATL-NS-001": ("NS-1",)}, faults=(FAULT,), asked={})
 SECOND = Sentence("NS-2", "Z MUST be 0.", "newton_schulz")
 IDLE = NamedTest("test_a:test_idle", frozenset({"NS-1"}), asks=True)
 LETTERED = Sentence("NS-1", "M(a) MUST be (a) Y and (b) Z (paper).", "newton_schulz")
@@ -93,7 +93,7 @@ GAPS: dict[str, tuple[Trace, tuple[str, ...]]] = {
 @pytest.mark.parametrize("gap", GAPS)
 def test_each_gap_is_one_line(gap: str) -> None:
     trace, lines = GAPS[gap]
-    assert tuple(problems(trace)) == lines
+    assert tuple(problems(replace(trace, asked=suite()))) == lines
 
 
 CHAPTER = """# A chapter (AB)

@@ -1,12 +1,16 @@
 """Whether a command line selects every case, and what its options mean."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from atlas_ref.errors import UserError
+from spec_tests import signatures
 from spec_tests.port import Numerics
 from spec_tests.process.load import REFERENCE
+from spec_tests.report.conformance import Conformance
 from spec_tests.report.launch import SETTINGS
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.options import Options
@@ -17,6 +21,7 @@ pytest_plugins = ["pytester"]
 
 CHAPTERS = [str(path) for path in chapter_files()]
 CHAPTER = CHAPTERS[0]
+NOTHING = "--port=spec_tests.report.samples:NothingPort"
 
 
 def config_of(pytester: pytest.Pytester, *arguments: str) -> pytest.Config:
@@ -98,3 +103,32 @@ def test_every_chapter_file_is_found_and_no_other() -> None:
     names = {path.stem for path in chapter_files()}
     assert {"test_vectors", "test_newton_schulz", "test_memory_grad"} <= names
     assert names.isdisjoint({"test_faults", "test_trace", "test_driver"})
+
+
+def test_a_run_that_judges_a_port_reads_the_files_that_ask_one_and_no_other(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: the whole package read in every process, for tests of which none is run; a file of cases left unread."""
+    monkeypatch.delenv("ATLAS_PORT", raising=False)
+    asking = [SUITE, *map(Path, CHAPTERS), *(Path(path).parent for path in CHAPTERS)]
+    others = [SUITE / "package", SUITE / "package" / "test_house.py", SUITE / "chapters" / "test_chapters.py"]
+    judged = Conformance(config_of(pytester, str(SUITE), NOTHING), None)
+    assert {judged.pytest_ignore_collect(path) for path in asking} == {None}
+    assert {judged.pytest_ignore_collect(path) for path in others} == {True}
+    whole = Conformance(config_of(pytester, str(SUITE)), None)
+    assert {whole.pytest_ignore_collect(path) for path in (*asking, *others)} == {None}
+
+
+@pytest.mark.parametrize(("arguments", "unchecked"), [([NOTHING], True), ([], False)])
+def test_only_a_run_that_judges_a_port_leaves_the_shapes_of_the_reference_unchecked(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: list[str], unchecked: bool
+) -> None:
+    """Kills: the suite of this package without its checks; a check that stays off in the next run of the process."""
+    monkeypatch.delenv("ATLAS_PORT", raising=False)
+    config, ends = config_of(pytester, str(SUITE), *arguments), list[Callable[[], object]]()
+    monkeypatch.setattr(config, "add_cleanup", ends.append)
+    signatures.pytest_configure(config)
+    assert jaxtyping.config.jaxtyping_disable is unchecked
+    for end in ends:
+        end()
+    assert jaxtyping.config.jaxtyping_disable is False

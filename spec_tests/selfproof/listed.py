@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import filter as matching
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,11 @@ class Listed:
     def covers(self, fault: Generated, numerics: Numerics) -> bool:
         """Whether the entry speaks of a fault in a profile."""
         return numerics in self.numerics and any(fnmatchcase(fault.id, pattern) for pattern in self.faults)
+
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Return those of the ids of faults that the entry speaks of, in some profile."""
+        known = tuple(names)
+        return {name for pattern in self.faults for name in matching(known, pattern)}
 
 
 @cache
@@ -65,4 +71,4 @@ def idle(faults: Iterable[Generated]) -> Iterator[str]:
     """Yield the patterns that match no fault: they speak of nothing."""
     names = {fault.id for fault in faults}
     for entry in (*entries("argued"), *entries("noticed")):
-        yield from (pattern for pattern in entry.faults if not any(fnmatchcase(name, pattern) for name in names))
+        yield from (pattern for pattern in entry.faults if not matching(names, pattern))

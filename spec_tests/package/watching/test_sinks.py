@@ -9,11 +9,9 @@ import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.tensorboard import SummaryWriter
 
 from atlas_ref.config import RunConfig, to_toml
 from atlas_ref.errors import UserError
@@ -35,10 +33,11 @@ from spec_tests.package.micro.runs import (
     without_timing,
 )
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 EVERY_STEP = ("train.log_interval=1", "train.save_interval=3")
 BOTH = ("train.tensorboard=true", "train.wandb=true")
-Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
-"""A module whose contents depend on the version of protobuf, so that no type checker knows them."""
 Scalars = list[tuple[int, str, float]]
 
 
@@ -84,6 +83,8 @@ def logged(path: Path) -> Scalars:
 
 def scalars(path: Path) -> Scalars:
     """Return the same of the event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     return by_step((event.step, key, event.value) for key in events.Tags()["scalars"] for event in events.Scalars(key))
 
@@ -105,10 +106,12 @@ def wandb_records(data: bytes) -> Iterator[bytes]:
 
 def wandb_history(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the run id and each history line of every file that W&B wrote offline."""
+    # A module whose contents depend on the version of protobuf, so that no type checker knows them.
+    protocol: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     for file in sorted(path.glob("wandb/offline-run-*/run-*.wandb")):
         run = ""
         for data in wandb_records(file.read_bytes()):
-            record = Record.FromString(data)
+            record = protocol.Record.FromString(data)
             run = record.run.run_id or run
             if record.HasField("history"):
                 yield run, {item.nested_key[0] or item.key: json.loads(item.value_json) for item in record.history.item}
@@ -171,9 +174,11 @@ def test_a_sink_that_fails_in_the_middle_is_reported_once_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: an error that ends the run; a warning at every step; a warning that does not name the sink."""
+    from torch.utils.tensorboard import SummaryWriter
+
     whole = SummaryWriter.add_scalar
 
-    def full_at_three(self: SummaryWriter, key: str, value: float, step: int) -> None:
+    def full_at_three(self: "SummaryWriter", key: str, value: float, step: int) -> None:
         if step >= 3:
             raise OSError(28, "No space left on device")
         whole(self, key, value, step)
@@ -189,11 +194,12 @@ def test_a_sink_that_cannot_be_opened_or_closed_is_reported_and_the_other_one_wo
 ) -> None:
     """Kills: a sink that stops the other; a failure of W&B, which has errors of its own, that ends the run."""
     import wandb
+    from torch.utils.tensorboard import SummaryWriter
 
     def refuse(**_: object) -> None:
         raise wandb.Error("no service")
 
-    def lost(self: SummaryWriter) -> None:
+    def lost(self: "SummaryWriter") -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(wandb, "init", refuse)
