@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 def rows_of_step(step: int, batch: int, rows: int, seed: int) -> NDArray[np.int64]:
     """Return the indices, among `rows` rows, of the `batch` ones of a step (0-based), [batch]."""
-    numbers = step * batch + np.arange(batch)
-    orders = {number: _order(number, rows, seed) for number in range(numbers[0] // rows, numbers[-1] // rows + 1)}
-    return np.array([orders[number // rows][number % rows] for number in numbers.tolist()])
+    rounds, places = np.divmod(step * batch + np.arange(batch), rows)
+    numbers = range(int(rounds[0]), int(rounds[-1]) + 1)
+    return np.concatenate([_order(number, rows, seed)[places[rounds == number]] for number in numbers])
 
 
 def _order(number: int, rows: int, seed: int) -> NDArray[np.int64]:

@@ -21,19 +21,35 @@ def fourier_concentration(embedding: Float[Tensor, "numbers dim"], top: int) -> 
     the last one of an even p counts once); energy is summed over `dim`. A circle in any plane scores 1 with `top` 1,
     white noise about top / (p/2). A constant embedding scores 0. Raises UserError for a `top` below 1.
     """
+    check_top(top)
+    return share_of_strongest(spectrum(embedding), top)
+
+
+def check_top(top: int) -> None:
+    """Raise UserError for a number of frequencies that is none."""
     if top < 1:
         raise UserError(f"fourier_concentration: top is {top}, but it must be 1 or more")
-    energy = spectrum(embedding)
-    total = energy.sum()
-    strongest = energy.topk(min(top, len(energy))).values.sum()
+
+
+def share_of_strongest(energy: Float[Tensor, "*batch frequencies"], top: int) -> Float[Tensor, "*batch"]:
+    """Return the share of the `top` largest energies in all of them, 0 where there is none."""
+    total = energy.sum(-1)
+    strongest = energy.topk(min(top, energy.shape[-1])).values.sum(-1)
     return torch.where(total > 0, strongest / total, 0.0)
 
 
 def spectrum(embedding: Float[Tensor, "numbers dim"]) -> Float[Tensor, " frequencies"]:
     """Return the energy of each frequency 1 .. p/2 with its mirror image, summed over `dim` (decision `circles`)."""
     energy = torch.fft.rfft(embedding, dim=0).abs().square().sum(-1)[1:]
-    frequency = torch.arange(1, len(energy) + 1, device=embedding.device)
-    return torch.where(2 * frequency == embedding.shape[0], energy, 2.0 * energy)
+    return with_mirror_images(energy, len(embedding))
+
+
+def with_mirror_images(
+    energy: Float[Tensor, "*batch frequencies"], numbers: int
+) -> Float[Tensor, "*batch frequencies"]:
+    """Return energies of the frequencies 1 .. p/2 with that of their mirror images; p/2 is its own."""
+    frequency = torch.arange(1, energy.shape[-1] + 1, device=energy.device)
+    return torch.where(2 * frequency == numbers, energy, 2.0 * energy)
 
 
 class CircularFit(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from atlas_ref.metrics.grokking import fourier_concentration
+from atlas_ref.metrics.grokking import check_top, share_of_strongest, with_mirror_images
 
 Judge = Literal["null", "source"]
 NONE, MEMORISATION, CIRCUIT, CLEANUP, GROKKED = range(5)
@@ -53,9 +53,18 @@ def concentration_null(
 ) -> Float[Tensor, " permutations"]:
     """Return the concentration of the rows in each other order: what a table without any order of numbers has.
 
-    Raises UserError for a `top` below 1.
+    With r(d) = sum_n <row pi(n), row pi(n + d)> the energy of a frequency is sum_d r(d) cos(2 pi k d / p) (Wiener and
+    Khinchin), so the products of rows are taken once for all orders pi; `fourier_concentration` of the rows in each
+    order is the same number. Raises UserError for a `top` below 1.
     """
-    return torch.stack([fourier_concentration(embedding[order], top) for order in permutations])
+    check_top(top)
+    rows = (embedding - embedding.mean(0)).double()
+    products, places = rows @ rows.mT, torch.arange(len(rows), device=rows.device)
+    behind = (places + places.unsqueeze(-1)) % len(rows)
+    lags = torch.stack([products[order, order[behind]].sum(-1) for order in permutations])
+    # Rounding alone takes a frequency that is not there below zero.
+    energy = torch.fft.rfft(lags).real[:, 1:].clamp(min=0.0)
+    return share_of_strongest(with_mirror_images(energy, len(rows)), top).to(embedding.dtype)
 
 
 def grokking_phases(history: History, judge: Judge) -> Int[Tensor, " measurements"]:
