@@ -1,7 +1,8 @@
 """The picture of a run's log: one panel a metric, one colour a run, the range over layers as a band.
 
-A metric is `loss`; a name such as `omega_loss`, which stands for all layers (`memory/omega_loss`, with the range of
-`memory/layer_N/omega_loss` as a band); or a key of the log, such as `train/tokens_per_second`.
+A metric is `loss` or `accuracy`, of training and of validation; a name such as `omega_loss`, which stands for all
+layers (`memory/omega_loss`, with the range of `memory/layer_N/omega_loss` as a band); or a key of the log, such as
+`train/tokens_per_second`.
 Names of runs and metrics are drawn as they are: a dollar in them begins no formula.
 """
 
@@ -134,11 +135,12 @@ def _panel(axes: Axes, name: str, records: Sequence[RunRecord], view: View) -> N
     drawn: list[float] = []
     for number, record in enumerate(records):
         colour, dash = style(number)
-        if name == "loss":
-            drawn += _losses(axes, record, view, colour, dash)
+        if name in ("loss", "accuracy"):
+            drawn += _halves(axes, name, record, view, colour, dash)
         else:
             found = curve(record, name)
             drawn += _over_layers(axes, found._replace(steps=view.along(record, found.steps)), colour, dash)
+            _chance(axes, record, name, view, colour)
         if record.kill:
             axes.axvline(*view.along(record, [record.kill["step"]]), color=colour, linestyle=":", linewidth=1.5)
     title, unit = LABELS.get(name, (visible(name), ""))
@@ -164,18 +166,28 @@ def _use_log(axes: Axes) -> None:
     axes.tick_params(axis="y", which="both", labelsize=8)
 
 
-def _losses(axes: Axes, record: RunRecord, view: View, colour: str, dash: Stroke) -> list[float]:
-    """Draw training loss as a thin line and validation loss as a thick one with its points."""
-    (steps, train), (measured, validation) = (_columns(record.series(key)) for key in ("train/loss", "val/loss"))
+def _chance(axes: Axes, record: RunRecord, name: str, view: View, colour: str) -> None:
+    """Draw what chance stays below, where the log has it, as a thin dashed line."""
+    steps, values = _columns(record.series(f"{name}_null"))
+    if steps:
+        axes.plot(view.along(record, steps), values, color=colour, linestyle="--", linewidth=0.9, alpha=0.55)
+        axes.legend([Line2D([], [], color="0.3", linestyle="--")], ["99% of other orders"], frameon=False, fontsize=8)
+
+
+def _halves(axes: Axes, name: str, record: RunRecord, view: View, colour: str, dash: Stroke) -> list[float]:
+    """Draw what is of training as a thin line and what is of validation as a thick one with its points."""
+    (steps, train), (measured, validation) = (_columns(record.series(f"{part}/{name}")) for part in ("train", "val"))
     at, measured_at = view.along(record, steps), view.along(record, measured)
-    if view.smooth > 1:
+    smooth = view.smooth if name == "loss" else 1
+    if smooth > 1:
         axes.plot(at, train, color=colour, linewidth=0.6, alpha=0.2)
-    axes.plot(at, smoothed(train, view.smooth), color=colour, linestyle=dash, linewidth=0.9, alpha=0.55)
+    axes.plot(at, smoothed(train, smooth), color=colour, linestyle=dash, linewidth=0.9, alpha=0.55)
     axes.plot(measured_at, validation, color=colour, linestyle=dash, linewidth=1.8, marker="o", markersize=3.5)
     thin, thick = Line2D([], [], color="0.3", linewidth=0.9), Line2D([], [], color="0.3", linewidth=1.8, marker="o")
     thick.set_markersize(3.5)
-    of = f", mean of {view.smooth} lines" if view.smooth > 1 else ""
-    axes.legend([thin, thick], [f"training{of}", "validation"], frameon=False, fontsize=8, loc="upper right")
+    of = f", mean of {smooth} lines" if smooth > 1 else ""
+    where = "upper right" if name == "loss" else "lower right"
+    axes.legend([thin, thick], [f"training{of}", "validation"], frameon=False, fontsize=8, loc=where)
     return train + validation
 
 
@@ -203,7 +215,9 @@ def _columns(series: Iterable[tuple[int, float]]) -> tuple[list[int], list[float
 
 
 def _has(record: RunRecord, name: str) -> bool:
-    keys = ("train/loss", "val/loss") if name == "loss" else (name if "/" in name else f"memory/{name}",)
+    # Validation has an accuracy wherever something is predicted; it is half of a picture.
+    halves = {"loss": ("train/loss", "val/loss"), "accuracy": ("train/accuracy",)}
+    keys = halves.get(name, (name if "/" in name else f"memory/{name}",))
     return any(key in line for line in record.lines for key in keys)
 
 

@@ -1,6 +1,7 @@
 """What a metric is called where people look at it, and its unit: in pictures (`curves`) and on the page (`dashboard`).
 
-A name without a slash is one of the memory: `omega_loss` is `memory/omega_loss` in the log.
+A name without a slash is one of the memory: `omega_loss` is `memory/omega_loss` in the log. But `loss` and `accuracy`
+are each two curves, of training and validation; the second one is there where what is trained on is judged.
 """
 
 LABELS = {
@@ -17,4 +18,10 @@ LABELS = {
     "retention": ("Retention", "share kept per token"),
     "step_size": ("Inner step size", "step size"),
     "newton_schulz_error": ("Newton-Schulz error, worst matrix", "distance from orthogonality"),
+    "accuracy": ("Accuracy", "share (0 to 1)"),
+    "grokking/phase": ("Phase: 1 memorised, 2 circuits, 3 cleanup, 4 grokked", "number of the phase"),
+    "grokking/concentration": ("Concentration of the embedding", "share of five frequencies"),
+    "grokking/circular_order": ("Order on the circle", "order (0 to 1)"),
+    "grokking/circular_fit": ("Roundness of the circle", "fit (noise: 0.5)"),
+    "grokking/weight_norm": ("All weights", "Euclidean norm"),
 }

@@ -44,7 +44,7 @@ def plot(
     """Draw the curves of runs as a picture.
 
     Losses, learning rate, gradient norm, gates and memory: the mean over layers, and their range where there are
-    several.
+    several. Of a run that may grok also both accuracies, the phase and its signs.
     """
     from cli.run_records import read_run
 

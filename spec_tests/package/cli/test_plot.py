@@ -69,6 +69,28 @@ def test_several_runs_have_colours_of_their_own_and_a_kill_is_a_line_where_it_ha
     assert shown[1] == f'two: preflight skipped "{SKIPPED}", killed by loss_spike at step 5 (dotted line)'
 
 
+def test_a_run_that_may_grok_is_drawn_with_its_signs_unasked(tmp_path: Path) -> None:
+    """Kills: accuracies that must be asked for; a null that is left out; the accuracy of a text run."""
+    text, path = made(tmp_path / "text"), made(tmp_path / "run")
+    signs = ("phase", "concentration", "circular_order", "circular_fit", "weight_norm")
+    found = {f"grokking/{name}": 0.1 * number for number, name in enumerate(signs, 1)}
+    nulls = {"grokking/concentration_null": 0.7, "grokking/circular_order_null": 0.8}
+    records = [
+        {"step": step, "train/accuracy": 1.0, "val/accuracy": 0.25 * step, **found, **nulls} for step in (1, 2, 3)
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    figure = draw([read_run(path)], [])
+    drawn = [[y for _, _, y in lines_of(figure, panel)] for panel in range(len(figure.axes))]
+    expected = [[[0.1 * number] * 3] for number in range(1, 6)]
+    expected[1].append([0.7] * 3)
+    expected[2].append([0.8] * 3)
+    assert drawn == [[[1.0] * 3, [0.25, 0.5, 0.75]], *expected]
+    log = metric_lines(text)
+    (text / "metrics.jsonl").write_text("".join(json.dumps({**line, "val/accuracy": 0.5}) + "\n" for line in log))
+    titles = [axes.get_title() for axes in draw([read_run(text)], []).axes]
+    assert "Accuracy" not in titles
+
+
 @pytest.mark.parametrize("layers", [1, 24])
 def test_a_picture_has_readable_panels_for_few_and_many_layers(layers: int, tmp_path: Path) -> None:
     """Kills: a line a layer; a band for one layer; titles that run into each other; axes without a label."""
