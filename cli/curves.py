@@ -186,7 +186,7 @@ def _halves(axes: Axes, name: str, record: RunRecord, view: View, colour: str, d
     thin, thick = Line2D([], [], color="0.3", linewidth=0.9), Line2D([], [], color="0.3", linewidth=1.8, marker="o")
     thick.set_markersize(3.5)
     of = f", mean of {smooth} lines" if smooth > 1 else ""
-    where = "upper right" if name == "loss" else "lower right"
+    where: Literal["upper right", "lower right"] = "upper right" if name == "loss" else "lower right"
     axes.legend([thin, thick], [f"training{of}", "validation"], frameon=False, fontsize=8, loc=where)
     return train + validation
 
