@@ -65,7 +65,7 @@ def some_of(examples: Sequence[Example], most: int | None) -> list[Example]:
 def examine(respondent: Respondent, name: str, examples: Sequence[Example], run: Run | None = None) -> Examined:
     """Ask the examples of a set; `run`, where it is given, runs the programs that the model writes."""
     (data_set,) = (each for each in SETS if each.name == name)
-    runs = run is not None and bool(examples) and all(example.checks for example in examples)
+    runs = run is not None and all(example.checks for example in examples)
     measure = PASSED if runs else data_set.measure
     fitting = [example for example in examples if _fits(respondent, example)]
     skipped = len(examples) - len(fitting)

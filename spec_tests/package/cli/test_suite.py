@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from atlas_ref.errors import UserError
 from atlas_ref.storage.checkpoint import find_checkpoint
 from cli import suite as suite_module
 from spec_tests.package.data.answer_inputs import shared_file
@@ -92,11 +93,12 @@ def test_a_suite_is_told_as_a_table_and_kept_with_every_answer(atlas: Atlas, run
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_json_is_that_of_the_file_and_the_run_goes_on_knowing_its_directory(atlas: Atlas, run: Path) -> None:
-    told = atlas("eval", run, "--suite", "cognate", "--examples", 2, "--json")
+def test_the_json_is_that_of_the_file_which_is_one_of_a_run(atlas: Atlas, run: Path, folder: Path) -> None:
+    """Kills: another object; a directory of somebody else, for whoever starts a run there."""
+    told = atlas("eval", run, "--suite", "cognate", "--data", folder / "boolq.jsonl", "--examples", 2, "--json")
     assert json.loads(told.out) == json.loads((run / "suite" / "suite.json").read_text())
-    resumed = atlas("train", "--resume", "auto", "--out", run, "--skip-preflight", "the test is about something else")
-    assert resumed.code == 0, resumed.err
+    with pytest.raises(UserError, match="already holds a run"):
+        start(curriculum_config(folder), run)
 
 
 @pytest.mark.usefixtures("undrawn")
