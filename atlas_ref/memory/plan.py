@@ -104,6 +104,11 @@ class SegmentPlan:
     def _end(self) -> Int[Tensor, " batch"]:
         return self.position[:, -1] + 1
 
+    @cached_property
+    def marks(self) -> tuple[Int[Tensor, "segments batch"], Int[Tensor, "segments batch"]]:
+        """Return `resets` and `opens` of every segment and row as numbers, as a kernel reads them."""
+        return _as_numbers(self.resets, self.starts), _as_numbers(self.opens, self.starts)
+
     def split(self, x: Tensor, pad: float) -> Tensor:
         """Return [batch, time, ...] as [segments, batch, width, ...], `pad` in the empty slots."""
         batch, rest = x.shape[0], x.shape[2:]
@@ -165,6 +170,14 @@ class SegmentPlan:
         if self.target is None:
             return x[:, self.front : self.front + self.time]
         return _take(x, self.target)
+
+
+def _as_numbers(rows: tuple[Rows, ...], starts: Int[Tensor, "batch segments"]) -> Int[Tensor, "segments batch"]:
+    """Return 1 in the rows of each segment that are named, on the device of `starts`."""
+    if all(isinstance(row, bool) for row in rows):
+        return torch.tensor(rows, dtype=torch.int32).to(starts.device).unsqueeze(1).expand(-1, len(starts)).contiguous()
+    each = [starts.new_full((len(starts),), row) if isinstance(row, bool) else row for row in rows]
+    return torch.stack([row.to(torch.int32) for row in each])
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:

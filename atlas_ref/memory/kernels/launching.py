@@ -1,0 +1,36 @@
+"""What every kernel here shares: how it is compiled, how its tiles are cut, and in what precision it multiplies.
+
+A tile is a power of two, as Triton asks, and at least 16 where a matrix product takes it; what lies beyond the data is
+read as zero and never written.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import triton
+from torch import Tensor
+
+Precision = Literal["ieee", "tf32"]
+LEAST = 16
+"""Rows and columns that a matrix product of Triton has at least."""
+
+
+def compiled(kernel: Callable[..., None]) -> Any:
+    """Return a kernel as Triton compiles it, or interprets it where TRITON_INTERPRET is set."""
+    return triton.jit(kernel)
+
+
+def tile(size: int) -> int:
+    """Return the side of the tile that holds `size` numbers."""
+    return max(LEAST, 1 << (size - 1).bit_length())
+
+
+def precision() -> Precision:
+    """Return what `torch.set_float32_matmul_precision` asks of a product of float32."""
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def dense(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors as a kernel reads them: contiguous float32."""
+    return tuple(x.float().contiguous() for x in tensors)
