@@ -31,15 +31,24 @@ def run_orthogonalised(
     rule: MemoryRule, plan: SegmentPlan, segments: Segments, write: WriteCoefficients, start: Start, state: MemoryState
 ) -> tuple[Tensor, Carry, Tensor]:
     """Go from segment to segment with NS(S_i) of the writing tokens of one segment formed at a time."""
+    inputs = segment_inputs(rule, plan, segments, write)
+    each = zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)
+    return segment_by_segment(plan, start, state, each, partial(_segment, rule))
+
+
+def segment_inputs(
+    rule: MemoryRule, plan: SegmentPlan, segments: Segments, write: WriteCoefficients
+) -> tuple[Tensor, ...]:
+    """Return what each segment is given, segments first: keys, values and queries, and the coordinates of `_segment`:
+    of the writing tokens in the momentum, of S in them, the last rows of U, of its S and of W, and the rows for reads.
+    """
     mixing = coordinates(rule, plan, write)
     assert mixing.writers is not None
     # A slot of no token stands for the last: nothing of it is written.
     index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
     writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)
     rows = (*apart(writing, 1), *apart(mixing.momentum[-1], 1), mixing.weights[-1])
-    inputs = (*segments[:3], *rows, seen_by_reads(rule, mixing.weights))
-    each = zip(segments.thresholds(), *(x.unbind() for x in inputs), strict=True)
-    return segment_by_segment(plan, start, state, each, partial(_segment, rule))
+    return (*segments[:3], *rows, seen_by_reads(rule, mixing.weights))
 
 
 def _segment(

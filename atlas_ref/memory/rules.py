@@ -268,6 +268,9 @@ def update(rule: MemoryRule, momentum: Float[Tensor, "*batch out in"]) -> Float[
     """Return U(S): the momentum, or for `atlas` and `atlas_appendix` its Newton-Schulz iteration."""
     if not rule.orthogonalised:
         return momentum
-    steps, coefficients = rule.newton_schulz_steps, rule.coefficients
-    offset = slope_at_zero(coefficients, steps) if rule.step_scale == "mass" else NORM_EPS
-    return newton_schulz(momentum, steps, coefficients, offset)
+    return newton_schulz(momentum, rule.newton_schulz_steps, rule.coefficients, offset(rule))
+
+
+def offset(rule: MemoryRule) -> float:
+    """Return what the start of Newton-Schulz adds to the norm: p'(0) under `mass`, else next to nothing."""
+    return slope_at_zero(rule.coefficients, rule.newton_schulz_steps) if rule.normalised else NORM_EPS

@@ -11,7 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-Precision = Literal["ieee", "tf32"]
+Precision = Literal["tf32x3", "tf32"]
 LEAST = 16
 """Rows and columns that a matrix product of Triton has at least."""
 
@@ -28,7 +28,7 @@ def tile(size: int) -> int:
 
 def precision() -> Precision:
     """Return what `torch.set_float32_matmul_precision` asks of a product of float32."""
-    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def dense(*tensors: Tensor) -> tuple[Tensor, ...]:

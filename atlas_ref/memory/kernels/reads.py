@@ -38,8 +38,8 @@ def reads(
 
 @compiled
 def _mixed(
-    inside: Any, from_s: Any, from_m: Any, first: Any, t: Any, tokens: Any, i: Any, slots: Any, SLOTS: tl.constexpr
-) -> Any:
+    inside: tl.tensor, from_s: tl.tensor, from_m: tl.tensor, first: tl.tensor, t: tl.tensor, tokens: tl.tensor, i: tl.tensor, slots: tl.tensor, SLOTS: tl.constexpr
+) -> tl.tensor:
     """Return the rows of W that `t` names; row -1 is that of M alone. `first` is the place of row 0."""
     known = tokens & (t >= 0)
     rows = tl.load(
@@ -50,17 +50,17 @@ def _mixed(
 
 @compiled
 def _forward(
-    queries: Any,
-    keys: Any,
-    values: Any,
-    shares: Any,
-    inside: Any,
-    from_s: Any,
-    from_m: Any,
-    weights: Any,
-    momentum: Any,
-    anchors: Any,
-    found: Any,
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    shares: tl.tensor,
+    inside: tl.tensor,
+    from_s: tl.tensor,
+    from_m: tl.tensor,
+    weights: tl.tensor,
+    momentum: tl.tensor,
+    anchors: tl.tensor,
+    found: tl.tensor,
     TOKENS: tl.constexpr,
     SLOTS: tl.constexpr,
     FEATURES: tl.constexpr,
@@ -107,27 +107,27 @@ def _forward(
 
 @compiled
 def _backward(
-    queries: Any,
-    keys: Any,
-    values: Any,
-    shares: Any,
-    inside: Any,
-    from_s: Any,
-    from_m: Any,
-    weights: Any,
-    momentum: Any,
-    anchors: Any,
-    d_found: Any,
-    d_queries: Any,
-    d_keys: Any,
-    d_values: Any,
-    d_shares: Any,
-    d_inside: Any,
-    d_from_s: Any,
-    d_from_m: Any,
-    d_weights: Any,
-    d_momentum: Any,
-    d_anchors: Any,
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    shares: tl.tensor,
+    inside: tl.tensor,
+    from_s: tl.tensor,
+    from_m: tl.tensor,
+    weights: tl.tensor,
+    momentum: tl.tensor,
+    anchors: tl.tensor,
+    d_found: tl.tensor,
+    d_queries: tl.tensor,
+    d_keys: tl.tensor,
+    d_values: tl.tensor,
+    d_shares: tl.tensor,
+    d_inside: tl.tensor,
+    d_from_s: tl.tensor,
+    d_from_m: tl.tensor,
+    d_weights: tl.tensor,
+    d_momentum: tl.tensor,
+    d_anchors: tl.tensor,
     TOKENS: tl.constexpr,
     SLOTS: tl.constexpr,
     FEATURES: tl.constexpr,
