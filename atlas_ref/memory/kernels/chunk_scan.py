@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.memory.kernels.coordinates import Mixing
-from atlas_ref.memory.kernels.launching import compiled, dense, precision, tile
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, precision, tile
 
 TILE_OF_M = 4096
 """Numbers of M that a program holds: what stays in registers."""
@@ -278,7 +278,7 @@ class _ChunkScan(torch.autograd.Function):
         after = [torch.empty_like(x) for x in before]
         marks = (borders.resets, borders.opens)
         _forward[(shape.rows, shape.blocks)](
-            *given, *marks, *entered, *entered[: 3 - len(entered)], *after, *shape.arguments(borders.always)
+            *given, *marks, *entered, *entered[: 3 - len(entered)], *after, *shape.arguments(borders.always), **LAUNCH
         )
         ctx.save_for_backward(*given[:8], *marks, *entered)
         ctx.shape, ctx.always = shape, borders.always
@@ -296,8 +296,17 @@ class _ChunkScan(torch.autograd.Function):
         parts[1] = d_values
         before = [torch.empty_like(grads[-1]) for _ in range(4)]
         _backward[(shape.rows, shape.blocks)](
-            *given, *marks, *entered, *spare, *grads[: len(entered)], *spare, *grads[-3:], *parts, *before,
+            *given,
+            *marks,
+            *entered,
+            *spare,
+            *grads[: len(entered)],
+            *spare,
+            *grads[-3:],
+            *parts,
+            *before,
             *shape.arguments(always),
+            **LAUNCH,
         )
         summed = [x if x is d_values else x.squeeze(0) if shape.blocks == 1 else x.sum(0) for x in parts]
         return (None, *summed, before[0].sum(0), *before[1:])

@@ -192,7 +192,17 @@ class _Mixing(torch.autograd.Function):
         # Ages that reach before the slots have no place: nothing writes their gradient.
         found = [torch.zeros_like(gate) for gate in gates]
         _backward[(grads[-1].numel(),)](
-            *gates, inside, from_s, from_m, scratch, *dense(*grads), *found, tokens, ages, slots, tile(slots),
+            *gates,
+            inside,
+            from_s,
+            from_m,
+            scratch,
+            *dense(*grads),
+            *found,
+            tokens,
+            ages,
+            slots,
+            tile(slots),
             num_warps=1,
         )
         return tuple(found)

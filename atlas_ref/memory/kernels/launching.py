@@ -5,14 +5,16 @@ read as zero and never written.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 import triton
 from torch import Tensor
 
 Precision = Literal["tf32x3", "tf32"]
-LEAST = 16
+LAUNCH: Final = {"num_warps": 4, "num_stages": 1}
+"""A program has 128 threads and loads nothing ahead: tiles of 64 x 64 would fill the shared memory several times."""
+LEAST: Final = 16
 """Rows and columns that a matrix product of Triton has at least."""
 
 
@@ -27,7 +29,7 @@ def tile(size: int) -> int:
 
 
 def precision() -> Precision:
-    """Return what `torch.set_float32_matmul_precision` asks of a product of float32."""
+    """Return what `torch.set_float32_matmul_precision` asks of a product of float32: three of tf32 are as exact."""
     return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 

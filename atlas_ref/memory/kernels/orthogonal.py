@@ -15,7 +15,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.memory.kernels.launching import compiled, dense, precision, tile
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, precision, tile
 
 VALUE_BLOCK = 16
 """Values of a program that goes over the tokens that write."""
@@ -399,9 +399,7 @@ def _mix_adjoint(
     a = tl.load(anchor + row * size + matrix, mask=of_m, other=0.0)
     d_k += tl.dot(d_raw, a, input_precision=PRECISION)
     tl.store(d_keys + (mine * SLOTS + i)[:, None] * FEATURES + d[None, :], d_k, mask=of_k)
-    tl.store(
-        d_values + (row * SLOTS + i)[:, None] * VALUES + v[None, :], -d_raw, mask=slots[:, None] & of_v[None, :]
-    )
+    tl.store(d_values + (row * SLOTS + i)[:, None] * VALUES + v[None, :], -d_raw, mask=slots[:, None] & of_v[None, :])
     tl.store(d_shares + mine * SLOTS + i, tl.sum(d_error * raw, 1), mask=slots)
     tl.store(d_anchor + row * size + matrix, tl.dot(tl.trans(d_raw), k, input_precision=PRECISION), mask=of_m)
 
@@ -437,13 +435,32 @@ class _Segment(torch.autograd.Function):
         wide = (tile(sizes.slots), tile(sizes.features))
         updates = given.keys.new_empty(sizes.rows * sizes.writers, sizes.values, sizes.features)
         _write[(sizes.rows * sizes.writers,)](
-            *given[:3], *given[5:9], iteration.coefficients, updates, iteration.offset, len(iteration.coefficients),
-            sizes.writers, *sizes[3:], *wide, tile(sizes.values), precision(),
+            *given[:3],
+            *given[5:9],
+            iteration.coefficients,
+            updates,
+            iteration.offset,
+            len(iteration.coefficients),
+            sizes.writers,
+            *sizes[3:],
+            *wide,
+            tile(sizes.values),
+            precision(),
+            **LAUNCH,
         )
         found = (torch.empty_like(given.queries[..., :1]).expand(*given.queries.shape[:-1], sizes.values).contiguous(),)
         found += (torch.empty_like(given.weights), torch.empty_like(given.momentum))
         _mix[(sizes.rows, sizes.blocks)](
-            *given[:7], *given[9:], updates, *found, *sizes[1:], tile(sizes.tokens), *wide, VALUE_BLOCK, precision()
+            *given[:7],
+            *given[9:],
+            updates,
+            *found,
+            *sizes[1:],
+            tile(sizes.tokens),
+            *wide,
+            VALUE_BLOCK,
+            precision(),
+            **LAUNCH,
         )
         ctx.save_for_backward(*given)
         ctx.iteration, ctx.sizes = iteration, sizes
@@ -459,9 +476,26 @@ class _Segment(torch.autograd.Function):
         updates, d_each = torch.empty_like(scratch[0]), torch.empty_like(scratch[0])
         d_writing, d_writing_s, d_w, d_mix = (torch.empty_like(x) for x in (*given[7:9], *given[11:]))
         _write_adjoint[(sizes.rows * sizes.writers,)](
-            *given[:4], *given[5:9], *given[11:], iteration.coefficients, d_reads, d_m, scratch, updates, d_each,
-            d_writing, d_writing_s, d_w, d_mix, iteration.offset, steps, *sizes[1:], *wide, tile(sizes.values),
+            *given[:4],
+            *given[5:9],
+            *given[11:],
+            iteration.coefficients,
+            d_reads,
+            d_m,
+            scratch,
+            updates,
+            d_each,
+            d_writing,
+            d_writing_s,
+            d_w,
+            d_mix,
+            iteration.offset,
+            steps,
+            *sizes[1:],
+            *wide,
+            tile(sizes.values),
             precision(),
+            **LAUNCH,
         )
         # What is summed over values: a part of each block.
         parts = [x.new_empty(blocks, *x.shape) for x in (*given[:4], given.u, given.u_s)]
@@ -469,12 +503,40 @@ class _Segment(torch.autograd.Function):
         d_values, *whole = (torch.empty_like(x) for x in (given.values, *given[4:7]))
         d_keys, _, d_shares, d_queries, d_u, d_u_s, d_w_m, d_mix_m = parts
         _mix_adjoint[(sizes.rows, blocks)](
-            *given, updates, d_each, d_reads, d_m, d_s, d_keys, d_values, d_shares, d_queries, *whole, d_u, d_u_s,
-            d_w_m, d_mix_m, sizes.rows, *sizes[1:], *wide, VALUE_BLOCK, precision(),
+            *given,
+            updates,
+            d_each,
+            d_reads,
+            d_m,
+            d_s,
+            d_keys,
+            d_values,
+            d_shares,
+            d_queries,
+            *whole,
+            d_u,
+            d_u_s,
+            d_w_m,
+            d_mix_m,
+            sizes.rows,
+            *sizes[1:],
+            *wide,
+            VALUE_BLOCK,
+            precision(),
+            **LAUNCH,
         )
         d_w[..., -1], d_mix[..., -1] = d_w_m.sum(0), d_mix_m.sum(0)
         summed = Entering(
-            d_keys.sum(0), d_values, d_shares.sum(0), d_queries.sum(0), *whole, d_writing, d_writing_s,
-            d_u.sum(0), d_u_s.sum(0), d_w, d_mix,
+            d_keys.sum(0),
+            d_values,
+            d_shares.sum(0),
+            d_queries.sum(0),
+            *whole,
+            d_writing,
+            d_writing_s,
+            d_u.sum(0),
+            d_u_s.sum(0),
+            d_w,
+            d_mix,
         )
         return (None, *summed)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from atlas_ref.memory.kernels.chunk_scan import Entered
 from atlas_ref.memory.kernels.coordinates import Mixing
-from atlas_ref.memory.kernels.launching import compiled, dense, precision, tile
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, precision, tile
 
 FEATURE_BLOCK = 64
 """Features that a program holds at once."""
@@ -38,13 +38,19 @@ def reads(
 
 @compiled
 def _mixed(
-    inside: tl.tensor, from_s: tl.tensor, from_m: tl.tensor, first: tl.tensor, t: tl.tensor, tokens: tl.tensor, i: tl.tensor, slots: tl.tensor, SLOTS: tl.constexpr
+    inside: tl.tensor,
+    from_s: tl.tensor,
+    from_m: tl.tensor,
+    first: tl.tensor,
+    t: tl.tensor,
+    tokens: tl.tensor,
+    i: tl.tensor,
+    slots: tl.tensor,
+    SLOTS: tl.constexpr,
 ) -> tl.tensor:
     """Return the rows of W that `t` names; row -1 is that of M alone. `first` is the place of row 0."""
     known = tokens & (t >= 0)
-    rows = tl.load(
-        inside + (first + t)[:, None] * SLOTS + i[None, :], mask=known[:, None] & slots[None, :], other=0.0
-    )
+    rows = tl.load(inside + (first + t)[:, None] * SLOTS + i[None, :], mask=known[:, None] & slots[None, :], other=0.0)
     return rows, tl.load(from_s + first + t, mask=known, other=0.0), tl.load(from_m + first + t, mask=known, other=1.0)
 
 
@@ -226,7 +232,7 @@ class _Reads(torch.autograd.Function):
         found = queries.new_empty(*queries.shape[:-1], width)
         block = min(tile(features), FEATURE_BLOCK)
         ctx.sizes = (tokens, slots, features, width, tile(tokens), tile(slots), block, tile(width), before)
-        _forward[(queries.shape[:3].numel(),)](*given, found, *ctx.sizes, precision())
+        _forward[(queries.shape[:3].numel(),)](*given, found, *ctx.sizes, precision(), **LAUNCH)
         ctx.save_for_backward(*given)
         return found
 
@@ -237,5 +243,5 @@ class _Reads(torch.autograd.Function):
         # Under `pre` no token reads with the last row of W.
         found = [torch.zeros_like(x) if before and 4 <= n < 7 else torch.empty_like(x) for n, x in enumerate(given)]
         rows = d_found.shape[:3].numel()
-        _backward[(rows,)](*given, d_found, *found, *ctx.sizes, ctx.always, precision())
+        _backward[(rows,)](*given, d_found, *found, *ctx.sizes, ctx.always, precision(), **LAUNCH)
         return (None, *found[:-1], None if ctx.always else found[-1])
