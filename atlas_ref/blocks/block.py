@@ -52,7 +52,8 @@ class Block(nn.Module):
         self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
         if attention is not None:
             self.attention = attention
-        self.memory = memory_branch(config.d_model, config.n_heads, config.memory, writes=not config.disable_memory)
+        writes = not config.disable_memory
+        self.memory = memory_branch(config.d_model, config.n_heads, config.memory, writes, config.kernels)
 
     def initialise(self, generator: torch.Generator, std: float, residual_std: float) -> None:
         """Draw the weights; what adds to the residual stream at every layer is smaller."""

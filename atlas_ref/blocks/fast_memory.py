@@ -15,6 +15,7 @@ from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.memory.architecture import Weights, predict_with
 from atlas_ref.memory.bias import Bias
 from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.link import Link, linked
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.recurrent import MemoryOutput
@@ -70,11 +71,14 @@ def memory_rule(config: MemoryConfig) -> MemoryRule:
 
 
 class FastMemory:
-    """The memory that a configuration names, without parameters or state of its own (module docstring)."""
+    """The memory that a configuration names, without parameters or state of its own (module docstring).
 
-    def __init__(self, config: MemoryConfig, features: int) -> None:
+    `kernels` says which form of it runs.
+    """
+
+    def __init__(self, config: MemoryConfig, features: int, kernels: Kernels = "auto") -> None:
         self.config, self.features, self.value_dim = config, features, config.value_dim
-        self.rule = memory_rule(config)
+        self.rule, self.kernels = memory_rule(config), kernels
 
     def fresh(self, start: Start, batch: int, like: Tensor) -> MemoryState:
         """Return the state of `batch` rows before their first token, with the dtype and device of `like`.
@@ -115,6 +119,7 @@ class FastMemory:
             writes=writes,
             measured=measured,
             shards=start.shards,
+            kernels=self.kernels,
         )
 
     def _solve(self, tokens: Tokens, ridge: Tensor, state: MemoryState, writes: bool) -> MemoryOutput:

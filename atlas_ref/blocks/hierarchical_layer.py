@@ -24,6 +24,7 @@ from atlas_ref.memory.hierarchical import (
     fresh_hierarchical_state,
     hierarchical_chunked,
 )
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.link import linked
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
@@ -45,8 +46,11 @@ def hierarchy_of(config: MemoryConfig) -> Hierarchy:
 class HierarchicalLayer(MemoryBranch[HierarchicalState]):
     """A global memory and local ones beside it, with all that a branch has (module docstring)."""
 
-    def __init__(self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
+    ) -> None:
         super().__init__(d_model, n_heads, config, writes)
+        self.kernels = kernels
         self.hierarchy = hierarchy_of(config)
         memories = self.hierarchy.rules
         self.gates = nn.ModuleList(GateHeads(d_model, n_heads, self.features, config) for _ in memories)
@@ -124,6 +128,7 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
             features=self.expand,
             mixing=self._mixing(),
             writes=[writes and (number > 0 or self.config.hierarchy.global_writes) for number in range(len(gates))],
+            kernels=self.kernels,
         )
         return Remembered(found.reads, found.state, (), None, each=found.each)
 

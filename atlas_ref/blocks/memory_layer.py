@@ -15,6 +15,7 @@ from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span
@@ -32,7 +33,9 @@ class TanhGate(nn.Module):
 class MemoryLayer(MemoryBranch[MemoryState]):
     """A single test-time memory with all that a branch has (module docstring)."""
 
-    def __init__(self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
+    ) -> None:
         super().__init__(d_model, n_heads, config, writes)
         self.gates = GateHeads(d_model, n_heads, self.features, config)
         if config.qk_projection.kind == "frobenius_tanh":
@@ -46,7 +49,7 @@ class MemoryLayer(MemoryBranch[MemoryState]):
             raw = torch.full((n_heads, self.features), inverse_softplus(config.ridge_init - LEAST_RIDGE))
             self.ridge = nn.Parameter(raw)
         self.initial = nn.ParameterList(torch.empty(n_heads, *shape) for shape in config.matrices())
-        self.fast = FastMemory(config, self.features)
+        self.fast = FastMemory(config, self.features, kernels)
 
     def parts(self, state: MemoryLayerState[MemoryState]) -> tuple[Part, ...]:
         """Return the one memory; `ridge` starts from nothing."""

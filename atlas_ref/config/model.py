@@ -72,6 +72,8 @@ class ModelConfig(Section):
     """ablation: same parameters, but nothing is written: the initial memory is read for ever"""
     inner_grad: Literal["full", "detached"]
     """whether training sees through the writes"""
+    kernels: Literal["auto", "reference", "triton"]
+    """which form of the memory runs; auto: triton on a GPU that has it, else the reference"""
     attention: AttentionConfig
     gate: GateConfig
     mac: MacConfig

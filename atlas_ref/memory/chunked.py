@@ -3,7 +3,8 @@
     LAY      the tokens of all rows in segments of one anchor (`plan`), each behind the pairs of its window
     SCAN     the coordinates of S_t and M_t in what a segment knows at once (`segments`)
     RUN      from segment to segment, then all reads: `linear`, under Newton-Schulz `orthogonalised`, and `formed`
-             where a link, or gates of rows or columns, need the matrices themselves; `delta` in chunks of one token
+             where a link, or gates of rows or columns, need the matrices themselves; `delta` in chunks of one token;
+             `kernels` has fast forms of the first two
 
 A call of one token needs none of these (`one_token`).
 
@@ -21,6 +22,7 @@ from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
+from atlas_ref.memory.kernels.choice import Kernels, kernel_run
 from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.link import canonical
 from atlas_ref.memory.one_token import run_one_token
@@ -48,13 +50,14 @@ def memory_chunked(
     measured: bool = True,
     shards: Shards | None = None,
     schedule: int | None = None,
+    kernels: Kernels = "reference",
 ) -> MemoryOutput:
     """Run the memory of `rule` over `time` tokens, segment by segment (module docstring).
 
     Arguments and results are those of `memory_recurrent`. `plan` saves making the layout again where several memories
     see the same tokens; it must come from `make_plan` with the same position, reset, time, chunk and length of shards.
     `schedule` is how many tokens of the delta rule in chunks of one are solved together (`delta`): no part of meaning.
-    Without `measured` there is no Omega loss, which is for telemetry.
+    Without `measured` there is no Omega loss, which is for telemetry. `kernels` says what runs (`kernels.choice`).
     """
     time, past, shard = keys.shape[1], state.window_keys.shape[1], 0 if shards is None else shards.length
     plan = make_plan(state.position, reset, time, rule.chunk, shard) if plan is None else plan
@@ -79,7 +82,8 @@ def memory_chunked(
         reads, carry, errors = run_delta(rule, plan, *pairs, write, start, state, reset, schedule)
     else:
         segments = lay(rule, plan, past_keys, past_values, queries, write)
-        found, carry, errors = _run(rule)(rule, plan, segments, write, start, state)
+        run = kernel_run(kernels, rule, segments, start) or _run(rule)
+        found, carry, errors = run(rule, plan, segments, write, start, state)
         reads = plan.join(found.transpose(2, 3))
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1

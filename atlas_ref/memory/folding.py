@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.shards import Shards
@@ -44,6 +45,7 @@ def run_folded(
     *,
     writes: bool = True,
     shards: Shards | None = None,
+    kernels: Kernels = "reference",
 ) -> MemoryOutput:
     """Return what `memory_chunked` does, without the Omega loss where stretches were folded.
 
@@ -53,13 +55,21 @@ def run_folded(
     marks = torch.zeros(keys.shape[:2], dtype=torch.bool) if reset is None else reset.cpu()
     whole, last = stretches(marks)
     if shards is not None or not _worth_it(whole, marks):
-        return memory_chunked(rule, keys, values, queries, gates, initial, state, reset, writes=writes, shards=shards)
+        given = (keys, values, queries, gates, initial, state, reset)
+        return memory_chunked(rule, *given, writes=writes, shards=shards, kernels=kernels)
     width = max(stretch.stop - stretch.start for stretch in [*whole, *last])
     together = all(stretch.stop - stretch.start == width for stretch in last)
     fold = _Fold([*whole, *last] if together else whole, marks, keys.device)
     inputs = fold.rows_of(keys), fold.rows_of(values), fold.rows_of(queries)
     rows = memory_chunked(
-        rule, *inputs, _each_gate(gates, fold.rows_of), initial, fold.states(state), None, writes=writes
+        rule,
+        *inputs,
+        _each_gate(gates, fold.rows_of),
+        initial,
+        fold.states(state),
+        None,
+        writes=writes,
+        kernels=kernels,
     )
     if together:
         return MemoryOutput(fold.joined(rows.reads), rows.state.rows(slice(len(whole), None)))
@@ -67,7 +77,7 @@ def run_folded(
     keys, values, queries, late = (x[:, first:] for x in (keys, values, queries, marks.to(keys.device)))
     # A row whose last stretch begins later than `first` runs through what is before it, which its mark takes back.
     gates = _each_gate(gates, lambda x: x[:, first:])
-    end = memory_chunked(rule, keys, values, queries, gates, initial, state, late, writes=writes)
+    end = memory_chunked(rule, keys, values, queries, gates, initial, state, late, writes=writes, kernels=kernels)
     return MemoryOutput(fold.joined(rows.reads, end.reads, last, first), end.state)
 
 

@@ -22,6 +22,7 @@ so, and the loop over tokens, are the same function with another way to run a me
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.functional.qk_projection import qk_project
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.folding import run_folded
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.plan import make_plan, token_positions
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
@@ -134,10 +136,11 @@ def hierarchical_chunked(
     features: Features = as_they_are,
     mixing: Sequence[Shards | None] | None = None,
     writes: Sequence[bool] | None = None,
+    kernels: Kernels = "reference",
 ) -> HierarchicalOutput:
     """Return what `memory_hierarchical` does: each memory in its parallel form, shards side by side (`folding`)."""
     given = (keys, values, queries, gates, initial, state, reset)
-    return _each_memory(run_folded, hierarchy, *given, features, mixing, writes)
+    return _each_memory(partial(run_folded, kernels=kernels), hierarchy, *given, features, mixing, writes)
 
 
 def fresh_hierarchical_state(

@@ -62,6 +62,9 @@ def test_a_long_file_a_long_function_and_a_bucket_are_found(tmp_path: Path) -> N
     assert bucket_names(tmp_path) == ["cli/test_utils.py"]
     (tmp_path / "cli" / "long.py").write_text("def far() -> None:\n" + "    print()\n" * MOST_LINES)
     assert long_functions(tmp_path) == {"cli/long.py::far": MOST_LINES + 1}
+    kernel = "@compiled\ndef far(\n    x: int,\n) -> None:\n" + "    print()\n" * (MOST_LINES + 1)
+    (tmp_path / "cli" / "long.py").write_text(kernel)
+    assert long_functions(tmp_path) == {"cli/long.py::far": MOST_LINES + 1}
 
 
 def test_the_picture_leaves_out_what_a_longer_way_implies_and_nothing_else() -> None:

@@ -9,43 +9,20 @@ is the loop of `linear.run_linear`. Only this is sequential; the backward pass i
 each segment entered with.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import triton.language as tl
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.memory.kernels.coordinates import Mixing
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, precision, tile
+from atlas_ref.memory.kernels.held import Borders, Entered, Held
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, loaded, precision, stored, tile
 
 TILE_OF_M = 4096
 """Numbers of M that a program holds: what stays in registers."""
-
-
-class Borders(NamedTuple):
-    """Which rows begin a document and which take a new anchor at the start of each segment."""
-
-    resets: Int[Tensor, "segments batch"]
-    opens: Int[Tensor, "segments batch"]
-    always: bool
-    """whether every segment opens in every row, so that the anchor is M itself"""
-
-
-class Entered(NamedTuple):
-    """What every segment enters with; the anchors are None where they are the weights."""
-
-    weights: Float[Tensor, "segments batch heads values features"]
-    momentum: Float[Tensor, "segments batch heads values features"]
-    anchors: Float[Tensor, "segments batch heads values features"] | None
-
-
-class Held(NamedTuple):
-    """M, S and the anchor of every row."""
-
-    weights: Float[Tensor, "batch heads values features"]
-    momentum: Float[Tensor, "batch heads values features"]
-    anchor: Float[Tensor, "batch heads values features"]
 
 
 def chunk_scan(
@@ -58,7 +35,8 @@ def chunk_scan(
     held: Held,
 ) -> tuple[Entered, Held]:
     """Return what every segment enters with and what the last one leaves (derived); `shares` is r."""
-    found = _ChunkScan.apply(borders, keys, values, shares, *mix[3:], initial, *held)
+    apply: Callable[..., tuple[Tensor, ...]] = _ChunkScan.apply
+    found = apply(borders, keys, values, shares, *mix[3:], initial, *held)
     entered = Entered(found[0], found[1], None if borders.always else found[2])
     return entered, Held(*found[-3:])
 
@@ -120,8 +98,8 @@ def _forward(
         if not ALWAYS:
             tl.store(a_entered + at * size + matrix, a, mask=of_m)
         place = at * SLOTS + i
-        k = tl.load(keys + place[:, None] * FEATURES + d[None, :], mask=there[:, None] & of_d, other=0.0)
-        x = tl.load(values + place[:, None] * VALUES + v[None, :], mask=there[:, None] & of_v[None, :], other=0.0)
+        k = loaded(keys, place, d, there, FEATURES)
+        x = loaded(values, place, v, there, VALUES)
         share = tl.load(shares + place, mask=there, other=0.0)
         error = (tl.dot(k, tl.trans(a), input_precision=PRECISION) - x) * share[:, None]
         into_m = error * tl.load(w + place, mask=there, other=0.0)[:, None]
@@ -199,11 +177,9 @@ def _backward(
         if not ALWAYS:
             a = tl.load(a_entered + at * size + matrix, mask=of_m, other=0.0)
         place = at * SLOTS + i
-        k = tl.load(keys + place[:, None] * FEATURES + d[None, :], mask=there[:, None] & of_d, other=0.0)
-        x = tl.load(values + place[:, None] * VALUES + v[None, :], mask=there[:, None] & of_v[None, :], other=0.0)
+        k, x = loaded(keys, place, d, there, FEATURES), loaded(values, place, v, there, VALUES)
         share = tl.load(shares + place, mask=there, other=0.0)
-        row_w = tl.load(w + place, mask=there, other=0.0)
-        row_u = tl.load(u + place, mask=there, other=0.0)
+        row_w, row_u = tl.load(w + place, mask=there, other=0.0), tl.load(u + place, mask=there, other=0.0)
         raw = tl.dot(k, tl.trans(a), input_precision=PRECISION) - x
         error = raw * share[:, None]
         via_m = tl.dot(k, tl.trans(d_m), input_precision=PRECISION)
@@ -214,8 +190,8 @@ def _backward(
         d_k += tl.dot(error * row_u[:, None], d_s, input_precision=PRECISION)
         d_k += tl.dot(d_raw, a, input_precision=PRECISION)
         mine = part * SLOTS + place
-        tl.store(d_keys + mine[:, None] * FEATURES + d[None, :], d_k, mask=there[:, None] & of_d)
-        tl.store(d_values + place[:, None] * VALUES + v[None, :], -d_raw, mask=there[:, None] & of_v[None, :])
+        stored(d_keys, mine, d, there, d_k, FEATURES)
+        stored(d_values, place, v, there, -d_raw, VALUES)
         tl.store(d_shares + mine, tl.sum(d_error * raw, 1), mask=there)
         tl.store(d_w + mine, tl.sum(error * via_m, 1), mask=there)
         tl.store(d_u + mine, tl.sum(error * via_s, 1), mask=there)

@@ -7,6 +7,7 @@ The reference is `segments.coordinates`. No logarithm and no exponential: decays
 The backward pass is the adjoint recurrence, from U formed once more and W as it was stored.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -38,7 +39,8 @@ def mixing(
     window: Float[Tensor, "segments batch heads tokens window"],
 ) -> Mixing:
     """Return the coordinates of every segment; its slots are window - 1 tokens before it and its own (derived)."""
-    return Mixing._make(_Mixing.apply(retention, momentum, intake, release, window))
+    apply: Callable[..., tuple[Tensor, ...]] = _Mixing.apply
+    return Mixing._make(apply(retention, momentum, intake, release, window))
 
 
 @compiled

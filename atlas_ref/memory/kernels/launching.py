@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
 Precision = Literal["tf32x3", "tf32"]
@@ -21,6 +22,22 @@ LEAST: Final = 16
 def compiled(kernel: Callable[..., None]) -> Any:
     """Return a kernel as Triton compiles it, or interprets it where TRITON_INTERPRET is set."""
     return triton.jit(kernel)
+
+
+@compiled
+def loaded(matrix: tl.tensor, row: tl.tensor, column: tl.tensor, there: tl.tensor, WIDTH: tl.constexpr) -> tl.tensor:
+    """Return rows of a matrix as a tile, zero where a row is not `there` or a column beyond WIDTH."""
+    mask = there[:, None] & (column < WIDTH)[None, :]
+    return tl.load(matrix + row[:, None] * WIDTH + column[None, :], mask=mask, other=0.0)
+
+
+@compiled
+def stored(
+    matrix: tl.tensor, row: tl.tensor, column: tl.tensor, there: tl.tensor, value: tl.tensor, WIDTH: tl.constexpr
+) -> None:
+    """Write a tile to the rows of a matrix that are `there`."""
+    mask = there[:, None] & (column < WIDTH)[None, :]
+    tl.store(matrix + row[:, None] * WIDTH + column[None, :], value, mask=mask)
 
 
 def tile(size: int) -> int:

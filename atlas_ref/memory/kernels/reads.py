@@ -7,6 +7,7 @@ reads with row t - 1, which is that of M alone at the first. The reference is `l
 through in blocks, so that wide ones need no larger tiles.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.memory.kernels.chunk_scan import Entered
 from atlas_ref.memory.kernels.coordinates import Mixing
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, precision, tile
+from atlas_ref.memory.kernels.held import Entered
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, dense, loaded, precision, stored, tile
 
 FEATURE_BLOCK = 64
 """Features that a program holds at once."""
@@ -32,8 +33,8 @@ def reads(
     before: bool,
 ) -> Float[Tensor, "segments batch heads tokens values"]:
     """Return the reads of every token (derived); `before`: each of the memory before its own write."""
-    found: Tensor = _Reads.apply(before, queries, keys, values, shares, *mix[:3], *entered)
-    return found
+    apply: Callable[..., Tensor] = _Reads.apply
+    return apply(before, queries, keys, values, shares, *mix[:3], *entered)
 
 
 @compiled
@@ -50,8 +51,44 @@ def _mixed(
 ) -> tl.tensor:
     """Return the rows of W that `t` names; row -1 is that of M alone. `first` is the place of row 0."""
     known = tokens & (t >= 0)
-    rows = tl.load(inside + (first + t)[:, None] * SLOTS + i[None, :], mask=known[:, None] & slots[None, :], other=0.0)
+    rows = loaded(inside, first + t, i, known, SLOTS)
     return rows, tl.load(from_s + first + t, mask=known, other=0.0), tl.load(from_m + first + t, mask=known, other=1.0)
+
+
+@compiled
+def _products(
+    queries: tl.tensor,
+    keys: tl.tensor,
+    weights: tl.tensor,
+    momentum: tl.tensor,
+    anchors: tl.tensor,
+    t: tl.tensor,
+    tokens: tl.tensor,
+    i: tl.tensor,
+    slots: tl.tensor,
+    v: tl.tensor,
+    of_v: tl.tensor,
+    FEATURES: tl.constexpr,
+    TOKEN_TILE: tl.constexpr,
+    SLOT_TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    VALUE_TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> tl.tensor:
+    """Return Q M^T, Q S^T, Q K^T and K A^T; t, i and v are the places of rows of tokens, slots and values."""
+    via_m = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
+    via_s = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
+    close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
+    predicted = tl.zeros([SLOT_TILE, VALUE_TILE], tl.float32)
+    for start in range(0, FEATURES, BLOCK):
+        d = start + tl.arange(0, BLOCK)
+        q, k = loaded(queries, t, d, tokens, FEATURES), loaded(keys, i, d, slots, FEATURES)
+        m, s = loaded(weights, v, d, of_v, FEATURES), loaded(momentum, v, d, of_v, FEATURES)
+        via_m += tl.dot(q, tl.trans(m), input_precision=PRECISION)
+        via_s += tl.dot(q, tl.trans(s), input_precision=PRECISION)
+        close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        predicted += tl.dot(k, tl.trans(loaded(anchors, v, d, of_v, FEATURES)), input_precision=PRECISION)
+    return via_m, via_s, close, predicted
 
 
 @compiled
@@ -79,36 +116,34 @@ def _forward(
     PRECISION: tl.constexpr,
 ) -> None:
     at = tl.program_id(0).to(tl.int64)
-    t, i = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE)
-    v = tl.arange(0, VALUE_TILE)
+    t, i, v = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, VALUE_TILE)
     tokens, slots, of_v = t < TOKENS, i < SLOTS, v < VALUES
-    via_m = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
-    via_s = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
-    close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    error = tl.zeros([SLOT_TILE, VALUE_TILE], tl.float32)
-    for start in range(0, FEATURES, BLOCK):
-        d = start + tl.arange(0, BLOCK)
-        of_d = (d < FEATURES)[None, :]
-        matrix = (at * VALUES + v)[:, None] * FEATURES + d[None, :]
-        q = tl.load(
-            queries + (at * TOKENS + t)[:, None] * FEATURES + d[None, :], mask=tokens[:, None] & of_d, other=0.0
-        )
-        k = tl.load(keys + (at * SLOTS + i)[:, None] * FEATURES + d[None, :], mask=slots[:, None] & of_d, other=0.0)
-        m = tl.load(weights + matrix, mask=of_v[:, None] & of_d, other=0.0)
-        s = tl.load(momentum + matrix, mask=of_v[:, None] & of_d, other=0.0)
-        a = tl.load(anchors + matrix, mask=of_v[:, None] & of_d, other=0.0)
-        via_m += tl.dot(q, tl.trans(m), input_precision=PRECISION)
-        via_s += tl.dot(q, tl.trans(s), input_precision=PRECISION)
-        close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-        error += tl.dot(k, tl.trans(a), input_precision=PRECISION)
-    x = tl.load(
-        values + (at * SLOTS + i)[:, None] * VALUES + v[None, :], mask=slots[:, None] & of_v[None, :], other=0.0
+    of_t, of_i, of_m = at * TOKENS + t, at * SLOTS + i, at * VALUES + v
+    via_m, via_s, close, predicted = _products(
+        queries,
+        keys,
+        weights,
+        momentum,
+        anchors,
+        of_t,
+        tokens,
+        of_i,
+        slots,
+        of_m,
+        of_v,
+        FEATURES,
+        TOKEN_TILE,
+        SLOT_TILE,
+        BLOCK,
+        VALUE_TILE,
+        PRECISION,
     )
-    error = (error - x) * tl.load(shares + at * SLOTS + i, mask=slots, other=0.0)[:, None]
+    share = tl.load(shares + of_i, mask=slots, other=0.0)
+    error = (predicted - loaded(values, of_i, v, slots, VALUES)) * share[:, None]
     when = t - 1 if BEFORE else t
     rows, share_s, share_m = _mixed(inside, from_s, from_m, at * TOKENS, when, tokens, i, slots, SLOTS)
     y = share_m[:, None] * via_m + share_s[:, None] * via_s + tl.dot(close * rows, error, input_precision=PRECISION)
-    tl.store(found + (at * TOKENS + t)[:, None] * VALUES + v[None, :], y, mask=tokens[:, None] & of_v[None, :])
+    stored(found, of_t, v, tokens, y, VALUES)
 
 
 @compiled
@@ -149,75 +184,61 @@ def _backward(
     at = tl.program_id(0).to(tl.int64)
     t, i, v = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, VALUE_TILE)
     tokens, slots, of_v = t < TOKENS, i < SLOTS, v < VALUES
-    via_m = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
-    via_s = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
-    close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    raw = tl.zeros([SLOT_TILE, VALUE_TILE], tl.float32)
-    for start in range(0, FEATURES, BLOCK):
-        d = start + tl.arange(0, BLOCK)
-        of_d = (d < FEATURES)[None, :]
-        matrix = (at * VALUES + v)[:, None] * FEATURES + d[None, :]
-        q = tl.load(
-            queries + (at * TOKENS + t)[:, None] * FEATURES + d[None, :], mask=tokens[:, None] & of_d, other=0.0
-        )
-        k = tl.load(keys + (at * SLOTS + i)[:, None] * FEATURES + d[None, :], mask=slots[:, None] & of_d, other=0.0)
-        via_m += tl.dot(
-            q, tl.trans(tl.load(weights + matrix, mask=of_v[:, None] & of_d, other=0.0)), input_precision=PRECISION
-        )
-        via_s += tl.dot(
-            q, tl.trans(tl.load(momentum + matrix, mask=of_v[:, None] & of_d, other=0.0)), input_precision=PRECISION
-        )
-        close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-        raw += tl.dot(
-            k, tl.trans(tl.load(anchors + matrix, mask=of_v[:, None] & of_d, other=0.0)), input_precision=PRECISION
-        )
-    of_x = slots[:, None] & of_v[None, :]
-    place_x = (at * SLOTS + i)[:, None] * VALUES + v[None, :]
-    raw -= tl.load(values + place_x, mask=of_x, other=0.0)
-    share = tl.load(shares + at * SLOTS + i, mask=slots, other=0.0)
+    of_t, of_i, of_m = at * TOKENS + t, at * SLOTS + i, at * VALUES + v
+    via_m, via_s, close, predicted = _products(
+        queries,
+        keys,
+        weights,
+        momentum,
+        anchors,
+        of_t,
+        tokens,
+        of_i,
+        slots,
+        of_m,
+        of_v,
+        FEATURES,
+        TOKEN_TILE,
+        SLOT_TILE,
+        BLOCK,
+        VALUE_TILE,
+        PRECISION,
+    )
+    raw = predicted - loaded(values, of_i, v, slots, VALUES)
+    share = tl.load(shares + of_i, mask=slots, other=0.0)
     when = t - 1 if BEFORE else t
     rows, share_s, share_m = _mixed(inside, from_s, from_m, at * TOKENS, when, tokens, i, slots, SLOTS)
-    d_y = tl.load(
-        d_found + (at * TOKENS + t)[:, None] * VALUES + v[None, :], mask=tokens[:, None] & of_v[None, :], other=0.0
-    )
+    d_y = loaded(d_found, of_t, v, tokens, VALUES)
     # Row t of W is read by token t, or under `pre` by the next; nobody reads the last row then.
     d_mixed = tl.dot(d_y, tl.trans(raw * share[:, None]), input_precision=PRECISION)
-    known = tokens & (when >= 0)
-    place_w = at * TOKENS + when
-    tl.store(d_inside + place_w[:, None] * SLOTS + i[None, :], d_mixed * close, mask=known[:, None] & slots[None, :])
-    tl.store(d_from_s + place_w, tl.sum(d_y * via_s, 1), mask=known)
-    tl.store(d_from_m + place_w, tl.sum(d_y * via_m, 1), mask=known)
+    known, of_w = tokens & (when >= 0), at * TOKENS + when
+    stored(d_inside, of_w, i, known, d_mixed * close, SLOTS)
+    tl.store(d_from_s + of_w, tl.sum(d_y * via_s, 1), mask=known)
+    tl.store(d_from_m + of_w, tl.sum(d_y * via_m, 1), mask=known)
     d_error = tl.dot(tl.trans(close * rows), d_y, input_precision=PRECISION)
     d_raw = d_error * share[:, None]
     d_close = d_mixed * rows
-    tl.store(d_values + place_x, -d_raw, mask=of_x)
-    tl.store(d_shares + at * SLOTS + i, tl.sum(d_error * raw, 1), mask=slots)
+    stored(d_values, of_i, v, slots, -d_raw, VALUES)
+    tl.store(d_shares + of_i, tl.sum(d_error * raw, 1), mask=slots)
     d_via_m, d_via_s = d_y * share_m[:, None], d_y * share_s[:, None]
     for start in range(0, FEATURES, BLOCK):
         d = start + tl.arange(0, BLOCK)
-        of_d = (d < FEATURES)[None, :]
-        matrix = (at * VALUES + v)[:, None] * FEATURES + d[None, :]
-        of_m = of_v[:, None] & of_d
-        place_q = (at * TOKENS + t)[:, None] * FEATURES + d[None, :]
-        place_k = (at * SLOTS + i)[:, None] * FEATURES + d[None, :]
-        q = tl.load(queries + place_q, mask=tokens[:, None] & of_d, other=0.0)
-        k = tl.load(keys + place_k, mask=slots[:, None] & of_d, other=0.0)
-        m = tl.load(weights + matrix, mask=of_m, other=0.0)
-        s = tl.load(momentum + matrix, mask=of_m, other=0.0)
-        a = tl.load(anchors + matrix, mask=of_m, other=0.0)
-        d_q = tl.dot(d_via_m, m, input_precision=PRECISION) + tl.dot(d_via_s, s, input_precision=PRECISION)
+        q, k = loaded(queries, of_t, d, tokens, FEATURES), loaded(keys, of_i, d, slots, FEATURES)
+        d_q = tl.dot(d_via_m, loaded(weights, of_m, d, of_v, FEATURES), input_precision=PRECISION)
+        d_q += tl.dot(d_via_s, loaded(momentum, of_m, d, of_v, FEATURES), input_precision=PRECISION)
         d_q += tl.dot(d_close, k, input_precision=PRECISION)
-        tl.store(d_queries + place_q, d_q, mask=tokens[:, None] & of_d)
-        d_k = tl.dot(tl.trans(d_close), q, input_precision=PRECISION) + tl.dot(d_raw, a, input_precision=PRECISION)
-        tl.store(d_keys + place_k, d_k, mask=slots[:, None] & of_d)
+        stored(d_queries, of_t, d, tokens, d_q, FEATURES)
+        d_k = tl.dot(d_raw, loaded(anchors, of_m, d, of_v, FEATURES), input_precision=PRECISION)
+        d_k += tl.dot(tl.trans(d_close), q, input_precision=PRECISION)
+        stored(d_keys, of_i, d, slots, d_k, FEATURES)
         d_m = tl.dot(tl.trans(d_via_m), q, input_precision=PRECISION)
         d_a = tl.dot(tl.trans(d_raw), k, input_precision=PRECISION)
         if ALWAYS:
             d_m += d_a
         else:
-            tl.store(d_anchors + matrix, d_a, mask=of_m)
-        tl.store(d_weights + matrix, d_m, mask=of_m)
-        tl.store(d_momentum + matrix, tl.dot(tl.trans(d_via_s), q, input_precision=PRECISION), mask=of_m)
+            stored(d_anchors, of_m, d, of_v, d_a, FEATURES)
+        stored(d_weights, of_m, d, of_v, d_m, FEATURES)
+        stored(d_momentum, of_m, d, of_v, tl.dot(tl.trans(d_via_s), q, input_precision=PRECISION), FEATURES)
 
 
 class _Reads(torch.autograd.Function):

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.chunk_scan import Borders, Held, chunk_scan
+from atlas_ref.memory.kernels.chunk_scan import chunk_scan
 from atlas_ref.memory.kernels.coordinates import mixing
+from atlas_ref.memory.kernels.held import Borders, Held
 from atlas_ref.memory.kernels.orthogonal import Entering, Iteration, orthogonal_segment
 from atlas_ref.memory.kernels.reads import reads
 from atlas_ref.memory.orthogonalised import segment_inputs
@@ -31,9 +32,9 @@ def run_linear_kernels(
     """Return what `linear.run_linear` does, of a memory that `choice.supports`."""
     keys, values, queries = segments[:3]
     gates = ((write.retention, 1.0), (write.momentum, 1.0), (write.intake, 0.0), (write.release, 0.0))
-    mix = mixing(
-        *(plan.split(gate, pad).transpose(2, 3) for gate, pad in gates), plan.split(write.window, 0.0).transpose(2, 3)
-    )
+    window = plan.split(write.window, 0.0).transpose(2, 3)
+    retention, momentum, intake, release = (plan.split(gate, pad).transpose(2, 3) for gate, pad in gates)
+    mix = mixing(retention, momentum, intake, release, window)
     shares = _shares(rule, keys)
     held = Held(state.weights[0], state.momentum[0], state.anchor[0])
     borders = Borders(*plan.marks, all(opens is True for opens in plan.opens))
@@ -76,7 +77,8 @@ def _shares(rule: MemoryRule, keys: Tensor) -> Tensor:
 def _squared_errors(keys: Tensor, values: Tensor, anchors: Tensor) -> Tensor:
     """Return ||A k - v||^2 of every slot."""
     missed = keys @ anchors.mT - values
-    return torch.linalg.vecdot(missed, missed)
+    squared: Tensor = torch.linalg.vecdot(missed, missed)
+    return squared
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,91 @@
+"""Which form of the memory runs: the reference, or kernels where they know what is asked.
+
+| `model.kernels` | what runs                                                                                  |
+|-----------------|--------------------------------------------------------------------------------------------|
+| `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                   |
+| `triton`        | the kernels for what `supports` names, the reference for all else; refused where none compile |
+| `auto`          | `triton` on a GPU where Triton is installed, else `reference`                                |
+
+Kernels keep nothing and change no state: a checkpoint of one is a checkpoint of the other. They are not imported before
+one of them runs, so that nothing here needs Triton.
+"""
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atlas_ref.errors import UserError
+from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.memory.segments import Segments, Start
+from atlas_ref.memory.state import Carry
+
+Kernels = Literal["auto", "reference", "triton"]
+Run = Callable[..., tuple[Tensor, Carry, Tensor]]
+"""The run over segments, with the arguments of `linear.run_linear`."""
+
+MOST_VALUES = 128
+MOST_SLOTS = 128
+MOST_FEATURES = 256
+MOST_ORTHOGONAL = 64
+"""Sides of the matrices that a program holds on the chip; under Newton-Schulz it holds several."""
+
+
+def chosen(kernels: Kernels, device: torch.device) -> Literal["reference", "triton"]:
+    """Return what runs on `device`; raise UserError where `triton` is asked for and cannot run."""
+    if kernels == "reference" or (kernels == "auto" and not _compiles(device)):
+        return "reference"
+    if not _compiles(device) and not _interprets():
+        raise UserError(
+            f"model.kernels is 'triton': kernels need the package triton and a GPU, and the device is '{device.type}'; "
+            "valid here are 'auto' and 'reference'"
+        )
+    return "triton"
+
+
+def kernel_run(kernels: Kernels, rule: MemoryRule, segments: Segments, start: Start) -> Run | None:
+    """Return the run by kernels, None where the reference runs."""
+    keys, values = segments.keys, segments.values
+    if chosen(kernels, keys.device) == "reference" or not supports(rule, keys, values, keys.shape[-2]):
+        return None
+    if start.shards is not None:
+        return None
+    from atlas_ref.memory.kernels import run
+
+    return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
+
+
+def supports(
+    rule: MemoryRule, keys: Float[Tensor, "*tokens features"], values: Float[Tensor, "*tokens values"], slots: int
+) -> bool:
+    """Return whether kernels know this memory: a matrix written by descent of `l2`, in float32, in tiles of the chip.
+
+    `slots` are the tokens of a segment with those of the window before it. A case that kernels do not know is not given
+    to them.
+    """
+    features, width = keys.shape[-1], values.shape[-1]
+    plain = (rule.architecture, rule.bias.name, rule.link.name, rule.gate_axis, rule.retention, rule.at_retained)
+    if plain != ("matrix", "l2", "identity", "head", "dual", False):
+        return False
+    if {keys.dtype, values.dtype} != {torch.float32} or keys.numel() == 0 or slots > MOST_SLOTS:
+        return False
+    if not rule.orthogonalised:
+        return features <= MOST_FEATURES and width <= MOST_VALUES
+    # The Gram matrix is that of the rows, which are the smaller side then.
+    return width <= features <= MOST_ORTHOGONAL and rule.coefficients != "polar_express_paper"
+
+
+@lru_cache(maxsize=8)
+def _compiles(device: torch.device) -> bool:
+    """Return whether Triton compiles kernels for the device."""
+    return device.type == "cuda" and find_spec("triton") is not None
+
+
+def _interprets() -> bool:
+    """Return whether Triton was asked to interpret its kernels, which it does on any device."""
+    return os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None

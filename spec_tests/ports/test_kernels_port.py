@@ -1,0 +1,109 @@
+"""Triton's kernels, interpreted where there is no GPU, against the recurrence and the numpy loop in float64."""
+
+from typing import Any, Final
+
+import pytest
+import torch
+
+from atlas_ref.blocks.memory_layer import MemoryLayer
+from atlas_ref.config import load_config
+from atlas_ref.errors import UserError
+from atlas_ref.memory.kernels import choice
+from atlas_ref.models.registry import build_model
+from spec_tests.chapters.memory_chunked.grid import call, cotangents, gradients
+from spec_tests.chapters.memory_step.calls import expected, worst
+from spec_tests.contract.driver import run_with_gradients
+from spec_tests.port import Numerics, Op, UnsupportedError
+from spec_tests.ports.reference import ReferencePort
+
+# The port first: it asks for the interpreter, which Triton reads where it is imported.
+kernels = pytest.importorskip("spec_tests.ports.kernels")
+pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
+
+ROUNDING: Final = 5e-6
+"""Of single precision in a few tokens, relative to the largest entry; a term that is missing costs 1e-2 and more."""
+PLAIN: Final[dict[str, Any]] = {
+    "rule": "omega",
+    "architecture": "matrix",
+    "time": 5,
+    "chunk": 3,
+    "window": 2,
+    "basis": "monomial",
+    "boundary": "carry",
+    "read": "post",
+    "loss_scale": 0.5,
+    "step_scale": "mass",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reset": (1, 2)},
+        {
+            "rule": "titans",
+            "read": "pre",
+            "boundary": "truncate",
+            "step_scale": "literal",
+            "loss_scale": 1.0,
+            "time": 7,
+        },
+        {"rule": "atlas", "read": "pre", "reset": (0, 3)},
+    ],
+    ids=["a-reset-and-rows-out-of-step", "titans-read-before", "newton-schulz"],
+)
+def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dict[str, Any]) -> None:
+    cell = {**PLAIN, **changes}
+    config, inputs = call(cell, seed=0)
+    inputs = {name: value if name == "initial" else value[:2] for name, value in inputs.items()}
+    if "reset" in cell:
+        inputs["reset"][cell["reset"]] = 1
+    asked = cotangents(inputs, seed=0)
+    found = run_with_gradients(kernels.TritonPort(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
+    wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
+    assert worst(found.outputs, expected(config, inputs)) < ROUNDING
+    assert worst(found.outputs, gradients(wanted)) < ROUNDING
+
+
+def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, inputs = call({**PLAIN, "time": 2}, seed=1)
+    ran: list[str] = []
+    run = choice.kernel_run
+
+    def seen(*question: Any) -> Any:
+        found = run(*question)
+        ran.append(found.__name__)
+        return found
+
+    monkeypatch.setattr("atlas_ref.memory.chunked.kernel_run", seen)
+    run_with_gradients(kernels.TritonPort(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, {}, **config)
+    assert ran == ["run_linear_kernels"]
+
+
+@pytest.mark.parametrize("changes", [{"time": 1}, {"window": 129, "chunk": 2}, {"rule": "atlas"}], ids=str)
+def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_reference(changes: dict[str, Any]) -> None:
+    config, inputs = call({**PLAIN, **changes}, seed=2)
+    if config["rule"] == "atlas":
+        # More values than features: the Gram matrix would be that of the columns.
+        inputs["keys"], inputs["queries"] = inputs["keys"][..., :3], inputs["queries"][..., :3]
+        inputs["window_keys"] = inputs["window_keys"][..., :3]
+        for name in ("initial", "weights", "momentum", "anchor"):
+            inputs[name] = inputs[name][..., :12]
+    tensors = {name: torch.tensor(value) for name, value in inputs.items()}
+    with pytest.raises(UnsupportedError, match="the kernels have no form of this memory"):
+        kernels.TritonPort().functions[Op.MEMORY_CHUNKED](config, tensors)
+
+
+def test_kernels_that_cannot_run_are_refused_and_auto_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET")
+    cpu = torch.device("cpu")
+    assert (choice.chosen("auto", cpu), choice.chosen("reference", cpu)) == ("reference", "reference")
+    with pytest.raises(UserError, match=r"model.kernels is 'triton'.*'cpu'; valid here are 'auto' and 'reference'"):
+        choice.chosen("triton", cpu)
+
+
+def test_the_field_reaches_the_memory_of_every_layer_of_every_block() -> None:
+    for block in ("mag", "mac", "mal", "lmm"):
+        config = load_config("tiny", [f"model.block='{block}'", "model.kernels='reference'", "model.n_layers=2"])
+        layers = [module for module in build_model(config.model, 0).modules() if isinstance(module, MemoryLayer)]
+        assert [layer.fast.kernels for layer in layers] == ["reference"] * 2
