@@ -72,7 +72,7 @@ def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.Mo
 
     def seen(*question: Any) -> Any:
         found = run(*question)
-        ran.append(found.__name__)
+        ran.append("the reference" if found is None else found.__name__)
         return found
 
     monkeypatch.setattr("atlas_ref.memory.chunked.kernel_run", seen)
