@@ -134,7 +134,7 @@ def long_files(root: Path = ROOT) -> dict[str, int]:
 
 
 def long_functions(root: Path = ROOT) -> dict[str, int]:
-    """Return the lines of every function with more than MOST_LINES, its docstring included, its signature (`_lines`)."""
+    """Return the lines (`_lines`) of every function that has more than MOST_LINES, its docstring included."""
     return {
         f"{path.relative_to(root)}::{name}": lines
         for package in PACKAGES
