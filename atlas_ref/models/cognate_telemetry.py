@@ -8,6 +8,7 @@ from torch import Tensor
 
 from atlas_ref.blocks.backbone_memory import Remembered, SlotState
 from atlas_ref.functional.slot_memory import slot_usage, surprise_rate
+from atlas_ref.metrics.halting import halting
 from atlas_ref.models.answers import Answers
 
 
@@ -16,13 +17,17 @@ class CognateTelemetry(NamedTuple):
 
     `gate_*` of the gate of backbone against memory, `memory_share` the mean weight of the memory, `memory_norm` of its
     running mean and `read_norm` the roots of mean squares over rows and tokens; `memory_usage` the share of slots in
-    use after the call, `novelty` the mean over tokens and `surprise_rate` the share that were kept; `halting_mean` of
-    the last iteration, `update_ratio` of how far the last iteration moved the answer of each token,
-    ||y_N - y_{N-1}|| / ||y_N||.
+    use after the call, `novelty` the mean over tokens and `surprise_rate` the share that were kept; `halting_*` is when
+    tokens or rows halt (`metrics.halting`), `update_ratio` of how far the last iteration moved the answer of each
+    token, ||y_N - y_{N-1}|| / ||y_N||.
     """
 
-    halting_mean: Tensor | None
     update_ratio: Tensor
+    halting_mean: Tensor | None = None
+    halting_std: Tensor | None = None
+    halting_steps: Tensor | None = None
+    halting_steps_min: Tensor | None = None
+    halting_steps_max: Tensor | None = None
     gate_mean: Tensor | None = None
     gate_std: Tensor | None = None
     gate_min: Tensor | None = None
@@ -41,8 +46,9 @@ def tell(found: Answers, remembered: Remembered | None, surprise: float) -> Cogn
     *_, before, last = (y.detach().float() for y in found.hidden)
     size = torch.linalg.vector_norm(last, dim=-1).clamp(min=1e-30)
     moved = (torch.linalg.vector_norm(last - before, dim=-1) / size).mean()
-    halting = None if found.halting is None else torch.sigmoid(found.halting[-1].detach().float()).mean()
-    told = CognateTelemetry(halting, moved)
+    told = CognateTelemetry(moved)
+    if found.halting is not None:
+        told = CognateTelemetry(moved, *halting(found.halting, found.settings))
     if remembered is None:
         return told
     gate, reads = remembered.gate.detach(), remembered.reads.detach().float()

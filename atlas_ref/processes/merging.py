@@ -74,6 +74,10 @@ RULES: dict[str, Rule] = {
     "m3_alpha": MEAN,
     # CognateTelemetry, where it has other fields
     "halting_mean": MEAN,
+    "halting_std": _deviation("halting_mean"),
+    "halting_steps": MEAN,
+    "halting_steps_min": LEAST,
+    "halting_steps_max": LARGEST,
     "update_ratio": MEAN,
     "memory_usage": MEAN,
     "surprise_rate": MEAN,

@@ -18,7 +18,10 @@ from atlas_ref.storage.files import naming, sync, write_atomically
 from atlas_ref.wording import counted
 
 SPEED, SECONDS, MEMORY, MFU = "train/tokens_per_second", "train/step_seconds", "train/memory_bytes", "train/mfu"
-TIMING = (SPEED, SECONDS, MEMORY, MFU)
+HOURS, RESERVED, MINUTES = "train/hours", "train/memory_reserved_bytes", "epoch/minutes"
+SOMETIMES = (RESERVED, MINUTES)
+"""What stands on a GPU alone, and at the end of an epoch."""
+TIMING = (SPEED, SECONDS, MEMORY, MFU, HOURS, *SOMETIMES)
 """The only keys that two equal runs may differ in."""
 MOST_LINE = 2**20
 """Bytes that a line may have: some ten thousand metrics."""

@@ -17,6 +17,7 @@ from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch, BatchSource, ValidationSource
 from atlas_ref.data.streams import open_source
 from atlas_ref.data.tokenizer import Tokenizer
+from atlas_ref.metrics.perplexity import perplexity
 from atlas_ref.models.family import Output
 from atlas_ref.tasks.task import Meter
 
@@ -103,7 +104,7 @@ class TokenMeter:
         bits = {"bytes": read, "bits_per_byte": losses / (math.log(2) * max(1, read))}
         return {
             "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
+            "perplexity": perplexity(loss),
             "accuracy": right / max(1, counted),
             "tokens": counted,
             **(bits if self._widths is not None else {}),

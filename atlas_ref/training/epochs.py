@@ -5,17 +5,17 @@
     epoch/val_loss, epoch/val_perplexity    nats a token of right answers, over the examples that are judged
     epoch/accuracy/DOMAIN                   share that is right (`judging.examination`), from 0 to 1
     epoch/examples/DOMAIN                   of how many
+    epoch/minutes                           of training, without validation and saving (`watching.speed`)
 
 Judged are `data.curriculum.judged` validation examples of every set that there is, those of later stages among them, so
 that the numbers of all epochs are of the same examples. They decide nothing: no number is drawn, and nothing is kept.
 """
 
-import math
-
 from atlas_ref.data.batch import StagedSource
 from atlas_ref.judging.domains import domains_of
 from atlas_ref.judging.examination import Examined, examine, loss_of, some_of
 from atlas_ref.judging.respondent import Respondent
+from atlas_ref.metrics.perplexity import perplexity
 from atlas_ref.training.context import Context
 from atlas_ref.training.run import Run
 
@@ -41,7 +41,8 @@ def end_of_epoch(run: Run, context: Context) -> dict[str, float]:
         "epoch/number": float(plan.epoch(update)),
         "epoch/curriculum_stage": float(plan.stage(update)),
         "epoch/val_loss": loss,
-        "epoch/val_perplexity": math.exp(min(loss, 700.0)),
+        "epoch/val_perplexity": perplexity(loss),
+        **context.speed.end_epoch(),
     }
     shares = []
     for each in judged:

@@ -43,13 +43,14 @@ from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train
 from atlas_ref.watching.estimate import FirstSteps
 from atlas_ref.watching.grokking import read_measured
 from atlas_ref.watching.kill_switches import check, non_finite, unsound_end
+from atlas_ref.watching.learning import learning
 from atlas_ref.watching.monitor import log_entries, measure_layers
 from atlas_ref.watching.reporting import Reporter
 from atlas_ref.watching.sinks import broadcast, check_sinks
 from atlas_ref.watching.speed import Speed
-from atlas_ref.watching.summary import summarise
+from atlas_ref.watching.summary import sizes, summarise
 
-TOLD = ("accuracy", "halting_steps")
+TOLD = ("accuracy", "perplexity", "halting_steps")
 """How names of a judgement end that the log has beside the loss."""
 
 
@@ -127,7 +128,7 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     with world.together():
         if checkpoint is not None:
             restore(run, checkpoint)
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    parameters = int(sizes(run.model)["train/parameters"])
     with ExitStack() as held:
         with world.together():
             if world.main:
@@ -173,7 +174,7 @@ def advance_with_log(
             admission=admission,
             log=log,
             reporter=listener,
-            speed=Speed(),
+            speed=Speed.after(directory.metrics),
             validations=validations,
             measured=read_measured(directory.metrics),
             retention=retention,
@@ -251,9 +252,9 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
     settings = context.config.train
     values: dict[str, float] = {}
     if context.begins(run.step) or context.is_due(run.step, settings.log_interval):
-        values["train/loss"] = result.loss
-        values["train/grad_norm"] = result.grad_norm
-        values["train/lr"] = result.learning_rate
+        values |= learning(result.loss, result.parts, result.grad_norm, result.learning_rate)
+        if context.begins(run.step) or context.config.stage2.steps:
+            values |= sizes(run.model)
         if context.config.stage2.steps:
             values["train/stage"] = 1.0 if run.step <= settings.max_steps else 2.0
         values |= place_in_curriculum(run, context)

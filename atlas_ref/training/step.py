@@ -38,7 +38,8 @@ class NonFiniteError(RuntimeError):
 
 
 class StepResult(NamedTuple):
-    """What one update reports: the loss of its batch, the gradient norm before clipping and the new state.
+    """What one update reports: the loss of its batch, the gradient norm before clipping, the new state, and the parts
+    of what was minimised, by name (`watching.learning`).
 
     State and telemetry of `output` are those of all rows of this process. Its logits are those of the last micro-batch
     alone: to hold all of them is what micro-batches avoid.
@@ -48,6 +49,7 @@ class StepResult(NamedTuple):
     grad_norm: float
     learning_rate: float
     output: Output
+    parts: dict[str, float]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -91,19 +93,20 @@ def train_step(
     processes, when the loss or a gradient is not finite.
     """
     optimiser.zero_grad()
-    loss, output = _accumulate(network, batch, state, step, config, world)
+    loss, parts, output = _accumulate(network, batch, state, step, config, world)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
     grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world)
     rate = learning_rate(step, config)
     optimiser.step(rate / config.optim.learning_rate)
-    return StepResult(loss=loss, grad_norm=grad_norm, learning_rate=rate, output=output)
+    return StepResult(loss=loss, grad_norm=grad_norm, learning_rate=rate, output=output, parts=parts)
 
 
 def _accumulate(
     network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, world: World
-) -> tuple[float, Output]:
-    """Leave the gradient of the global loss in the parameters; return that loss and the output of this process.
+) -> tuple[float, dict[str, float], Output]:
+    """Leave the gradient of the global loss in the parameters; return that loss, the parts of what was minimised and
+    the output of this process.
 
     The rows of this process are run in `micro_batches` parts, one after another.
     """
@@ -112,26 +115,33 @@ def _accumulate(
     mine = world.rows(len(batch.tokens))
     size = (mine.stop - mine.start) // config.train.micro_batches
     weight = polarisation(step, config)
-    losses, outputs = [], []
+    losses, outputs, names = [], [], ["supervised"]
     for first in range(mine.start, mine.stop, size):
         rows = slice(first, first + size)
         part, before = Batch(*(x[rows] for x in batch)), state.rows(slice(first - mine.start, rows.stop - mine.start))
         with without_sync(network, last=rows.stop == mine.stop):
             output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
-            loss, minimised = learn(task, output, part, Share(rows, len(batch.tokens), count, config.train.seed, step))
+            share = Share(rows, len(batch.tokens), count, config.train.seed, step)
+            loss, minimised, parts = learn(task, output, part, share)
             # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
             if output.indecision is not None:
-                minimised = minimised + weight * size / len(batch.tokens) * output.indecision
+                parts["polarisation"] = weight * size / len(batch.tokens) * output.indecision
+                minimised = minimised + parts["polarisation"]
             # The processes' gradients are averaged, not added.
             torch.autograd.backward(minimised * world.size)
-        losses.append(loss.detach())
+        names = list(parts)
+        losses.append(torch.stack([value.detach() for value in (loss, *parts.values())]))
         outputs.append(_without_history(output))
     drop_zero_gradients(bare(network), world)
-    (loss_of_all,) = world.sums(sum(torch.stack(losses).tolist()))
-    return loss_of_all, outputs[-1]._replace(
-        state=join_rows([output.state for output in outputs]),
-        telemetry=merge_telemetry([output.telemetry for output in outputs]),
-        indecision=_mean([output.indecision for output in outputs], world),
+    loss_of_all, *of_all = world.sums(*map(sum, zip(*torch.stack(losses).tolist(), strict=True)))
+    return (
+        loss_of_all,
+        dict(zip(names, of_all, strict=True)),
+        outputs[-1]._replace(
+            state=join_rows([output.state for output in outputs]),
+            telemetry=merge_telemetry([output.telemetry for output in outputs]),
+            indecision=_mean([output.indecision for output in outputs], world),
+        ),
     )
 
 

@@ -30,10 +30,11 @@ EXPLORATION = 2
 
 
 class Learned(NamedTuple):
-    """The loss that is reported, and what is minimised."""
+    """The loss that is reported, what is minimised, and the parts that this is the sum of, by name."""
 
     loss: Float[Tensor, ""]
     minimised: Float[Tensor, ""]
+    parts: dict[str, Float[Tensor, ""]]
 
 
 class Share(NamedTuple):
@@ -50,16 +51,19 @@ def learn(task: Task, output: Output, part: Batch, share: Share) -> Learned:
     """Return what a part of a batch gives to learn from (module docstring)."""
     if not isinstance(output, Recursive):
         loss = task.loss(output, part) / share.scored
-        return Learned(loss, loss)
+        return Learned(loss, loss, {"supervised": loss})
     answers: Answers = output.recursion
     losses, right = judged(task, output, answers, part)
     minimised = supervised_loss(losses[-len(answers.weights) :], losses.new_tensor(answers.weights)) / share.scored
+    parts = {"supervised": minimised}
     if answers.gain is not None:
-        minimised = minimised - answers.gain * len(part.tokens) / share.batch
+        gain = answers.gain * len(part.tokens) / share.batch
+        minimised, parts["gate"] = minimised - gain, -gain
     if answers.halting is not None and answers.settings.loss_weight:
         found = halting_part(answers.halting, right[-len(answers.halting) :], part, share, answers.settings)
-        minimised = minimised + answers.settings.loss_weight * found
-    return Learned(losses[-1] / share.scored, minimised)
+        parts["halting"] = answers.settings.loss_weight * found
+        minimised = minimised + parts["halting"]
+    return Learned(losses[-1] / share.scored, minimised, parts)
 
 
 def judged(

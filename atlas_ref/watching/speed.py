@@ -4,15 +4,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import torch
 
 from atlas_ref.config import RunConfig
 from atlas_ref.models.registry import family_of
 from atlas_ref.processes.distributed import World
-from atlas_ref.storage.metrics_log import MEMORY, MFU, SECONDS, SPEED
+from atlas_ref.storage.metrics_log import HOURS, MEMORY, MFU, MINUTES, RESERVED, SECONDS, SPEED, read_metrics
 from atlas_ref.watching.summary import peak_rss_mib
 
+HOUR, MINUTE = 3600.0, 60.0
 TRIES = 5
 SIDES = {"cpu": 512, "cuda": 4096}
 """Side of the square matrices whose product is timed."""
@@ -20,22 +22,44 @@ SIDES = {"cpu": 512, "cuda": 4096}
 
 @dataclass
 class Speed:
-    """Steps, tokens and seconds of training since the last line of the log; validation and saving do not count."""
+    """Steps, tokens and seconds of training since the last line of the log; validation and saving do not count.
+
+    `whole` are the seconds of the run since its first step, in all processes that it was resumed in, `epoch` those
+    before the epoch that it is in.
+    """
 
     steps: int = field(default=0)
     tokens: int = field(default=0)
     seconds: float = field(default=0.0)
+    whole: float = field(default=0.0)
+    epoch: float = field(default=0.0)
+
+    @classmethod
+    def after(cls, log: Path) -> "Speed":
+        """Return what goes on with a log: the time that its lines tell of, none where there are none."""
+        whole, epoch = 0.0, 0.0
+        for record in read_metrics(log):
+            whole = HOUR * (record.get(HOURS) or whole / HOUR)
+            epoch = whole if MINUTES in record else epoch
+        return cls(whole=whole, epoch=epoch)
 
     def add(self, tokens: int, seconds: float) -> None:
         """Count one step."""
         self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + tokens, self.seconds + seconds
+        self.whole += seconds
+
+    def end_epoch(self) -> dict[str, float]:
+        """Return the minutes of the epoch that ends and the hours of the run, and begin another epoch."""
+        minutes = (self.whole - self.epoch) / MINUTE
+        self.epoch = self.whole
+        return {MINUTES: minutes, HOURS: self.whole / HOUR}
 
     def per_second(self) -> float:
         """Return the tokens a second so far."""
         return self.tokens / max(self.seconds, 1e-9)
 
     def take(self, config: RunConfig, device: torch.device, world: World) -> dict[str, float]:
-        """Return the four numbers of a line of the log, and begin to count again.
+        """Return the numbers of a line of the log, and begin to count again.
 
         MFU is the operations of the steps (`models.flops`) in one second over what all devices reach in a product of
         two large matrices (`peak`).
@@ -47,7 +71,10 @@ class Speed:
             SECONDS: self.seconds / max(self.steps, 1),
             MEMORY: memory_bytes(device),
             MFU: family_of(config.any_model).training_flops(config.any_model) * self.per_second() / attainable,
+            HOURS: self.whole / HOUR,
         }
+        if device.type == "cuda":
+            found[RESERVED] = float(torch.cuda.max_memory_reserved(device))
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         return found
 

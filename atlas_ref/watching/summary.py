@@ -3,6 +3,8 @@
 import resource
 import sys
 
+from torch import nn
+
 from atlas_ref.storage.metrics_log import read_metrics
 from atlas_ref.storage.run_directory import Admission, RunDirectory
 
@@ -23,6 +25,15 @@ def summarise(
         "seconds": round(seconds, 3),
         "peak_rss_mib": round(peak_rss_mib(), 1),
         "preflight_skipped": admission.skipped,
+    }
+
+
+def sizes(model: nn.Module) -> dict[str, float]:
+    """Return the number of parameters of a model, and of those that learn in the stage that it is in."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return {
+        "train/parameters": float(sum(count for count, _ in counts)),
+        "train/trainable_parameters": float(sum(count for count, learns in counts if learns)),
     }
 
 

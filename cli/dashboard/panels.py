@@ -32,7 +32,7 @@ def _of_memory(name: str, *curves: Curve) -> Panel:
     return _named("Memory", name, *curves)
 
 
-LEARNING, GATES, HALTING, MACHINE = "Learning", "Gates", "Halting", "Machine"
+LEARNING, CURRICULUM, GATES, HALTING, MACHINE = "Learning", "Curriculum", "Gates", "Halting", "Machine"
 PANELS = (
     _named(LEARNING, "loss", Curve("val/loss", "validation"), Curve("train/loss", "training", side=True)),
     Panel(
@@ -48,7 +48,33 @@ PANELS = (
     ),
     _named(LEARNING, "train/grad_norm"),
     _named(LEARNING, "train/lr"),
+    Panel(
+        LEARNING,
+        "Perplexity",
+        "tokens",
+        (Curve("val/perplexity", "validation"), Curve("train/perplexity", "training", side=True)),
+    ),
+    Panel(
+        LEARNING,
+        "What is minimised",
+        "nats",
+        (
+            Curve("train/minimised", "in all"),
+            Curve("train/loss_supervised", "answers", side=True),
+            Curve("train/loss_halting", "halting"),
+            Curve("train/loss_gate", "gate's entropy"),
+            Curve("train/loss_polarisation", "polarisation"),
+        ),
+    ),
     Panel(LEARNING, "Stage", "of the plan", (Curve("train/stage", "stage"),)),
+    Panel(CURRICULUM, "Stage of the curriculum", "1 to 3", (Curve("train/curriculum_stage"),)),
+    Panel(CURRICULUM, "Epoch", "from 1", (Curve("train/epoch"),)),
+    Panel(CURRICULUM, "Loss of right answers", "nats per token", (Curve("epoch/val_loss"),)),
+    Panel(CURRICULUM, "Time of an epoch", "minutes", (Curve("epoch/minutes"),)),
+    *(
+        Panel(CURRICULUM, f"Right in {domain}", "share of answers", (Curve(f"epoch/accuracy/{domain}"),))
+        for domain in ("math", "code", "science", "commonsense", "reasoning", "qa", "language")
+    ),
     _named(
         GATES,
         "gate_mean",
@@ -75,7 +101,29 @@ PANELS = (
     _of_memory("step_size"),
     _of_memory("newton_schulz_error"),
     Panel("Memory", "What is read", "Euclidean norm", (Curve("memory/read_norm"),)),
-    Panel(HALTING, "Probability of halting", "probability", (Curve("memory/halting_mean"),)),
+    Panel("Memory", "Slots in use", "share of slots", (Curve("memory/memory_usage"),)),
+    Panel(
+        "Memory",
+        "What is new",
+        "share of tokens; novelty",
+        (Curve("memory/surprise_rate", "kept"), Curve("memory/novelty", "novelty", side=True)),
+    ),
+    Panel(
+        HALTING,
+        "Iterations until it halts",
+        "iterations",
+        (
+            Curve("memory/halting_steps", "mean"),
+            Curve("memory/halting_steps_min", "least", side=True),
+            Curve("memory/halting_steps_max", "largest", side=True),
+        ),
+    ),
+    Panel(
+        HALTING,
+        "Probability of halting",
+        "probability",
+        (Curve("memory/halting_mean", "mean"), Curve("memory/halting_std", "deviation", side=True)),
+    ),
     Panel(HALTING, "Change of the answer in the last iteration", "share of its norm", (Curve("memory/update_ratio"),)),
     Panel(
         "Grokking",
@@ -86,5 +134,7 @@ PANELS = (
     Panel("Grokking", "Phase", "0 none to 4 grokked", (Curve("grokking/phase"),)),
     Panel(MACHINE, "Speed", "tokens a second", (Curve("train/tokens_per_second"),)),
     Panel(MACHINE, "Memory of the process", "bytes", (Curve("train/memory_bytes"),)),
+    Panel(MACHINE, "Memory that the allocator holds", "bytes", (Curve("train/memory_reserved_bytes"),)),
     Panel(MACHINE, "Use of the device", "share of its operations", (Curve("train/mfu"),)),
+    Panel(MACHINE, "Time of training", "hours", (Curve("train/hours"),)),
 )

@@ -38,7 +38,7 @@ def step(
     norm = nn.utils.clip_grad_norm_(model.parameters(), run.optim.max_norm)
     rate = learning_rate(number, run)
     optimiser.step(rate / run.optim.learning_rate)
-    return StepResult(loss.item(), norm.item(), rate, output._replace(state=output.state.detach()))
+    return StepResult(loss.item(), norm.item(), rate, output._replace(state=output.state.detach()), {})
 
 
 def _shares(optimiser: OuterOptimiser, share: float) -> None:

@@ -3,6 +3,7 @@
 Every test names the fault that was put into the program by hand and that it caught.
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atlas_ref.models.flops import forward_flops, training_flops, weight_flops
 from atlas_ref.processes.distributed import ALONE, World
-from atlas_ref.storage.metrics_log import TIMING
+from atlas_ref.storage.metrics_log import SOMETIMES, TIMING
 from atlas_ref.watching import speed
 from atlas_ref.watching.speed import Speed, memory_bytes, peak
 from spec_tests.package.micro.models import VARIANTS, call, make_model, make_tokens
@@ -95,6 +96,20 @@ def test_numbers_of_speed_are_means_since_the_last_line(monkeypatch: pytest.Monk
     assert shared["train/mfu"] == pytest.approx(400 * training_flops(config.model) / 2e9)
 
 
+def test_the_time_of_a_run_goes_on_where_its_log_ends(tmp_path: Path) -> None:
+    """Kills: hours that begin anew at every start; an epoch whose minutes are those since the last start."""
+    log = tmp_path / "metrics.jsonl"
+    lines = [{"step": 1, "train/hours": 0.5}, {"step": 2, "train/hours": 1.0, "epoch/minutes": 60.0}]
+    lines += [{"step": 3, "val/loss": 2.0}, {"step": 4, "train/hours": 1.25}]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    counted = Speed.after(log)
+    counted.add(64, 900.0)
+    assert counted.end_epoch() == {"epoch/minutes": 30.0, "train/hours": 1.5}
+    counted.add(64, 90.0)
+    assert counted.end_epoch()["epoch/minutes"] == pytest.approx(1.5)
+    assert Speed.after(tmp_path / "none") == Speed()
+
+
 def test_the_peak_is_the_best_of_some_products_of_two_square_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: n^3 for 2 n^3; the mean, into which a disturbance goes; a product that is measured again at every line."""
     ticks = iter([0.0, 4.0, 10.0, 11.0, 20.0, 22.0, 30.0, 33.0, 40.0, 44.0])
@@ -108,8 +123,10 @@ def test_a_run_logs_speed_memory_and_its_share_of_the_device(tmp_path: Path) -> 
     """Kills: a number that is missing from a line, or stands where nothing was trained; one that equal runs share."""
     start(micro_config("train.max_steps=3", "model.n_layers=1"), tmp_path / "run")
     lines = metric_lines(tmp_path / "run")
-    assert set(TIMING) == {"train/tokens_per_second", "train/step_seconds", "train/memory_bytes", "train/mfu"}
+    always = set(TIMING) - set(SOMETIMES)
+    names = ("tokens_per_second", "step_seconds", "memory_bytes", "mfu", "hours")
+    assert always == {f"train/{name}" for name in names}
     for line in lines:
-        assert all(line[key] > 0.0 for key in TIMING)
+        assert all(line[key] > 0.0 for key in always)
         tokens = micro_config().train.batch_size * micro_config().data.sequence_length
         assert line["train/tokens_per_second"] * line["train/step_seconds"] == pytest.approx(tokens)
