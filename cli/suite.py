@@ -174,6 +174,9 @@ def show(opened: Opened, asked: Asked, target: Path, found: dict[str, Any], judg
     long = [(part["set"], part["too_long"]) for each in found["domains"] for part in each["sets"] if part["too_long"]]
     if long:
         say("longer than a row: " + ", ".join(f"{count:,} of {name}" for name, count in long))
+    rows = [f"{sum(reasons.values()):,} of {name}" for name, reasons in found["skipped"].items() if reasons]
+    if rows:
+        say(f"rows that are no examples: {', '.join(rows)} (reasons in suite.json)")
     if found["absent"]:
         say(f"absent: {', '.join(found['absent'])}")
     if line := chunk_line(opened):

@@ -97,6 +97,12 @@ def test_the_json_is_that_of_the_file_which_is_one_of_a_run(atlas: Atlas, run: P
     """Kills: another object; a directory of somebody else, for whoever starts a run there."""
     told = atlas("eval", run, "--suite", "cognate", "--data", folder / "boolq.jsonl", "--examples", 2, "--json")
     assert json.loads(told.out) == json.loads((run / "suite" / "suite.json").read_text())
+    hidden = folder / "piqa.jsonl"
+    rows = [{"goal": f"{n}", "sol1": "a", "sol2": "b", "label": -1 if n < 20 else n % 2} for n in range(90)]
+    hidden.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = atlas("eval", run, "--suite", "cognate", "--data", hidden, "--examples", 2)
+    assert "rows that are no examples: 20 of piqa (reasons in suite.json)" in told.out
+    hidden.unlink()
     with pytest.raises(UserError, match="already holds a run"):
         start(curriculum_config(folder), run)
 
