@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -90,11 +90,11 @@ def pytest_configure(config: pytest.Config) -> None:
         draw_afresh(seed)
 
 
-@pytest.fixture(autouse=True)
-def heard_interrupts() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Hear Ctrl-C in every test: a script's job in the background begins deaf to it, and so does what it starts."""
     with hearing_interrupts():
-        yield
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,36 @@
-"""Whether a process of a program still lives, seen without asking for process ids, and whether it hears Ctrl-C."""
+"""Whether a process of a program still lives, seen without asking for process ids, and what signals it hears."""
 
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Final
+
+HEARD: Final[Mapping[signal.Signals, Callable[[int, FrameType | None], object]]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGHUP: lambda *_: None,
+}
+"""Signals that a parent may have ignored, and what is done at them instead; a program that is started begins with the
+usual end, for a handler stays behind where an ignored signal does not."""
 
 
 @contextmanager
 def hearing_interrupts() -> Iterator[None]:
-    """Let this process and those that it starts hear Ctrl-C inside, even if its parent had made it deaf to it."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let this process and those that it starts hear Ctrl-C inside, even if its parent had made it deaf to it.
+
+    Those that it starts hear SIGHUP too; this one goes on in spite of it, as whoever used `nohup` wants.
+    """
+    deaf = [each for each in HEARD if signal.getsignal(each) is signal.SIG_IGN]
+    for each in deaf:
+        signal.signal(each, HEARD[each])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each in deaf:
+            signal.signal(each, signal.SIG_IGN)
 
 
 class Life:

@@ -13,6 +13,8 @@ from spec_tests.contract.outcome import FormError, PortError
 from spec_tests.process.life import Life, hearing_interrupts
 from spec_tests.process.scripts import BAD, SHORT, Opened, asked, interrupt, misbehaving, program
 
+RAISED = "import signal; signal.raise_signal(signal.SIGHUP)"
+
 
 @pytest.mark.parametrize(
     ("last", "timeout", "words"), [("block()", SHORT, "no answer"), ("os._exit(7)", 10.0, "exit code 7")]
@@ -124,3 +126,15 @@ def test_a_run_that_began_deaf_to_ctrl_c_hears_it_within_a_test_and_is_deaf_agai
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_program_started_under_nohup_hears_its_terminal_close_and_the_run_goes_on() -> None:
+    """Kills: `nohup pytest &`, where a test waits for ever for a run that was told to end."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with hearing_interrupts():
+            signal.raise_signal(signal.SIGHUP)
+            ended = subprocess.run([sys.executable, "-c", RAISED], check=False)
+        assert (ended.returncode, signal.getsignal(signal.SIGHUP)) == (-signal.SIGHUP, signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
