@@ -16,8 +16,10 @@ from cli.interrupt import StopRequest
 from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
 from cli.plan import Plan, find_place, make_plan
 from cli.processes import decide_admission, decide_place, one_command
+from cli.specialisations import compare, places_of_all
 from cli.streams import output_may_end
 from cli.train_options import (
+    AllSpecialisations,
     ConfigName,
     Device,
     MaxSteps,
@@ -52,6 +54,7 @@ class Asked(NamedTuple):
     out: Path | None
     resume: str | None
     reason: str | None
+    watch: bool
 
 
 def train(
@@ -71,6 +74,7 @@ def train(
     out: Out = None,
     resume: Resume = None,
     skip_preflight: SkipPreflight = None,
+    all_specialisations: AllSpecialisations = False,
 ) -> None:
     """Train a model, once its gates have passed.
 
@@ -92,10 +96,22 @@ def train(
     if watch:
         check_watch("--watch")
     refuse_contradictions(overrides, {**fields, "train.max_steps": max_steps})
-    asked = Asked(config, [*(overrides or ()), *as_overrides(fields)], max_steps, out, resume, reason)
+    asked = Asked(config, [*(overrides or ()), *as_overrides(fields)], max_steps, out, resume, reason, watch)
+    if not all_specialisations:
+        train_one(asked)
+        return
+    places = places_of_all(config, resume, out, asked.changes)
+    for name, place in places.items():
+        say(f"{name} -> {place}")
+        train_one(asked._replace(config=name, out=place))
+    compare(places)
+
+
+def train_one(asked: Asked) -> None:
+    """Train what is asked for and say how it ended."""
     with output_may_end(GOES_ON) as lost_output, one_command() as world:
         ready = agreed(asked, world)
-        with followed(ready) if watch and world.main else nullcontext():
+        with followed(ready) if asked.watch and world.main else nullcontext():
             admission = decide_admission(world, partial(admit, ready, asked.reason))
             with StopRequest(partial(newest_step, ready.directory) if world.main else None) as stop:
                 run(ready, admission, stop, lost_output)

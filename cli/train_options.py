@@ -17,6 +17,9 @@ ConfigName = Annotated[
         show_default=DEFAULT_CONFIG,
     ),
 ]
+AllSpecialisations = Annotated[
+    bool, typer.Option("--all-specialisations", help="Train the three of cognate-27m in turn, and compare them.")
+]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the weights and of the data.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")]
