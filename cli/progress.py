@@ -27,8 +27,9 @@ class PlainReporter:
         """Say nothing: a line for every step would hide the others."""
 
     def on_metrics(self, step: int, values: dict[str, float]) -> None:
-        """Print the line of a step."""
-        self.say(f"step {step}/{self._max_steps}  {describe(values)}  {self._time_left(step)} left")
+        """Print the line of a step, unless it has only what is said elsewhere, as the end of an epoch is."""
+        if described := describe(values):
+            self.say(f"step {step}/{self._max_steps}  {described}  {self._time_left(step)} left")
 
     def say(self, text: str) -> None:
         """Print a text unwrapped; it may hold what others wrote, such as a path, a message or what the model made."""

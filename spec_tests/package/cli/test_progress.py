@@ -56,3 +56,13 @@ def test_what_the_model_or_a_path_says_is_shown_and_not_obeyed() -> None:
         "two\nlines \x1b[2J\x07 of [red]:bug:[/] and no end in sight"
     )
     assert screen.getvalue() == "two\nlines \\x1b[2J\\x07 of [red]:bug:[/] and no end in sight\n"
+
+
+def test_a_line_of_the_log_without_a_loss_is_not_printed_beside_the_sentence_that_says_it() -> None:
+    """Kills: a step with nothing behind it, at the end of an epoch."""
+    screen = io.StringIO()
+    reporter = PlainReporter(Console(file=screen, width=80), 0, STEPS)
+    reporter.on_metrics(2, {"epoch/val_loss": 1.5})
+    assert screen.getvalue() == ""
+    reporter.on_metrics(3, {"train/loss": 2.5})
+    assert screen.getvalue().startswith(f"step 3/{STEPS}  loss 2.5000")
