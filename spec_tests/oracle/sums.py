@@ -24,6 +24,11 @@ def _shuffle(length: int) -> tuple[int, ...]:
     return tuple(int(i) for i in np.random.Generator(np.random.Philox(key=length)).permutation(length))
 
 
+def _first(terms: Array, axis: int) -> Array:
+    """Return the array with one axis first: `np.moveaxis`, which takes a third of the time of the loops."""
+    return terms.transpose(axis, *range(axis), *range(axis + 1, terms.ndim)) if axis else terms
+
+
 class Sums:
     """Sums, inner products and matrix products over explicit terms; leading axes are kept apart.
 
@@ -36,7 +41,7 @@ class Sums:
 
     def total(self, terms: Array, axis: int = -1) -> Array:
         """Return the sum of `terms` along one axis: zero where there is none."""
-        ordered = np.moveaxis(terms, axis, 0)
+        ordered = _first(terms, axis % terms.ndim)
         length = len(ordered)
         if length == 0:
             return np.zeros(ordered.shape[1:], dtype=terms.dtype)

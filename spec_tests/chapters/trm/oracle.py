@@ -33,11 +33,9 @@ def attended(rows: Array, t: int, tokens: list[int], x: Arrays, sums: Sums) -> A
     total = np.zeros_like(rows[t])
     for query, key, value, output in zip(x["query"], x["key"], x["value"], np.moveaxis(x["output"], 1, 0), strict=True):
         asked = sums.matvec(query, rows[t])
-        scores = np.array([sums.dot(asked, sums.matvec(key, rows[i])) for i in tokens]) / np.sqrt(len(query))
+        scores = sums.dot(asked, sums.matvec(key, rows[tokens])) / np.sqrt(len(query))
         weights = np.exp(scores - scores.real.max())
-        mixed = sums.total(
-            np.array([w * sums.matvec(value, rows[i]) for w, i in zip(weights, tokens, strict=True)]), axis=0
-        )
+        mixed = sums.total(weights[:, None] * sums.matvec(value, rows[tokens]), axis=0)
         total = total + sums.matvec(output, mixed / sums.total(weights))
     return np.asarray(total)
 
