@@ -12,6 +12,7 @@ MOVING = ("optim.schedule", "optim.decay_steps", "train.max_steps")
 """The fields of a schedule that a resumed run may change."""
 CHANGEABLE = (
     "data.path",
+    "data.curriculum.judged",
     *MOVING,
     "stage2.steps",
     "stage2.chunks",

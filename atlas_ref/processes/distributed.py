@@ -152,6 +152,12 @@ class World:
                 f'train.parallel is "fsdp", and train.sample_interval is {train.sample_interval}, but one process '
                 'writes samples alone; use train.parallel = "ddp" or train.sample_interval = 0 with several processes.'
             )
+        judged = config.data.curriculum.judged if config.data.curriculum.epoch_steps else 0
+        if self.size > 1 and train.parallel == "fsdp" and judged:
+            raise UserError(
+                f'train.parallel is "fsdp", which holds the model in shards, and data.curriculum.judged is {judged}; '
+                'use train.parallel = "ddp" or data.curriculum.judged = 0 with several processes.'
+            )
         if self.size > 1 and config.stage2.steps:
             raise UserError(f"stage2.steps is {config.stage2.steps}; a second stage is trained in one process.")
         if self.size > 1 and config.optim.filters:

@@ -56,7 +56,7 @@ def end_of_epoch(run: Run, context: Context) -> dict[str, float]:
 def answers_of(run: Run, context: Context, most: int) -> list[Examined]:
     """Return how the model of the step reached answers so many validation examples of each set.
 
-    Where there are several processes each does it all: the model may be in shards, and all must have the same numbers.
+    Where there are several processes, of which each has the whole model, each does it all.
     """
     source, config = context.source, context.config
     if not isinstance(source, StagedSource) or source.tokenizer is None:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from atlas_ref.data.streams import open_source
 from atlas_ref.errors import UserError
 from atlas_ref.judging.examination import some_of
 from atlas_ref.models.family import Model
+from atlas_ref.processes.distributed import World
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.training.run import load_model
 from spec_tests.package.micro.curriculum import LENGTH, curriculum_config, write_sets
@@ -104,21 +106,34 @@ def test_the_borders_are_said_with_what_is_absent_and_logged_at_their_first_step
     assert [line["train/epoch"] for line in metric_lines(trained) if "train/epoch" in line] == [1.0, 2.0, 3.0, 3.0]
 
 
-@pytest.mark.parametrize("cuts", [(4,), (3, 5)], ids=["inside a stage", "at both borders"])
+@pytest.mark.parametrize(
+    ("cuts", "judged"), [((4,), 0), ((3, 5), 2)], ids=["inside a stage, judged no more", "at both borders"]
+)
 def test_a_run_that_stops_goes_on_bit_for_bit_inside_a_stage_and_over_its_border(
-    tmp_path: Path, folder: Path, trained: Path, cuts: tuple[int, ...]
+    tmp_path: Path, folder: Path, trained: Path, cuts: tuple[int, ...], judged: int
 ) -> None:
     """Weights, moments, states and the log. Kills: a stage counted from the start of the process; a draw that goes on
-    from the last one.
+    from the last one; a judgement that moves what is trained.
     """
     config = curriculum_config(folder)
     start(config, tmp_path / "cut", stop_before(cuts[0]))
     for before, cut in pairwise(cuts):
         go_on(config, tmp_path / "cut", stop=stop_before(cut - before + 1))
-    assert go_on(config, tmp_path / "cut").step == 6
+    assert go_on(curriculum_config(folder, f"data.curriculum.judged={judged}"), tmp_path / "cut").step == 6
     assert saved_bytes(tmp_path / "cut") == saved_bytes(trained)
     lines = [without_timing(metric_lines(path)) for path in (trained, tmp_path / "cut")]
+    if not judged:
+        lines = [without_epochs(each, after=3) for each in lines]
     assert lines[0] == lines[1]
+
+
+def without_epochs(lines: list[dict[str, Any]], after: int) -> list[dict[str, Any]]:
+    """Return lines of a log without what epochs end with behind a step, and without those that are empty then."""
+    kept = (
+        {key: value for key, value in line.items() if line["step"] <= after or not key.startswith("epoch/")}
+        for line in lines
+    )
+    return [line for line in kept if line.keys() != {"step"}]
 
 
 def test_a_resumed_run_cannot_move_its_borders(folder: Path, trained: Path) -> None:
@@ -207,6 +222,17 @@ def test_a_curriculum_needs_sets_to_begin_with_and_a_folder(folder: Path, tmp_pa
     open_source(curriculum_config(alone, "data.curriculum.epoch_steps=0"))
     with pytest.raises(UserError, match=r"nothing downloads .*Without any, tiny and most presets train on the shipped"):
         open_source(curriculum_config(tmp_path / "nowhere"))
+
+
+def test_shards_of_a_model_are_not_judged(folder: Path) -> None:
+    """Kills: a judgement that reads parameters which are in another process."""
+    config = curriculum_config(folder, "train.parallel='fsdp'", "optim.name='adamw'")
+    two = World(rank=0, size=2, local_rank=0)
+    with pytest.raises(
+        UserError, match=r'is "fsdp", which holds the model in shards, and data\.curriculum\.judged is 2'
+    ):
+        two.check(config)
+    two.check(curriculum_config(folder, "train.parallel='fsdp'", "optim.name='adamw'", "data.curriculum.judged=0"))
 
 
 @pytest.mark.parametrize(
