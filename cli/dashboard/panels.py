@@ -116,6 +116,7 @@ PANELS = (
             Curve("memory/halting_steps", "mean"),
             Curve("memory/halting_steps_min", "least", side=True),
             Curve("memory/halting_steps_max", "largest", side=True),
+            Curve("val/halting_steps", "validation"),
         ),
     ),
     Panel(

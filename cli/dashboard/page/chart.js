@@ -63,7 +63,7 @@ export class Chart {
     let low = ys.reduce((a, b) => Math.min(a, b), Infinity), high = ys.reduce((a, b) => Math.max(a, b), -Infinity);
     if (!ys.length) [low, high] = [0, 1];
     const main = this.curves.filter((curve) => !curve.side).flatMap((curve) => curve.mean).filter((y) => y !== null);
-    const log = low > 0 && Math.max(...main) > WIDE * Math.min(...main);
+    const log = low > 0 && this.panel.unit !== "hours" && Math.max(...main) > WIDE * Math.min(...main);
     if (low === high) { const reach = Math.abs(low) * 0.05 || 1; low -= reach; high += reach; }
     else if (!log) { const reach = (high - low) * 0.05; [low, high] = [low >= 0 && low < reach ? 0 : low - reach, high + reach]; }
     const left = Math.min(...xs), right = Math.max(...xs);

@@ -177,6 +177,8 @@ def test_runs_that_come_and_go_are_listed_as_they_stand(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "later")
     states = {row["name"]: row["state"] for row in watch.rows()}
     assert states == {"study/one": "interrupted", "later": "gone"}
+    shutil.rmtree(tmp_path / "study" / "one")
+    assert {row["name"]: row["state"] for row in watch.rows()} == {"study/one": "gone", "later": "gone"}
     run = watch.find(listed["later"]["id"])
     assert run is not None
     assert run.told(0, 0, "")["state"] == "gone"
