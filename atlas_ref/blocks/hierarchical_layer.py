@@ -49,8 +49,7 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
     def __init__(
         self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
     ) -> None:
-        super().__init__(d_model, n_heads, config, writes)
-        self.kernels = kernels
+        super().__init__(d_model, n_heads, config, writes, kernels)
         self.hierarchy = hierarchy_of(config)
         memories = self.hierarchy.rules
         self.gates = nn.ModuleList(GateHeads(d_model, n_heads, self.features, config) for _ in memories)

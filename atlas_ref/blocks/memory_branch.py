@@ -31,6 +31,7 @@ from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, p
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
+from atlas_ref.memory.kernels.choice import Kernels, Widths, kernel_front
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.state import Held, MemoryState, StateTree
 
@@ -129,8 +130,11 @@ class Part(NamedTuple):
 class MemoryBranch(nn.Module, Generic[Memory]):
     """A memory with its projections, convolution and features (module docstring); what remembers is a subclass's."""
 
-    def __init__(self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
+    ) -> None:
         super().__init__()
+        self.kernels = kernels
         self.n_heads, self.key_dim, self.value_dim = n_heads, config.key_dim, config.value_dim
         self.config = config
         self.writes = writes
@@ -186,9 +190,11 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         write nothing; all else goes on, so that a later call continues in the middle of a document.
         """
         gates = self._gates(hidden)
-        mixed, tail = self._project(hidden, state, timeline)
+        projected: Tensor = self.projection(hidden)
+        # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
         with torch.autocast(hidden.device.type, enabled=False):
-            found = self._remember(self._heads(mixed), gates, state, timeline, writes, first, measured)
+            heads, tail = self._project(projected, state, timeline)
+            found = self._remember(heads, gates, state, timeline, writes, first, measured)
         after = MemoryLayerState(found.memory, tail, found.projections, timeline.seen(state.context))
         wrote = self.writes and writes and timeline.plan.time > 0
         reads = found.reads.flatten(-2)
@@ -257,17 +263,23 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         return [key, key, self.n_heads * self.value_dim]
 
     def _project(
-        self, hidden: Tensor, state: MemoryLayerState[Memory], timeline: Timeline
-    ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch past channels"]]:
-        """PROJECT: one matrix and one convolution for q, k and v together."""
-        projected: Tensor = self.projection(hidden)
-        # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
-        with torch.autocast(hidden.device.type, enabled=False):
+        self, projected: Float[Tensor, "batch time channels"], state: MemoryLayerState[Memory], timeline: Timeline
+    ) -> tuple[Heads, Float[Tensor, "batch past channels"]]:
+        """PROJECT: return q, k and v of every head from one matrix product, and the convolution's next past."""
+        past, seen = state.convolution.shape[1], timeline.seen(state.context)
+        front = kernel_front(self.kernels, projected, self.convolution)
+        if front is None:
             mixed, tail = short_convolution(
                 at_least_float32(projected), self.convolution, state.convolution, timeline.context
             )
-        seen = timeline.seen(state.context)
-        return mixed, recent(seen, tail.shape[1], tail.unsqueeze(2))[0].squeeze(2)
+            heads = self._heads(mixed)
+        else:
+            widths = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS)
+            (queries, keys), values = front(projected, self.convolution, state.convolution, timeline.context, widths)
+            heads = Heads(queries, keys, values)
+            last = projected[:, max(0, projected.shape[1] - past) :]
+            tail = torch.cat([state.convolution, at_least_float32(last)], 1)[:, last.shape[1] :]
+        return heads, recent(seen, past, tail.unsqueeze(2))[0].squeeze(2)
 
     def _heads(self, mixed: Tensor) -> Heads:
         """Return q, k (SiLU, unit length) and v of every head."""

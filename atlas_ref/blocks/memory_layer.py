@@ -36,7 +36,7 @@ class MemoryLayer(MemoryBranch[MemoryState]):
     def __init__(
         self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
     ) -> None:
-        super().__init__(d_model, n_heads, config, writes)
+        super().__init__(d_model, n_heads, config, writes, kernels)
         self.gates = GateHeads(d_model, n_heads, self.features, config)
         if config.qk_projection.kind == "frobenius_tanh":
             gain = math.log(config.qk_projection.gain)

@@ -31,10 +31,10 @@ if DEVICE.type == "cpu":
 
 
 def by_kernels(rule: MemoryRule, keys: Tensor, values: Tensor, *given: Any) -> MemoryOutput:
-    """Return what `memory_chunked` does, by kernels or not at all; a call of one token is no matter of theirs."""
+    """Return what `memory_chunked` does, by kernels or not at all; a call of one token has a form of its own."""
     state = given[3]
     slots = min(rule.chunk, keys.shape[1]) + state.window_keys.shape[1]
-    if keys.shape[1] < 2 or not supports(rule, keys, values, slots):
+    if keys.shape[1] > 1 and not supports(rule, keys, values, slots):
         raise UnsupportedError("the kernels have no form of this memory", capability="kernels")
     return memory_chunked(rule, keys, values, *given, kernels="triton")
 

@@ -80,7 +80,7 @@ def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.Mo
     assert ran == ["run_linear_kernels"]
 
 
-@pytest.mark.parametrize("changes", [{"time": 1}, {"window": 129, "chunk": 2}, {"rule": "atlas"}], ids=str)
+@pytest.mark.parametrize("changes", [{"window": 129, "chunk": 2}, {"rule": "atlas"}], ids=str)
 def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_reference(changes: dict[str, Any]) -> None:
     config, inputs = call({**PLAIN, **changes}, seed=2)
     if config["rule"] == "atlas":

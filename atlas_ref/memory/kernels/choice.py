@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,18 @@ from atlas_ref.memory.state import Carry
 Kernels = Literal["auto", "reference", "triton"]
 Run = Callable[..., tuple[Tensor, Carry, Tensor]]
 """The run over segments, with the arguments of `linear.run_linear`."""
+Front = Callable[..., tuple[Tensor, Tensor]]
+"""From what is projected to unit queries and keys, and values, with the arguments of `kernels.front.front`."""
+
+
+class Widths(NamedTuple):
+    """Heads of queries, of keys and of values, their widths, and the length that enters under the root of a norm."""
+
+    heads: int
+    key: int
+    value: int
+    eps: float
+
 
 MOST_VALUES = 128
 MOST_SLOTS = 128
@@ -78,6 +90,17 @@ def supports(
         return features <= MOST_FEATURES and width <= MOST_VALUES
     # The Gram matrix is that of the rows, which are the smaller side then.
     return width <= features <= MOST_ORTHOGONAL and rule.coefficients != "polar_express_paper"
+
+
+def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:
+    """Return the front by kernels (`kernels.front`), None where the reference runs."""
+    if chosen(kernels, projected.device) == "reference" or projected.numel() == 0:
+        return None
+    if projected.dtype not in (torch.float32, torch.bfloat16) or weight.dtype not in (torch.float32, torch.bfloat16):
+        return None
+    from atlas_ref.memory.kernels import front
+
+    return front.front
 
 
 @lru_cache(maxsize=8)
