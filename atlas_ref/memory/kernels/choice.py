@@ -41,11 +41,20 @@ class Widths(NamedTuple):
     eps: float
 
 
-MOST_VALUES = 128
+MOST_VALUES = 64
 MOST_SLOTS = 128
-MOST_FEATURES = 256
 MOST_ORTHOGONAL = 64
 """Sides of the matrices that a program holds on the chip; under Newton-Schulz it holds several."""
+
+
+def most_features(slots: int) -> int:
+    """Return the widest features whose keys of a segment fit beside M: fewer where a product of three holds parts too.
+
+    What stands here was compiled and run on a card with 228 KiB of shared memory a multiprocessor (Hopper).
+    """
+    if slots > 64:
+        return 64
+    return 128 if torch.get_float32_matmul_precision() == "highest" else 256
 
 
 def chosen(kernels: Kernels, device: torch.device) -> Literal["reference", "triton"]:
@@ -87,7 +96,7 @@ def supports(
     if {keys.dtype, values.dtype} != {torch.float32} or keys.numel() == 0 or slots > MOST_SLOTS:
         return False
     if not rule.orthogonalised:
-        return features <= MOST_FEATURES and width <= MOST_VALUES
+        return features <= most_features(slots) and width <= MOST_VALUES
     # The Gram matrix is that of the rows, which are the smaller side then.
     return width <= features <= MOST_ORTHOGONAL and rule.coefficients != "polar_express_paper"
 
