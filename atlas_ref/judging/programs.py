@@ -69,8 +69,8 @@ class Programs(NamedTuple):
             "word": word,
         }
         answer = self._answer(json.dumps(job).encode())
-        if answer.startswith(shut_off.CANNOT):
-            reason = answer.removeprefix(shut_off.CANNOT)
+        if answer.startswith(beginning := shut_off.cannot(word)):
+            reason = answer.removeprefix(beginning)
             raise UserError(
                 f"programs cannot be {self.isolation} on this machine ({reason}): network, files and other processes "
                 "would be in their reach, so none is run; without --run-code they are judged by their next tokens."

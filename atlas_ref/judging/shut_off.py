@@ -35,8 +35,6 @@ PARENT_DEATH, NO_NEW_PRIVILEGES, CAPABILITIES = 1, 38, 0x20080522
 VERDICT, NOTHING = 3, -1
 FILES = 8
 """Descriptors that a program may have open."""
-CANNOT = "cannot: "
-"""What an answer begins with that is no verdict."""
 
 
 def main() -> NoReturn:
@@ -54,11 +52,16 @@ def main() -> NoReturn:
         if job["isolated"]:
             drop_capabilities()
     except (OSError, ValueError, AttributeError) as error:
-        os.write(VERDICT, f"{CANNOT}{error}".encode())
+        os.write(VERDICT, f"{cannot(job['word'])}{error}".encode())
         os._exit(3)
     run(job["program"], job["checks"])
     os.write(VERDICT, job["word"].encode())
     os._exit(0)
+
+
+def cannot(word: str) -> str:
+    """Return what an answer begins with that is no verdict; no program could say it."""
+    return f"{word} not: "
 
 
 def run(program: str, checks: list[str]) -> None:
