@@ -5,7 +5,9 @@ from typing import Final
 
 import numpy as np
 
-from spec_tests.oracle.answer import Arrays, Config, Function
+from spec_tests.chapters.attention.operation import ROWS
+from spec_tests.chapters.miras_scan.columns import in_columns
+from spec_tests.oracle.answer import Arrays, Config, Function, Slopes
 from spec_tests.oracle.sums import Sums
 from spec_tests.port import Array, Op
 
@@ -40,3 +42,4 @@ def _sliding_window_attention(config: Config, x: Arrays, sums: Sums) -> Arrays:
 
 
 ANSWERS: Final[Mapping[Op, Function]] = {Op.SLIDING_WINDOW_ATTENTION: _sliding_window_attention}
+SLOPES: Final[Mapping[Op, Slopes]] = {Op.SLIDING_WINDOW_ATTENTION: in_columns(ROWS[0], _sliding_window_attention)}
