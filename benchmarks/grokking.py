@@ -5,13 +5,15 @@
 Trains a recipe through the command line, one run after another; a seed is that of the weights and of the split. The
 tables have the first validation with 99% in training and with 95% in validation, and each phase at its first step, with
 what the embedding of the numbers shows of it; a mirrored pair is one (b, a) that is validated on where (a, b) is
-trained on. CPU-seconds are those of the whole process: start, judgements and nulls included. What was measured goes to
-runs/benchmarks/grokking/NAME-SEED.json, which `--kept` tells again and `python -m benchmarks.grokking_figure` draws.
+trained on, and `by the source` is the latest phase by the thresholds of the source system. CPU-seconds are those of the
+whole process: start, judgements and nulls included. What was measured goes to runs/benchmarks/grokking/NAME-SEED.json,
+which `--kept` tells again and `python -m benchmarks.grokking_figure` draws.
 """
 
 import argparse
 import json
 import resource
+import sys
 import time
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -20,11 +22,12 @@ import torch
 
 from atlas_ref.config import load_config
 from atlas_ref.data.arithmetic import split
-from atlas_ref.metrics.grokking_phases import NAMES
+from atlas_ref.metrics.grokking_phases import NAMES, History, grokking_phases
 from atlas_ref.models.registry import family_of
 from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.storage.run_directory import RunDirectory
 from atlas_ref.training.run import load_model
+from atlas_ref.watching.grokking import KEYS
 from benchmarks.report import RESULTS, machine, write_results
 from benchmarks.training_runs import TrainingRun, run_all
 
@@ -79,8 +82,11 @@ def kept(recipe: str, seed: int) -> str:
 
 
 def read(recipe: str, seed: int) -> Found:
-    """Return what was kept of a run."""
-    found = json.loads((RESULTS / f"{kept(recipe, seed)}.json").read_text())
+    """Return what was kept of a run; end with a sentence where nothing was."""
+    path = RESULTS / f"{kept(recipe, seed)}.json"
+    if not path.exists():
+        sys.exit(f"{path} is missing: python -m benchmarks.grokking --recipe {recipe} --seeds {seed} makes it")
+    found = json.loads(path.read_text())
     tables_of = {int(step): rows for step, rows in found["embeddings"].items()}
     return Found(**{field.name: found[field.name] for field in fields(Found)} | {"embeddings": tables_of})
 
@@ -130,6 +136,12 @@ def embeddings(run: TrainingRun, lines: Lines) -> dict[int, list[list[float]]]:
     return found
 
 
+def by_the_source(lines: Lines) -> str:
+    """Return the latest phase that the thresholds of the source system see in a run."""
+    columns = [torch.tensor([line[key] for line in lines], dtype=torch.float64) for key in KEYS]
+    return NAMES[int(grokking_phases(History(columns[0].long(), *columns[1:]), "source").max())]
+
+
 def markdown(rows: list[list[str]]) -> str:
     """Return rows as a Markdown table, the first as its head."""
     rule = ["---"] * len(rows[0])
@@ -138,14 +150,17 @@ def markdown(rows: list[list[str]]) -> str:
 
 def tables(found: list[Found]) -> str:
     """Return when each run knew and understood, and its phases."""
-    head = ["recipe", "seed", "99% in training", "95% in validation", "at the end", "mirrored pairs", "CPU-seconds"]
-    when, course = [head], [["recipe", "seed", "phase", "from step", "training", "validation", "concentration", "null"]]
+    head = ["recipe", "seed", "99% in training", "95% in validation", "at the end", "mirrored pairs"]
+    when, course = (
+        [[*head, "by the source", "CPU-seconds"]],
+        [["recipe", "seed", "phase", "from step", "training", "validation", "concentration", "null"]],
+    )
     for each in found:
         known, understood = first(each.log, "train/accuracy", KNOWN), first(each.log, "val/accuracy", UNDERSTOOD)
         last = each.log[-1]
         end = f"{last['val/accuracy']:.3f} at {last['step']}"
         row = [each.recipe, str(each.seed), str(known or "never"), str(understood or "never"), end]
-        when.append([*row, f"{each.mirrored:.3f}", f"{each.cpu_seconds:.0f}"])
+        when.append([*row, f"{each.mirrored:.3f}", by_the_source(each.log), f"{each.cpu_seconds:.0f}"])
         for line in phases(each.log):
             row = [each.recipe, str(each.seed), NAMES[int(line["grokking/phase"])], str(line["step"])]
             keys = ("train/accuracy", "val/accuracy", "grokking/concentration", "grokking/concentration_null")

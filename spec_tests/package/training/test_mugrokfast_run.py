@@ -3,8 +3,10 @@
 Every test names the fault that was put into the program by hand and that it caught.
 """
 
+import math
 from pathlib import Path
 
+import pytest
 import torch
 
 from atlas_ref.data.streams import open_source
@@ -12,6 +14,7 @@ from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.training.mugrokfast import ClippedHeads, WeightAverage
 from atlas_ref.training.run import Run, load_model, new_run, restore
 from atlas_ref.training.step import train_step
+from spec_tests.package.micro.arithmetic import arithmetic_config
 from spec_tests.package.micro.runs import micro_config, start
 
 OURS = "optim.name='mugrokfast'"
@@ -108,3 +111,38 @@ def test_the_slow_part_holds_clipped_gradients() -> None:
     squares = [value.square().sum() for name, value in tensors.items() if name.startswith("slow.average.")]
     assert len(squares) > 10
     torch.testing.assert_close(torch.stack(squares).sum().sqrt(), torch.tensor(0.001), rtol=1e-4, atol=0.0)
+
+
+PAIRS_BY = "optim.name='grokfast'"
+
+
+def test_grokfast_gives_filtered_gradients_to_adamw_and_no_matrix_to_muon() -> None:
+    """Kills: Muon under the name; a filter that is left out; a filter of strength zero that changes a bit."""
+    runs = {}
+    for name, strength in (("adamw", 0.0), ("grokfast", 0.0), ("grokfast", 2.0)):
+        config = arithmetic_config(f"optim.name='{name}'", f"optim.mugrokfast.strength={strength}")
+        run, source = new_run(config, torch.device("cpu")), open_source(config)
+        for step in range(3):
+            result = train_step(run.network, run.optimiser, source.batch(step), run.state, step, config)
+            run.state = result.output.state
+        runs[name, strength] = weights(run)
+        assert list(run.optimiser.parts) == (["adamw"] if name == "adamw" else ["slow", "adamw"])
+    for name, value in runs["adamw", 0.0].items():
+        assert torch.equal(runs["grokfast", 0.0][name], value), name
+        assert not torch.equal(runs["grokfast", 2.0][name], value), name
+
+
+def test_perp_grad_hands_on_gradients_orthogonal_to_their_weights_at_their_length() -> None:
+    """Kills: perp-grad that is read and not done; the length of what is left; a product over rows."""
+    config = arithmetic_config(PAIRS_BY, "optim.mugrokfast.strength=0.0", "optim.mugrokfast.perp_grad=true")
+    run, source = new_run(config, torch.device("cpu")), open_source(config)
+    before = weights(run)
+    result = train_step(run.network, run.optimiser, source.batch(0), run.state, 0, config)
+    gradients = {name: p.grad for name, p in run.model.named_parameters()}
+    lengths = 0.0
+    for name, gradient in gradients.items():
+        assert gradient is not None
+        cosine = (gradient * before[name]).sum() / (gradient.norm() * before[name].norm())
+        assert abs(float(cosine)) < 1e-5, name
+        lengths += float(gradient.norm()) ** 2
+    assert math.sqrt(lengths) == pytest.approx(result.grad_norm, rel=1e-5)

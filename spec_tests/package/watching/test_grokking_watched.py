@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from atlas_ref.metrics.grokking_phases import SOURCE
 from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.storage.run_directory import Admission, RunDirectory
 from atlas_ref.training.loop import get_ready, train
@@ -88,6 +89,48 @@ def test_a_circle_is_beyond_chance_and_noise_is_not() -> None:
     assert circle["grokking/circular_order"] == pytest.approx(1.0)
     assert circle["grokking/concentration_null"] < 0.95
     assert circle["grokking/circular_order_null"] < 0.7
+
+
+def test_every_sign_of_the_embedding_crosses_its_threshold_on_the_way_from_noise_to_a_circle() -> None:
+    """Concentration its null, then the 0.3, 0.6 and 0.8 of the source; the order its null; roundness what noise has.
+
+    Kills: a sign that cannot reach what is asked of it, as of the source system's none could; one that noise reaches.
+    """
+    angle = 2 * math.pi * 5 * torch.arange(97, dtype=torch.float64) / 97
+    circle = torch.nn.functional.pad(torch.stack([angle.cos(), angle.sin()], 1), (0, 6))
+    noise = torch.from_numpy(np.random.default_rng(2).normal(size=(97, 8)))
+    found = [measure_embedding(part * circle + (1.0 - part) * noise) for part in (0.0, 0.5, 0.6, 0.7, 0.8, 0.95)]
+    signs = [each["grokking/concentration"] for each in found]
+    beyond = [
+        (each["grokking/concentration"] > each["grokking/concentration_null"])
+        + sum(each["grokking/concentration"] > least for least in SOURCE)
+        for each in found
+    ]
+    assert signs == sorted(signs)
+    assert beyond == [0, 1, 2, 2, 3, 4]
+    ordered = [each["grokking/circular_order"] > each["grokking/circular_order_null"] for each in found]
+    assert (ordered[0], ordered[-1]) == (False, True)
+    assert found[0]["grokking/circular_fit"] < 0.6 < 0.9 < found[-1]["grokking/circular_fit"]
+
+
+def test_every_accuracy_crosses_its_threshold_and_the_norm_turns() -> None:
+    """A phase each, where one number more is on the other side. Kills: a threshold that is another; > for >=."""
+    steps = range(100, 700, 100)
+    flat = {"concentration": 0.12, "null": 0.125, "norm": 9.0}
+
+    def last(**changed: float | list[float]) -> int:
+        parts = {"training": 1.0, "validation": 0.2, **flat, **changed}
+        columns = [x if isinstance(x, list) else [x] * 6 for x in parts.values()]
+        return phases([Measured(step, *values) for step, *values in zip(steps, *columns, strict=True)])[-1]
+
+    rising, falling = [0.2, 0.22, 0.24, 0.26, 0.28, 0.3], [9.0, 8.5, 8.0, 7.5, 7.0, 6.5]
+    assert (last(training=0.9899), last(training=0.99)) == (0, 1)
+    assert (last(validation=0.5), last(validation=0.4999)) == (0, 1)
+    assert (last(concentration=0.125), last(concentration=0.1251)) == (1, 0)
+    assert (last(concentration=rising, validation=0.8999), last(concentration=rising, validation=0.9)) == (2, 0)
+    assert (last(norm=falling, validation=0.8999), last(norm=falling, validation=0.9)) == (0, 3)
+    late = [0.2, 0.2, 0.2, 0.95, 0.95, 0.95]
+    assert (last(validation=late), last(validation=[*late[:-1], 0.9499])) == (4, 1)
 
 
 def test_phases_are_found_in_what_was_measured() -> None:
