@@ -32,7 +32,8 @@ def draw(found: list[Found]) -> Figure:
     """Return the picture of some runs, with the strips of the first one."""
     strips = found[0].embeddings
     figure = Figure(figsize=(9.5, 1.8 * len(found) + 4.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.8 * len(found) + 0.4, 3.8])
+    grid = figure.add_gridspec(2, 1, height_ratios=[1.8 * len(found) + 0.4, 3.8])
+    above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     panels = above.subplots(len(found), 2, squeeze=False, sharex="row")
     for number, (each, (accuracy, energy)) in enumerate(zip(found, panels, strict=True)):
         for axes in (accuracy, energy):
