@@ -62,3 +62,12 @@ def test_a_value_that_was_not_finite_is_a_gap_and_hides_no_other() -> None:
     made.extend(np.arange(1, 7), values, values, values)
     assert rows(made.thinned(0, most=3)) == [(2, None, 1.0, 1.0), (4, 4.0, 3.0, 5.0), (6, None, None, None)]
     assert made.last is None
+
+
+def test_a_number_has_seven_significant_digits_whatever_its_size() -> None:
+    """Kills: digits behind the point, which a learning rate has none of; a large loss that becomes infinite."""
+    values = [2e-05, -0.00012345678, 0.46666666666, 5.2428812e8, 123456789.0, 0.0, 2.5e-12]
+    made = column(values, reach=0.0)
+    assert made.thinned(0).mean == [float(f"{value:.7g}") for value in values]
+    (huge,) = column([-1.7e308], reach=0.0).thinned(0).mean
+    assert huge == pytest.approx(-1.7e308)
