@@ -87,7 +87,8 @@ def test_rows(config: RunConfig) -> Batch:
     """Return 1,024 rows of the validation stream, after those that training may have looked at."""
     source = RelayTask(config.data, config.train)
     batches = [source.validation(1000 + index) for index in range(1024 // config.train.batch_size)]
-    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    tokens, targets, reset = (torch.cat(parts) for parts in zip(*(batch.tensors() for batch in batches), strict=True))
+    return Batch(tokens, targets, reset)
 
 
 @torch.no_grad()

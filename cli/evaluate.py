@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from atlas_ref.judging.questions import Held
     from atlas_ref.tasks.task import Task
 
+RETRIEVED = {
+    "stored": "with storage",
+    "skipped": "storage skipped",
+    "other": "storage of another episode",
+    "swapped": "rows swapped",
+    "zeroed": "memory zeroed",
+}
+"""What `atlas eval` calls the memories that questions are asked of."""
 Split = Literal["train", "validation", "test", "all"]
 
 
@@ -78,6 +86,7 @@ def tell_loss(
 
     step, precision = opened.checkpoint.step, opened.config.train.precision
     found = evaluate_model(opened.model, task, source, batches or most, precision, step)
+    retrieved = retrieval_of(opened, source, step)
     difference = opened.checkpoint.data.other_text(source.identity)
     skipped = opened.checkpoint.preflight_skipped
     if as_json:
@@ -88,9 +97,11 @@ def tell_loss(
             "difference": difference,
         }
         served = {"chunk": chunks_of(opened.served), "trained_chunk": chunks_of(opened.config)}
-        typer.echo(json.dumps({"step": step, **found, **text, **served, "preflight_skipped": skipped}))
+        typer.echo(json.dumps({"step": step, **found, **retrieved, **text, **served, "preflight_skipped": skipped}))
         return
     typer.echo(sentence(step, found))
+    for told in retrieval_lines(retrieved):
+        typer.echo(told)
     if line := chunk_line(opened):
         typer.echo(line)
     if difference is not None:
@@ -131,6 +142,39 @@ def judged(opened: Opened, fields: list[str], split: "Whole") -> "tuple[Task, Va
     config = parse_config(opened.run.model_dump(), str(checkpoint.path), fields)
     text = open_text(config, checkpoint, split)
     return task_of(config.data), text, text.validation_batches
+
+
+def retrieval_of(opened: Opened, source: "ValidationSource", step: int) -> dict[str, float]:
+    """Return what the memory is worth in episodes, under the keys of the log; nothing of other data."""
+    from atlas_ref.data.batch import EpisodicSource
+    from atlas_ref.training.retrieval import verify_retrieval
+
+    if not isinstance(source, EpisodicSource):
+        return {}
+    config = opened.config
+    return verify_retrieval(opened.model, source, config.judged_episodes, config.train.precision, step)
+
+
+def retrieval_lines(found: dict[str, float]) -> list[str]:
+    """Return a line for each memory that the questions were asked of, and what storage adds; none without episodes."""
+    if not found:
+        return []
+    named = {name.removeprefix("retrieval/"): value for name, value in found.items()}
+    lines = [
+        f"retrieval, {what}: {_with_interval(named, name)}{_kinds(named, name)}" for name, what in RETRIEVED.items()
+    ]
+    if "followed" in named:
+        lines.append(f"answers of the other row, with rows swapped: {named['followed']:.4f}")
+    return [*lines, f"retrieval gain: {_with_interval(named, 'gain')} (with storage less without)"]
+
+
+def _with_interval(named: dict[str, float], name: str) -> str:
+    return f"{named[name]:.4f} [{named[f'{name}_low']:.4f}, {named[f'{name}_high']:.4f}]"
+
+
+def _kinds(named: dict[str, float], name: str) -> str:
+    kinds = [f"{kind} {named[f'{name}_{kind}']:.4f}" for kind in ("words", "sums") if f"{name}_{kind}" in named]
+    return f", {', '.join(kinds)}" if len(kinds) > 1 else ""
 
 
 def sentence(step: int, found: dict[str, Any]) -> str:

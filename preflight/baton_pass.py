@@ -170,7 +170,7 @@ def _boundary_losses(probe: Probe, model: Model, hand_over: HandOver, budget: Bu
 
 
 def _part(batch: Batch, part: slice) -> Batch:
-    return Batch(*(tensor[:, part] for tensor in batch))
+    return batch.map(lambda tensor: tensor[:, part])
 
 
 def _loss_checks(losses: _Losses) -> list[Check]:

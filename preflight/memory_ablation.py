@@ -92,7 +92,7 @@ def _measure(probe: Probe, subject: Subject, model: Model, ablated: Model, twin:
 
 def cut(batch: Batch, at: int) -> tuple[Batch, Batch]:
     """Return the part of a batch before token `at`, and the rest."""
-    return Batch(*(tensor[:, :at] for tensor in batch)), Batch(*(tensor[:, at:] for tensor in batch))
+    return batch.map(lambda tensor: tensor[:, :at]), batch.map(lambda tensor: tensor[:, at:])
 
 
 def answer_loss(config: RunConfig, model: Model, batch: Batch, state: StateTree) -> float:

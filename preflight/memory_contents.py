@@ -5,17 +5,13 @@ of the convolution, the Q-K projection and the position stay those of the real c
 two such states came through the memory.
 """
 
-from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from atlas_ref.memory.contents import Memory, with_memories
 from atlas_ref.memory.state import Held, MemoryState, StateTree, Tree
-
-Memory = MemoryState | Held
-"""What is written, and what a block still asks of an earlier moment of it."""
 
 
 def empty_memory(state: Tree, fresh: Tree) -> Tree:
@@ -28,7 +24,7 @@ def empty_memory(state: Tree, fresh: Tree) -> Tree:
             return replace(first, position=memory.position)
         return first
 
-    return _with_memories(state, emptied)
+    return with_memories(state, emptied)
 
 
 def random_memory(state: Tree, generator: torch.Generator) -> Tree:
@@ -54,7 +50,7 @@ def random_memory(state: Tree, generator: torch.Generator) -> Tree:
             window_values=_scaled(_noise(memory.window_values, generator), memory.window_values, (-1,)),
         )
 
-    return _with_memories(state, redraw)
+    return with_memories(state, redraw)
 
 
 def _has_moments(memory: Memory) -> bool:
@@ -62,22 +58,6 @@ def _has_moments(memory: Memory) -> bool:
     if isinstance(memory, MemoryState):
         return not memory.momentum
     return len(memory.weights) == 2 and memory.weights[1].shape[-1] == memory.weights[1].shape[-2]
-
-
-def _with_memories(state: Tree, change: Callable[[Memory], Memory]) -> Tree:
-    """Return a state of any family with every memory in it changed, in the order of its fields."""
-
-    def visit(node: Any) -> Any:
-        if isinstance(node, MemoryState | Held):
-            return change(node)
-        if isinstance(node, tuple):
-            return tuple(visit(part) for part in node)
-        if isinstance(node, StateTree):
-            return replace(node, **{field.name: visit(getattr(node, field.name)) for field in fields(node)})
-        return node
-
-    changed: Tree = visit(state)
-    return changed
 
 
 def _memories(state: StateTree) -> list[Memory]:
@@ -88,7 +68,7 @@ def _memories(state: StateTree) -> list[Memory]:
         found.append(memory)
         return memory
 
-    _with_memories(state, keep)
+    with_memories(state, keep)
     return found
 
 

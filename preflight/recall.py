@@ -71,7 +71,7 @@ class Probe(NamedTuple):
         task = RecallTask(self.config.data, self.config.train)
         tokens, targets, reset = (
             torch.cat([once[:, : 2 * PAIRS].repeat(1, self.repeats), once[:, 2 * PAIRS :]], 1)
-            for once in task.batch(step)
+            for once in task.batch(step).tensors()
         )
         reset[:, 1:] = False
         return to_device(Batch(tokens, targets, reset), select_device(self.config.train.device))

@@ -153,7 +153,7 @@ def _compete(arena: Arena, hand_over: HandOver, generator: torch.Generator) -> L
         losses.seeded.append(answer_loss(arena.config, model, after, hand_over(primed)))
         losses.empty.append(answer_loss(arena.config, model, after, hand_over(empty_memory(primed, fresh))))
         # All draws of a batch are rows of one call.
-        often, seen = Batch(*(_repeated(tensor) for tensor in after)), primed.map(_repeated)
+        often, seen = after.map(_repeated), primed.map(_repeated)
         for samples in (losses.random, losses.other_random):
             drawn = hand_over(random_memory(seen, generator))
             samples.append(answer_loss(arena.config, model, often, drawn))

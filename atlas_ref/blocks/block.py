@@ -114,7 +114,7 @@ class Block(nn.Module):
         state: MemoryLayerState[Any],
         remembered: MemoryLayerOutput,
         raw: Float[Tensor, "batch time width"] | None,
-        floor: float,
+        floor: float | Float[Tensor, "batch time 1"],
         penalised: bool,
         measured: bool,
     ) -> tuple[LayerTelemetry | None, Tensor | None]:

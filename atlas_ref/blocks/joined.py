@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.blocks.block import Block
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.functional.mag_gate import Gated, mag_gate
+from atlas_ref.functional.mag_gate import WITH_LOGITS, Gated, mag_gate
 
 
 class JoinedBlock(Block):
@@ -20,10 +20,10 @@ class JoinedBlock(Block):
 
     def __init__(self, config: ModelConfig, attention: AttentionHeads) -> None:
         super().__init__(config, attention)
-        self.kind = config.gate.kind
+        self.kind, self.bias_init = config.gate.kind, config.gate.bias_init
         self.attention_norm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.memory_norm = nn.RMSNorm(self.width, config.norm_eps)
-        if self.kind == "convex":
+        if self.kind in WITH_LOGITS:
             self.gate = nn.Linear(config.d_model, self.width)
         self.output = nn.Linear(self.width, config.d_model, bias=False)
 
@@ -31,19 +31,19 @@ class JoinedBlock(Block):
     def initialise_join(self, generator: torch.Generator, std: float, residual_std: float) -> None:
         """Draw the weights of the gate and of the way out."""
         self.output.weight.normal_(std=residual_std, generator=generator)
-        if self.kind == "convex":
+        if self.kind in WITH_LOGITS:
             self.gate.weight.normal_(std=std, generator=generator)
-            self.gate.bias.zero_()
+            self.gate.bias.fill_(self.bias_init)
 
     def join(
         self,
         hidden: Float[Tensor, "batch time model"],
         attended: Float[Tensor, "batch time model"],
         reads: Float[Tensor, "batch time width"],
-        floor: float,
+        floor: float | Float[Tensor, "batch time 1"],
     ) -> Gated:
         """Return the gated join and its gates."""
         attention: Tensor = self.attention_norm(attended.to(hidden.dtype))
         memory: Tensor = self.memory_norm(reads.to(hidden.dtype))
-        logits: Tensor | None = self.gate(hidden) if self.kind == "convex" else None
+        logits: Tensor | None = self.gate(hidden) if self.kind in WITH_LOGITS else None
         return mag_gate(self.kind, attention, memory, logits, floor)

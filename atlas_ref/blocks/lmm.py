@@ -48,11 +48,12 @@ class LmmBlock(Block):
     ) -> BlockOutput:
         """Return x plus the gated reads of the memory (`Block.forward`)."""
         phase = phase or self.final
+        floor = timeline.gate_floor(phase.gate_floor)
         hidden: Tensor = self.norm(x)
         remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
         reads: Tensor = self.memory_norm(remembered.reads.to(hidden.dtype))
         # The join `source` with logits of the token in the place of attention.
-        gated = mag_gate("source", self.gate(hidden), reads, None, phase.gate_floor)
+        gated = mag_gate("source", self.gate(hidden), reads, None, floor)
         y: Tensor = self.output(gated.joined)
-        told = self.tell(state.memory, remembered, gated.raw, phase.gate_floor, penalised, measured)
+        told = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, BlockState(remembered.state), *told)

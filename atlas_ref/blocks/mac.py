@@ -71,6 +71,7 @@ class MacBlock(JoinedBlock):
     ) -> BlockOutput:
         """Return x plus the gated join of attention and memory, segment after segment (`Block.forward`)."""
         phase = phase or self.final
+        floor = timeline.gate_floor(phase.gate_floor)
         hidden: Tensor = self.norm(x)
         attended, remembered, after = [], list[MemoryLayerOutput](), state
         for piece in timeline.pieces:
@@ -78,9 +79,9 @@ class MacBlock(JoinedBlock):
             attended.append(seen)
             remembered.append(found)
         whole = join_outputs(remembered)
-        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, phase.gate_floor)
+        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, floor)
         y: Tensor = self.output(gated.joined)
-        told = self.tell(state.memory, whole, gated.raw, phase.gate_floor, penalised, measured)
+        told = self.tell(state.memory, whole, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, after, *told)
 
     def _piece(

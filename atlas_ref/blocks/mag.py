@@ -4,7 +4,7 @@
     attention = SWA(h) with persistent tokens          memory = reads of the test-time memory on h
     out = x + W_o y,        y the join of norm(attention) and norm(memory) by a gate (`functional.mag_gate`)
 
-The logits of the gate `convex` are W h + b.
+The logits of the gates `convex` and `convex_memory` are W h + b.
 """
 
 import torch
@@ -50,10 +50,11 @@ class MagBlock(JoinedBlock):
     ) -> BlockOutput:
         """Return x plus the gated join of attention and memory (`Block.forward`)."""
         phase = phase or self.final
+        floor = timeline.gate_floor(phase.gate_floor)
         hidden: Tensor = self.norm(x)
         attended, cache_keys, cache_values = self.attention(hidden, state, timeline)
         remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
-        gated = self.join(hidden, attended, remembered.reads, phase.gate_floor)
+        gated = self.join(hidden, attended, remembered.reads, floor)
         y: Tensor = self.output(gated.joined)
-        told = self.tell(state.memory, remembered, gated.raw, phase.gate_floor, penalised, measured)
+        told = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, AttentionState(remembered.state, cache_keys, cache_values), *told)

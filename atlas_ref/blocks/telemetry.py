@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.blocks.memory_branch import MemoryBranch, MemoryLayerOutput, MemoryLayerState, Part
+from atlas_ref.functional.gate_floor import collapse_risk
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.plan import where_rows
@@ -39,8 +40,8 @@ class LayerTelemetry(NamedTuple):
 
     `memories` has those of each memory of a hierarchy; what else is said of its gates and memories is of all together.
     Detached 0-d tensors in float32 or wider. `gate_*` is the gate that acts, floor included, `raw_gate_*` the sigmoid
-    before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 would polarise none;
-    in a block without such a gate they are None.
+    before it; the shares that are polarised and undecided are of the sigmoid, as a floor of 1/2 polarises none, and so
+    is `gate_collapse_risk`, the share below floor + 0.05; in a block without such a gate they are None.
     Norms and the update are roots of the mean square over rows and heads: of ||M||_F, of ||S||_F, and of ||M - M'||_F,
     where M' is the memory at the start of the call, of the row's document or of its shard, whichever is latest. M is
     what is written: the dual of a link, the two moments of `ridge`, which has no S. The update is None where nothing is
@@ -62,6 +63,7 @@ class LayerTelemetry(NamedTuple):
     raw_gate_std: Tensor | None
     raw_gate_min: Tensor | None
     raw_gate_max: Tensor | None
+    gate_collapse_risk: Tensor | None
     gate_polarised: Tensor | None
     gate_undecided: Tensor | None
     memory_norm: Tensor
@@ -80,10 +82,10 @@ Means = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Gate(NamedTuple):
-    """The sigmoid that a block gates with, detached, and the floor that was put under it."""
+    """The sigmoid that a block gates with, detached, and the floor that was put under it, of all or of each token."""
 
     raw: Float[Tensor, "*batch dim"]
-    floor: float
+    floor: float | Float[Tensor, "*batch 1"]
 
 
 @torch.no_grad()
@@ -127,6 +129,7 @@ class _Acting(NamedTuple):
     raw_deviation: Tensor | None
     raw_least: Tensor | None
     raw_largest: Tensor | None
+    collapse_risk: Tensor | None
     polarised: Tensor | None
     undecided: Tensor | None
 
@@ -134,11 +137,14 @@ class _Acting(NamedTuple):
 def _gate_statistics(gate: Gate | None) -> _Acting:
     """Return the statistics of a gate, none of a block without."""
     if gate is None:
-        return _Acting(*(None,) * 10)
-    raw, floor, reach = _spread(gate.raw), gate.floor, 1.0 - gate.floor
-    return _Acting(
-        floor + reach * raw.mean, reach * raw.deviation, floor + reach * raw.least, floor + reach * raw.largest, *raw
-    )
+        return _Acting(*(None,) * 11)
+    raw, floor, risk = _spread(gate.raw), gate.floor, collapse_risk(gate.raw, gate.floor)
+    if isinstance(floor, Tensor):
+        acting = _spread(floor + (1.0 - floor) * gate.raw)[:4]
+    else:
+        reach = 1.0 - floor
+        acting = floor + reach * raw.mean, reach * raw.deviation, floor + reach * raw.least, floor + reach * raw.largest
+    return _Acting(*acting, *raw[:4], risk, *raw[4:])
 
 
 def _each_memory(

@@ -2,7 +2,7 @@
 
 Attention, the angles of its keys and the short convolution look at a *context*: their position counts from the token
 that began it. The memory, its chunks and shards and the Q-K projection look at what the memory has seen, and count from
-where it began. One mark usually begins both, a document; two of them (`Resets`) let a memory be handed on to a context
+where it began. One mark usually begins both, a document; two of them (`Marks`) let a memory be handed on to a context
 that holds nothing of what was written, as in episodes of storage and retrieval (decision `marks`).
 
 Every layer has seen the same tokens, so one timeline serves all.
@@ -14,10 +14,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from atlas_ref.config.memory import MemoryConfig
+from atlas_ref.functional.gate_floor import floor_over
 from atlas_ref.memory.plan import SegmentPlan, make_plan, token_positions
 
 
@@ -36,24 +37,34 @@ class Piece(NamedTuple):
     whole: bool
 
 
-class Resets(NamedTuple):
-    """Which tokens begin a context, and which a memory; None: no token does."""
+class Marks(NamedTuple):
+    """Which tokens begin a context, and which a memory; None: no token does.
+
+    `floor` is the least gate of each token where what it is read for asks for one (`data.episodes`); None: none does.
+    """
 
     context: Bool[Tensor, "batch time"] | None = None
     memory: Bool[Tensor, "batch time"] | None = None
+    floor: Float[Tensor, "batch time"] | None = None
 
 
 @dataclass(frozen=True)
 class Timeline:
     """The index of each token in its context, the tokens that begin a memory, and the layout of what it writes.
 
-    `pieces` is for blocks that go through a context in segments (`model.block = "mac"`), and empty for others.
+    `pieces` is for blocks that go through a context in segments (`model.block = "mac"`), and empty for others; `floor`
+    is that of the marks.
     """
 
     context: Int[Tensor, "batch time"]
     reset: Bool[Tensor, "batch time"] | None
     plan: SegmentPlan
     pieces: tuple[Piece, ...] = ()
+    floor: Float[Tensor, "batch time"] | None = None
+
+    def gate_floor(self, scheduled: float) -> float | Float[Tensor, "batch time 1"]:
+        """Return the floor of the gates: the scheduled one, or at each token the larger of it and that of the marks."""
+        return scheduled if self.floor is None else floor_over(self.floor, scheduled).unsqueeze(-1)
 
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its context each row has read after the call, `before` if the call is empty."""
@@ -64,16 +75,16 @@ class Timeline:
         return self.context[:, -1] + 1
 
 
-def resets_of(reset: Bool[Tensor, "batch time"] | Resets | None) -> Resets:
-    """Return two marks; where there is one, it begins both."""
-    return reset if isinstance(reset, Resets) else Resets(reset, reset)
+def marks_of(reset: Bool[Tensor, "batch time"] | Marks | None) -> Marks:
+    """Return both marks; where there is one, it begins both."""
+    return reset if isinstance(reset, Marks) else Marks(reset, reset)
 
 
 def make_timeline(
     memory: MemoryConfig,
     context: Int[Tensor, " batch"],
     position: Int[Tensor, " batch"],
-    reset: Bool[Tensor, "batch time"] | Resets | None,
+    reset: Bool[Tensor, "batch time"] | Marks | None,
     time: int,
     segment: int = 0,
 ) -> Timeline:
@@ -81,9 +92,9 @@ def make_timeline(
 
     Row b comes with `context[b]` tokens of its context and a memory that has seen `position[b]` tokens.
     """
-    marks = resets_of(reset)
+    marks = marks_of(reset)
     plan = make_plan(position, marks.memory, time, memory.chunk, memory.shards.length)
-    timeline = Timeline(token_positions(context, marks.context, time), marks.memory, plan)
+    timeline = Timeline(token_positions(context, marks.context, time), marks.memory, plan, floor=marks.floor)
     return replace(timeline, pieces=_pieces(timeline, memory, segment)) if segment else timeline
 
 

@@ -26,6 +26,7 @@ CHANGEABLE = (
     "train.sample_tokens",
     "train.keep_last",
     "train.keep_best",
+    "train.best",
     "train.micro_batches",
     "train.parallel",
     "train.device",

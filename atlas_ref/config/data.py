@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from atlas_ref.config.curriculum import CurriculumConfig
+from atlas_ref.config.episodes import EpisodesConfig
 from atlas_ref.config.section import Section
 from atlas_ref.config.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
 
@@ -16,6 +17,7 @@ GENERATED = {
     "relay": "the symbols of data.relay and a token without one",
     "sudoku": "a blank and six digits",
     "arithmetic": "the numbers below data.arithmetic.modulus, and a token where data.arithmetic.equals is true",
+    "episodes": "the tokens of its text, the numbers, two signs and a mask",
 }
 """The sources that are no text, and what their vocabularies are, for a message."""
 
@@ -129,10 +131,10 @@ class ArithmeticConfig(Section):
 class DataConfig(Section):
     """What the model is trained on."""
 
-    source: Literal["shakespeare", "recall", "path", "answers", "sets", "relay", "sudoku", "arithmetic"]
-    """the shipped text, a task (recall, relay, sudoku, arithmetic), or what is at path: text, answers or public sets"""
+    source: Literal["shakespeare", "recall", "path", "answers", "sets", "relay", "sudoku", "arithmetic", "episodes"]
+    """the shipped text, a task (recall, relay, sudoku, arithmetic, episodes), or at path: text, answers, sets"""
     path: str = Field(max_length=4096)
-    """file or folder for source = "path", "answers" or "sets"; else empty"""
+    """file or folder for source = "path", "answers" or "sets", or of the text of episodes; else empty"""
     text_key: str = Field(min_length=1, max_length=256)
     """key or column of the text in JSONL and parquet; + joins several, | separates what is tried in turn"""
     tokenizer: Literal["bytes", "bpe"]
@@ -153,6 +155,7 @@ class DataConfig(Section):
     sudoku: SudokuConfig
     arithmetic: ArithmeticConfig
     curriculum: CurriculumConfig
+    episodes: EpisodesConfig
 
     @property
     def vocab_size(self) -> int:
@@ -163,9 +166,31 @@ class DataConfig(Section):
                 self.relay.vocab_size,
                 self.sudoku.vocab_size,
                 self.arithmetic.vocab_size,
+                self.episodes.vocab_size(self.text_vocab_size, self.arithmetic.modulus),
             )
             return dict(zip(GENERATED, sizes, strict=True))[self.source]
+        return self.text_vocab_size
+
+    @property
+    def text_vocab_size(self) -> int:
+        """The vocabulary that the tokenizer of a text makes, for bpe the most that it can be."""
         return self.bpe_vocab_size if self.tokenizer == "bpe" else BYTE_VOCABULARY
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a tokenizer says what the tokens are, so that there may be samples of text."""
+        return self.source not in GENERATED or self.reads_episodes
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss of a guess is to be multiplied by: the weights that the task gives its parts."""
+        weights = self.episodes.storage_weight + self.episodes.retrieval_weight
+        return weights if self.source == "episodes" else 1.0
+
+    @property
+    def reads_episodes(self) -> bool:
+        """Whether there are episodes with text in them."""
+        return self.source == "episodes" and self.episodes.text_share > 0.0
 
     @property
     def vocabulary(self) -> str:
@@ -179,8 +204,11 @@ class DataConfig(Section):
         reads_a_path = self.source in ("path", "answers", "sets")
         if reads_a_path and not self.path:
             yield f'data.path is empty; it must name a file or folder for data.source = "{self.source}"'
-        if not reads_a_path and self.path:
-            yield f'data.path is "{self.path}"; it must be empty unless data.source = "path", "answers" or "sets"'
+        if not reads_a_path and not self.reads_episodes and self.path:
+            yield (
+                f'data.path is "{self.path}"; it must be empty unless data.source = "path", "answers", "sets" or '
+                '"episodes" with text'
+            )
         if "\0" in self.path:
             yield f'data.path is "{self.path}"; it must be the name of a file or folder, which holds no zero character'
         if self.curriculum.epoch_steps and self.source != "sets":
@@ -205,11 +233,40 @@ class DataConfig(Section):
                 f'data.arithmetic.probabilities is "{self.arithmetic.probabilities}"; it must be "softmax" for '
                 f'data.source = "{self.source}", whose loss is that of softmax'
             )
+        yield from self._episodes()
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap
             yield (
                 f"data.sequence_length is {self.sequence_length}; it must be at least {least} "
                 "to hold data.recall.pairs, data.recall.gap and data.recall.queries"
+            )
+
+    def _episodes(self) -> Iterator[str]:
+        """Yield a sentence for rows that do not fill episodes, and for words that no single token is."""
+        asked = self.episodes
+        if self.source != "episodes":
+            return
+        if asked.tokens % self.sequence_length:
+            yield (
+                f"data.sequence_length is {self.sequence_length}; it must divide the {asked.tokens} tokens of an "
+                "episode: both phases of data.episodes.pieces times data.episodes.length"
+            )
+        elif self.sequence_length % asked.length:
+            yield (
+                f"data.sequence_length is {self.sequence_length}; it must be whole pieces of data.episodes.length = "
+                f"{asked.length} tokens"
+            )
+        known = self.arithmetic.modulus**2
+        least = known if asked.answers == "random" else min(self.arithmetic.trained, known - self.arithmetic.trained)
+        if asked.pieces * asked.sums > least:
+            yield (
+                f"data.episodes.pieces is {asked.pieces}; with {asked.sums} sums in a piece it must be at most "
+                f"{least // asked.sums}, so that no pair of data.arithmetic is asked for twice"
+            )
+        if self.reads_episodes and asked.answers == "random" and self.tokenizer != "bpe":
+            yield (
+                f'data.tokenizer is "{self.tokenizer}"; it must be "bpe" for data.episodes.answers = "random", whose '
+                "words are single tokens"
             )
 
 

@@ -134,7 +134,8 @@ def _valid(field: FieldInfo, *others: FieldInfo) -> str:
         return "true or false"
     if get_origin(field.annotation) is tuple:
         entry = get_args(field.annotation)[0]
-        return f"a list of integers, each {_interval(_all_bounds(entry.__metadata__[0].metadata))}"
+        kind = "integers" if entry.__origin__ is int else "finite numbers"
+        return f"a list of {kind}, each {_interval(_all_bounds(entry.__metadata__[0].metadata))}"
     bounds = _all_bounds(field.metadata)
     if field.annotation is str:
         return f"Unicode text of at most {bounds['max_length']} characters"

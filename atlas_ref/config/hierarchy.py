@@ -1,19 +1,14 @@
 """The local memories of a hierarchy, beside the global one that has the chunk of the memory (TNT 2511.07343)."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from atlas_ref.config.section import Section
+from atlas_ref.config.section import Section, listed
 
 MOST_LOCALS = 4
 """Local memories of a hierarchy, as many as the paper tries."""
-
-
-def listed(found: Any) -> Any:
-    """Return a list as a tuple, which cannot change: TOML and JSON know lists alone."""
-    return tuple(found) if isinstance(found, list) else found
 
 
 Chunks = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(listed)]

@@ -1,16 +1,20 @@
 """The model section of the run configuration: blocks, attention and gate (`memory` has the memory)."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from atlas_ref.config.blocks import MacConfig, MalConfig
 from atlas_ref.config.memory import MemoryConfig
-from atlas_ref.config.section import Section
+from atlas_ref.config.section import Section, listed
 
 BlockKind = Literal["mag", "mac", "mal", "lmm"]
 """How attention and memory make a block (2501.00663 section 4)."""
+
+
+Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=10**9)], ...], BeforeValidator(listed)]
+Floors = Annotated[tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...], BeforeValidator(listed)]
 
 
 class AttentionConfig(Section):
@@ -29,14 +33,20 @@ class AttentionConfig(Section):
 class GateConfig(Section):
     """How attention a and memory m of mag and mac are joined; the floor is that of the gate of lmm too."""
 
-    kind: Literal["source", "convex", "gated_attention", "product"]
-    """source: sigmoid(a) m; convex: g a + (1 - g) m; gated_attention: a sigmoid(m); product: a m"""
+    kind: Literal["source", "convex", "convex_memory", "gated_attention", "product"]
+    """source: sigmoid(a) m; convex: g a + (1-g) m; convex_memory: g m + (1-g) a; gated_attention: a sigmoid(m)"""
     floor: float = Field(ge=0.0, lt=1.0)
     """smallest value of the gate, once it has come down: floor + (1 - floor) * sigmoid"""
     floor_start: float = Field(ge=0.0, lt=1.0)
     """the floor at the first step"""
     floor_decay_steps: int = Field(ge=0, le=10**9)
     """steps in which the floor comes down in a straight line from its start"""
+    floor_until: Steps
+    """instead of the line, steps before which the floor is each of floor_before in turn; []: the line"""
+    floor_before: Floors
+    """the floor before each of those steps, which falls; behind the last of them it is floor"""
+    bias_init: float = Field(ge=-20.0, le=20.0)
+    """bias of the logits of convex and convex_memory, at the start"""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a floor that would rise."""
@@ -44,6 +54,29 @@ class GateConfig(Section):
             yield (
                 f"model.gate.floor_start is {self.floor_start}; it must be at least model.gate.floor, "
                 f"which is {self.floor}"
+            )
+        yield from self._steps()
+
+    def _steps(self) -> Iterator[str]:
+        """Yield a sentence for steps of a floor that are not one for one, do not rise, or whose floor does not fall."""
+        until, before = self.floor_until, self.floor_before
+        if len(until) != len(before):
+            yield (
+                f"model.gate.floor_before has {len(before)} floors; it must have one for each step of "
+                f"model.gate.floor_until, which has {len(until)}"
+            )
+        if list(until) != sorted(set(until)):
+            yield f"model.gate.floor_until is {list(until)}; it must be steps that rise"
+        floors = [*before, self.floor]
+        if floors != sorted(floors, reverse=True):
+            yield (
+                f"model.gate.floor_before is {list(before)}; it must be floors that fall, down to "
+                f"model.gate.floor, which is {self.floor}"
+            )
+        if until and self.floor_decay_steps:
+            yield (
+                f"model.gate.floor_decay_steps is {self.floor_decay_steps}; it must be 0 where model.gate.floor_until "
+                "has steps"
             )
 
 

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from atlas_ref.config.hierarchy import listed
-from atlas_ref.config.section import Section
+from atlas_ref.config.section import Section, listed
 
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...], BeforeValidator(listed)]
 

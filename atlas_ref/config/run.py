@@ -71,6 +71,11 @@ class RunConfig(Section):
         )
 
     @property
+    def judged_episodes(self) -> int:
+        """Episodes of a validation: as many whole ones as its batches hold, one at least."""
+        return max(1, self.train.eval_batches * self.data.sequence_length // self.data.episodes.tokens)
+
+    @property
     def last_step(self) -> int:
         """The number of optimiser steps of both stages."""
         return self.train.max_steps + self.stage2.steps
@@ -90,7 +95,7 @@ class RunConfig(Section):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each contradiction between sections."""
-        if self.train.sample_interval and self.data.source in GENERATED:
+        if self.train.sample_interval and not self.data.is_text:
             yield (
                 f"train.sample_interval is {self.train.sample_interval}; it must be 0 for data.source = "
                 f'"{self.data.source}", which is not text'
@@ -112,6 +117,7 @@ class RunConfig(Section):
             yield from self._first_answers(self.any_model)
         yield from self._gates()
         yield from self._arithmetic()
+        yield from self._episodes()
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence for what is allowed and hardly meant."""
@@ -160,6 +166,19 @@ class RunConfig(Section):
                 'data.arithmetic.equals is true; it must be false for model.family = "perceptron", which answers '
                 "behind the second number"
             )
+
+    def _episodes(self) -> Iterator[str]:
+        """Yield a sentence for episodes without a memory to store in, or partners, and for a gain of anything else."""
+        episodes = self.data.source == "episodes"
+        if episodes and not isinstance(self.any_model, ModelConfig):
+            yield 'data.source is "episodes"; it must be another one for model.family, which cannot be stored in'
+        if episodes and self.train.batch_size % 2:
+            yield (
+                f'train.batch_size is {self.train.batch_size}; it must be even for data.source = "episodes", whose '
+                "rows are judged in pairs"
+            )
+        if self.train.best == "retrieval_gain" and not episodes:
+            yield 'train.best is "retrieval_gain"; it must be "loss" unless data.source = "episodes"'
 
     def _positions(self, positions: int) -> Iterator[str]:
         """Yield a sentence for documents beyond the positions of a model."""

@@ -1,6 +1,7 @@
 """A table of the configuration: frozen, strict, and with its contradictions said one by one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -22,3 +23,8 @@ class Section(BaseModel):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def listed(found: Any) -> Any:
+    """Return a list as a tuple, which cannot change: TOML and JSON know lists alone."""
+    return tuple(found) if isinstance(found, list) else found

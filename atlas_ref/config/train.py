@@ -44,7 +44,9 @@ class TrainConfig(Section):
     keep_last: int = Field(ge=1, le=10**9)
     """newest checkpoints that are kept"""
     keep_best: bool
-    """whether the checkpoint with the least validation loss is kept too"""
+    """whether the best checkpoint by validation is kept too"""
+    best: Literal["loss", "retrieval_gain"]
+    """what is best: the least loss, or of episodes the most that storage adds to what is retrieved"""
     tensorboard: bool
     """whether metrics also go to TensorBoard event files"""
     wandb: bool

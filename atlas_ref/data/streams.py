@@ -31,6 +31,7 @@ from atlas_ref.data.arithmetic import ArithmeticPairs
 from atlas_ref.data.batch import IGNORED, Batch, BatchSource, sample_digest
 from atlas_ref.data.corpus import Corpus, read_corpus, shipped_corpus
 from atlas_ref.data.encoding import grid_of, tokenizer_for
+from atlas_ref.data.episodes import open_episodes
 from atlas_ref.data.facts import facts_of_text
 from atlas_ref.data.identity import identify
 from atlas_ref.data.mixture import open_sets
@@ -62,8 +63,12 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
         return open_sets(config, tokenizer)
     if config.data.source == "answers":
         return open_answers(config, tokenizer)
+    if config.data.source == "episodes" and not config.data.reads_episodes:
+        return open_episodes(config, None, ([], []), None)
     corpus = open_corpus(config.data)
     training, validation = split_texts(corpus.documents, config.data.validation_fraction)
+    if config.data.source == "episodes":
+        return open_episodes(config, corpus, (training, validation), tokenizer)
     tokenizer = tokenizer_for(corpus.name, training, config, tokenizer)
     grid = grid_of(config)
     rings = Ring.of(training, tokenizer, grid), Ring.of(validation, tokenizer, grid)
@@ -72,7 +77,7 @@ def open_source(config: RunConfig, tokenizer: Tokenizer | None = None) -> BatchS
 
 def open_corpus(data: DataConfig) -> Corpus:
     """The documents that a configuration names."""
-    return read_corpus(data.path, data.text_key) if data.source == "path" else shipped_corpus()
+    return read_corpus(data.path, data.text_key) if data.path else shipped_corpus()
 
 
 def split_texts(texts: Sequence[str], validation_fraction: float) -> tuple[list[str], list[str]]:

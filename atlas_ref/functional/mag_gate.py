@@ -2,6 +2,7 @@
 
     `source`:           y = g * norm(memory),                       g = floor + (1 - floor) sigmoid(norm(attention))
     `convex`:           y = g * norm(attention) + (1 - g) * norm(memory),  g = floor + (1 - floor) sigmoid(logits)
+    `convex_memory`:    y = g * norm(memory) + (1 - g) * norm(attention),  g as in `convex`: a floor keeps the memory in
     `gated_attention`:  y = g * norm(attention),                    g = floor + (1 - floor) sigmoid(norm(memory))
     `product`:          y = norm(attention) * norm(memory): nothing is squashed, so there is no floor
 
@@ -19,7 +20,9 @@ from torch import Tensor
 
 from atlas_ref.functional.normalize import at_least_float32
 
-GateKind = Literal["source", "convex", "gated_attention", "product"]
+GateKind = Literal["source", "convex", "convex_memory", "gated_attention", "product"]
+WITH_LOGITS = ("convex", "convex_memory")
+"""The gates that are learned of the token, by a linear map of their own."""
 
 
 class Gated(NamedTuple):
@@ -38,12 +41,13 @@ def mag_gate(
     attention: Float[Tensor, "*batch dim"],
     memory: Float[Tensor, "*batch dim"],
     logits: Float[Tensor, "*batch dim"] | None,
-    floor: float,
+    floor: float | Float[Tensor, "*batch 1"],
 ) -> Gated:
-    """Return the join of normalised attention and memory (module docstring); `logits` are those of `convex`.
+    """Return the join of normalised attention and memory (module docstring); `logits` are those that
+    `convex` and `convex_memory` are made of, and `floor` is one for all or one for each token.
 
     Computed in at least float32; the joined values have the dtype of `attention`, both gates stay wide. Raises
-    ValueError for `convex` without logits.
+    ValueError for these two without logits.
     """
     attended, remembered = at_least_float32(attention), at_least_float32(memory)
     if kind == "product":
@@ -54,6 +58,8 @@ def mag_gate(
         joined = gate * remembered
     elif kind == "gated_attention":
         joined = gate * attended
+    elif kind == "convex_memory":
+        joined = gate * remembered + (1.0 - gate) * attended
     else:
         joined = gate * attended + (1.0 - gate) * remembered
     return Gated(joined.to(attention.dtype), gate, raw)
@@ -61,8 +67,8 @@ def mag_gate(
 
 def _below(kind: GateKind, attended: Tensor, remembered: Tensor, logits: Tensor | None) -> Tensor:
     """Return what the sigmoid of a gate is taken of."""
-    if kind != "convex":
+    if kind not in WITH_LOGITS:
         return attended if kind == "source" else remembered
     if logits is None:
-        raise ValueError("the gate convex needs logits")
+        raise ValueError(f"the gate {kind} needs logits")
     return at_least_float32(logits)

@@ -20,7 +20,7 @@ from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.registry import build_block
 from atlas_ref.blocks.telemetry import LayerTelemetry
-from atlas_ref.blocks.timeline import Resets, Timeline, make_timeline
+from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
@@ -109,14 +109,14 @@ class AtlasModel(Model):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
     ) -> ModelOutput:
         """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
 
-        `Resets` marks those that begin a context and those that begin a memory apart (`blocks.timeline`).
+        `Marks` marks those that begin a context and those that begin a memory apart (`blocks.timeline`).
 
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
         the end of all schedules. `penalised` asks for the indecision of the gates, if there are any; without

@@ -21,7 +21,7 @@ from atlas_ref.blocks.backbone import BackboneLayer
 from atlas_ref.blocks.backbone_memory import BackboneMemory, BackboneState, Remembered, gate_entropy
 from atlas_ref.blocks.polarisation import indecision
 from atlas_ref.blocks.recursion import Recursion, SeparateNets, SharedNet
-from atlas_ref.blocks.timeline import Resets, resets_of
+from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.blocks.windowed_attention import AttentionCache, Places
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.errors import UserError
@@ -109,7 +109,7 @@ class CognateModel(Model):
         self,
         tokens: Int[Tensor, "batch time"],
         state: CognateState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
@@ -141,9 +141,9 @@ class CognateModel(Model):
             recursion=found,
         )
 
-    def places(self, tokens: Tensor, state: CognateState, reset: Tensor | Resets | None) -> Places:
+    def places(self, tokens: Tensor, state: CognateState, reset: Tensor | Marks | None) -> Places:
         """Return where the tokens of a call stand; raise UserError beyond the learned positions."""
-        marks, time = resets_of(reset), tokens.shape[1]
+        marks, time = marks_of(reset), tokens.shape[1]
         position = token_positions(state.position, marks.context, time)
         last = int(position.max()) if position.numel() else 0
         if last >= self.config.positions:

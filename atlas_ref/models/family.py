@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from atlas_ref.blocks.timeline import Resets
+from atlas_ref.blocks.timeline import Marks
 from atlas_ref.config.run import AnyModelConfig
 from atlas_ref.models.tensors import TensorInfo
 
@@ -70,7 +70,7 @@ class Model(nn.Module):
         self,
         tokens: Int[Tensor, "batch time"],
         state: Any,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,

@@ -1,8 +1,8 @@
 """What is known about each layer of an ATLAS model after a call: its telemetry, and what follows from it or the state.
 
 gate_variance      of the gate that acts; absent in a block without
-memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source` and of the block
-                   LMM, 1 - it of `convex`; absent in other joins and where nothing is written
+memory_share       mean weight of the memory in the join, before the floor: the raw gate of `source`, of `convex_memory`
+                   and of the block LMM, 1 - it of `convex`; absent in other joins and where nothing is written
 state_finite       1, or 0 when any number of the layer's state is NaN or infinite
 newton_schulz_error   distance of the written momentum from orthogonality, where the rule orthogonalises
 
@@ -80,7 +80,7 @@ def _gate_values(table: Measurements, config: ModelConfig) -> Measurements:
         return {}
     found = {"gate_variance": table["gate_std"] ** 2}
     kind = "source" if config.block == "lmm" else config.gate.kind
-    if kind in ("source", "convex") and not config.disable_memory:
+    if kind in ("source", "convex", "convex_memory") and not config.disable_memory:
         mean = table["raw_gate_mean"]
-        found["memory_share"] = mean if kind == "source" else 1.0 - mean
+        found["memory_share"] = 1.0 - mean if kind == "convex" else mean
     return found

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.blocks.timeline import Resets, resets_of
+from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config.perceptron import PerceptronConfig
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
@@ -89,7 +89,7 @@ class PerceptronModel(Model):
         self,
         tokens: Int[Tensor, "batch time"],
         state: PerceptronState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
@@ -97,7 +97,7 @@ class PerceptronModel(Model):
         """Return logits and state; nothing here depends on `outer_step`, and there is nothing to penalise or tell."""
         del outer_step, penalised, measured
         batch, time = tokens.shape
-        begins = resets_of(reset).memory
+        begins = marks_of(reset).memory
         position, total = token_positions(state.position, begins, time), state.total
         rows, answers = self.rows(tokens, position), []
         for index in range(time):

@@ -2,7 +2,7 @@
 
     session = Session(model, batch=2)
     logits = session(tokens)                  the rows read on from where they are
-    logits = session(tokens, reset)           from marked tokens on as before their first; `Resets(context=reset)` drops
+    logits = session(tokens, reset)           from marked tokens on as before their first; `Marks(context=reset)` drops
                                               what attention and convolution see and hands the memory on
     saved = session.get_memory_state()        a value: later calls do not change it
     session.reset_memory_state()              every row, or those of a mask, as before their first token
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from atlas_ref.blocks.timeline import Resets
+from atlas_ref.blocks.timeline import Marks
 from atlas_ref.errors import UserError
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model, Output
@@ -35,7 +35,7 @@ class Session:
         self._state = model.initial_state(batch).detach()
 
     def __call__(
-        self, tokens: Int[Tensor, "batch time"], reset: Bool[Tensor, "batch time"] | Resets | None = None
+        self, tokens: Int[Tensor, "batch time"], reset: Bool[Tensor, "batch time"] | Marks | None = None
     ) -> Float[Tensor, "batch time vocab"]:
         """Return the logits that are served, and remember what tokens leave; `reset` is that of `Model.forward`."""
         output: Output = self.model(tokens, self._state, reset, self.outer_step, measured=False)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.blocks.timeline import Resets, resets_of
+from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config.transformer import TransformerConfig
 from atlas_ref.errors import UserError
 from atlas_ref.memory.plan import token_positions
@@ -97,7 +97,7 @@ class TransformerModel(Model):
         self,
         tokens: Int[Tensor, "batch time"],
         state: TransformerState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
@@ -108,7 +108,7 @@ class TransformerModel(Model):
         """
         del outer_step, penalised, measured
         time, past = tokens.shape[1], state.tokens.shape[1]
-        place = token_positions(state.position, resets_of(reset).context, time)
+        place = token_positions(state.position, marks_of(reset).context, time)
         known = torch.cat([state.tokens, tokens], 1)
         after = TransformerState(place[:, -1] + 1 if time else state.position, known[:, time:])
         if place.numel() and int(place.max()) >= self.config.positions:

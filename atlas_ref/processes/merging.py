@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "raw_gate_std": _deviation("raw_gate_mean"),
     "raw_gate_min": LEAST,
     "raw_gate_max": LARGEST,
+    "gate_collapse_risk": MEAN,
     "gate_polarised": MEAN,
     "gate_undecided": MEAN,
     "memory_norm": RMS,

@@ -1,6 +1,6 @@
 """Which checkpoints stay, and how the others go.
 
-Kept are the newest `keep_last`; with `keep_best` the one of the least validation loss, which the file `best` names;
+Kept are the newest `keep_last`; with `keep_best` the best by validation (`train.best`), which the file `best` names;
 and whatever a kill switch would name as the last good one: for each streak that is running, the newest checkpoint from
 before it began. So a report never finds less than it would have found without retention.
 
@@ -28,12 +28,23 @@ from atlas_ref.storage.removal import REMOVED, Removal, contents, refuse_foreign
 from atlas_ref.storage.switch_state import SwitchState
 
 VALIDATION = "val/loss"
+GAIN = "retrieval/gain"
+"""Where the log has what storage adds to what is retrieved, of episodes."""
+JUDGES = {"loss": (VALIDATION, 1.0), "retrieval_gain": (GAIN, -1.0)}
+"""By `train.best`: what a validation is judged by, and the factor that makes less of it better."""
 
 
-def read_validations(log: Path) -> dict[int, float]:
-    """Return the finite validation losses of a log by step."""
-    losses = {record["step"]: record.get(VALIDATION) for record in read_metrics(log)}
-    return {step: loss for step, loss in losses.items() if isinstance(loss, int | float) and math.isfinite(loss)}
+def judged(values: Mapping[str, object], best: str = "loss") -> float | None:
+    """Return what a line of the log is judged by, less of it being better; None where it has nothing finite of it."""
+    key, factor = JUDGES[best]
+    found = values.get(key)
+    return factor * found if isinstance(found, int | float) and math.isfinite(found) else None
+
+
+def read_validations(log: Path, best: str = "loss") -> dict[int, float]:
+    """Return what the validations of a log are judged by, by step."""
+    found = {record["step"]: judged(record, best) for record in read_metrics(log)}
+    return {step: value for step, value in found.items() if value is not None}
 
 
 def improves(validations: Mapping[int, float], step: int) -> bool:
@@ -44,7 +55,7 @@ def improves(validations: Mapping[int, float], step: int) -> bool:
 
 
 def best_of(saved: Iterable[int], validations: Mapping[int, float]) -> int | None:
-    """Return the saved step of the least validation loss, the earlier of equals; None when none was validated."""
+    """Return the saved step of the best validation, the earlier of equals; None when none was validated."""
     return min((step for step in saved if step in validations), key=lambda s: (validations[s], s), default=None)
 
 

@@ -3,6 +3,7 @@
 from atlas_ref.config import DataConfig
 from atlas_ref.tasks.answers import Answering
 from atlas_ref.tasks.arithmetic import ARITHMETIC
+from atlas_ref.tasks.episodes import EpisodicTask
 from atlas_ref.tasks.language import LanguageModelling
 from atlas_ref.tasks.puzzles import Puzzles
 from atlas_ref.tasks.task import Task
@@ -16,6 +17,7 @@ TASKS: dict[str, Task] = {
     "relay": Puzzles(),
     "sudoku": Puzzles(),
     "arithmetic": ARITHMETIC["softmax"],
+    "episodes": EpisodicTask(),
 }
 
 

@@ -26,8 +26,8 @@ def behaviours(models: Mapping[str, Model], source: ValidationSource, batches: i
             batch = to_device(source.validation(index), next(model.parameters()).device)
             if not index:
                 # The first call of a kind makes what later ones use: it is no latency.
-                behave(model, *batch, known, Behaviour())
-            behave(model, *batch, known, found[name])
+                behave(model, *batch[:3], known, Behaviour())
+            behave(model, *batch[:3], known, found[name])
     return found
 
 

@@ -17,8 +17,8 @@ from atlas_ref.watching.speed import Speed
 
 @dataclass(frozen=True)
 class Context:
-    """What stays the same from step to step, and what is only counted: `validations` are the losses in the log, and
-    `measured` what it knows of grokking.
+    """What stays the same from step to step, and what is only counted: `validations` is what those in the log are
+    judged by, and `measured` what it knows of grokking.
     """
 
     config: RunConfig

@@ -1,8 +1,10 @@
 """Validation: how a task judges held-out batches, from a fresh memory state that never meets the training state."""
 
+from operator import itemgetter
+
 import torch
 
-from atlas_ref.data.batch import Batch, ValidationSource
+from atlas_ref.data.batch import ValidationSource
 from atlas_ref.models.family import Model
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.parallel import fresh_state, is_sharded
@@ -35,7 +37,7 @@ def evaluate(
     with torch.no_grad() if is_sharded(model) else torch.inference_mode():
         state = fresh_state(model, mine.stop - mine.start, device)
         for index in range(min(batches, source.validation_batches)):
-            batch = to_device(Batch(*(tensor[mine] for tensor in source.validation(index))), device)
+            batch = to_device(source.validation(index).map(itemgetter(mine)), device)
             output = forward(model, batch, state, precision, outer_step)
             state = output.state
             meter.add(output, batch)

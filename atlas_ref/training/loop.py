@@ -5,7 +5,6 @@ What happens at a step depends on its number alone, never on where the process s
 resumed leaves the same weights and the same log as one that was not.
 """
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from atlas_ref.storage.checkpoint import Checkpoint
 from atlas_ref.storage.files import write_json
 from atlas_ref.storage.lock import hold, refuse_if_held
 from atlas_ref.storage.metrics_log import MetricsLog
-from atlas_ref.storage.retention import VALIDATION, Retention, improves, read_validations
+from atlas_ref.storage.retention import VALIDATION, Retention, improves, judged, read_validations
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.arithmetic import without_denormals
@@ -34,6 +33,7 @@ from atlas_ref.training.context import Context
 from atlas_ref.training.epochs import end_of_epoch, place_in_curriculum
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.generalising import watch_generalising
+from atlas_ref.training.retrieval import watch_retrieval
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
 from atlas_ref.training.samples import sample_when_due
 from atlas_ref.training.saving import killed, save
@@ -156,7 +156,7 @@ def advance_with_log(
 ) -> bool:
     """Mend what a crash left among the checkpoints, open the log and go on; return whether the run was stopped."""
     config, directory, world = ready.config, ready.directory, ready.world
-    validations = read_validations(directory.metrics)
+    validations = read_validations(directory.metrics, config.train.best)
     retention = Retention(directory.checkpoints, reporter.say)
     with world.together():
         if world.main:
@@ -274,9 +274,10 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
                 context.world,
             )
             generalising = watch_generalising(run, context, found["accuracy"])
+            retrieving = watch_retrieval(run, context)
         shares = {name: value for name, value in found.items() if name.endswith(TOLD)}
         values |= {VALIDATION: found["loss"], **{f"val/{name}": value for name, value in shares.items()}}
-        values |= generalising
-        if math.isfinite(found["loss"]):
-            context.validations[run.step] = found["loss"]
+        values |= generalising | retrieving
+        if (score := judged(values, settings.best)) is not None:
+            context.validations[run.step] = score
     return values | end_of_epoch(run, context)

@@ -7,11 +7,13 @@ determined by its config and its step count alone.
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from atlas_ref.blocks.timeline import Marks
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.state import StateTree, join_rows
@@ -54,7 +56,7 @@ class StepResult(NamedTuple):
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch on `device`."""
-    return Batch(*(tensor.to(device) for tensor in batch))
+    return batch.map(lambda tensor: tensor.to(device))
 
 
 def forward(
@@ -71,8 +73,15 @@ def forward(
     indecision of the gates.
     """
     with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        output: Output = model(batch.tokens, state, batch.reset, outer_step, penalised)
+        output: Output = model(batch.tokens, state, marks_of_batch(batch), outer_step, penalised)
     return output
+
+
+def marks_of_batch(batch: Batch) -> Tensor | Marks:
+    """Return the tokens that begin documents; of episodes, contexts and memories apart, and the floors of phases."""
+    if batch.episode is None:
+        return batch.reset
+    return Marks(batch.reset, batch.episode.memory, batch.episode.floor)
 
 
 def train_step(
@@ -118,7 +127,8 @@ def _accumulate(
     losses, outputs, names = [], [], ["supervised"]
     for first in range(mine.start, mine.stop, size):
         rows = slice(first, first + size)
-        part, before = Batch(*(x[rows] for x in batch)), state.rows(slice(first - mine.start, rows.stop - mine.start))
+        part = batch.map(itemgetter(rows))
+        before = state.rows(slice(first - mine.start, rows.stop - mine.start))
         with without_sync(network, last=rows.stop == mine.stop):
             output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
             share = Share(rows, len(batch.tokens), count, config.train.seed, step)

@@ -143,8 +143,8 @@ def total_limits(config: RunConfig, state: SwitchState) -> tuple[Limit, ...]:
 
 
 def _starts(config: RunConfig, state: SwitchState) -> tuple[float, ...]:
-    """Return the losses that training begins from: ln V, and the first one where there was a step."""
-    guess = math.log(config.any_model.vocab_size)
+    """Return the losses that training begins from: ln V, times the weights of the task, and the first one if any."""
+    guess = math.log(config.any_model.vocab_size) * config.data.loss_scale
     return (guess,) if state.first_loss is None else (guess, state.first_loss)
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from atlas_ref.blocks.timeline import Resets
+from atlas_ref.blocks.timeline import Marks
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from preflight.controls.state import dropped, swapped
 from preflight.memory_contents import empty_memory, random_memory
@@ -27,7 +27,7 @@ class SeedIgnored(AtlasModel):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,

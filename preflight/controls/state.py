@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from atlas_ref.blocks.timeline import Resets, resets_of
+from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from preflight.subject import HEALTHY, Control
 
@@ -47,7 +47,7 @@ class ResetIgnored(AtlasModel):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
@@ -64,14 +64,14 @@ class ResetOfAllRows(AtlasModel):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
     ) -> ModelOutput:
         """Run the model with the resets of any row in all rows."""
-        marks = (None if mark is None else mark.any(0, keepdim=True).expand_as(mark) for mark in resets_of(reset))
-        everywhere = Resets(*marks)
+        marks = (None if mark is None else mark.any(0, keepdim=True).expand_as(mark) for mark in marks_of(reset))
+        everywhere = Marks(*marks)
         return super().forward(tokens, state, everywhere, outer_step, penalised, measured)
 
 
@@ -82,7 +82,7 @@ class FutureLeak(AtlasModel):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Resets | None,
+        reset: Bool[Tensor, "batch time"] | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from atlas_ref.blocks.timeline import Resets
+from atlas_ref.blocks.timeline import Marks
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from atlas_ref.storage import checkpoint
 from preflight import boundaries
@@ -86,7 +86,7 @@ def test_a_model_whose_state_is_worthless_is_not_passed() -> None:
             self,
             tokens: Int[Tensor, "batch time"],
             state: ModelState,
-            reset: Bool[Tensor, "batch time"] | Resets | None,
+            reset: Bool[Tensor, "batch time"] | Marks | None,
             outer_step: int | None = None,
             penalised: bool = False,
             measured: bool = True,
@@ -109,7 +109,7 @@ def test_a_probe_that_diverges_fails_with_its_reason_and_without_a_traceback() -
             self,
             tokens: Int[Tensor, "batch time"],
             state: ModelState,
-            reset: Bool[Tensor, "batch time"] | Resets | None,
+            reset: Bool[Tensor, "batch time"] | Marks | None,
             outer_step: int | None = None,
             penalised: bool = False,
             measured: bool = True,

@@ -12,6 +12,7 @@ UNDIFFERENTIATED: Final = (
     (Op.CIRCULAR_FIT, "a metric is read, not learned from"),
     (Op.CONCENTRATION_NULL, "a metric is read, not learned from"),
     (Op.GROKKING_PHASES, "a phase is one of five numbers"),
+    (Op.RETRIEVAL_GAIN, "a metric is read, not learned from"),
     (Op.OPTIMIZER_STEP, "nobody learns through a step of an optimiser"),
     (Op.MUON_STEP, "nobody learns through a step of an optimiser"),
     (Op.GROKFAST, "nobody learns through a step of an optimiser"),
@@ -43,6 +44,8 @@ OF_THE_MODEL: Final = (
 )
 """Sizes and places of the model that steps of training take as it is."""
 HERE: Final = (
+    (Op.EPISODE_LOSS, "cotangent of weights", "a weight is a count of targets"),
+    (Op.GATE_FLOOR, "cotangent of risk", "a share of gates has no slope"),
     *((op, "norm_eps=0", "a model divides by the root of more than zero") for op in MODEL),
     *((op, "momentum_max=0", "a model whose momentum is always shut has rule `delta`") for op in MODEL),
     *((op, "step_max=0", "a model whose step is always zero has no memory") for op in MODEL),

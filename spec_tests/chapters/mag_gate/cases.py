@@ -63,6 +63,14 @@ STORED: Final = (
         {"gate": normal(958, 2, 3, 4), "joined": normal(959, 2, 3, 4)},
     ),
     _MAG.case(
+        8,
+        "MAG-3 MAG-5 MAG-9",
+        "attention and memory in shares, with the floor under the memory's",
+        {"kind": "convex_memory", "floor": 0.25},
+        _branches(2560),
+        {"gate": normal(2563, 2, 3, 4), "joined": normal(2564, 2, 3, 4)},
+    ),
+    _MAG.case(
         101,
         "MAG-2 MAG-5",
         "the gradient of the gate itself",

@@ -69,6 +69,15 @@ def _other_side(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
 
 MAG_GRADIENT = "test_mag_gate:test_the_gradients_are_those_of_the_formula"
 
+
+def _share_of_attention(config: Config, x: Arrays, outputs: Arrays) -> Arrays:
+    """The gate of `convex_memory` is the share of attention."""
+    gate = outputs["gate"]
+    kept = gate * x["attention"] + (1.0 - gate) * x["memory"]
+    return {"joined": kept} if config["kind"] == "convex_memory" else {}
+
+
+SHARES = "test_mag_gate:test_convex_memory_gives_the_memory_the_share_of_the_gate"
 GATED = "test_mag_gate:test_gated_attention_scales_attention_by_the_squashed_memory"
 PRODUCT = "test_mag_gate:test_the_product_squashes_nothing_and_has_no_floor"
 
@@ -183,6 +192,22 @@ FAULTS: Final[tuple[Fault, ...]] = (
         MAG,
         PRODUCT,
         with_outputs(_floored),
+        HARD_FLOOR,
+    ),
+    Fault(
+        "mag-floor-under-attention",
+        "MAG-9a",
+        MAG,
+        SHARES,
+        with_outputs(_share_of_attention),
+        "source: a floor that does not keep the memory in",
+    ),
+    Fault(
+        "mag-convex-memory-without-floor",
+        "MAG-9b",
+        MAG,
+        SHARES,
+        with_config(lambda config: {"floor": 0.0}),
         HARD_FLOOR,
     ),
     Fault(

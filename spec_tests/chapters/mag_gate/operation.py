@@ -9,7 +9,7 @@ ROWS: Final = (
     Operation(
         Op.MAG_GATE,
         level=0,
-        config={"kind": ("source", "convex", "gated_attention", "product"), "floor": float},
+        config={"kind": ("source", "convex", "convex_memory", "gated_attention", "product"), "floor": float},
         inputs=(
             activation("attention", "batch time dim"),
             activation("memory", "batch time dim"),

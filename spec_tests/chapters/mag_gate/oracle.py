@@ -13,10 +13,12 @@ def gate(kind: str, attention: Array, memory: Array, logits: Array, floor: float
     """Return the gate and the joined values, entry by entry."""
     if kind == "product":
         return attention, attention * memory
-    raw = {"source": attention, "convex": logits, "gated_attention": memory}[kind]
+    raw = {"source": attention, "gated_attention": memory}.get(kind, logits)
     share = floor + (1.0 - floor) * sigmoid(raw)
     if kind == "convex":
         return share, share * attention + (1.0 - share) * memory
+    if kind == "convex_memory":
+        return share, share * memory + (1.0 - share) * attention
     return share, share * (memory if kind == "source" else attention)
 
 

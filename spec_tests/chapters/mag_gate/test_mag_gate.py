@@ -50,6 +50,14 @@ def test_convex_gives_attention_the_share_of_the_gate(port: Port) -> None:
                 expect(port, "convex", numerics, floor)
 
 
+@pytest.mark.spec("MAG-9")
+def test_convex_memory_gives_the_memory_the_share_of_the_gate(port: Port) -> None:
+    for numerics in precisions(port):
+        for floor in (0.0, FLOOR):
+            with where_declared():
+                expect(port, "convex_memory", numerics, floor)
+
+
 @pytest.mark.spec("MAG-7")
 def test_gated_attention_scales_attention_by_the_squashed_memory(port: Port) -> None:
     for numerics in precisions(port):
@@ -90,7 +98,7 @@ def test_the_gate_keeps_single_precision(port: Port) -> None:
 def test_the_gradients_are_those_of_the_formula(port: Port) -> None:
     inputs = representable(MAG, case(5))
     weight = generator(6).standard_normal(inputs["memory"].shape)
-    for kind in ("source", "convex", "gated_attention", "product"):
+    for kind in ("source", "convex", "convex_memory", "gated_attention", "product"):
         expected = {}
         for name in NAMES:
 

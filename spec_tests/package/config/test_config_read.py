@@ -29,6 +29,7 @@ from spec_tests.package.data.answer_inputs import sums, write_rows
 from spec_tests.package.micro.arithmetic import ONE_HOT, arithmetic_config, transformer_config
 from spec_tests.package.micro.cognate import RELAY, cognate_config
 from spec_tests.package.micro.curriculum import curriculum_config, write_sets
+from spec_tests.package.micro.episodes import EPISODES, WITH_TEXT
 from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
 
 OWN_MODULES = ("atlas_ref.config", "pydantic", "jaxtyping", "beartype", "spec_tests.shapes", __name__)
@@ -74,6 +75,20 @@ VARIANTS = {
     "ridge": (*ONE_TOKEN, "model.memory.algorithm='ridge'"),
 }
 
+
+EPISODIC = (
+    WITH_TEXT,
+    (
+        "data.episodes.text_share=0.5",
+        "data.episodes.words=3",
+        "data.tokenizer='bpe'",
+        "data.bpe_vocab_size=270",
+        "model.vocab_size=280",
+        "model.gate.floor_until=[1]",
+        "model.gate.floor_before=[0.1]",
+    ),
+)
+"""Of the task of episodes: true answers, and drawn ones with a floor in steps."""
 
 COGNATE_VARIANTS = (
     ("model.halting.kind='row'", "model.ltm.kind='both'"),
@@ -146,6 +161,8 @@ def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
         for number, overrides in enumerate(COGNATE_VARIANTS):
             use(cognate_config(*overrides, *TWO_STEPS), tmp_path / f"cognate-{number}")
         use(arithmetic_config(*TWO_STEPS, *ONE_HOT), tmp_path / "perceptron")
+        for number, overrides in enumerate(EPISODIC):
+            use(micro_config(*EPISODES, *overrides, *TWO_STEPS), tmp_path / f"episodes-{number}")
         use(transformer_config(*TWO_STEPS), tmp_path / "transformer")
         plan = ("data.curriculum.epoch_steps=1", "data.curriculum.judged=1")
         use(curriculum_config(write_sets(tmp_path / "sets"), *plan, *TWO_STEPS), tmp_path / "curriculum")

@@ -26,6 +26,10 @@ PRESETS = [
     "lmm-tiny",
     "mac-tiny",
     "mal-tiny",
+    "omega-389m",
+    "omega-dumas",
+    "omega-micro",
+    "omega-shakespeare",
     "phase1",
     "recall",
     "relay",
@@ -68,6 +72,22 @@ def test_a_preset_named_after_its_size_has_that_size(name: str, millions: str) -
         model = AtlasModel(load_config(name).model, seed=0)
 
     assert f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f}" == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("omega-shakespeare", 10_405_656),
+        ("omega-dumas", 10_405_656),
+        ("omega-389m", 389_547_160),
+        ("omega-micro", 111_458),
+    ],
+)
+def test_a_preset_of_episodes_has_its_count(name: str, count: int) -> None:
+    with torch.device("meta"):
+        model = AtlasModel(load_config(name).model, seed=0)
+
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
 def test_the_source_shape_is_kept() -> None:

@@ -19,7 +19,8 @@ SEPARATOR = 256
 
 def joined(batches: list[Batch]) -> Batch:
     """Consecutive batches as one long one."""
-    return Batch(*(torch.cat(parts, dim=1) for parts in zip(*batches, strict=True)))
+    tokens, targets, reset = (torch.cat(parts, dim=1) for parts in zip(*(b.tensors() for b in batches), strict=True))
+    return Batch(tokens, targets, reset)
 
 
 def walk_of_ring(texts: list[str], grid: int) -> tuple[list[int], list[bool]]:
@@ -131,7 +132,10 @@ def test_validation_is_the_same_for_every_seed_and_differs_from_training(preset:
     first, second = (open_source(load_config(preset, [f"train.seed={seed}"])) for seed in (0, 5))
 
     for index in range(3):
-        assert all(torch.equal(a, b) for a, b in zip(first.validation(index), second.validation(index), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(first.validation(index).tensors(), second.validation(index).tensors(), strict=True)
+        )
     assert not torch.equal(first.validation(0).tokens, first.validation(1).tokens)
     assert not torch.equal(first.validation(0).tokens, first.batch(0).tokens)
 

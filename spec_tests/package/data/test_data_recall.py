@@ -33,7 +33,7 @@ def test_every_answer_of_recall_stands_behind_its_key_and_beyond_the_reach_of_th
     reach = config.model.n_layers * (config.model.attention.window + config.model.memory.conv_kernel - 1)
 
     for batch in (source.batch(0), source.batch(11), source.validation(2)):
-        for tokens, targets, reset in zip(*(part.tolist() for part in batch), strict=True):
+        for tokens, targets, reset in zip(*(part.tolist() for part in batch.tensors()), strict=True):
             asked = [place for place, target in enumerate(targets) if target != IGNORED]
             assert len(tokens) == config.data.sequence_length
             assert reset == [True] + [False] * (len(tokens) - 1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atlas_ref.blocks.timeline import Resets, resets_of
+from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config import RunConfig
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.errors import UserError
@@ -64,12 +64,12 @@ class CausalMean(Model):
         self,
         tokens: Tensor,
         state: Mean,
-        reset: Tensor | Resets | None,
+        reset: Tensor | Marks | None,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
     ) -> Result:
-        means, begins = [], resets_of(reset).memory
+        means, begins = [], marks_of(reset).memory
         for time, embedded in enumerate(self.embedding[tokens].unbind(1)):
             kept = torch.ones_like(state.count) if begins is None else (~begins[:, time]).float()
             state = Mean(state.total * kept[:, None] + embedded, state.count * kept + 1.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atlas_ref.blocks.attention import AttentionState
 from atlas_ref.blocks.block import BlockState
-from atlas_ref.blocks.timeline import Resets
+from atlas_ref.blocks.timeline import Marks
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from spec_tests.package.micro.models import (
     TIME,
@@ -30,7 +30,7 @@ MARKED = 9
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-def read(model: AtlasModel, tokens: Tensor, state: ModelState, resets: Resets | Tensor | None = None) -> ModelOutput:
+def read(model: AtlasModel, tokens: Tensor, state: ModelState, resets: Marks | Tensor | None = None) -> ModelOutput:
     with torch.no_grad():
         output: ModelOutput = model(tokens, state, resets)
     return output
@@ -65,7 +65,7 @@ def test_a_mark_of_one_part_equals_a_call_in_which_that_part_alone_is_fresh(vari
     model, change = make_model(variant), {"context": new_context, "memory": new_memory}[which]
     tokens, state, fresh = make_tokens(2, seed=4), carried_state(model, 2), model.initial_state(2)
     marks = mark((0, MARKED), (1, MARKED))
-    whole = read(model, tokens, state, Resets(**{which: marks}))
+    whole = read(model, tokens, state, Marks(**{which: marks}))
     before = read(model, tokens[:, :MARKED], state)
     handed = ModelState(tuple(change(a, b) for a, b in zip(before.state.layers, fresh.layers, strict=True)))
     after = read(model, tokens[:, MARKED:], handed)
@@ -82,7 +82,7 @@ def test_both_marks_at_the_same_tokens_are_the_one_mark_to_the_last_bit(variant:
     """Kills: a context that begins where neither mark stands."""
     model, state = make_model(variant), carried_state(make_model(variant), 2)
     tokens, marks = make_tokens(2, seed=5), mark((0, MARKED), (1, 0), (1, 13))
-    one, two = read(model, tokens, state, marks), read(model, tokens, state, Resets(marks, marks))
+    one, two = read(model, tokens, state, marks), read(model, tokens, state, Marks(marks, marks))
     assert (one.logits == two.logits).all()
     assert largest_difference(one.state, two.state) == 0.0
 
@@ -91,11 +91,11 @@ def test_both_marks_at_the_same_tokens_are_the_one_mark_to_the_last_bit(variant:
 def test_any_split_gives_the_same_whichever_marks_stand_where(variant: str) -> None:
     """Kills: one position that serves both; a context that is not part of the state."""
     model, state = make_model(variant), carried_state(make_model(variant), 2)
-    tokens, resets = make_tokens(2, seed=6), Resets(mark((0, 3), (1, 12)), mark((0, 7), (1, 5), (1, 17)))
+    tokens, resets = make_tokens(2, seed=6), Marks(mark((0, 3), (1, 12)), mark((0, 7), (1, 5), (1, 17)))
     whole = read(model, tokens, state, resets)
     parts = []
     for start, stop in pairwise([0, 1, 3, 4, 11, 11, 18, TIME]):
-        cut = Resets(*(marks[:, start:stop] for marks in (mark((0, 3), (1, 12)), mark((0, 7), (1, 5), (1, 17)))))
+        cut = Marks(*(marks[:, start:stop] for marks in (mark((0, 3), (1, 12)), mark((0, 7), (1, 5), (1, 17)))))
         output = read(model, tokens[:, start:stop], state, cut)
         parts.append(output.logits)
         state = output.state
@@ -107,9 +107,9 @@ def test_the_marks_of_a_row_are_its_own() -> None:
     """Kills: a mark of any row that begins a context in all."""
     model = make_model("titans convex degree 2")
     tokens, state = make_tokens(2, seed=7), carried_state(model, 2)
-    both = read(model, tokens, state, Resets(mark((0, MARKED)), mark((1, 5))))
-    plain = read(model, tokens, state, Resets(mark((0, MARKED)), None))
-    other = read(model, tokens, state, Resets(None, mark((1, 5))))
+    both = read(model, tokens, state, Marks(mark((0, MARKED)), mark((1, 5))))
+    plain = read(model, tokens, state, Marks(mark((0, MARKED)), None))
+    other = read(model, tokens, state, Marks(None, mark((1, 5))))
     for row, alone in ((0, plain), (1, other)):
         chosen = torch.tensor([row])
         torch.testing.assert_close(both.logits[chosen], alone.logits[chosen], rtol=0.0, atol=TOLERANCE)
@@ -124,7 +124,7 @@ def test_what_stands_before_a_new_context_reaches_what_follows_through_the_memor
     for overrides, same in (((), False), (("model.disable_memory=true",), True)):
         model = make_model("omega", *overrides)
         state = carried_state(model, 2)
-        found = [read(model, tokens, state, Resets(marks, None)).logits[:, MARKED:] for tokens in (one, other)]
+        found = [read(model, tokens, state, Marks(marks, None)).logits[:, MARKED:] for tokens in (one, other)]
         assert torch.equal(*found) is same
 
 
@@ -134,9 +134,9 @@ def test_angles_count_from_the_mark_of_the_context_and_from_no_mark_of_the_memor
     """
     model = make_model("omega")
     tokens, state, marks = make_tokens(2, seed=10), carried_state(model, 2), mark((0, MARKED), (1, MARKED))
-    handed = read(model, tokens, state, Resets(marks, None))
+    handed = read(model, tokens, state, Marks(marks, None))
     alone = read(model, tokens[:, MARKED:], model.initial_state(2))
-    emptied = read(model, tokens, state, Resets(None, marks))
+    emptied = read(model, tokens, state, Marks(None, marks))
     plain = read(model, tokens, state)
     for found, expected in ((handed, alone), (emptied, plain)):
         layers = [output.state.layers[0] for output in (found, expected)]

@@ -45,7 +45,9 @@ def test_validation_is_one_pass_over_its_batches_with_the_state_carried(tmp_path
     model = AtlasModel(config.model, seed=4)
     with torch.no_grad():
         batches = [source.validation(index) for index in range(3)]
-        tokens, targets, reset = (torch.cat(parts, dim=1) for parts in zip(*batches, strict=True))
+        tokens, targets, reset = (
+            torch.cat(parts, dim=1) for parts in zip(*(b.tensors() for b in batches), strict=True)
+        )
         logits = model(tokens, model.initial_state(tokens.shape[0]), reset).logits
     counted = targets != IGNORED
     assert not counted.all()

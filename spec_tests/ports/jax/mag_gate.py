@@ -13,8 +13,10 @@ from spec_tests.ports.jax.arrays import Implementation, Tensors
 def _mag_gate(kind: Hashable, floor: Array, x: Tensors) -> Tensors:
     if kind == "product":
         return {"gate": x["attention"], "joined": x["attention"] * x["memory"]}
-    below = {"source": "attention", "convex": "logits", "gated_attention": "memory"}[str(kind)]
+    below = {"source": "attention", "gated_attention": "memory"}.get(str(kind), "logits")
     gate = floor + (1.0 - floor) * jax.nn.sigmoid(x[below])
+    if kind == "convex_memory":
+        return {"gate": gate, "joined": gate * x["memory"] + (1.0 - gate) * x["attention"]}
     if kind != "convex":
         return {"gate": gate, "joined": gate * x["memory" if kind == "source" else "attention"]}
     return {"gate": gate, "joined": gate * x["attention"] + (1.0 - gate) * x["memory"]}

@@ -11,7 +11,7 @@ from atlas_ref.blocks.attention import AttentionState
 from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.mag import MagBlock
 from atlas_ref.blocks.memory_branch import MemoryLayerState
-from atlas_ref.blocks.timeline import Resets, make_timeline
+from atlas_ref.blocks.timeline import Marks, make_timeline
 from atlas_ref.config import load_config
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.normalize import at_least_float32
@@ -167,15 +167,15 @@ def state_tensors(state: BlockState) -> Tensors:
 
 
 def _mag_block(config: Config, x: Tensors) -> Tensors:
-    return _run(config, x, Resets(x["reset"].bool(), x["reset"].bool()))
+    return _run(config, x, Marks(x["reset"].bool(), x["reset"].bool()))
 
 
 def _mag_block_marks(config: Config, x: Tensors) -> Tensors:
     whole = {**MODEL, **config, "span": x["cache_keys"].shape[1] + 1, "inner_grad": "full"}
-    return _run(whole, x, Resets(x["reset_context"].bool(), x["reset_memory"].bool()))
+    return _run(whole, x, Marks(x["reset_context"].bool(), x["reset_memory"].bool()))
 
 
-def _run(config: Config, x: Tensors, resets: Resets) -> Tensors:
+def _run(config: Config, x: Tensors, resets: Marks) -> Tensors:
     given = model_config(config, x, vocabulary=2, feed=0)
     block, state = _block(given), layer_state(config, x)
     timeline = make_timeline(given.memory, state.memory.context, x["position"], resets, x["x"].shape[1])

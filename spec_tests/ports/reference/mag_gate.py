@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from atlas_ref.functional.mag_gate import mag_gate
+from atlas_ref.functional.mag_gate import WITH_LOGITS, mag_gate
 from spec_tests.port import Op
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
 
 def _mag_gate(config: Config, x: Tensors) -> Tensors:
-    logits = x["logits"] if config["kind"] == "convex" else None
+    logits = x["logits"] if config["kind"] in WITH_LOGITS else None
     found = mag_gate(config["kind"], x["attention"], x["memory"], logits, config["floor"])
     return {"gate": found.gate, "joined": found.joined}
 

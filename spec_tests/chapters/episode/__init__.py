@@ -1,0 +1,1 @@
+"""An episode: the rows of its two phases, and its loss."""

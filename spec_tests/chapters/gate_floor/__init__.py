@@ -1,0 +1,1 @@
+"""The floor under a gate, and what is near to it."""
