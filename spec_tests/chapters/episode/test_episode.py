@@ -78,9 +78,10 @@ def test_a_phase_of_no_weight_is_not_learned(port: Port) -> None:
     for numerics in precisions(port):
         for storage, retrieval in ((0.0, 2.0), (2.0, 0.0)):
             with where_declared():
-                inputs = scored(2485, 6)
+                inputs = scored(2485, 20)
                 found = run(port, Op.EPISODE_LOSS, numerics, inputs, storage=storage, retrieval=retrieval)
                 weight = weights(inputs["targets"], inputs["retrieved"], storage, retrieval)
+                found.assert_close("weights", weight)
                 found.assert_close("losses", losses(found.inputs["logits"], inputs["targets"], weight))
 
 

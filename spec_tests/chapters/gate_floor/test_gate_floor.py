@@ -21,7 +21,7 @@ def test_the_floor_is_that_of_the_step_and_of_the_token(port: Port) -> None:
         for step in (0, 9_999, 10_000, 29_999, 30_000, 10**7):
             with where_declared():
                 last = 0.0 if step > 30_000 else LAST
-                inputs = gates(2520, 5, 70, 2) if step > 30_000 else gates(2520)
+                inputs = gates(2520, 5, 70, 20) if step > 30_000 else gates(2520)
                 found = run(port, FLOOR, numerics, inputs, step=step, last=last)
                 for name, wanted in answer(dict(found.inputs), step, last).items():
                     found.assert_close(name, wanted)
