@@ -13,7 +13,7 @@ from atlas_ref.storage.run_directory import Admission, RunDirectory
 from atlas_ref.training.loop import get_ready, train
 from atlas_ref.training.run import load_model
 from atlas_ref.watching.grokking import PERMUTATIONS, Measured, measure_embedding, permutations, phases, read_measured
-from spec_tests.package.micro.arithmetic import arithmetic_config
+from spec_tests.package.micro.arithmetic import ONE_HOT, arithmetic_config, transformer_config
 from spec_tests.package.micro.runs import (
     SKIPPED,
     Listener,
@@ -67,6 +67,20 @@ def test_every_validation_is_logged_with_what_there_is_to_know(tmp_path: Path) -
     wide = np.random.default_rng(0).normal(size=(23, 4))
     assert measure_embedding(torch.from_numpy(wide))["grokking/concentration"] == pytest.approx(concentration(wide))
     assert last["grokking/concentration"] == pytest.approx(concentration(table))
+
+
+def test_the_embedding_is_that_of_the_numbers_in_every_family(tmp_path: Path) -> None:
+    """Kills: the row of the equals sign among the numbers; one place of one-hot numbers; rows for columns."""
+    thirteen = ("data.arithmetic.modulus=13", "train.batch_size=101")
+    start(transformer_config(*thirteen, "model.vocab_size=14"), tmp_path / "transformer")
+    start(arithmetic_config(*thirteen, "model.vocab_size=13", *ONE_HOT), tmp_path / "one-hot")
+    tables = {"transformer": "embedding.weight", "one-hot": "hidden.0.weight"}
+    for name, parameter in tables.items():
+        model = load_model(find_checkpoint(tmp_path / name), torch.device("cpu"))
+        table = model.get_parameter(parameter).detach().double().numpy()
+        rows = table[:13] if name == "transformer" else np.concatenate([table[:, :13], table[:, 13:]]).T
+        found = metric_lines(tmp_path / name)[-1]["grokking/concentration"]
+        assert found == pytest.approx(concentration(rows)), name
 
 
 def test_a_null_is_what_ninety_nine_other_orders_in_a_hundred_stay_below() -> None:
