@@ -53,7 +53,7 @@ class Shape:
 def layer_pass(shape: Shape, shard: int, device: torch.device) -> Callable[[], None]:
     """Return one pass there and back through a layer."""
     config = load_config(PRESET, shape.fields(shard)).model.memory
-    layer = memory_branch(shape.width, shape.heads, config)
+    layer = memory_branch(shape.width, shape.heads, config, kernels="reference")
     layer.initialise(torch.Generator().manual_seed(0), 0.02)
     layer = layer.to(device)
     hidden = torch.randn(1, shape.tokens, shape.width, generator=torch.Generator().manual_seed(1)).to(device)

@@ -22,6 +22,7 @@ from atlas_ref.blocks.registry import build_block
 from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.memory.kernels.choice import chosen
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
 
@@ -139,6 +140,11 @@ class AtlasModel(Model):
         # Every layer has as many gates, so the mean of their means is the mean of all.
         mean = torch.stack(undecided).mean() if undecided else None
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
+
+    def runs_by(self, device: torch.device) -> str:
+        """Return that the memory runs by kernels, where it does."""
+        form = chosen(self.config.kernels, device)
+        return "" if form == "reference" else f", the memory by {form}"
 
     def parts(self) -> list[nn.Module]:
         """Return the layers."""

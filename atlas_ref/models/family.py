@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -84,6 +85,11 @@ class Model(nn.Module):
         decoding does not read.
         """
         raise NotImplementedError
+
+    def runs_by(self, device: torch.device) -> str:
+        """Return what a run says of the fast form that computes on a device, nothing where it is the reference."""
+        del device
+        return ""
 
     def parts(self) -> list[nn.Module]:
         """Return the modules that are used one after another, which several processes may hold in shards."""

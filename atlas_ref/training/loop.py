@@ -138,7 +138,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
                 ready.check_directory()
                 prepare(directory, checkpoint, config, admission, reporter.say)
         shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
-        reporter.say(f"{parameters:,} parameters on {ready.device}{shared}; writing to {directory.path}")
+        by = run.model.runs_by(ready.device)
+        reporter.say(f"{parameters:,} parameters on {ready.device}{by}{shared}; writing to {directory.path}")
         if checkpoint is not None and (line := change_of_plan(run.step, checkpoint.config, config)):
             reporter.say(line)
         if run.step == config.last_step:
