@@ -21,10 +21,11 @@ def rows(x: Arrays, mask: int) -> dict[str, Array]:
         text, length = x["pieces"][row, piece].tolist(), int(x["lengths"][row, piece])
         numbers = [n if at < length else 0 for at, n in enumerate(x["answers"][row, piece].tolist())]
         found["tokens"][row, :, piece] = text
-        found["context"][row, :, piece, 0] = 1
-        found["targets"][row, 0, piece, : length - 1] = text[1:length]
+        found["context"][row, :, piece, :1] = 1
+        for at in range(min(length, len(text)) - 1):
+            found["targets"][row, 0, piece, at] = text[at + 1]
         _asked(found, (row, piece), text, numbers, mask)
-    found["memory"][:, 0, 0, 0] = 1
+    found["memory"][:, 0, :1, :1] = 1
     return found
 
 

@@ -11,11 +11,13 @@ from spec_tests.port import Array, Op
 
 
 def interval(rows: Sequence[Sequence[float]]) -> Array:
-    """Return the mean over the answers of all rows, and the ends of its interval."""
+    """Return the mean over the answers of all rows, and the ends of its interval; NaN where there is none."""
     count = sum(len(row) for row in rows)
+    if count == 0:
+        return np.full(3, np.nan)
     mean = sum(sum(row) for row in rows) / count
     squares = sum((sum(row) - mean * len(row)) ** 2 for row in rows)
-    half = 1.96 * np.sqrt(squares * len(rows) / (len(rows) - 1)) / count
+    half = 1.96 * np.sqrt(squares * len(rows) / (len(rows) - 1)) / count if len(rows) > 1 else np.nan
     return np.array([mean, mean - half, mean + half])
 
 
