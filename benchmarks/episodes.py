@@ -31,7 +31,9 @@ ARITHMETIC = (
     "data.episodes.retrieval_floor=0.0",
     "train.max_steps=200",
     "optim.decay_steps=50",
+    "kill_switches.gate_share_min=0.0",
 )
+"""Sums alone, no floor but the one that is studied, and no switch that would end a run whose gates stay shut."""
 
 
 def retrieval_runs(preset: str, seeds: Sequence[int], changes: Sequence[str]) -> list[TrainingRun]:
