@@ -84,6 +84,14 @@ def _fault(name: str, sentence: str, test: str, wrap: Wrap, origin: str) -> Faul
 
 _attend, _remember = (partial(_part, name) for name in ("attend", "remember"))
 
+
+def _row_beside(_: Config, x: Arrays) -> Arrays:
+    """What a row has stored is handed to the questions of another."""
+    return {
+        name: np.roll(x[name], 1, axis=0) for name in ("weights", "momentum", "anchor", "window_keys", "window_values")
+    }
+
+
 FAULTS: Final[tuple[Fault, ...]] = (
     _fault("attention-never-begins", "MARK-1a", BEGIN, _attend(wrong.attention_never_begun), NEVER),
     _fault("angles-of-the-call", "MARK-1b", BEGIN, _part("rotate", from_the_call), ONE_POSITION),
@@ -131,6 +139,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
         ALONE,
         with_outputs(_next_token),
         "source: attention that is not causal, the target in sight",
+    ),
+    _fault(
+        "memory-of-the-row-beside", "MARK-7b", ALONE, with_inputs(_row_beside), "source: state handed to another row"
     ),
     _fault("tail-averaged", "MARK-7b", ALONE, averaged("tail"), "source: state kept as the mean over the batch"),
     _fault(
