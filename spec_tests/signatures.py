@@ -1,7 +1,7 @@
 """In a checkout, the shapes in every signature of the reference are checked where the two packages for it are there.
 
 pytest loads this before any conftest (`-p` in pyproject.toml). A run that judges a port is no test of this package: it
-checks none, as `atlas conform` does, and takes a tenth less.
+checks none, as `atlas conform` does.
 """
 
 import sys

@@ -92,7 +92,7 @@ class Conformance:
                 raise UserError(f"--port {name}: {error}") from error
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Read no file that asks no port, where one was named: a third of a run, and packages it can do without."""
+        """Read no file that asks no port, where one was named: that takes seconds, and packages it can spare."""
         return True if self._options.given and collection_path not in places_that_ask() else None
 
     @pytest.hookimpl(trylast=True)
