@@ -1,6 +1,6 @@
 """Episodes as data: what is asked for, what is shown, and that nothing but storage knows a drawn answer.
 
-Every test names the fault that was put into the program by hand and that it caught.
+Every test names the fault that it is there for.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Episodes in training: the hand-over of the memory, the floors of the phases, the verifier, and going on.
 
-Every test names the fault that was put into the program by hand and that it caught.
+Every test names the fault that it is there for.
 """
 
 import json
