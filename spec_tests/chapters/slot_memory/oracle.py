@@ -83,8 +83,11 @@ def slot_memory(x: Arrays, threshold: float, sums: Sums = FORWARD) -> dict[str, 
     """Return the results of every row."""
     given = zip(x["x"], x["slots"], x["read_at"], x["position"], strict=True)
     rows = [row(*parts, threshold, sums) for parts in given]
-    names = ("novelty", "read_at", "slots", "y")
-    return {name: np.array([found[i] for found in rows]) for i, name in enumerate(names)}
+    # Of no rows at all the shapes are those of what is given.
+    like = {"novelty": x["x"][..., 0].real, "read_at": x["read_at"], "slots": x["slots"], "y": x["x"]}
+    return {
+        name: np.array([found[i] for found in rows]) if rows else given for i, (name, given) in enumerate(like.items())
+    }
 
 
 def _slot_memory(config: Config, x: Arrays, sums: Sums) -> Arrays:

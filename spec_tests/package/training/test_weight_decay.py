@@ -55,7 +55,8 @@ def test_weight_decay_moves_every_matrix_and_no_gain_nor_vector(name: str) -> No
 def test_every_decayed_parameter_of_a_preset_is_a_weight_and_none_stands_for_a_logarithm(name: str) -> None:
     """Kills: decay on the regulariser of ridge, on a gain, or on a new parameter with axes that nobody looked at."""
     small = SMALL if isinstance(load_config(name).any_model, ModelConfig) else []
-    config = load_config(name, [*small, "optim.name='adamw'"])
+    decay = ["optim.name='adamw'", "optim.weight_decay=0.1", "optim.mugrokfast.perp_grad=false"]
+    config = load_config(name, [*small, *decay])
     model = build_model(config.any_model, seed=1)
     optimiser = build_optimiser(model, config.optim)
     names = {parameter: key for key, parameter in model.named_parameters()}
