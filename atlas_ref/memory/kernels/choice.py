@@ -4,7 +4,7 @@
 |-----------------|--------------------------------------------------------------------------------------------|
 | `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                   |
 | `triton`        | the kernels for what `supports` names, the reference for all else; refused where none compile |
-| `auto`          | `triton` on a GPU where Triton is installed, else `reference`                                |
+| `auto`          | `triton` on a GPU that is large enough, where Triton is installed, else `reference`           |
 
 Kernels keep nothing and change no state: a checkpoint of one is a checkpoint of the other. They are not imported before
 one of them runs, so that nothing here needs Triton.
@@ -45,12 +45,14 @@ MOST_VALUES = 64
 MOST_SLOTS = 128
 MOST_ORTHOGONAL = 64
 """Sides of the matrices that a program holds on the chip; under Newton-Schulz it holds several."""
+SHARED_MEMORY = 227 * 1024
+"""Bytes that a program may have on the chip where these sides were tried (Hopper); with less they would not fit."""
 
 
 def most_features(slots: int) -> int:
     """Return the widest features whose keys of a segment fit beside M: fewer where a product of three holds parts too.
 
-    What stands here was compiled and run on a card with 228 KiB of shared memory a multiprocessor (Hopper).
+    What stands here was compiled and run on a card with SHARED_MEMORY.
     """
     if slots > 64:
         return 64
@@ -63,8 +65,8 @@ def chosen(kernels: Kernels, device: torch.device) -> Literal["reference", "trit
         return "reference"
     if not _compiles(device) and not _interprets():
         raise UserError(
-            f"model.kernels is 'triton': kernels need the package triton and a GPU, and the device is '{device.type}'; "
-            "valid here are 'auto' and 'reference'"
+            f"model.kernels is 'triton': kernels need the package triton and a GPU with {SHARED_MEMORY // 1024} KiB of "
+            f"shared memory a block, and the device is '{device.type}'; valid here are 'auto' and 'reference'"
         )
     return "triton"
 
@@ -114,8 +116,10 @@ def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front |
 
 @lru_cache(maxsize=8)
 def _compiles(device: torch.device) -> bool:
-    """Return whether Triton compiles kernels for the device."""
-    return device.type == "cuda" and find_spec("triton") is not None
+    """Return whether Triton compiles kernels for the device, and their tiles fit on it."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin) >= SHARED_MEMORY
 
 
 def _interprets() -> bool:
