@@ -45,14 +45,15 @@ MOST_VALUES = 64
 MOST_SLOTS = 128
 MOST_ORTHOGONAL = 64
 """Sides of the matrices that a program holds on the chip; under Newton-Schulz it holds several."""
-SHARED_MEMORY = 227 * 1024
-"""Bytes that a program may have on the chip where these sides were tried (Hopper); with less they would not fit."""
+LARGE = (9, 10)
+"""Compute capabilities with 227 KiB of shared memory a block, which these sides were tried on (Hopper); on a card with
+less they may not fit."""
 
 
 def most_features(slots: int) -> int:
     """Return the widest features whose keys of a segment fit beside M: fewer where a product of three holds parts too.
 
-    What stands here was compiled and run on a card with SHARED_MEMORY.
+    What stands here was compiled and run on a card that is LARGE.
     """
     if slots > 64:
         return 64
@@ -65,8 +66,8 @@ def chosen(kernels: Kernels, device: torch.device) -> Literal["reference", "trit
         return "reference"
     if not _compiles(device) and not _interprets():
         raise UserError(
-            f"model.kernels is 'triton': kernels need the package triton and a GPU with {SHARED_MEMORY // 1024} KiB of "
-            f"shared memory a block, and the device is '{device.type}'; valid here are 'auto' and 'reference'"
+            f"model.kernels is 'triton': kernels need the package triton and a GPU of compute capability "
+            f"{' or '.join(map(str, LARGE))}, and the device is '{device.type}'; valid here are 'auto' and 'reference'"
         )
     return "triton"
 
@@ -119,7 +120,7 @@ def _compiles(device: torch.device) -> bool:
     """Return whether Triton compiles kernels for the device, and their tiles fit on it."""
     if device.type != "cuda" or find_spec("triton") is None:
         return False
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin) >= SHARED_MEMORY
+    return torch.cuda.get_device_capability(device)[0] in LARGE
 
 
 def _interprets() -> bool:
