@@ -31,5 +31,6 @@ STORED: Final = (
         _TEN,
         {**scored(2440), "retrieved": np.zeros((3, 6), dtype=np.int64)},
     ),
+    _LOSS.case(3, "EPI-7", "five rows", {"storage": 2.0, "retrieval": 0.5}, scored(2460, 5)),
     _LOSS.case(101, "EPI-7", "a long row", {"storage": 0.5, "retrieval": 3.0}, scored(2450, 1, 70, 4)),
 )

@@ -30,10 +30,10 @@ ROWS: Final = (
         level=0,
         config={"storage": float, "retrieval": float},
         inputs=(
-            activation("logits", "rows time vocabulary"),
-            index("targets", "rows time"),
-            index("retrieved", "rows time"),
+            activation("logits", "batch time vocabulary"),
+            index("targets", "batch time"),
+            index("retrieved", "batch time"),
         ),
-        outputs=(state("weights", "rows time"), state("losses", "rows")),
+        outputs=(state("weights", "batch time"), state("losses", "batch")),
     ),
 )
