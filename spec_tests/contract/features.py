@@ -50,7 +50,7 @@ NORMALISED: Final[Mapping[Op, str]] = {
     Op.PERP_GRAD: "weight",
 }
 """What an operation divides by the size of."""
-EXTENTS: Final = frozenset({"batch", "time", "steps", "rows", "columns", "dim", "channels", "numbers"})
+EXTENTS: Final = frozenset({"batch", "examples", "time", "steps", "rows", "columns", "dim", "channels", "numbers"})
 """Axes that are seldom empty; a window or a set of persistent tokens of length 0 is as usual as any other."""
 
 

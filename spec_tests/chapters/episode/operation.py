@@ -30,10 +30,10 @@ ROWS: Final = (
         level=0,
         config={"storage": float, "retrieval": float},
         inputs=(
-            activation("logits", "batch time vocabulary"),
-            index("targets", "batch time"),
-            index("retrieved", "batch time"),
+            activation("logits", "examples time vocabulary"),
+            index("targets", "examples time"),
+            index("retrieved", "examples time"),
         ),
-        outputs=(state("weights", "batch time"), state("losses", "batch")),
+        outputs=(state("weights", "examples time"), state("losses", "examples")),
     ),
 )
