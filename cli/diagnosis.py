@@ -25,6 +25,8 @@ EXTRAS = {
     "plot": "atlas plot",
     "tensorboard": "atlas train --tensorboard",
     "wandb": "atlas train --wandb",
+    "watch": "atlas watch",
+    "triton": "the memory by kernels on a GPU",
     "bench": "its port and benchmark",
     "jax": "the jax port",
 }

@@ -20,6 +20,9 @@ from spec_tests.sampling import EXHAUSTIVE, parted, repeated
 os.environ["OMP_NUM_THREADS"] = "1"
 if "torch" in sys.modules:
     sys.modules["torch"].set_num_threads(1)
+if not os.path.exists("/dev/nvidia0"):
+    # Triton reads this where it is imported, which torch may do long before the kernels are asked (`ports.kernels`).
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # Tests start hundreds of Python processes, each of which would compile this package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -48,6 +48,11 @@ class GateConfig(Section):
     bias_init: float = Field(ge=-20.0, le=20.0)
     """bias of the logits of convex and convex_memory, at the start"""
 
+    @property
+    def has_logits(self) -> bool:
+        """Whether the gate has a map of its own, from hidden states to logits."""
+        return self.kind.startswith("convex")
+
     def problems(self) -> Iterator[str]:
         """Yield a sentence for a floor that would rise."""
         if self.floor_decay_steps > 0 and self.floor_start < self.floor:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.functional.mag_gate import WITH_LOGITS
 
 
 class TensorInfo(NamedTuple):
@@ -47,7 +46,7 @@ def _join(config: ModelConfig) -> Iterator[TensorInfo]:
     """Yield what joins attention and memory, and the way out."""
     d, width = config.d_model, _width(config)
     yield TensorInfo("attention_norm.weight", (d,), "model", "scale of the RMS norm of what attention returns")
-    if config.gate.kind in WITH_LOGITS:
+    if config.gate.has_logits:
         yield TensorInfo("gate.weight", (width, d), "value, model", "gate of attention and memory: sigmoid(W h + b)")
         yield TensorInfo("gate.bias", (width,), "value", "b of that gate")
     yield TensorInfo("output.weight", (d, width), "model, value", "W_o: from the join to the residual stream")

@@ -53,7 +53,7 @@ OTHERS = {
     "plot": "Missing argument 'RUN...'.",
     "plot nowhere": "nowhere: is not a run directory.",
     "plot theirs": "theirs: its files are not those of a run (KeyError: 'train').",
-    "plot run --metric nonsense": "no run has the metric nonsense; there are loss, gate_max, gate_mean,",
+    "plot run --metric nonsense": "no run has the metric nonsense; there are loss, gate_collapse_risk,",
     "plot run --out a.pdf": "--out is a.pdf; it must end in .png.",
     "plot run --out notes.txt": "--out is notes.txt; it must end in .png.",
     "plot run --out theirs": "--out is theirs; it must end in .png.",

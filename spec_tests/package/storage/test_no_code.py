@@ -53,7 +53,9 @@ def test_no_module_of_the_program_can_unpickle() -> None:
     root = Path(checkpoints.__file__).parents[2]
     sources = [*(root / "atlas_ref").rglob("*.py"), *(root / "cli").rglob("*.py"), *(root / "preflight").rglob("*.py")]
     assert len(sources) > 20
-    assert {source: found for source in sources if (found := forbidden(source.read_text()))} == {}
+    found = {source.relative_to(root).as_posix(): forbidden(source.read_text()) for source in sources}
+    # What answers a code question is run where it was asked for, in a process that is shut off (`judging`).
+    assert {name: words for name, words in found.items() if words} == {"atlas_ref/judging/shut_off.py": {"exec"}}
 
 
 @pytest.mark.parametrize(
