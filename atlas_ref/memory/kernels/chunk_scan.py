@@ -16,6 +16,7 @@ import torch
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.coordinates import Mixing
 from atlas_ref.memory.kernels.held import Borders, Entered, Held
@@ -261,6 +262,7 @@ class _ChunkScan(torch.autograd.Function):
         return (*entered, *after)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         shape, always = ctx.shape, ctx.always
         given, marks, entered = ctx.saved_tensors[:8], ctx.saved_tensors[8:10], ctx.saved_tensors[10:]

@@ -14,6 +14,7 @@ import torch
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.launching import compiled, dense, tile
 
@@ -186,6 +187,7 @@ class _Mixing(torch.autograd.Function):
         return (inside, from_s, from_m, *last, last_u, last_u_s)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         *gates, inside, from_s, from_m = ctx.saved_tensors
         tokens, ages = gates[-1].shape[-2:]

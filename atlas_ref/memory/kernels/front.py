@@ -14,6 +14,7 @@ import torch
 import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.choice import Widths
 from atlas_ref.memory.kernels.launching import compiled, tile
@@ -228,6 +229,7 @@ class _Front(torch.autograd.Function):
         return addresses, values
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         given, widths = ctx.saved_tensors, ctx.widths
         projected, weight, tail, position = given

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.launching import LAUNCH, dense, precision, tile
 from atlas_ref.memory.kernels.orthogonal_read import read, read_adjoint
@@ -123,6 +124,7 @@ class _Segment(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         given, sizes, iteration = Entering._make(ctx.saved_tensors), ctx.sizes, ctx.iteration
         d_reads, d_m, d_s = dense(*grads)

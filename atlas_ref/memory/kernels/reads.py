@@ -14,6 +14,7 @@ import torch
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.coordinates import Mixing
 from atlas_ref.memory.kernels.held import Entered
@@ -258,6 +259,7 @@ class _Reads(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         given, before = ctx.saved_tensors, ctx.sizes[-1]
         (d_found,) = dense(*grads)
