@@ -1,7 +1,7 @@
 """Associative recall beyond the attention window: which memories learn it, on every seed.
 
-    python -m benchmarks.recall_study [--variants "omega c=1" ...] [--chunks 16 64] [--seeds 0 1 2] [--threads 1]
-                                      [--jobs 1]
+    python -m benchmarks.recall_study [--variants "omega c=1" ...] [--chunks 16 64] [--seeds 0 1 2] [--steps 200]
+                                      [--threads 1] [--jobs 1]
 
 Trains the preset `recall` through the command line, with few fields changed: same task and steps for all, and the same
 parameters but where a variant has narrower keys. The blocks (`block ...`) are compared among each other, with segments
@@ -77,12 +77,12 @@ class Row:
 
 
 def study(
-    variants: Iterable[str], chunks: Iterable[int], seeds: Iterable[int]
+    variants: Iterable[str], chunks: Iterable[int], seeds: Iterable[int], steps: int | None = None
 ) -> dict[TrainingRun, tuple[str, int, int]]:
     """Return every run with its variant, chunk and seed; without memory the chunk length has no effect."""
     chunks = list(chunks)
     return {
-        _run(variant, chunk, seed): (variant, chunk, seed)
+        _run(variant, chunk, seed, steps): (variant, chunk, seed)
         for variant in variants
         for chunk in _chunks(variant, chunks)
         for seed in seeds
@@ -95,10 +95,11 @@ def _chunks(variant: str, chunks: list[int]) -> list[int]:
     return chunks[:1] if "no memory" in variant else chunks
 
 
-def _run(variant: str, chunk: int, seed: int) -> TrainingRun:
+def _run(variant: str, chunk: int, seed: int, steps: int | None) -> TrainingRun:
     name = f"{variant} chunk {chunk} seed {seed}".replace(",", "").replace(" ", "-")
+    longer = () if steps is None else (f"train.max_steps={steps}",)
     preset = f"recall+{variant}" if variant in model_names() else "recall"
-    changes = (*ALL.get(variant, ()), f"model.memory.chunk={chunk}", f"train.seed={seed}")
+    changes = (*ALL.get(variant, ()), f"model.memory.chunk={chunk}", f"train.seed={seed}", *longer)
     return TrainingRun("recall", name, preset, changes)
 
 
@@ -141,10 +142,11 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=[*ALL, *model_names()], default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--chunks", nargs="+", type=int, default=[16, 64], help="chunk lengths")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of weights and data")
+    parser.add_argument("--steps", type=int, help="optimiser steps of each run; left out: those of the preset")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
-    runs = study(options.variants, options.chunks, options.seeds)
+    runs = study(options.variants, options.chunks, options.seeds, options.steps)
     order = list(runs.values())
     before, rows = machine(options.threads), list[Row]()
     for run, result in run_all(runs, options.threads, options.jobs):
@@ -153,7 +155,13 @@ def main() -> None:
         rows.sort(key=lambda row: order.index((row.variant, row.chunk, row.seed)))
         path = write_results(
             "recall_study",
-            {"machine": before, "jobs": options.jobs, "chance": chance(), "rows": [asdict(row) for row in rows]},
+            {
+                "machine": before,
+                "jobs": options.jobs,
+                "steps": options.steps,
+                "chance": chance(),
+                "rows": [asdict(row) for row in rows],
+            },
         )
     print(markdown(rows))
     print("chance: " + ", ".join(f"{share:.1%} ({of})" for of, share in chance().items()))
