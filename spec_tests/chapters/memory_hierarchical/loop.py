@@ -46,7 +46,7 @@ class Member(Oracle):
         """RESET: a document."""
         super().begin(cell, initial)
         assert isinstance(cell, Held)
-        cell.projection = 0.0 * cell.projection
+        cell.projection = np.zeros_like(cell.projection)
 
     def enter(self, cell: Cell, token: Token, initial: Matrices) -> None:
         """RESET and ANCHOR; the token joins the window."""
@@ -62,10 +62,10 @@ class Member(Oracle):
     def restart(self, cell: Held, initial: Matrices) -> None:
         """RESET: a shard."""
         cell.weights = [matrix.copy() for matrix in initial]
-        cell.momentum = [0.0 * matrix for matrix in initial]
+        cell.momentum = [np.zeros_like(matrix) for matrix in initial]
         cell.window = []
         if self.span == "shard":
-            cell.projection = 0.0 * cell.projection
+            cell.projection = np.zeros_like(cell.projection)
 
     def ages(self, cell: Cell, token: Token) -> range:
         """Return the ages that the write looks at: no older than the window, which is that of the shard."""
@@ -75,7 +75,7 @@ class Member(Oracle):
     def project(self, cell: Held, token: Token) -> None:
         """PROJECT: the direction of the key joins Pi."""
         if self.span == "chunk" and self.phase(cell) == 0:
-            cell.projection = 0.0 * cell.projection
+            cell.projection = np.zeros_like(cell.projection)
         unit = direction(token.key, self.sums)
         cell.projection = cell.projection + unit[:, None] * unit[None, :]
 

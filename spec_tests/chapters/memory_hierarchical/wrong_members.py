@@ -31,7 +31,7 @@ class SumOfTheChunk(Member):
 
     def project(self, cell: Held, token: Token) -> None:
         if self.span == "shard" and self.phase(cell) == 0:
-            cell.projection = 0.0 * cell.projection
+            cell.projection = np.zeros_like(cell.projection)
         super().project(cell, token)
 
 
@@ -49,7 +49,7 @@ class ChunkForDocument(Member):
 
     def restart(self, cell: Held, initial: Matrices) -> None:
         super().restart(cell, initial)
-        cell.projection = 0.0 * cell.projection
+        cell.projection = np.zeros_like(cell.projection)
 
 
 class ShardForChunk(Member):
