@@ -21,7 +21,7 @@ from atlas_ref.blocks.gates import GateHeads
 from atlas_ref.config import load_config, model_names
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.polynomial import initial_coefficients, polynomial_features
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.layout import make_plan
 from benchmarks.report import machine, print_table, write_results
 
 HEADS = 64

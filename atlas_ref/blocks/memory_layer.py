@@ -64,7 +64,7 @@ class MemoryLayer(MemoryBranch[MemoryState]):
     def after(self, tokens: Float[Tensor, "time model"]) -> Weights:
         """Return M of every head after some tokens, written as a document of their own from M_0 on."""
         state = self.initial_state(1)
-        timeline = make_timeline(self.config, state.context, state.memory.position, None, len(tokens))
+        timeline = make_timeline(self.config, state.context, state.memory.position, None, len(tokens), phase=0)
         weights = self(tokens.unsqueeze(0), state, timeline).state.memory.weights
         return tuple(matrix[0] for matrix in weights)
 

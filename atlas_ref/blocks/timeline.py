@@ -19,7 +19,9 @@ from torch import Tensor
 
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.gate_floor import floor_over
-from atlas_ref.memory.plan import SegmentPlan, make_plan, token_positions
+from atlas_ref.functional.looking import may_look, must_look
+from atlas_ref.memory.layout import make_plan
+from atlas_ref.memory.plan import SegmentPlan, token_positions
 
 
 class Piece(NamedTuple):
@@ -87,13 +89,15 @@ def make_timeline(
     reset: Bool[Tensor, "batch time"] | Marks | None,
     time: int,
     segment: int = 0,
+    phase: int | None = None,
 ) -> Timeline:
     """Return the timeline of a call of `time` tokens, with its pieces where segments have a length.
 
-    Row b comes with `context[b]` tokens of its context and a memory that has seen `position[b]` tokens.
+    Row b comes with `context[b]` tokens of its context and a memory that has seen `position[b]` tokens; `phase` is that
+    of `make_plan`.
     """
     marks = marks_of(reset)
-    plan = make_plan(position, marks.memory, time, memory.chunk, memory.shards.length)
+    plan = make_plan(position, marks.memory, time, memory.chunk, memory.shards.length, phase)
     timeline = Timeline(token_positions(context, marks.context, time), marks.memory, plan, floor=marks.floor)
     return replace(timeline, pieces=_pieces(timeline, memory, segment)) if segment else timeline
 
@@ -111,6 +115,9 @@ def _pieces(timeline: Timeline, memory: MemoryConfig, segment: int) -> tuple[Pie
     if time == 0:
         nobody = torch.zeros(len(context), dtype=torch.bool, device=context.device)
         return (Piece(0, 0, timeline, nobody, nobody, whole=False),)
+    if time == 1 and not may_look():
+        return (Piece(0, 1, timeline, opens[:, 0], begins[:, 0], whole=False),)
+    must_look("where segments begin")
     inner = (opens | begins)[:, 1:].any(0).nonzero().flatten() + 1
     whole, pieces = opens.all(0).tolist(), []
     for start, stop in pairwise([0, *inner.tolist(), time]):

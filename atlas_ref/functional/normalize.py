@@ -45,7 +45,7 @@ def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*
 def _length(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*shape 1"]:
     """Return sqrt(||x||^2 + eps^2), summed in float64 in one pass over x: the square of 1e20 is no float32."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
-    return torch.hypot(length, length.new_tensor(eps)).to(x.dtype)
+    return torch.hypot(length, length.new_full((), eps)).to(x.dtype)
 
 
 class _Normalized(torch.autograd.Function):

@@ -76,7 +76,7 @@ def _features(
         if i > 1:
             power = _next_tensor_power(x, power) if basis == "kronecker" else _next_monomials(x, power, i)
         if basis == "monomial_weighted" and i > 1:
-            root = root * x.new_tensor(_multinomial_roots(x.shape[-1], i))
+            root = root * _multinomial_roots(x.shape[-1], i, x.dtype, x.device)
         parts.append(power * root)
     return torch.cat(parts, dim=-1)
 
@@ -103,9 +103,12 @@ def _next_monomials(x: Tensor, power: Tensor, degree: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _multinomial_roots(dim: int, degree: int) -> tuple[float, ...]:
-    """Return sqrt(i!/beta!) of each monomial of degree i, in the same order."""
-    return tuple(
+def _multinomial_roots(dim: int, degree: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " features"]:
+    """Return sqrt(i!/beta!) of each monomial of degree i, in the same order, once for all calls."""
+    roots = [
         sqrt(factorial(degree) / prod(factorial(beta.count(j)) for j in set(beta)))
         for beta in combinations_with_replacement(range(dim), degree)
-    )
+    ]
+    # A constant that training may meet too, though decoding made it.
+    with torch.inference_mode(False):
+        return torch.tensor(roots, dtype=dtype, device=device)

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from atlas_ref.functional.looking import may_look
+
 
 def not_finite(x: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """Return which entries are infinite or NaN; x - x is zero for all others, in half of the passes of `isfinite`."""
@@ -25,7 +27,12 @@ def not_finite(x: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
 
 
 def surely_finite(first: Tensor, *others: Tensor) -> bool:
-    """Return whether a sum of all entries is finite, so that each of them is; one that overflows says nothing."""
+    """Return whether a sum of all entries is finite, so that each of them is; one that overflows says nothing.
+
+    Nor does one that nobody may look at (`looking`).
+    """
+    if not may_look():
+        return False
     total = sum((x.detach().sum() for x in others), first.detach().sum())
     return math.isfinite(total.item())
 

@@ -6,7 +6,7 @@
 
 Feeding tokens one by one, or a prompt in parts, gives the logits of a single forward pass over all of them: the state
 holds everything that a later token may depend on. The model is only read: no gradient, no state of its own, and no
-random number but those of the stream.
+random number but those of the stream. A GPU replays the call of a token as one graph (`graphed`).
 
 A tokenizer may have fewer tokens than the model. The logits of the others are cut off before anything is made of them,
 so that none is ever the likeliest, among the top k, in the nucleus or drawn.
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.generation.graphed import decoder_of
 from atlas_ref.generation.sampling import Sampling, draw
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
@@ -31,7 +32,7 @@ PROMPT_PART = 1024
 
 
 class Generated(NamedTuple):
-    """A new token and the logits it was drawn from."""
+    """A new token and the logits it was drawn from, on the device of the model."""
 
     token: int
     logits: Float[Tensor, " vocab"]
@@ -69,6 +70,29 @@ def generate(
     `end` is the token after which nothing follows, yielded as the last one; None goes on to `count`. The same start and
     the same numbers give the same tokens, whatever was generated from the start before.
     """
+    decoder = decoder_of(start.model, start.outer_step, start.known, count)
+    room = start.model.room(start.state)
+    if decoder is None or (room is not None and room < count) or not decoder.take():
+        yield from _call_by_call(start, count, sampling, random, end)
+        return
+    try:
+        decoder.load(start.state, start.logits)
+        for index in range(count):
+            made = Generated(*decoder.draw(sampling, random))
+            if made.token != end and index + 1 < count:
+                # Before it is asked for: the device works on while the token is looked at.
+                decoder.advance()
+            yield made
+            if made.token == end:
+                return
+    finally:
+        decoder.free()
+
+
+def _call_by_call(
+    start: Start, count: int, sampling: Sampling, random: np.random.Generator, end: int | None
+) -> Iterator[Generated]:
+    """Yield what `generate` does, with a call of the model for each token."""
     session = Session(start.model, batch=1, outer_step=start.outer_step)
     session.set_memory_state(start.state)
     logits = start.logits
@@ -82,7 +106,7 @@ def generate(
 
 
 def advance(session: Session, tokens: Sequence[int], known: int | None) -> Float[Tensor, " vocab"]:
-    """Feed tokens to the model in one call and return the logits of the known ones after the last, on the CPU."""
+    """Feed tokens to the model in one call and return the logits of the known ones after the last."""
     device = next(session.model.parameters()).device
     with torch.inference_mode():
-        return session(torch.tensor([tokens], device=device))[0, -1, :known].cpu()
+        return session(torch.tensor([tokens], device=device))[0, -1, :known]

@@ -1,6 +1,7 @@
 """From logits to a token: temperature, top-k, top-p, and the stream of numbers that decides each draw.
 
-Everything here is on the CPU in float64, so that the same logits and seed give the same token on every device.
+Everything here is in float64, where the logits are, so that the same logits and seed give the same token on every
+device: a draw changes only where a number of the stream falls within rounding, 1e-16, of the border of two tokens.
 """
 
 import math
@@ -8,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
 
+NOT_FINITE = "the logits of the model are not finite, so that no token can be drawn from them."
 SEEDS = 2**64
 """Seeds are 0 to SEEDS - 1, and no two of them share a stream."""
 
@@ -52,19 +54,39 @@ def probabilities(logits: Float[Tensor, " vocab"], sampling: Sampling) -> Float[
     limit: all mass on the likeliest token; one too small to divide by is no error and gives that limit. Raises
     UserError for logits that are not finite.
     """
-    wide = logits.detach().to("cpu", torch.float64)
+    wide = logits.detach().double()
     if not bool(torch.isfinite(wide).all()):
-        raise UserError("the logits of the model are not finite, so that no token can be drawn from them.")
+        raise UserError(NOT_FINITE)
+    return _probabilities(wide, sampling)
+
+
+def _probabilities(wide: Float[Tensor, " vocab"], sampling: Sampling) -> Float[Tensor, " vocab"]:
+    """Return `probabilities` of finite logits in float64, without a look at any of them."""
+    if sampling.temperature > 0.0 and sampling.top_k is None and sampling.top_p == 1.0:
+        # The largest logit becomes 0 before the division, which then cannot overflow upwards.
+        return ((wide - wide.amax()) / sampling.temperature).softmax(-1)
     # Stable: among equals the first stays first. Logits are sorted, since probabilities can be equal where they differ.
     order = wide.sort(descending=True, stable=True)
     if sampling.temperature == 0.0:
         return torch.zeros_like(wide).index_fill(0, order.indices[:1], 1.0)
-    # The largest logit becomes 0 before the division, which then cannot overflow upwards.
     mass = ((order.values - order.values[0]) / sampling.temperature).softmax(-1)[: sampling.top_k]
     if sampling.top_p < 1.0:
         before = (mass / mass.sum()).cumsum(0)[:-1]
-        mass = mass[: 1 + int((before < sampling.top_p).sum())]
+        # The likeliest token stays, and each that what stands before it leaves something for.
+        mass = torch.cat([mass[:1], torch.where(before < sampling.top_p, mass[1:], 0.0)])
     return torch.zeros_like(wide).scatter(0, order.indices[: len(mass)], mass / mass.sum())
+
+
+def chosen(logits: Float[Tensor, " vocab"], sampling: Sampling, uniform: Float[Tensor, " 1"]) -> Int[Tensor, " 1"]:
+    """Return the first token whose cumulative probability exceeds a number of [0, 1), -1 of logits that are not finite.
+
+    Without a look at any number, so that a CUDA graph can hold it.
+    """
+    wide = logits.detach().double()
+    cumulative = _probabilities(wide, sampling).cumsum(0)
+    # The number is less than the last entry, and a token of probability 0 exceeds nothing that the one before did not.
+    token = torch.searchsorted(cumulative, uniform * cumulative[-1:], right=True)
+    return torch.where(torch.isfinite(wide).all(), token, -1)
 
 
 def stream(seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:
@@ -78,8 +100,13 @@ def stream(seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:
 
 
 def draw(logits: Float[Tensor, " vocab"], sampling: Sampling, random: np.random.Generator) -> int:
-    """Return a token drawn from `probabilities`: the first whose cumulative probability exceeds a uniform number."""
-    cumulative = probabilities(logits, sampling).cumsum(0)
-    # The number is less than the last entry, and a token of probability 0 exceeds nothing that the one before did not.
-    chosen = random.random() * float(cumulative[-1])
-    return int(torch.searchsorted(cumulative, chosen, right=True))
+    """Return a token drawn from `probabilities` by the next number of `random` (`chosen`)."""
+    uniform = torch.full((1,), random.random(), dtype=torch.float64, device=logits.device)
+    return drawable(int(chosen(logits, sampling, uniform)))
+
+
+def drawable(token: int) -> int:
+    """Return a token that was `chosen`; raise UserError where none could be."""
+    if token < 0:
+        raise UserError(NOT_FINITE)
+    return token

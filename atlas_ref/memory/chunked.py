@@ -23,11 +23,12 @@ from atlas_ref.functional.window import recent
 from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
 from atlas_ref.memory.kernels.choice import Kernels, kernel_run
+from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.link import canonical
 from atlas_ref.memory.one_token import run_one_token
 from atlas_ref.memory.orthogonalised import run_orthogonalised
-from atlas_ref.memory.plan import SegmentPlan, make_plan
+from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
 from atlas_ref.memory.segments import Start, lay, omega_loss

@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.errors import UserError
+from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.one_token import run_one_token
-from atlas_ref.memory.plan import SegmentPlan, make_plan
+from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, implicit_weight
 from atlas_ref.memory.segments import Start, enter, scanned
 from atlas_ref.memory.state import Carry, MemoryState

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from atlas_ref.functional.looking import must_look
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels.choice import Kernels
@@ -52,6 +53,11 @@ def run_folded(
     `reset` marks where the memory forgets everything. Where `shards` let something go over a border, or no stretch ends
     inside the call, it is `memory_chunked`.
     """
+    if keys.shape[1] == 1:
+        # No stretch ends inside a call of one token.
+        given = (keys, values, queries, gates, initial, state, reset)
+        return memory_chunked(rule, *given, writes=writes, shards=shards, kernels=kernels)
+    must_look("where shards begin")
     marks = torch.zeros(keys.shape[:2], dtype=torch.bool) if reset is None else reset.cpu()
     whole, last = stretches(marks)
     if shards is not None or not _worth_it(whole, marks):

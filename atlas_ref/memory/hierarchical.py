@@ -34,7 +34,8 @@ from atlas_ref.functional.qk_projection import qk_project
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.folding import run_folded
 from atlas_ref.memory.kernels.choice import Kernels
-from atlas_ref.memory.plan import make_plan, token_positions
+from atlas_ref.memory.layout import make_plan
+from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.shards import Shards, qk_project_in_shards

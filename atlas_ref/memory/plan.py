@@ -6,11 +6,10 @@ Segments of all rows are laid side by side and padded with identity tokens (deca
 chunked form is one loop over segments whatever the borders are. Where all rows agree, the layout is a plain view of the
 sequence.
 
-The layout depends on positions and resets only: one plan serves every layer of a model. It says too where rows begin a
-shard (`shards`), which is always at the start of a segment, as a shard is made of whole chunks.
+The layout depends on positions and resets only (`layout` makes it): one plan serves every layer of a model. It says too
+where rows begin a shard (`shards`), which is always at the start of a segment, as a shard is made of whole chunks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,30 +42,6 @@ def crossings_before(position: Int[Tensor, "*tokens"], shard: int) -> Int[Tensor
     first token of a document -1: none, and it is none.
     """
     return torch.where(position % shard == 0, position // shard - 1, -1)
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """Tokens [start, stop) of one row; `opens`: takes a new anchor; `resets`: begins a document."""
-
-    start: int
-    stop: int
-    opens: bool
-    resets: bool
-
-
-def _row_segments(phase: int, resets: Sequence[int], time: int, chunk: int) -> list[_Segment]:
-    """Cut one row at its resets and at every multiple of `chunk` since the last of them."""
-    segments = []
-    borders = [*resets, time]
-    start, fresh = 0, False
-    for border in borders:
-        while start < border:
-            stop = min(border, start + chunk - phase)
-            segments.append(_Segment(start, stop, opens=phase == 0, resets=fresh))
-            start, phase, fresh = stop, 0, False
-        phase, fresh = 0, True
-    return segments
 
 
 @dataclass(frozen=True)
@@ -183,104 +158,6 @@ def _as_numbers(rows: tuple[Rows, ...], starts: Int[Tensor, "batch segments"]) -
 def _take(x: Tensor, index: Tensor) -> Tensor:
     """Return x[b, index[b, j], ...] for every row b."""
     return x.gather(1, index.view(*index.shape, *(1,) * (x.ndim - 2)).expand(*index.shape, *x.shape[2:]))
-
-
-def make_plan(
-    position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch time"] | None, time: int, chunk: int, shard: int = 0
-) -> SegmentPlan:
-    """Return the layout of a call of `time` tokens; row b has seen `position[b]` tokens of its document.
-
-    `reset[b, t]` says that token t of row b begins a document; so does the first token of a row that has seen none.
-    `shard` is the length of a shard, a multiple of `chunk`, or 0 for none.
-    """
-    positions = token_positions(position, reset, time)
-    begins = positions == 0
-    # A document that begins at the first token only moves the phase of its row: the layout may still be a plain view.
-    first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
-    phases = torch.where(first, 0, position % chunk).tolist()
-    if len(set(phases)) == 1 and not bool(begins[:, 1:].any()):
-        return _uniform_plan(phases[0], first, positions, chunk, shard)
-    marks = [row.nonzero().flatten().tolist() for row in begins.cpu()]
-    rows = [_row_segments(phase, mark, time, chunk) for phase, mark in zip(phases, marks, strict=True)]
-    return _ragged_plan(rows, positions, shard)
-
-
-def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int, shard: int) -> SegmentPlan:
-    """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length."""
-    batch, time = positions.shape
-    if phase + time <= chunk:
-        count, width, front = min(time, 1), time, 0
-    else:
-        count, width, front = -(-(phase + time) // chunk), chunk, phase
-    resets: Rows = first if bool(first.any()) else False
-    starts = (torch.arange(count, device=positions.device) * width - front).clamp(min=0).expand(batch, count)
-    crossings, borders = _shard_starts(starts, positions, shard)
-    return SegmentPlan(
-        time=time,
-        count=count,
-        width=width,
-        front=front,
-        source=None,
-        target=None,
-        position=positions,
-        starts=starts,
-        opens=tuple(n > 0 or phase == 0 for n in range(count)),
-        resets=tuple(resets if n == 0 else False for n in range(count)),
-        shard=shard,
-        crossings=crossings,
-        borders=borders,
-    )
-
-
-def _ragged_plan(rows: list[list[_Segment]], positions: Tensor, shard: int) -> SegmentPlan:
-    """Lay rows with different borders side by side; short rows and short segments end in padding."""
-    batch, time = positions.shape
-    count = max(len(row) for row in rows)
-    width = max((segment.stop - segment.start for row in rows for segment in row), default=0)
-    source = torch.full((batch, count, width), time, dtype=torch.long)
-    starts = torch.full((batch, count), time, dtype=torch.long)
-    target = torch.zeros((batch, time), dtype=torch.long)
-    opens, resets = torch.zeros((2, count, batch), dtype=torch.bool)
-    for b, row in enumerate(rows):
-        for n, segment in enumerate(row):
-            tokens = torch.arange(segment.start, segment.stop)
-            source[b, n, : len(tokens)] = tokens
-            target[b, segment.start : segment.stop] = n * width + torch.arange(len(tokens))
-            starts[b, n], opens[n, b], resets[n, b] = segment.start, segment.opens, segment.resets
-    device = positions.device
-    starts = starts.to(device)
-    crossings, borders = _shard_starts(starts, positions, shard)
-    return SegmentPlan(
-        time=time,
-        count=count,
-        width=width,
-        front=0,
-        source=source.flatten(1).to(device),
-        target=target.to(device),
-        position=positions,
-        starts=starts,
-        opens=tuple(opens.to(device)),
-        resets=tuple(resets.to(device)),
-        shard=shard,
-        crossings=crossings,
-        borders=borders,
-    )
-
-
-def _shard_starts(
-    starts: Int[Tensor, "batch segments"], positions: Int[Tensor, "batch time"], shard: int
-) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
-    """Return the crossings and borders of a plan; `starts` is the first token of each segment.
-
-    It is `time` for an empty segment, which looks at a position of 0, and that is no border.
-    """
-    if shard == 0:
-        return (None,) * starts.shape[1], ()
-    crossings = crossings_before(F.pad(positions, (0, 1)).gather(1, starts), shard)
-    crossed = crossings >= 0
-    begun = crossed.any(0).tolist()
-    found = tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))
-    return found, tuple(sorted(set(starts[crossed].tolist())))
 
 
 def where_rows(rows: Rows, new: Tensor, old: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.blocks.windowed_attention import AttentionCache, Places
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.errors import UserError
+from atlas_ref.functional.looking import may_look
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.answers import Answers
@@ -141,11 +142,15 @@ class CognateModel(Model):
             recursion=found,
         )
 
+    def room(self, state: CognateState) -> int:
+        """Return how many tokens the row that has read most may still read."""
+        return self.config.positions - int(state.position.max())
+
     def places(self, tokens: Tensor, state: CognateState, reset: Tensor | Marks | None) -> Places:
         """Return where the tokens of a call stand; raise UserError beyond the learned positions."""
         marks, time = marks_of(reset), tokens.shape[1]
         position = token_positions(state.position, marks.context, time)
-        last = int(position.max()) if position.numel() else 0
+        last = int(position.max()) if position.numel() and may_look() else 0
         if last >= self.config.positions:
             raise UserError(
                 f"a document has more than {self.config.positions:,} tokens, and model.positions is no more; give "

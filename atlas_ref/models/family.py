@@ -86,6 +86,11 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
+    def room(self, state: Any) -> int | None:
+        """Return how many tokens each row may still read from a state on; None: as many as there are."""
+        del state
+        return None
+
     def runs_by(self, device: torch.device) -> str:
         """Return what a run says of the fast form that computes on a device, nothing where it is the reference."""
         del device

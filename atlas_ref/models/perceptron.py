@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config.perceptron import PerceptronConfig
+from atlas_ref.functional.looking import may_look
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Measurements, Model, Telemetry
@@ -120,7 +121,7 @@ class PerceptronModel(Model):
         self, total: Float[Tensor, "batch hidden"], asked: Bool[Tensor, " batch"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return the logits of sums where they are `asked` for, and zero elsewhere: without biases that is of zero."""
-        if not bool(asked.any()):
+        if may_look() and not bool(asked.any()):
             return total.new_zeros(len(total), self.config.vocab_size)
         x = self.activated(_select(asked, total))
         for layer in list(self.hidden)[1:]:
@@ -154,7 +155,7 @@ class Rows:
 
 def _select(kept: Bool[Tensor, " batch"], x: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch hidden"]:
     """Return the rows that are kept, and zero for the others; all of them as they are, which costs nothing."""
-    return x if bool(kept.all()) else torch.where(kept.unsqueeze(-1), x, 0.0)
+    return x if may_look() and bool(kept.all()) else torch.where(kept.unsqueeze(-1), x, 0.0)
 
 
 def numbers(parameters: Mapping[str, Tensor], config: PerceptronConfig) -> Float[Tensor, "vocab dim"]:

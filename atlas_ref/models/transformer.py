@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config.transformer import TransformerConfig
 from atlas_ref.errors import UserError
+from atlas_ref.functional.looking import may_look
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Measurements, Model, Telemetry
@@ -111,16 +112,20 @@ class TransformerModel(Model):
         place = token_positions(state.position, marks_of(reset).context, time)
         known = torch.cat([state.tokens, tokens], 1)
         after = TransformerState(place[:, -1] + 1 if time else state.position, known[:, time:])
-        if place.numel() and int(place.max()) >= self.config.positions:
+        if place.numel() and may_look() and int(place.max()) >= self.config.positions:
             raise UserError(
                 f"a document has more than {self.config.positions:,} tokens, and model.positions is no more; give "
                 "fewer, or train with more positions."
             )
-        if time and bool((place[:, 0] == 0).all()):
+        if time and may_look() and bool((place[:, 0] == 0).all()):
             known, past = tokens, 0
         before = state.position.unsqueeze(-1) + torch.arange(-past, 0, device=tokens.device)
         logits = self.logits(known, torch.cat([before, place], 1))[:, past:]
         return TransformerOutput(logits, after)
+
+    def room(self, state: TransformerState) -> int:
+        """Return how many tokens the row that has read most may still read."""
+        return self.config.positions - int(state.position.max())
 
     def logits(
         self, tokens: Int[Tensor, "batch time"], place: Int[Tensor, "batch time"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.functional.normalize import l2_normalize
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.shards import Shards, qk_project_in_shards
 from spec_tests.package.micro.layers import SHARDS, TIME, drawn, make_layer, remember
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atlas_ref.blocks.fast_memory import FastMemory, Start, Tokens
 from atlas_ref.config.memory import MemoryConfig
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.rules import Gates
 from spec_tests.package.memory.stability_cells import (
     CALLS,

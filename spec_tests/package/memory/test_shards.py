@@ -9,7 +9,7 @@ import torch
 
 from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.rules import Gates
 from spec_tests.package.memory.ttl_loop import (
     CHUNK,

@@ -5,7 +5,7 @@ from typing import Final
 
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.plan import make_plan
+from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.shards import Shards, qk_project_in_span
 from atlas_ref.memory.state import MemoryState

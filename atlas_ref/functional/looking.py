@@ -1,0 +1,44 @@
+"""Whether the host may look at the numbers of a tensor.
+
+A look waits for all that the device was given before, and a CUDA graph, which is recorded before anything has a value,
+forbids it. Whoever asks a tensor a question that only saves work (is all of this finite? does any row begin here?) asks
+`may_look` first, and where it may not takes the way that is right whatever the answer is. Whoever cannot go on without
+the answer calls `must_look`. Nothing that is computed depends on it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UnseenError(RuntimeError):
+    """A call cannot be made without a look at the numbers of a tensor; `what` it would have looked for."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"unseen: {what} cannot be told without looking at the numbers of a tensor")
+
+
+class _Eyes:
+    """Of the whole process: the backward pass runs in threads of its own."""
+
+    shut = 0
+
+
+def may_look() -> bool:
+    """Return whether the host may look at numbers; not within `unseen`."""
+    return not _Eyes.shut
+
+
+def must_look(what: str) -> None:
+    """Raise UnseenError, which says what is looked for, where nothing may be looked at."""
+    if not may_look():
+        raise UnseenError(what)
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Let nobody look at numbers until the context ends."""
+    _Eyes.shut += 1
+    try:
+        yield
+    finally:
+        _Eyes.shut -= 1
