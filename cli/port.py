@@ -12,7 +12,7 @@ from cli.console import say
 if TYPE_CHECKING:
     from spec_tests.process.check import Finding
 
-HELP = "Serve the reference, check a program, run one case."
+HELP = "Begin a port, check a program, serve the reference, run one case."
 REFERENCE = "spec_tests.ports.reference:ReferencePort"
 COMMAND = "cmd:"
 
@@ -29,6 +29,32 @@ class Precision(StrEnum):
     BF16_IO = "bf16_io"
     BF16_INSIDE = "bf16_inside"
     TF32 = "tf32"
+
+
+class Language(StrEnum):
+    """The languages that a port can begin in (`spec_tests.ports.skeletons`)."""
+
+    PYTHON = "python"
+    CPP = "cpp"
+    JAVASCRIPT = "javascript"
+
+
+@app.command("new")
+def new(
+    language: Annotated[Language, typer.Argument(help="The language.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where it goes; made where it is not.")],
+) -> None:
+    """Write a port of one operation that passes.
+
+    Its file, what it needs beside it, a workflow for CI. Nothing that is there
+    is written over.
+    """
+    from spec_tests.ports.skeletons import write_skeleton
+
+    skeleton = write_skeleton(language, folder)
+    say(f"wrote {folder / skeleton.file}: one operation, l2_normalize. Next, in {folder}:")
+    for command in skeleton.commands:
+        say(f"    {command}")
 
 
 @app.command("serve", context_settings={"allow_extra_args": True, "allow_interspersed_args": False})

@@ -124,13 +124,15 @@ def test_a_port_is_asked_in_another_environment(tmp_path: Path, monkeypatch: pyt
         assert asked(port)["y"].any()
 
 
-def test_the_workflow_asks_with_options_that_there_are_and_keeps_the_folder_of_the_report() -> None:
-    text = (DOCS / "conformance.yml").read_text().replace("\\\n", " ")
-    (command,) = re.findall(r"atlas (conform .*)", text)
-    options = {word.removeprefix("--") for word in shlex.split(command) if word.startswith("--")}
-    assert options
-    assert options <= conform.__annotations__.keys()
-    folder = shlex.split(command)[shlex.split(command).index("--report") + 1]
-    assert re.search(rf"path: {folder}$", text, re.MULTILINE)
-    named = set(re.findall(r"\$\{?\{? ?(?:env\.)?([A-Z_]+)", text)) - {"PWD"}
-    assert named == set(re.findall(r"^  ([A-Z_]+):", text, re.MULTILINE))
+def test_the_action_asks_with_options_that_there_are_and_keeps_the_folder_of_the_report() -> None:
+    text = (SUITE.parent / "action.yml").read_text()
+    (command,) = re.findall(r"atlas (conform .*?) \|\|", text)
+    options = {word.removeprefix("--"): value for word, value in re.findall(r"(--\w+) \"\$(\w+)\"", command)}
+    assert len(options) == command.count("--")
+    assert options.keys() <= conform.__annotations__.keys()
+    given = dict(re.findall(r"^        ([A-Z_]+): \$\{\{ inputs\.(\w+) \}\}$", text, re.MULTILINE))
+    assert set(options.values()) <= given.keys()
+    inputs = set(re.findall(r"^  (\w+):\n    description:", text, re.MULTILINE))
+    assert set(given.values()) == inputs
+    assert re.search(r"path: \$\{\{ inputs\.report \}\}$", text, re.MULTILINE)
+    assert set(re.findall(r"\$([A-Z_]+)", text)) - {"PWD", "ACTION_PATH"} == given.keys()

@@ -11,10 +11,10 @@ const safetensors = require("./safetensors.js");
 
 const PRECISIONS = { f64: "F64", f32: "F32", bf16_io: "F32" };
 
-function declaration(operations) {
+function declaration({ name, version, operations }) {
   return {
-    name: "atlas-javascript",
-    version: "0.1",
+    name,
+    version,
     language: "JavaScript",
     spec_version: "0.1",
     operations: Object.keys(operations),
@@ -24,7 +24,7 @@ function declaration(operations) {
   };
 }
 
-function run(operations, { op, numerics, config, taps, in: given, out }) {
+function run({ operations }, { op, numerics, config, taps, in: given, out }) {
   if (!Object.hasOwn(operations, op)) throw new Unsupported(op, `this program has no operation '${op}'`);
   if (!Object.hasOwn(PRECISIONS, numerics)) throw new Unsupported(numerics, `this program has no '${numerics}'`);
   const inputs = safetensors.read(given);
@@ -37,15 +37,15 @@ function run(operations, { op, numerics, config, taps, in: given, out }) {
 }
 
 // The answer to one line. Whatever goes wrong in a run is an answer too: the next one must find the program alive.
-function answer(operations, line) {
+function answer(program, line) {
   let id = "";
   try {
     const message = JSON.parse(line);
     if (message.cmd === "bye") return null;
-    if (message.cmd === "hello") return { protocol: 1, declaration: declaration(operations) };
+    if (message.cmd === "hello") return { protocol: 1, declaration: declaration(program) };
     id = message.id;
     if (message.cmd !== "run") throw new Error(`unknown command '${message.cmd}'`);
-    run(operations, message);
+    run(program, message);
     return { id, status: "ok" };
   } catch (error) {
     if (error instanceof Unsupported) {
@@ -55,21 +55,21 @@ function answer(operations, line) {
   }
 }
 
-function serve(operations) {
+function serve(program) {
   const lines = readline.createInterface({ input: process.stdin, terminal: false });
   lines.on("line", (line) => {
-    const reply = answer(operations, line);
+    const reply = answer(program, line);
     if (reply === null) process.exit(0);
     fs.writeSync(1, `${JSON.stringify(reply)}\n`);
   });
 }
 
-function runOnce(operations, words) {
+function runOnce(program, words) {
   const options = {};
   for (let i = 1; i + 1 < words.length; i += 2) options[words[i].replace("--", "")] = words[i + 1];
   try {
     const config = JSON.parse(fs.readFileSync(options.config, "utf8"));
-    run(operations, { ...options, config, taps: (options.taps ?? "").split(",").filter(Boolean) });
+    run(program, { ...options, config, taps: (options.taps ?? "").split(",").filter(Boolean) });
     return 0;
   } catch (error) {
     const unsupported = error instanceof Unsupported;
@@ -78,10 +78,11 @@ function runOnce(operations, words) {
   }
 }
 
-function main(operations) {
+// `program` has a name, a version and operations: functions of a Call under their names in the specification.
+function main(program) {
   const words = process.argv.slice(2);
-  if (words.length === 0) serve(operations);
-  else process.exitCode = runOnce(operations, words);
+  if (words.length === 0) serve(program);
+  else process.exitCode = runOnce(program, words);
 }
 
 module.exports = { main };
