@@ -21,7 +21,7 @@ from atlas_ref.blocks.registry import BLOCKS
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.family import Model
-from atlas_ref.training.optimiser import OuterOptimiser, hidden_matrices, optimiser_of
+from atlas_ref.training.optimiser import OuterOptimiser, hidden_matrices, of_memories, optimiser_of
 from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import train_step
 
@@ -51,7 +51,7 @@ def drifts(
     stored = small_parameters(model)
     exact = {name: nn.Parameter(parameter.detach().double()) for name, parameter in stored.items()}
     # By the names of the model, so that each twin has the weight decay of its parameter.
-    replay = optimiser_of(exact, hidden_matrices(model), config.optim)
+    replay = optimiser_of(exact, hidden_matrices(model), config.optim, of_memories(model))
     tracks = [_Track(twin.detach()) for twin in exact.values()]
     for index, step in enumerate(squeezed_schedule(config, steps)):
         batch = batches[index % len(batches)]

@@ -11,6 +11,7 @@ from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
@@ -68,9 +69,16 @@ class SlidingWindowAttention(AttentionHeads):
         return self.empty(batch, self.window - 1)
 
     def forward(
-        self, hidden: Float[Tensor, "batch time model"], state: AttentionState, timeline: Timeline
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: AttentionState,
+        timeline: Timeline,
+        drop: Drop | None = None,
     ) -> tuple[Float[Tensor, "batch time model"], Tensor, Tensor]:
-        """Return (output, key cache, value cache); tokens of other contexts are never seen."""
+        """Return (output, key cache, value cache); tokens of other contexts are never seen.
+
+        `drop` leaves some of the weights out.
+        """
         queries, keys, values = self.project(hidden)
         # Persistent tokens have no position: they pass through the same projections and are not rotated.
         _, persistent_keys, persistent_values = self.project(self.persistent.unsqueeze(0))
@@ -86,6 +94,7 @@ class SlidingWindowAttention(AttentionHeads):
             state.cache_values,
             timeline.context,
             self.window,
+            drop,
         )
         seen = timeline.seen(state.memory.context)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import Drop, dropped
 
 
 class FeedForward(nn.Module):
@@ -17,9 +18,11 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(config.d_model, 2 * config.feed_forward_dim, bias=False)
         self.output = nn.Linear(config.feed_forward_dim, config.d_model, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch time model"]) -> Float[Tensor, "batch time model"]:
-        """Return x plus the feed-forward of its norm; every token alone."""
+    def forward(
+        self, x: Float[Tensor, "batch time model"], drop: Drop | None = None
+    ) -> Float[Tensor, "batch time model"]:
+        """Return x plus the feed-forward of its norm, of which `drop` leaves some out; every token alone."""
         up: Tensor = self.up(self.norm(x))
         gate, value = up.chunk(2, dim=-1)
         y: Tensor = self.output(F.silu(gate) * value)
-        return x + y
+        return x + dropped(y, drop)

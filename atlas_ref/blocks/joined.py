@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.blocks.block import Block
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import Drop, dropped
 from atlas_ref.functional.mag_gate import WITH_LOGITS, Gated, mag_gate
 
 
@@ -41,9 +42,10 @@ class JoinedBlock(Block):
         attended: Float[Tensor, "batch time model"],
         reads: Float[Tensor, "batch time width"],
         floor: float | Float[Tensor, "batch time 1"],
+        drop: Drop | None,
     ) -> Gated:
-        """Return the gated join and its gates."""
+        """Return the gated join and its gates; `drop` leaves some of the reads out."""
         attention: Tensor = self.attention_norm(attended.to(hidden.dtype))
-        memory: Tensor = self.memory_norm(reads.to(hidden.dtype))
+        memory = dropped(self.memory_norm(reads.to(hidden.dtype)), drop)
         logits: Tensor | None = self.gate(hidden) if self.kind in WITH_LOGITS else None
         return mag_gate(self.kind, attention, memory, logits, floor)

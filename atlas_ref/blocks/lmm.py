@@ -14,6 +14,7 @@ from atlas_ref.blocks.block import Block, BlockOutput, BlockState
 from atlas_ref.blocks.phase import Phase
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import dropped
 from atlas_ref.functional.mag_gate import mag_gate
 
 
@@ -51,9 +52,9 @@ class LmmBlock(Block):
         floor = timeline.gate_floor(phase.gate_floor)
         hidden: Tensor = self.norm(x)
         remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
-        reads: Tensor = self.memory_norm(remembered.reads.to(hidden.dtype))
+        reads = dropped(self.memory_norm(remembered.reads.to(hidden.dtype)), phase.drops.memory)
         # The join `source` with logits of the token in the place of attention.
         gated = mag_gate("source", self.gate(hidden), reads, None, floor)
-        y: Tensor = self.output(gated.joined)
+        y = dropped(self.output(gated.joined), phase.drops.residual)
         told = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, BlockState(remembered.state), *told)

@@ -23,6 +23,7 @@ from atlas_ref.blocks.rows import RowReader, RowState
 from atlas_ref.blocks.segment_attention import Caches, MacState, SegmentAttention
 from atlas_ref.blocks.timeline import Piece, Timeline
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import dropped
 from atlas_ref.memory.plan import where_rows
 from atlas_ref.memory.state import Held
 
@@ -79,8 +80,8 @@ class MacBlock(JoinedBlock):
             attended.append(seen)
             remembered.append(found)
         whole = join_outputs(remembered)
-        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, floor)
-        y: Tensor = self.output(gated.joined)
+        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, floor, phase.drops.memory)
+        y = dropped(self.output(gated.joined), phase.drops.residual)
         told = self.tell(state.memory, whole, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, after, *told)
 

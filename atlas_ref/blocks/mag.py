@@ -17,6 +17,7 @@ from atlas_ref.blocks.joined import JoinedBlock
 from atlas_ref.blocks.phase import Phase
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import dropped
 
 
 class MagBlock(JoinedBlock):
@@ -52,9 +53,9 @@ class MagBlock(JoinedBlock):
         phase = phase or self.final
         floor = timeline.gate_floor(phase.gate_floor)
         hidden: Tensor = self.norm(x)
-        attended, cache_keys, cache_values = self.attention(hidden, state, timeline)
+        attended, cache_keys, cache_values = self.attention(hidden, state, timeline, drop=phase.drops.attention)
         remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
-        gated = self.join(hidden, attended, remembered.reads, floor)
-        y: Tensor = self.output(gated.joined)
+        gated = self.join(hidden, attended, remembered.reads, floor, phase.drops.memory)
+        y = dropped(self.output(gated.joined), phase.drops.residual)
         told = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, AttentionState(remembered.state, cache_keys, cache_values), *told)

@@ -20,6 +20,7 @@ from atlas_ref.blocks.block import Block, BlockOutput
 from atlas_ref.blocks.phase import Phase
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import dropped
 
 
 class MalBlock(Block):
@@ -62,11 +63,12 @@ class MalBlock(Block):
         phase = phase or self.final
         hidden: Tensor = self.norm(x)
         remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
-        seen: Tensor = self.memory_output(self.memory_norm(remembered.reads.to(hidden.dtype)))
+        reads = dropped(self.memory_norm(remembered.reads.to(hidden.dtype)), phase.drops.memory)
+        seen: Tensor = self.memory_output(reads)
         if self.inner_residual:
             x = x + seen
             seen = self.inner_norm(x)
-        attended, cache_keys, cache_values = self.attention(seen, state, timeline)
-        y: Tensor = self.output(attended.to(seen.dtype))
+        attended, cache_keys, cache_values = self.attention(seen, state, timeline, drop=phase.drops.attention)
+        y = dropped(self.output(attended.to(seen.dtype)), phase.drops.residual)
         told = self.tell(state.memory, remembered, None, phase.gate_floor, penalised, measured)
         return BlockOutput(x + y, AttentionState(remembered.state, cache_keys, cache_values), *told)

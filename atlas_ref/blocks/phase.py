@@ -1,4 +1,4 @@
-"""What the outer step changes in the model: the floor of the gates, and whether the memory is written yet.
+"""What the outer step changes in the model: the floor of the gates, whether the memory is written, what is left out.
 
     floor(s) = floor + (floor_start - floor) max(0, 1 - s / floor_decay_steps),    writes(s) = s >= ttl_warmup_steps
 
@@ -10,15 +10,20 @@ process see what training sees. A call without a step is one after all schedules
 
 from typing import NamedTuple
 
+from atlas_ref.blocks.dropout import LayerDrops
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.gate_floor import stepped_floor
 
 
 class Phase(NamedTuple):
-    """The floor of the gates, and whether the memory is written (decision `join`, `write-schedule`)."""
+    """The floor of the gates, and whether the memory is written (decision `join`, `write-schedule`).
+
+    `drops` is what one layer leaves out, which is nothing but in training (`blocks.dropout`).
+    """
 
     gate_floor: float
     writes: bool
+    drops: LayerDrops = LayerDrops()
 
 
 def phase_at(config: ModelConfig, outer_step: int | None) -> Phase:

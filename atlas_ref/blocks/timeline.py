@@ -43,11 +43,13 @@ class Marks(NamedTuple):
     """Which tokens begin a context, and which a memory; None: no token does.
 
     `floor` is the least gate of each token where what it is read for asks for one (`data.episodes`); None: none does.
+    `draws` are the numbers that dropout draws from, which training alone gives (`functional.dropout`).
     """
 
     context: Bool[Tensor, "batch time"] | None = None
     memory: Bool[Tensor, "batch time"] | None = None
     floor: Float[Tensor, "batch time"] | None = None
+    draws: Int[Tensor, "batch 2"] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from atlas_ref.config.blocks import MacConfig, MalConfig
+from atlas_ref.config.dropout import DropoutConfig
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.config.section import Section, listed
 
@@ -114,6 +115,7 @@ class ModelConfig(Section):
     """which form of the memory runs; auto: triton on a GPU that has it, else the reference"""
     attention: AttentionConfig
     gate: GateConfig
+    dropout: DropoutConfig
     mac: MacConfig
     mal: MalConfig
     memory: MemoryConfig
@@ -168,6 +170,11 @@ class ModelConfig(Section):
             yield (
                 f"model.mac.segment is {segment}; it must be a multiple of model.memory.chunk, which is {chunk}, for "
                 'model.block = "mac"'
+            )
+        if self.dropout.attention and self.block in ("mac", "lmm"):
+            yield (
+                f"model.dropout.attention is {self.dropout.attention}; it must be 0.0 for model.block = "
+                f'"{self.block}", whose attention is no sliding window'
             )
         if not self.attention.persistent_in_memory:
             return

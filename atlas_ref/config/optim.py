@@ -19,8 +19,6 @@ class MuGrokfastConfig(Section):
     """whether gradients are made orthogonal to their weights first, at their length"""
     qk_clip: float = Field(ge=0.0, le=1e6)
     """largest attention logit, to which queries and keys are shrunk; 0.0 is off"""
-    average: float = Field(ge=0.0, lt=1.0)
-    """decay of the average of the weights, which validation takes; 0.0 is off"""
 
 
 class OptimConfig(Section):
@@ -52,6 +50,10 @@ class OptimConfig(Section):
     """last steps of the run, in which wsd comes down"""
     max_norm: float = Field(gt=0.0, le=1e6)
     """gradients are clipped to this norm"""
+    average: float = Field(ge=0.0, lt=1.0)
+    """decay of the average of the weights, which validation takes; 0.0 is off"""
+    memory_rate: float = Field(gt=0.0, le=100.0)
+    """learning rates of the parameters of test-time memories, as a multiple of those of the others"""
     polarisation_start: float = Field(ge=0.0, le=1e3)
     """weight of the loss mean(1 - |2 g - 1|) of the gates at the first step; 0.0 is off"""
     polarisation_end: float = Field(ge=0.0, le=1e3)

@@ -71,6 +71,11 @@ class RunConfig(Section):
         )
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether training leaves anything out of the model (`model.dropout`)."""
+        return isinstance(self.any_model, ModelConfig) and self.any_model.dropout.acts
+
+    @property
     def judged_episodes(self) -> int:
         """Episodes of a validation: as many whole ones as its batches hold, one at least."""
         return max(1, self.train.eval_batches * self.data.sequence_length // self.data.episodes.tokens)
@@ -144,7 +149,12 @@ class RunConfig(Section):
             )
 
     def _without_chunks(self) -> Iterator[str]:
-        """Yield a sentence for a second stage."""
+        """Yield a sentence for what only a test-time memory has: a second stage, and a rate."""
+        if self.optim.memory_rate != 1.0:
+            yield (
+                f"optim.memory_rate is {self.optim.memory_rate}; it must be 1.0 for model.family, which has no "
+                "test-time memory"
+            )
         if self.stage2.steps:
             yield f"stage2.steps is {self.stage2.steps}; it must be 0 for model.family, whose memory has no chunks"
 

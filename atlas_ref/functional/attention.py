@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from atlas_ref.errors import UserError
+from atlas_ref.functional.dropout import Drop, kept, select
+from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.sight import sees_bad, spoil, surely_finite, take_out_bad
 
 Cached = Float[Tensor, "batch window_minus_1 heads dim"]
@@ -63,6 +65,39 @@ def _visible(position: Int[Tensor, "rows size"], window: int, tokens: int) -> Bo
     return pad(seen, (tokens, 0), value=True).unsqueeze(1)
 
 
+def _pairs(
+    drop: Drop, count: int, heads: int, size: int, window: int, tokens: int
+) -> Int[Tensor, "count heads size keys"]:
+    """Return the number of each query and key for dropout: by head, place of the query, and age or persistent token."""
+
+    def upto(end: int) -> Tensor:
+        return torch.arange(end, dtype=torch.int32, device=drop.keys.device)
+
+    age = upto(size).unsqueeze(1) + (window - 1) - upto(size + window - 1)
+    other = torch.cat([upto(tokens).expand(size, -1), tokens + age], 1)
+    query = (drop.first + upto(count * size)).view(count, 1, size, 1)
+    return (query * heads + upto(heads).view(-1, 1, 1)) * (tokens + window) + other
+
+
+def _attend(
+    queries: Float[Tensor, "rows heads size dim"],
+    keys: Float[Tensor, "rows heads keys dim"],
+    values: Float[Tensor, "rows heads keys dim"],
+    sight: Bool[Tensor, "rows 1 size keys"],
+    drop: Drop | None,
+    window: int,
+) -> Float[Tensor, "rows heads size dim"]:
+    """Return softmax attention of the pairs in sight; with `drop` of the weights that it leaves, scaled up."""
+    if drop is None:
+        return scaled_dot_product_attention(queries, keys, values, attn_mask=sight)
+    rows, heads, size, dim = queries.shape
+    logits = at_least_float32(queries @ keys.mT) / dim**0.5
+    weights = logits.masked_fill(~sight, -torch.inf).softmax(-1)
+    pairs = _pairs(drop, rows // len(drop.keys), heads, size, window, keys.shape[2] - size - window + 1)
+    stays = kept(drop.keys, pairs, drop.rate).flatten(0, 1)
+    return select(weights, stays, drop.rate).to(values.dtype) @ values
+
+
 def sliding_window_attention(
     queries: Sequence,
     keys: Sequence,
@@ -73,11 +108,13 @@ def sliding_window_attention(
     cache_values: Cached,
     position: Int[Tensor, "batch time"],
     window: int,
+    drop: Drop | None = None,
 ) -> tuple[Sequence, Cached, Cached]:
     """Return (output, new key cache, new value cache) of softmax attention with scale 1/sqrt(dim).
 
     Query t sees every persistent token and the tokens of age 0 .. min(window - 1, position_t). The caches hold the last
     window - 1 keys and values, so any split of a sequence into calls gives the same output, one token a call included.
+    `drop` leaves some of the weights out, as training may.
     Raises UserError when the window is not positive or the caches do not hold window - 1 tokens.
     """
     batch, time, heads, dim = queries.shape
@@ -105,11 +142,13 @@ def sliding_window_attention(
         bad = _bad_in_blocks(_filled(bad_key | bad_value, fill), size, span, count, persistent_keys.shape[0])
         seen = sees_bad(sight, bad, queries.dtype).transpose(1, 2).reshape(batch, count * size, heads)[:, :time]
         spoilt = spoilt | seen
-    output = scaled_dot_product_attention(
+    output = _attend(
         _filled(queries, fill).reshape(batch * count, size, heads, dim).transpose(1, 2),
         _blocks(_filled(all_keys, fill), size, span, count, persistent_keys),
         _blocks(_filled(all_values, fill), size, span, count, persistent_values),
-        attn_mask=sight,
+        sight,
+        drop,
+        window,
     )
     output = output.transpose(1, 2).reshape(batch, count * size, heads, dim)[:, :time]
     return output if spoilt is None else spoil(output, spoilt.unsqueeze(-1)), *new_caches

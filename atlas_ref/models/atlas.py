@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas_ref.blocks.block import Block, BlockOutput, BlockState
+from atlas_ref.blocks.dropout import drops_of
 from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.registry import build_block
 from atlas_ref.blocks.telemetry import LayerTelemetry
-from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline
+from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline, marks_of
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.dropout import dropped
 from atlas_ref.memory.kernels.choice import chosen
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
@@ -73,7 +75,9 @@ class Layer(nn.Module):
     ) -> BlockOutput:
         """Return what the block returns, its hidden states behind the feed-forward."""
         output: BlockOutput = self.block(x, state, timeline, phase, penalised, measured)
-        return output._replace(hidden=self.feed_forward(output.hidden))
+        if not isinstance(self.feed_forward, FeedForward):
+            return output
+        return output._replace(hidden=self.feed_forward(output.hidden, phase.drops.feed_forward))
 
 
 class AtlasModel(Model):
@@ -117,7 +121,8 @@ class AtlasModel(Model):
     ) -> ModelOutput:
         """Return logits, state and telemetry; `reset` marks the tokens that begin a document.
 
-        `Marks` marks those that begin a context and those that begin a memory apart (`blocks.timeline`).
+        `Marks` marks those that begin a context and those that begin a memory apart (`blocks.timeline`), and may have
+        the numbers that dropout draws from; without these nothing is left out.
 
         `outer_step` is the number of optimiser steps made so far, which schedules depend on (`blocks.phase`); None is
         the end of all schedules. `penalised` asks for the indecision of the gates, if there are any; without
@@ -128,10 +133,12 @@ class AtlasModel(Model):
         before = state.layers[0].memory
         positions, time = (before.context, before.memory.position), tokens.shape[1]
         timeline = make_timeline(self.config.memory, *positions, reset, time, self.config.segment)
-        x: Tensor = self.embedding(tokens)
+        drops = drops_of(self.config.dropout, marks_of(reset).draws, self.config.n_layers)
+        x = dropped(self.embedding(tokens), drops.embedding)
         states, telemetry, undecided = [], [], []
-        for layer, entered in zip(self._layers(), state.layers, strict=True):
-            x, after, summary, indecision = layer(x, entered, timeline, phase, penalised, measured)
+        for layer, entered, left_out in zip(self._layers(), state.layers, drops.layers, strict=True):
+            of_layer = phase._replace(drops=left_out)
+            x, after, summary, indecision = layer(x, entered, timeline, of_layer, penalised, measured)
             states.append(after)
             telemetry.extend([summary] if summary is not None else [])
             undecided.extend([indecision] if indecision is not None else [])

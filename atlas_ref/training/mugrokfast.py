@@ -72,7 +72,7 @@ class SlowGradients(_Part):
 class ExactMuon(_Part):
     """Muon in the precision of its parameters (`optim.muon`); its buffer is a sum, where torch has an average."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     def act(self, parameter: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> None:

@@ -11,11 +11,13 @@ tensors, so that it can be stored without pickle and a checkpoint of another mod
 from collections.abc import Iterator, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from atlas_ref.blocks.memory_branch import MemoryBranch
 from atlas_ref.config import OptimConfig
 from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
@@ -39,6 +41,13 @@ def hidden_matrices(model: nn.Module) -> set[str]:
     return {f"{name}.weight" for name in linear if "gate" not in name and "head" not in name}
 
 
+def of_memories(model: nn.Module) -> set[str]:
+    """Return the names of the parameters of test-time memories, their projections, gates and starts included."""
+    branches = [module for module in model.modules() if isinstance(module, MemoryBranch)]
+    theirs = {parameter for branch in branches for parameter in branch.parameters()}
+    return {name for name, parameter in model.named_parameters() if parameter in theirs}
+
+
 @dataclass(frozen=True)
 class OuterOptimiser:
     """Torch optimisers that act one after another; those with a rate own every trainable parameter once, together.
@@ -51,11 +60,14 @@ class OuterOptimiser:
     peaks: dict[str, float]
 
     def step(self, factor: float) -> None:
-        """Update every parameter that has a gradient, at `factor` times the peak learning rate of its optimiser."""
+        """Update every parameter that has a gradient, at `factor` times the peak learning rate of its optimiser.
+
+        A group of parameters with a `multiple` has so many times that rate.
+        """
         for part, optimiser in self.parts.items():
             if part in self.peaks:
                 for group in optimiser.param_groups:
-                    group["lr"] = self.peaks[part] * factor
+                    group["lr"] = self.peaks[part] * group.get("multiple", 1.0) * factor
             optimiser.step()
 
     def zero_grad(self) -> None:
@@ -122,9 +134,16 @@ def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor) -> Ten
 def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
     """Return the optimiser that the config names for every trainable parameter of `model`."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    optimiser = optimiser_of(named, hidden_matrices(model), config)
-    if not config.filters:
-        return optimiser
+    optimiser = optimiser_of(named, hidden_matrices(model), config, of_memories(model))
+    if config.filters:
+        optimiser = _with_filters(optimiser, model, named, config.mugrokfast)
+    return with_average(optimiser, named, config.average)
+
+
+def _with_filters(
+    optimiser: OuterOptimiser, model: nn.Module, named: Mapping[str, nn.Parameter], config: MuGrokfastConfig
+) -> OuterOptimiser:
+    """Return an optimiser with the parts of MuGrokfast, which watches the attention heads of a model."""
     # A bias in the projection stays as it is, so a head that has one could not be clipped to a bound.
     layers = {
         f"{name}.projection.weight": x
@@ -132,7 +151,7 @@ def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
         if isinstance(x, Clippable) and x.projection.bias is None
     }
     heads = {name: layer.n_heads for name, layer in layers.items()}
-    optimiser = with_mugrokfast(optimiser, named, heads, config.mugrokfast)
+    optimiser = with_mugrokfast(optimiser, named, heads, config)
     if isinstance(clipped := optimiser.parts.get("clipped"), ClippedHeads):
         for layer in layers.values():
             clipped.watch(layer)
@@ -142,20 +161,23 @@ def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
 def with_mugrokfast(
     optimiser: OuterOptimiser, named: Mapping[str, nn.Parameter], heads: Mapping[str, int], config: MuGrokfastConfig
 ) -> OuterOptimiser:
-    """Return an optimiser with the parts of MuGrokfast before and behind it, in their order (`training.mugrokfast`).
+    """Return an optimiser with the filter and the clip of MuGrokfast before and behind it (`training.mugrokfast`).
 
     `heads` are the numbers of heads of the attention projections among the parameters by name.
     """
-    parameters = list(named.values())
-    slow = SlowGradients(parameters, config.alpha, config.strength, perp=config.perp_grad)
+    slow = SlowGradients(named.values(), config.alpha, config.strength, perp=config.perp_grad)
     parts: dict[str, Optimizer] = {"slow": slow, **optimiser.parts}
-    names = {"slow": dict(named), **optimiser.names}
     if config.qk_clip and heads:
         parts["clipped"] = ClippedHeads({named[name]: count for name, count in heads.items()}, config.qk_clip)
-    if config.average:
-        parts["average"] = WeightAverage(parameters, config.average)
-        names["average"] = dict(named)
-    return OuterOptimiser(parts, names, optimiser.peaks)
+    return OuterOptimiser(parts, {"slow": dict(named), **optimiser.names}, optimiser.peaks)
+
+
+def with_average(optimiser: OuterOptimiser, named: Mapping[str, nn.Parameter], decay: float) -> OuterOptimiser:
+    """Return an optimiser that keeps an average of the weights behind all else; itself at a decay of zero."""
+    if not decay:
+        return optimiser
+    parts = {**optimiser.parts, "average": WeightAverage(named.values(), decay)}
+    return OuterOptimiser(parts, {**optimiser.names, "average": dict(named)}, optimiser.peaks)
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
@@ -167,13 +189,19 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and name.rpartition(".")[2] not in TRANSFORMED
 
 
-def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: OptimConfig) -> OuterOptimiser:
-    """Return the optimiser that the config names for parameters by name; `hidden` are the names of hidden matrices."""
+def optimiser_of(
+    named: Mapping[str, nn.Parameter], hidden: Set[str], config: OptimConfig, remembering: Set[str] = frozenset()
+) -> OuterOptimiser:
+    """Return the optimiser that the config names for parameters by name.
+
+    `hidden` are the names of hidden matrices, `remembering` those of what has a rate of its own (`of_memories`).
+    """
     muon = {name: p for name, p in named.items() if config.name in MATRICES and name in hidden}
     adamw = {name: p for name, p in named.items() if name not in muon}
     groups = [
-        {"params": [p for name, p in adamw.items() if is_decayed(name, p)], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in adamw.items() if not is_decayed(name, p)], "weight_decay": 0.0},
+        {**group, "params": [p for name, p in chosen if is_decayed(name, p) is decayed], "weight_decay": decay}
+        for group, chosen in _by_rate(adamw, remembering, config.memory_rate)
+        for decayed, decay in ((True, config.weight_decay), (False, 0.0))
     ]
     parts: dict[str, Optimizer] = {}
     if adamw:
@@ -181,8 +209,12 @@ def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: Op
         parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps)
     if muon:
         kind = Muon if config.name == "muon" else ExactMuon
+        matrices: list[Any] = [
+            {**group, "params": [p for _, p in chosen]}
+            for group, chosen in _by_rate(muon, remembering, config.memory_rate)
+        ]
         parts["muon"] = kind(
-            muon.values(),
+            matrices,
             lr=config.muon_learning_rate,
             weight_decay=config.weight_decay,
             momentum=config.muon_momentum,
@@ -192,3 +224,15 @@ def optimiser_of(named: Mapping[str, nn.Parameter], hidden: Set[str], config: Op
         names={part: names for part, names in (("adamw", adamw), ("muon", muon)) if names},
         peaks={"adamw": config.learning_rate, "muon": config.muon_learning_rate},
     )
+
+
+def _by_rate(
+    named: Mapping[str, nn.Parameter], remembering: Set[str], multiple: float
+) -> list[tuple[dict[str, float], list[tuple[str, nn.Parameter]]]]:
+    """Return parameters by name in groups of one rate: all, or where memories have another rate, theirs apart."""
+    if multiple == 1.0:
+        return [({}, list(named.items()))]
+    theirs = [(name, p) for name, p in named.items() if name in remembering]
+    others = [(name, p) for name, p in named.items() if name not in remembering]
+    groups = (({"multiple": 1.0}, others), ({"multiple": multiple}, theirs))
+    return [(group, chosen) for group, chosen in groups if chosen]

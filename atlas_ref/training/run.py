@@ -118,8 +118,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device, served: AnyModelCon
     check_size(checkpoint)
     model = build_model(served or checkpoint.config.any_model, checkpoint.config.train.seed)
     put_weights(model, checkpoint)
-    optim = checkpoint.config.optim
-    if optim.filters and optim.mugrokfast.average:
+    if checkpoint.config.optim.average:
         put_average(model, checkpoint)
     return model.to(device)
 

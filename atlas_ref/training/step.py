@@ -1,8 +1,8 @@
 """One training step: forward, loss, backward, clipping, update; the state is handed on without its history.
 
 Parameters, gradients, optimiser and memory state are fp32; `precision = "bf16"` only runs the forward pass under
-autocast. No random number is drawn here, nor anywhere else in training after the parameters are made, so a run is
-determined by its config and its step count alone.
+autocast. What is drawn after the parameters are made (batches, dropout, exploration) is a function of seed, step and
+row, so a run is determined by its config and its step count alone.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from atlas_ref.blocks.timeline import Marks
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
+from atlas_ref.functional.dropout import row_keys
 from atlas_ref.memory.state import StateTree, join_rows
 from atlas_ref.models.answers import Recursive
 from atlas_ref.models.family import Output
@@ -66,22 +67,26 @@ def forward(
     precision: str,
     outer_step: int | None = None,
     penalised: bool = False,
+    draws: Tensor | None = None,
 ) -> Output:
     """Run the model on a batch; `precision` is `fp32`, or `bf16` for autocast matrix products.
 
     `outer_step` is the number of updates made so far; None is the end of all schedules. `penalised` asks for the
-    indecision of the gates.
+    indecision of the gates, and `draws` are the numbers of the rows that dropout draws from; None leaves nothing out.
     """
     with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        output: Output = model(batch.tokens, state, marks_of_batch(batch), outer_step, penalised)
+        output: Output = model(batch.tokens, state, marks_of_batch(batch, draws), outer_step, penalised)
     return output
 
 
-def marks_of_batch(batch: Batch) -> Tensor | Marks:
-    """Return the tokens that begin documents; of episodes, contexts and memories apart, and the floors of phases."""
+def marks_of_batch(batch: Batch, draws: Tensor | None = None) -> Tensor | Marks:
+    """Return the tokens that begin documents; of episodes, contexts and memories apart, and the floors of phases.
+
+    What dropout draws from goes with them.
+    """
     if batch.episode is None:
-        return batch.reset
-    return Marks(batch.reset, batch.episode.memory, batch.episode.floor)
+        return batch.reset if draws is None else Marks(batch.reset, batch.reset, None, draws)
+    return Marks(batch.reset, batch.episode.memory, batch.episode.floor, draws)
 
 
 def train_step(
@@ -125,12 +130,17 @@ def _accumulate(
     size = (mine.stop - mine.start) // config.train.micro_batches
     weight = polarisation(step, config)
     losses, outputs, names = [], [], ["supervised"]
+
+    def draws(rows: slice) -> Tensor | None:
+        keys = row_keys(config.train.seed, step, rows, len(batch.tokens)) if config.leaves_out else None
+        return None if keys is None else keys.to(batch.tokens.device)
+
     for first in range(mine.start, mine.stop, size):
         rows = slice(first, first + size)
         part = batch.map(itemgetter(rows))
         before = state.rows(slice(first - mine.start, rows.stop - mine.start))
         with without_sync(network, last=rows.stop == mine.stop):
-            output = forward(network, part, before, config.train.precision, step, penalised=weight > 0.0)
+            output = forward(network, part, before, config.train.precision, step, weight > 0.0, draws(rows))
             share = Share(rows, len(batch.tokens), count, config.train.seed, step)
             loss, minimised, parts = learn(task, output, part, share)
             # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.

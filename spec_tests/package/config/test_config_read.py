@@ -30,7 +30,7 @@ from spec_tests.package.micro.arithmetic import ONE_HOT, arithmetic_config, tran
 from spec_tests.package.micro.cognate import RELAY, cognate_config
 from spec_tests.package.micro.curriculum import curriculum_config, write_sets
 from spec_tests.package.micro.episodes import EPISODES, WITH_TEXT
-from spec_tests.package.micro.runs import MICRO, RECALL, go_on, micro_config, start
+from spec_tests.package.micro.runs import DROPOUT, MICRO, RECALL, go_on, micro_config, start
 
 OWN_MODULES = ("atlas_ref.config", "pydantic", "jaxtyping", "beartype", "spec_tests.shapes", __name__)
 """Modules that stand between the program and a field: those of the configuration, and what checks its signatures."""
@@ -42,8 +42,9 @@ TWO_STEPS = ("train.max_steps=2", "optim.warmup_steps=1", "kill_switches.loss_sp
 ONE_TOKEN = ("model.memory.rule='delta'", "model.memory.chunk=1", "model.memory.step_scale='literal'")
 VARIANTS = {
     "two stages": ("stage2.steps=1", "stage2.chunks=[2]"),
+    "dropout and an average": (*DROPOUT, "optim.average=0.9", "optim.memory_rate=0.5"),
     "muon, convex gate, wsd": ("optim.name='muon'", "model.gate.kind='convex'", "optim.schedule='wsd'"),
-    "mugrokfast": ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9"),
+    "mugrokfast": ("optim.name='mugrokfast'", "optim.average=0.9"),
     "a floor that comes down, polarisation, samples": (
         "train.sample_interval=1",
         "train.sample_tokens=1",

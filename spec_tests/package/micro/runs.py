@@ -48,6 +48,14 @@ RECALL = (
 )
 """Overrides that turn the small model to associative recall."""
 
+DROPOUT = (
+    "model.dropout.embedding=0.1",
+    "model.dropout.attention=0.2",
+    "model.dropout.memory=0.3",
+    "model.dropout.residual=0.4",
+)
+"""Overrides by which training leaves something out everywhere."""
+
 SKIPPED = "the test is about something else"
 UNEXAMINED = ("--skip-preflight", SKIPPED)
 """What tests that start many small runs say to `atlas train`: a micro model is too small to pass the gates."""

@@ -47,8 +47,11 @@ VARIED = (
     "model.gate.floor_start=0.1",
     "optim.polarisation_start=0.3",
     "optim.polarisation_end=0.3",
+    "optim.average=0.9",
+    "optim.memory_rate=0.5",
+    "model.dropout.residual=0.4",
 )
-"""Everything that the memory can carry and the monitor can measure."""
+"""Everything that the memory can carry, the monitor can measure and training can leave out."""
 CUTS = {
     "ddp": ("train.parallel='ddp'",),
     "ddp in two parts": ("train.parallel='ddp'", "train.micro_batches=2"),

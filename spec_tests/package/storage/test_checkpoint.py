@@ -22,6 +22,7 @@ from atlas_ref.storage.checkpoint import (
 )
 from atlas_ref.storage.run_directory import RunDirectory
 from spec_tests.package.micro.runs import (
+    DROPOUT,
     RECALL,
     go_on,
     metric_lines,
@@ -33,7 +34,7 @@ from spec_tests.package.micro.runs import (
 )
 
 MUON = ("optim.name='muon'", "train.seed=3")
-MUGROKFAST = ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9", "optim.mugrokfast.qk_clip=0.01")
+MUGROKFAST = ("optim.name='mugrokfast'", "optim.average=0.9", "optim.mugrokfast.qk_clip=0.01", *DROPOUT)
 BPE = ("data.tokenizer='bpe'", "data.bpe_vocab_size=300", "model.vocab_size=300")
 
 

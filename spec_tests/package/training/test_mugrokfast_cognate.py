@@ -14,7 +14,7 @@ from spec_tests.drawing.inputs import positions
 from spec_tests.package.micro.cognate import cognate_config
 from spec_tests.package.micro.runs import go_on, metric_lines, saved_bytes, start, stop_before
 
-MUGROKFAST = ("optim.name='mugrokfast'", "optim.mugrokfast.average=0.9", "optim.mugrokfast.qk_clip=0.001")
+MUGROKFAST = ("optim.name='mugrokfast'", "optim.average=0.9", "optim.mugrokfast.qk_clip=0.001")
 
 
 def made(config: RunConfig) -> CognateModel:

@@ -37,7 +37,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 def test_parts_act_in_their_order() -> None:
     """Kills: weights averaged before heads are clipped; the filter behind the optimisers."""
-    run = trained("optim.mugrokfast.average=0.9", steps=0)
+    run = trained("optim.average=0.9", steps=0)
     assert list(run.optimiser.parts) == ["slow", "adamw", "muon", "clipped", "average"]
 
 
@@ -76,7 +76,7 @@ def test_heads_above_the_threshold_make_the_logits_of_the_threshold() -> None:
 def test_validation_takes_the_average_and_leaves_the_weights() -> None:
     """Kills: an average that starts at zero, or of the weights before the step; weights that are not put back."""
     begun = weights(trained(steps=0))
-    run = trained("optim.mugrokfast.average=0.75")
+    run = trained("optim.average=0.75")
     after = weights(run)
     with run.optimiser.averaged():
         inside = weights(run)
@@ -89,7 +89,7 @@ def test_validation_takes_the_average_and_leaves_the_weights() -> None:
 def test_a_saved_model_is_the_average_where_one_is_kept(tmp_path: Path) -> None:
     """Kills: the weights of the last step, which validation did not judge; an average where none is configured."""
     for average in (0.75, 0.0):
-        config = micro_config(OURS, f"optim.mugrokfast.average={average}", "train.max_steps=2")
+        config = micro_config(OURS, f"optim.average={average}", "train.max_steps=2")
         start(config, tmp_path / str(average))
         checkpoint = find_checkpoint(tmp_path / str(average))
         run = new_run(config, torch.device("cpu"))

@@ -10,7 +10,7 @@ from atlas_ref.config.optim import MuGrokfastConfig, OptimConfig
 from atlas_ref.processes.distributed import ALONE
 from atlas_ref.processes.parallel import drop_zero_gradients
 from atlas_ref.training.mugrokfast import ClippedHeads
-from atlas_ref.training.optimiser import OuterOptimiser, optimiser_of, with_mugrokfast
+from atlas_ref.training.optimiser import OuterOptimiser, optimiser_of, with_average, with_mugrokfast
 from atlas_ref.training.step import clip_gradients
 from spec_tests.port import Op
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
@@ -32,7 +32,6 @@ def optim_config(config: Config, name: str) -> OptimConfig:
         strength=config["strength"],
         perp_grad=config.get("perp_grad", False),
         qk_clip=config["qk_clip"],
-        average=config.get("average", 0.0),
     )
     return OptimConfig.model_construct(
         name=name,
@@ -47,6 +46,8 @@ def optim_config(config: Config, name: str) -> OptimConfig:
         warmup_steps=config.get("warmup_steps", 0),
         schedule="cosine",
         max_norm=config["clip"] or float("inf"),
+        average=config.get("average", 0.0),
+        memory_rate=1.0,
         polarisation_start=0.0,
         polarisation_end=0.0,
         mugrokfast=ours,
@@ -80,7 +81,8 @@ def _mugrokfast_step(config: Config, x: Tensors) -> Tensors:
     model = nn.ParameterDict(named)
     optim = optim_config(config, "mugrokfast")
     plain = optimiser_of(named, {"projection"}, optim)
-    optimiser = with_mugrokfast(plain, named, {"projection": len(x["maximum"])}, optim.mugrokfast)
+    filtering = with_mugrokfast(plain, named, {"projection": len(x["maximum"])}, optim.mugrokfast)
+    optimiser = with_average(filtering, named, optim.average)
     own = {"projection": ("buffer",), "vector": ("mean", "square")}
     for number, (name, parameter) in enumerate(named.items()):
         kept = {"slow": x[f"{name}_slow"], "average": x[f"{name}_average"], **{key: x[key] for key in own[name]}}
