@@ -31,6 +31,7 @@ from atlas_ref.training.step import NonFiniteError, forward
 from preflight.observe import mean_loss, measured_config, real_batches, watched
 from preflight.reached import gradient_checks, longest_document, mixing_evidence
 from preflight.result import Check, GateResult, at_least, at_most, conclude
+from preflight.span import echo_checks, kept_checks, kept_over, must_remember, span_of, travel, travel_check
 from preflight.statistics import mean_interval
 from preflight.subject import Budget, Subject
 from preflight.trajectory import drifts
@@ -64,7 +65,7 @@ DRIFT_STEPS = 8
 def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> GateResult:
     """Examine a fresh model of `subject` on real batches (module docstring)."""
     started = time.perf_counter()
-    config = measured_config(config, seed, budget)
+    run, config = config, measured_config(config, seed, budget)
     device = select_device(config.train.device)
     model = subject.model(config.model, seed).to(device)
     batches = real_batches(config, budget.batches, device)
@@ -72,9 +73,14 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
         _measure(config, model, batch, gradients=index < GRADIENT_BATCHES) for index, batch in enumerate(batches)
     ]
     longest = max(longest_document(batch) for batch in batches[:GRADIENT_BATCHES])
+    half_lives = [sample.half_life for sample in samples]
+    heard, echo = echo_checks(config, model, batches)
     checks = [
         *_tanh_checks(config.model, [sample.tanh for sample in samples]),
-        _half_life_check(config.model, [sample.half_life for sample in samples]),
+        _half_life_check(config.model, half_lives),
+        *kept_checks(run, half_lives),
+        *heard,
+        travel_check(run),
         _feature_check(model, seed, budget.batches),
         *gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples)), longest),
     ]
@@ -83,8 +89,23 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
         "tanh_gate": _tanh_evidence(config.model, [sample.tanh for sample in samples]),
         "drift": dict[str, JsonValue](shares),
         "mixing_rate": mixing_evidence(config.model.memory, longest),
+        "span": _span_evidence(run, float(np.mean(half_lives))),
+        "echo": echo,
+        "travel": travel(run),
     }
     return conclude(GATE, [*checks, drift], evidence, time.perf_counter() - started)
+
+
+def _span_evidence(config: RunConfig, half_life: float) -> JsonValue:
+    """Return how far back the answers lie, and what half of the heads keep until there."""
+    nearest, farthest = span_of(config)
+    return {
+        "nearest": nearest,
+        "farthest": farthest,
+        "kept_to_the_nearest": kept_over(config, half_life, nearest),
+        "kept_to_the_farthest": kept_over(config, half_life, farthest),
+        "out_of_sight": must_remember(config) is not None,
+    }
 
 
 class _TanhUse(NamedTuple):

@@ -2,7 +2,11 @@
 
 A row is one of `atlas_ref.data.recall`, whose pairs are repeated until they fill a chunk of the memory:
 
-    k_1 v_1 ... k_p v_p   (as many times)   f_1 ... f_G   q_1 f q_2 f ... q_p f        G = the reach of all layers
+    k_1 v_1 ... k_p v_p   (as many times)   f_1 ... f_G   q_1 f q_2 f ... q_p f
+
+G is the reach of all layers, or where the configured task asks for what lies farther back (`preflight.span`), as many
+tokens as it does. Where a row of the budget has no room for that, G is smaller and retention is too: what is kept to
+the query is the same share, retention^(n / G'), n the tokens of the task and G' = G + 1 those of the probe.
 
 No answer lies within what the layers see without memory, and where a chunk is at most the row, queries have another
 anchor than pairs. Shards stay as they are configured: where they are longer than a row, as they should be, they change
@@ -32,6 +36,7 @@ from atlas_ref.models.family import Model
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.run import select_device
 from atlas_ref.training.step import NonFiniteError, to_device, train_step
+from preflight.span import must_remember
 from preflight.subject import Budget, MakeModel, Subject
 
 PAIRS = 4
@@ -89,7 +94,12 @@ class Trained(NamedTuple):
 def plan_probe(config: RunConfig, seed: int, budget: Budget) -> Probe:
     """Return the probe of a configuration; raise UserError where `sequence_length` has no room for a row of it."""
     model, reduced = probe_model(config.model)
-    gap = model.reach
+    gap, distance = model.reach, must_remember(config)
+    repeats = max(LEAST_REPEATS, math.ceil(model.memory.chunk / (2 * PAIRS)))
+    if distance is not None:
+        gap = max(gap, min(distance - 1, budget.sequence_length - 2 * PAIRS * (repeats + 1)))
+        if gap + 1 < distance:
+            model, reduced = forgetting_as_much(model, reduced, distance / (gap + 1))
     room = (budget.sequence_length - gap - 2 * PAIRS) // (2 * PAIRS)
     if room < 1:
         raise UserError(
@@ -107,8 +117,20 @@ def plan_probe(config: RunConfig, seed: int, budget: Budget) -> Probe:
         "optim": config.optim.model_copy(update=optim),
         "train": config.train.model_copy(update=train),
     }
-    repeats = max(LEAST_REPEATS, math.ceil(model.memory.chunk / (2 * PAIRS)))
     return Probe(config.model_copy(update=changed), min(room, repeats), reduced)
+
+
+def forgetting_as_much(
+    config: ModelConfig, reduced: Mapping[str, str], ratio: float
+) -> tuple[ModelConfig, dict[str, str]]:
+    """Return the model that keeps over a distance what the configured one keeps over one `ratio` times as long."""
+    gates = config.memory.gates
+    if gates.retention_kind != "learned":
+        return config, dict(reduced)
+    retention = gates.retention_init**ratio
+    memory = config.memory.model_copy(update={"gates": gates.model_copy(update={"retention_init": retention})})
+    named = {**reduced, "memory.gates.retention_init": f"{retention:.4f} in place of {gates.retention_init}"}
+    return config.model_copy(update={"memory": memory}), named
 
 
 def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:

@@ -8,6 +8,7 @@ from pydantic import Field
 from atlas_ref.config.curriculum import CurriculumConfig
 from atlas_ref.config.episodes import EpisodesConfig
 from atlas_ref.config.section import Section
+from atlas_ref.config.span import Span
 from atlas_ref.config.vocabulary import BYTE_VOCABULARY, MOST_TOKENS, RECALL_FILLERS
 
 SUDOKU_CELLS = 36
@@ -180,6 +181,15 @@ class DataConfig(Section):
     def is_text(self) -> bool:
         """Whether a tokenizer says what the tokens are, so that there may be samples of text."""
         return self.source not in GENERATED or self.reads_episodes
+
+    @property
+    def span(self) -> Span:
+        """How far back lies what is asked for (`config.span`): of text, anywhere in the context."""
+        if self.source == "recall":
+            return Span(self.recall.filler(self.sequence_length) + 1, self.sequence_length - 2)
+        if self.source == "episodes":
+            return Span(self.episodes.tokens // 2, self.episodes.tokens // 2)
+        return Span(1, self.sequence_length * self.context_batches)
 
     @property
     def loss_scale(self) -> float:

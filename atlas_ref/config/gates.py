@@ -23,7 +23,7 @@ class GatesConfig(Section):
     window_kind: Literal["learned", "one"]
     """learned of each token and age; one: every pair in the window counts in full"""
     retention_init: float = Field(gt=0.0, lt=1.0)
-    """share of the memory kept at each token, at the start"""
+    """share of the memory kept at each token, at the start; "span": what keeps half over the span of the data"""
     momentum_init: float = Field(gt=0.0, lt=1.0)
     """decay of the momentum, at the start"""
     momentum_max: float = Field(gt=0.0, lt=1.0)

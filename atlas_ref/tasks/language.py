@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from atlas_ref.config import RunConfig
+from atlas_ref.config.span import Span
 from atlas_ref.data.batch import IGNORED, Batch, BatchSource, ValidationSource
 from atlas_ref.data.streams import open_source
 from atlas_ref.data.tokenizer import Tokenizer
@@ -49,6 +50,10 @@ class LanguageModelling:
     def source(self, config: RunConfig, tokenizer: Tokenizer | None) -> BatchSource:
         """Return the source that the config names."""
         return open_source(config, tokenizer)
+
+    def span(self, config: RunConfig) -> Span:
+        """Return the span of the data, which each section of them knows of itself."""
+        return config.data.span
 
     def count(self, batch: Batch) -> Int[Tensor, ""]:
         """Return the number of targets."""

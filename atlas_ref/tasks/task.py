@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.config import RunConfig
+from atlas_ref.config.span import Span
 from atlas_ref.data.batch import Batch, BatchSource, ValidationSource
 from atlas_ref.data.tokenizer import Tokenizer
 from atlas_ref.models.family import Output
@@ -40,6 +41,9 @@ class Task(Protocol):
 
         Raises UserError for data that cannot be read or are too short.
         """
+
+    def span(self, config: RunConfig) -> Span:
+        """Return how far back lies what a scored place asks for, at least and at most, in tokens."""
 
     def count(self, batch: Batch) -> Int[Tensor, ""]:
         """Return how many places of a batch are scored, which the loss of a batch is divided by."""

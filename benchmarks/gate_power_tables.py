@@ -1,0 +1,264 @@
+"""The tables and the picture of the study of the gates: verdict against truth, by the thresholds of the code as it is.
+
+    margin      recall, episodes and relay: accuracy - accuracy of the twin; text: loss of the twin - loss, in nats
+    learned     the 99% interval of the margin over held-out batches lies above 0, and for recall above what the values
+                of a row are worth to a memory that does not bind them to keys, 1 / pairs
+    precision   of what passes, the share that learned
+    recall      of what learned, the share that passes
+
+A check is judged again by the present threshold of its name, so that a study need not be made again for another one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.gate_power_cases import Case
+from preflight.result import Check, GateResult, Verdict, at_least, worst
+from preflight.span import LEAST_ECHO, LEAST_KEPT, LEAST_TRAVEL
+from preflight.statistics import mean_interval, paired_differences
+
+Lines = dict[tuple[str, str], dict[str, Any]]
+"""The lines of a study by case and part."""
+NEW: Final[Mapping[str, float]] = {
+    "memory lasts to the answers": LEAST_KEPT,
+    "writes are heard": LEAST_ECHO,
+    "weights can move far enough": LEAST_TRAVEL,
+}
+"""Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
+EARLIER: Final = "earlier"
+LOST: Final = "the training broke off"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A case with all of its parts: what came of it, and what was said before."""
+
+    case: Case
+    learned: bool
+    margin: float
+    interval: tuple[float, float]
+    gates: Mapping[str, GateResult]
+    earlier: Mapping[str, GateResult]
+    seconds: Mapping[str, float]
+
+    def passes(self, gates: Mapping[str, GateResult]) -> bool:
+        """Return whether all of these gates pass."""
+        return worst(list(gates.values())) is Verdict.PASS
+
+
+@dataclass(frozen=True)
+class Told:
+    """All tables as one text, the cases that they are of, and a row for each as JSON."""
+
+    text: str
+    judged: Sequence[Judged]
+    rows: Sequence[Mapping[str, object]]
+
+
+def judge(case: Case, lines: Lines) -> Judged | None:
+    """Return a case whose parts are all there."""
+    parts = {part: lines.get((case.name, part)) for part in ("gates", EARLIER, "memory", "twin")}
+    if any(line is None for line in parts.values()):
+        return None
+    found = {part: line for part, line in parts.items() if line is not None}
+    margin, interval = _margin(case, found["memory"], found["twin"])
+    results = {each["gate"]: GateResult.model_validate(each) for each in found["gates"]["gates"]}
+    before = {each["gate"]: GateResult.model_validate(each) for each in found[EARLIER]["gates"]}
+    return Judged(
+        case=case,
+        learned=interval[0] > _unbound(case),
+        margin=margin,
+        interval=interval,
+        gates={name: _with(result, [_again(check) for check in result.checks]) for name, result in results.items()},
+        earlier={
+            name: before.get(name, _with(result, [check for check in result.checks if check.name not in NEW]))
+            for name, result in results.items()
+        },
+        seconds={part: float(line["seconds"]) for part, line in found.items()},
+    )
+
+
+def _margin(case: Case, memory: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
+    """Return the margin over the twin and its interval; a run that broke off has learned nothing."""
+    if memory["failure"] is not None or twin["failure"] is not None:
+        return 0.0, (0.0, 0.0)
+    if case.group == "text":
+        samples = paired_differences(twin["held_loss"], memory["held_loss"])
+    else:
+        samples = paired_differences(memory["held_accuracy"], twin["held_accuracy"])
+    interval = mean_interval(samples)
+    return float(np.mean(samples)), (interval.low, interval.high)
+
+
+def _unbound(case: Case) -> float:
+    """Return the margin of a memory that keeps the values of a row without their keys."""
+    data = case.config().data
+    return 1.0 / data.recall.pairs if data.source == "recall" else 0.0
+
+
+def _again(check: Check) -> Check:
+    """Return a check judged by its present threshold."""
+    if check.name not in NEW:
+        return check
+    return at_least(check.name, check.statistic, NEW[check.name], check.sentence, check.interval)
+
+
+def _with(result: GateResult, checks: list[Check]) -> GateResult:
+    return result.model_copy(update={"checks": tuple(checks), "verdict": worst(checks)})
+
+
+def tables(found: Sequence[Case], lines: Lines) -> Told:
+    """Return what the lines say of all cases whose parts are there."""
+    judged = [each for case in found if (each := judge(case, lines)) is not None]
+    missing = len(found) - len(judged)
+    parts = [f"{len(judged)} configurations; {missing} without all of their parts"]
+    for half in ("tuning", "held out"):
+        some = [each for each in judged if each.case.half == half]
+        parts += [f"\n{half}, {len(some)} configurations, {sum(each.learned for each in some)} of which learned"]
+        parts += [_power(some)] if some else []
+    parts += ["\nevery configuration", _all(judged), "\nwhere verdict and truth disagree", _disagreements(judged)]
+    parts += ["\n" + _seconds(judged)] if judged else []
+    return Told("\n".join(parts), judged, [_row(each) for each in judged])
+
+
+def _power(some: Sequence[Judged]) -> str:
+    """Return precision and recall of each gate and of all, now and before."""
+    lines = [["gate", "passed, earlier", "precision", "recall", "passed", "precision", "recall"], ["---"] * 7]
+    names = list(dict.fromkeys(name for each in some for name in each.gates))
+    for name in [*names, "all"]:
+        line = [name]
+        for when in ("earlier", "gates"):
+            of = [(each, getattr(each, when)) for each in some if name == "all" or name in each.gates]
+            said = [(each.passes(g if name == "all" else {name: g[name]}), each.learned) for each, g in of]
+            line += _shares(said)
+        lines.append(line)
+    return markdown(lines)
+
+
+def _shares(said: Sequence[tuple[bool, bool]]) -> list[str]:
+    """Return how many passed, and precision and recall as counts and shares."""
+    both = sum(passed and learned for passed, learned in said)
+    passed, learned = (sum(column) for column in zip(*said, strict=True)) if said else (0, 0)
+    return [f"{passed} of {len(said)}", _share(both, passed), _share(both, learned)]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part}/{whole} = {part / whole:.0%}" if whole else "none"
+
+
+def _all(judged: Sequence[Judged]) -> str:
+    lines = [["case", "half", "margin", "interval", "learned", "earlier", "now", "kept", "echo", "travel", "values"]]
+    lines.append(["---"] * len(lines[0]))
+    for each in judged:
+        lines.append(
+            [
+                each.case.name,
+                each.case.half,
+                f"{each.margin:.3f}",
+                f"{each.interval[0]:.3f} to {each.interval[1]:.3f}",
+                "yes" if each.learned else "no",
+                str(worst(list(each.earlier.values()))),
+                str(worst(list(each.gates.values()))),
+                *_measured(each),
+                ", ".join(each.case.values),
+            ]
+        )
+    return markdown(lines)
+
+
+def _measured(each: Judged) -> list[str]:
+    life = each.gates.get("proof-of-life")
+    if life is None:
+        return [""] * 3
+    evidence: Any = life.evidence
+    kept = evidence["span"]["kept_to_the_nearest"]
+    echo = evidence["echo"]
+    return [f"{kept:.3f}", "" if echo is None else f"{echo:.4f}", f"{evidence['travel']:.2f}"]
+
+
+def _disagreements(judged: Sequence[Judged]) -> str:
+    """Return each case that passed and did not learn, or learned and did not pass, with the checks that did it."""
+    lines = [["case", "half", "gates", "truth", "margin", "what did not pass", "values"], ["---"] * 7]
+    for when in ("earlier", "gates"):
+        for each in judged:
+            results = getattr(each, when)
+            passed = each.passes(results)
+            if passed == each.learned:
+                continue
+            blamed = [c.name for result in results.values() for c in result.checks if c.verdict is not Verdict.PASS]
+            lines.append(
+                [
+                    each.case.name,
+                    each.case.half,
+                    "earlier" if when == EARLIER else "now",
+                    "learned" if each.learned else "did not learn",
+                    f"{each.margin:.3f}",
+                    "; ".join(blamed) or "nothing",
+                    ", ".join(each.case.values),
+                ]
+            )
+    return markdown(lines)
+
+
+def _seconds(judged: Sequence[Judged]) -> str:
+    """Return what preflight costs and what it saves: the runs that it refuses and that would not have learned."""
+    gates = sum(each.seconds["gates"] for each in judged)
+    training = sum(each.seconds["memory"] for each in judged)
+    refused = [each for each in judged if not each.passes(each.gates)]
+    saved = sum(each.seconds["memory"] for each in refused if not each.learned)
+    lost = sum(each.seconds["memory"] for each in refused if each.learned)
+    return (
+        f"preflight took {gates:.0f} s for {training:.0f} s of training; runs that it refuses would have taken "
+        f"{saved:.0f} s to learn nothing, and {lost:.0f} s to learn"
+    )
+
+
+def _row(each: Judged) -> Mapping[str, object]:
+    def said(gates: Mapping[str, GateResult]) -> dict[str, str]:
+        return {name: str(result.verdict) for name, result in gates.items()}
+
+    return {
+        "case": each.case.name,
+        "half": each.case.half,
+        "values": list(each.case.values),
+        "learned": each.learned,
+        "margin": each.margin,
+        "interval": list(each.interval),
+        "gates": said(each.gates),
+        "earlier": said(each.earlier),
+        "seconds": dict(each.seconds),
+    }
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(told: Told, path: Path) -> None:
+    """Draw the margin of every case by verdict: above the line it learned, and blue passed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, when, title in zip(
+        panels, ("earlier", "gates"), ("gates as they were", "gates that know the span"), strict=True
+    ):
+        for place, side in enumerate(("PASS", "not PASS")):
+            some = [each for each in told.judged if each.passes(getattr(each, when)) == (side == "PASS")]
+            for learned, colour in ((True, "tab:blue"), (False, "tab:orange")):
+                points = [(n, each.margin) for n, each in enumerate(some) if each.learned is learned]
+                spread = [place + 0.7 * (n / max(1, len(some) - 1) - 0.5) for n, _ in points]
+                label = "learned" if learned else "did not learn"
+                axes.scatter(spread, [m for _, m in points], s=14, color=colour, label=label if not place else None)
+        axes.set_xticks([0, 1], ["PASS", "not PASS"])
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("margin over the twin without memory")
+    panels[1].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
