@@ -1,0 +1,96 @@
+"""A text whose far past matters by construction: names that get a digit once and are given again much later.
+
+    python -m benchmarks.long_text --out FILE.jsonl [--documents 256] [--tokens 32768] [--names 64] [--seed 0]
+
+A document is a line of JSONL and has `tokens` bytes at most. Filler words, drawn evenly from WORDS, are interrupted by
+mentions such as `QX=7 `: each of the document's names has one digit, drawn evenly and apart from everything else. The
+gap between two mentions of a name is drawn evenly in its logarithm, from GAPS. So the digit of a first mention costs
+ln 10 nats whoever predicts it, that of a later one ln 10 if it is not known any more, and nothing if it is.
+"""
+
+import argparse
+import heapq
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+WORDS = ("and ", "but ", "can ", "day ", "eye ", "for ", "go ", "how ", "it ", "just ", "know ", "let ", "me ", "no ")
+"""What stands between mentions; the first letter of a word decides the others."""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+GAPS = (32.0, 30_000.0)
+"""The least and the largest gap between two mentions of a name, in bytes."""
+NOT_KNOWING = math.log(10)
+"""Nats that a digit costs whoever does not know it."""
+
+
+class Mention(NamedTuple):
+    """The place of a digit in its document, and how many bytes before it the same digit of the same name stands; 0: it
+    is the first."""
+
+    place: int
+    gap: int
+
+
+def document(random: np.random.Generator, tokens: int, names: int) -> tuple[str, list[Mention]]:
+    """Return one document of at most so many bytes, and its mentions in order."""
+    chosen = random.choice(len(LETTERS) ** 2, names, replace=False)
+    digits = random.integers(10, size=names)
+    due = [(float(gap), index) for index, gap in enumerate(_gaps(random, names))]
+    heapq.heapify(due)
+    parts, place, last, mentions = list[str](), 0, dict[int, int](), list[Mention]()
+    while place < tokens - 8:
+        if due[0][0] > place:
+            parts.append(WORDS[random.integers(len(WORDS))])
+            place += len(parts[-1])
+            continue
+        _, index = heapq.heappop(due)
+        first, second = divmod(int(chosen[index]), len(LETTERS))
+        parts.append(f"{LETTERS[first]}{LETTERS[second]}={digits[index]} ")
+        at = place + 3
+        mentions.append(Mention(at, at - last[index] if index in last else 0))
+        last[index], place = at, place + len(parts[-1])
+        heapq.heappush(due, (at + float(_gaps(random, 1)[0]), index))
+    return "".join(parts), mentions
+
+
+def _gaps(random: np.random.Generator, count: int) -> np.ndarray:
+    """Return gaps that are even in their logarithm."""
+    gaps: np.ndarray = np.exp(random.uniform(math.log(GAPS[0]), math.log(GAPS[1]), count))
+    return gaps
+
+
+def documents(count: int, tokens: int, names: int, seed: int) -> list[tuple[str, list[Mention]]]:
+    """Return so many documents with their mentions, the same for the same numbers."""
+    random = np.random.Generator(np.random.Philox(key=seed))
+    return [document(random, tokens, names) for _ in range(count)]
+
+
+def write(path: Path, count: int, tokens: int, names: int, seed: int) -> None:
+    """Write documents to a file that `atlas train --data` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texts = (text for text, _ in documents(count, tokens, names, seed))
+    path.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts), encoding="utf-8")
+
+
+def main() -> None:
+    """Write a text and say how far apart its mentions are."""
+    parser = argparse.ArgumentParser(description="Write a text whose far past matters by construction.")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, *.jsonl")
+    parser.add_argument("--documents", type=int, default=256, help="documents")
+    parser.add_argument("--tokens", type=int, default=32_768, help="most bytes of a document")
+    parser.add_argument("--names", type=int, default=64, help="names of a document")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the text")
+    options = parser.parse_args()
+    sizes = options.documents, options.tokens, options.names, options.seed
+    write(options.out, *sizes)
+    _, mentions = document(np.random.Generator(np.random.Philox(key=options.seed)), options.tokens, options.names)
+    gaps = np.array([mention.gap for mention in mentions])
+    far = [f"{int((gaps > least).sum())} beyond {least:,}" for least in (0, 128, 2_000, 8_000)]
+    print(f"the first of {options.documents} documents has {len(mentions)} mentions; bytes from the one before: {far}")
+
+
+if __name__ == "__main__":
+    main()
