@@ -31,7 +31,7 @@ from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, p
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
-from atlas_ref.memory.kernels.choice import Kernels, Widths, kernel_front
+from atlas_ref.memory.kernels.choice import Kernels, Widths, activations, kernel_front
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.state import Held, MemoryState, StateTree
 
@@ -56,11 +56,12 @@ class MemoryLayerState(StateTree, Generic[Memory]):
 
 
 class Heads(NamedTuple):
-    """What the hidden states were projected to; queries and keys have unit length."""
+    """What the hidden states were projected to; queries and keys have unit length, unless they are features already."""
 
     queries: Float[Tensor, "batch time heads key"]
     keys: Float[Tensor, "batch time heads key"]
     values: Float[Tensor, "batch time heads values"]
+    expanded: bool = False
 
 
 class Remembered(NamedTuple):
@@ -202,8 +203,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
 
     def expand(self, x: Tensor) -> Tensor:
         """EXPAND: polynomial features with learned positive kernel coefficients."""
-        coefficients = F.softplus(at_least_float32(self.feature_coefficients))
-        return polynomial_features(x, coefficients, self.config.features.basis)
+        return polynomial_features(x, self._coefficients(), self.config.features.basis)
 
     @abstractmethod
     def parts(self, state: MemoryLayerState[Memory]) -> tuple[Part, ...]:
@@ -257,6 +257,15 @@ class MemoryBranch(nn.Module, Generic[Memory]):
     ) -> Remembered:
         """ALIGN, EXPAND and REMEMBER; where the layer does not write (the ablation), M_0 is read for ever."""
 
+    def _coefficients(self) -> Float[Tensor, " degree"]:
+        """Return the coefficients of the kernel, a_i > 0."""
+        return F.softplus(at_least_float32(self.feature_coefficients))
+
+    def _straight(self, timeline: Timeline) -> bool:
+        """Return whether kernels take features of degree one straight from the kernel of the front."""
+        del timeline
+        return False
+
     def _widths(self) -> list[int]:
         """Return the widths of q, k and v, all heads together."""
         key = self.n_heads * self.key_dim
@@ -274,9 +283,11 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             )
             heads = self._heads(mixed)
         else:
-            widths = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS)
-            (queries, keys), values = front(projected, self.convolution, state.convolution, timeline.context, widths)
-            heads = Heads(queries, keys, values)
+            widths, scale, dtype = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS), None, torch.float32
+            if self._straight(timeline):
+                scale, dtype = self._coefficients().sqrt(), activations(projected)
+            given = (projected, self.convolution, state.convolution, timeline.context)
+            heads = Heads(*front(*given, scale, widths, dtype), expanded=scale is not None)
             last = projected[:, max(0, projected.shape[1] - past) :]
             tail = torch.cat([state.convolution, at_least_float32(last)], 1)[:, last.shape[1] :]
         return heads, recent(seen, past, tail.unsqueeze(2))[0].squeeze(2)

@@ -15,7 +15,7 @@ from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
-from atlas_ref.memory.kernels.choice import Kernels
+from atlas_ref.memory.kernels.choice import Kernels, fits
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span
@@ -98,7 +98,7 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         measured: bool,
     ) -> Remembered:
         aligned, projection = self._align(heads, state, timeline.plan)
-        queries, keys = self.expand(aligned), self.expand(heads.keys)
+        queries, keys = (x if heads.expanded else self.expand(x) for x in (aligned, heads.keys))
         run = self.fast.run if self.writes else self.fast.read
         tokens = Tokens(keys, heads.values, queries, gates[0], timeline.reset, timeline.plan)
         start = self._start() if first is None else self._start()._replace(initial=first)
@@ -117,6 +117,15 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         if kind == "frobenius_tanh":
             aligned = self.tanh_gate(aligned, norm, self.log_gain)
         return aligned, projection
+
+    def _straight(self, timeline: Timeline) -> bool:
+        config, rule, plan = self.config, self.fast.rule, timeline.plan
+        if config.features.degree > 1 or config.features.basis == "elementwise" or config.qk_projection.kind != "none":
+            return False
+        if not self.writes or config.algorithm == "ridge" or config.shards.length or plan.time == 1:
+            return False
+        slots = plan.width + config.omega_window + config.ttl_update_frequency - 2
+        return not rule.orthogonalised and fits(rule, self.features, self.value_dim, slots)
 
     def _shards(self) -> Shards | None:
         """Return what goes over the border of a shard, where the configuration has any."""

@@ -22,7 +22,7 @@ from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
-from atlas_ref.memory.kernels.choice import Kernels, kernel_run
+from atlas_ref.memory.kernels.choice import Asked, Kernels, kernel_run
 from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.link import canonical
@@ -30,7 +30,7 @@ from atlas_ref.memory.one_token import run_one_token
 from atlas_ref.memory.orthogonalised import run_orthogonalised
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.recurrent import MemoryOutput
-from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
+from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, write_coefficients
 from atlas_ref.memory.segments import Start, lay, omega_loss
 from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import Carry, MemoryState
@@ -66,33 +66,55 @@ def memory_chunked(
         raise UserError(f"memory: the plan is for shards of {plan.shard} tokens, expected {shard}")
     if time == 0:
         return MemoryOutput(values, state)
-    past_keys, past_values = keys, values
-    if past:
-        past_keys, past_values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
     write = write_coefficients(rule, gates, plan.position, writes)
     seen, waiting = plan.seen(state.position), state.waiting
     if waiting:
         windows = torch.cat([*waiting, write.window], 1)
         write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
         waiting = (waiting_losses(windows, seen, rule.update_every),)
-    start = Start(initial, shards)
-    if time == 1:
-        reads, carry, errors = run_one_token(rule, plan, past_keys, past_values, queries, write, start, state)
-    elif on_schedule(rule, schedule):
-        pairs = (past_keys, past_values, queries)
-        reads, carry, errors = run_delta(rule, plan, *pairs, write, start, state, reset, schedule)
+    start, asked = Start(initial, shards), Asked(keys, values, queries)
+    run = kernel_run(kernels, rule, asked, plan.width + past, start) if time > 1 else None
+    if run is None:
+        found, carry, errors = _by_reference(rule, plan, asked, write, start, state, reset, schedule)
     else:
-        segments = lay(rule, plan, past_keys, past_values, queries, write)
-        run = kernel_run(kernels, rule, segments, start) or _run(rule)
-        found, carry, errors = run(rule, plan, segments, write, start, state)
-        reads = plan.join(found.transpose(2, 3))
+        found, carry, errors = run(rule, plan, asked, write, start, state, writes and measured)
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
-    loss = omega_loss(plan, write, errors, mass) if writes and measured else None
-    window_keys, window_values = recent(seen, past, past_keys, past_values)
+    loss = None if errors is None or not (writes and measured) else omega_loss(plan, write, errors, mass)
+    window_keys, window_values = recent(seen, past, *_with_window(state, asked, past))
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, seen, waiting)
-    return MemoryOutput(reads, after, loss)
+    return MemoryOutput(found, after, loss)
+
+
+def _by_reference(
+    rule: MemoryRule,
+    plan: SegmentPlan,
+    asked: Asked,
+    write: WriteCoefficients,
+    start: Start,
+    state: MemoryState,
+    reset: Tensor | None,
+    schedule: int | None,
+) -> tuple[Tensor, Carry, Tensor | None]:
+    """Return the reads [batch, time, heads, values], the state after the call, and squared errors."""
+    pairs = (*_with_window(state, asked, plan.time), asked.queries)
+    if plan.time == 1:
+        return run_one_token(rule, plan, *pairs, write, start, state)
+    if on_schedule(rule, schedule):
+        return run_delta(rule, plan, *pairs, write, start, state, reset, schedule)
+    segments = lay(rule, plan, *pairs, write)
+    found, carry, errors = _run(rule)(rule, plan, segments, write, start, state)
+    return plan.join(found.transpose(2, 3)), carry, errors
+
+
+def _with_window(state: MemoryState, asked: Asked, last: int) -> tuple[Tensor, Tensor]:
+    """Return keys and values of the window before the call, and of the `last` tokens of it."""
+    first = max(0, asked.keys.shape[1] - last)
+    keys, values = (x[:, first:] if first else x for x in asked[:2])
+    if state.window_keys.shape[1] == 0:
+        return keys, values
+    return torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
 
 
 def _run(rule: MemoryRule) -> Callable[..., tuple[Tensor, Carry, Tensor]]:

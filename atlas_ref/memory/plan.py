@@ -80,9 +80,15 @@ class SegmentPlan:
         return self.position[:, -1] + 1
 
     @cached_property
-    def marks(self) -> tuple[Int[Tensor, "segments batch"], Int[Tensor, "segments batch"]]:
-        """Return `resets` and `opens` of every segment and row as numbers, as a kernel reads them."""
-        return _as_numbers(self.resets, self.starts), _as_numbers(self.opens, self.starts)
+    def table(self) -> Int[Tensor, "5 segments batch"]:
+        """Return what a kernel reads of every segment and row: its first token, how many it has, the position of the
+        first, and as numbers `resets` and `opens`.
+        """
+        stops = F.pad(self.starts[:, 1:], (0, 1), value=self.time)
+        first = F.pad(self.position, (0, 1)).gather(1, self.starts)
+        lie = torch.stack([self.starts, stops - self.starts, first]).mT.to(torch.int32)
+        marks = [_as_numbers(rows, self.starts) for rows in (self.resets, self.opens)]
+        return torch.cat([lie, torch.stack(marks)])
 
     def split(self, x: Tensor, pad: float) -> Tensor:
         """Return [batch, time, ...] as [segments, batch, width, ...], `pad` in the empty slots."""
@@ -149,10 +155,15 @@ class SegmentPlan:
 
 def _as_numbers(rows: tuple[Rows, ...], starts: Int[Tensor, "batch segments"]) -> Int[Tensor, "segments batch"]:
     """Return 1 in the rows of each segment that are named, on the device of `starts`."""
-    if all(isinstance(row, bool) for row in rows):
-        return torch.tensor(rows, dtype=torch.int32).to(starts.device).unsqueeze(1).expand(-1, len(starts)).contiguous()
-    each = [starts.new_full((len(starts),), row) if isinstance(row, bool) else row for row in rows]
-    return torch.stack([row.to(torch.int32) for row in each])
+    if rows and all(isinstance(row, Tensor) for row in rows):
+        return torch.stack([row for row in rows if isinstance(row, Tensor)]).to(torch.int32)
+    # Where rows agree, segments differ at the start of a call: a launch for each that does, and none for the others.
+    usual = rows[-1] if rows and isinstance(rows[-1], bool) else False
+    found = starts.new_full((len(rows), len(starts)), int(usual), dtype=torch.int32)
+    for n, row in enumerate(rows):
+        if row is not usual:
+            found[n] = row
+    return found
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:

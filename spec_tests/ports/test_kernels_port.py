@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from atlas_ref.blocks.memory_layer import MemoryLayer
+from atlas_ref.blocks.timeline import make_timeline
 from atlas_ref.config import load_config
 from atlas_ref.errors import UserError
 from atlas_ref.memory.kernels import choice
@@ -71,16 +72,16 @@ HEADS, KEY, VALUE, KERNEL, EPS = 2, 3, 4, 3, 1e-6
 POSITION: Final = np.array([[0, 1, 2, 3, 0, 1], [1, 2, 3, 0, 1, 2]])
 
 
-def front_by_loops(x: Array, weight: Array, tail: Array) -> tuple[Array, Array]:
-    """Return unit queries and keys, [2, batch, time, heads, key], and values, from a loop over tokens and ages."""
+def front_by_loops(x: Array, weight: Array, tail: Array, scale: Array) -> tuple[Array, Array, Array]:
+    """Return queries and keys of length `scale`, and values, from a loop over tokens and ages."""
     filtered = np.zeros_like(x)
     padded = np.concatenate([tail, x], 1)
     for row, token, age in np.ndindex(*POSITION.shape, KERNEL):
         if age <= POSITION[row, token]:
             filtered[row, token] += weight[:, KERNEL - 1 - age] * padded[row, token + KERNEL - 1 - age]
     addresses = (filtered / (1.0 + np.exp(-filtered)))[..., : 2 * HEADS * KEY].reshape(*POSITION.shape, 2, HEADS, KEY)
-    units = addresses / np.sqrt((addresses**2).sum(-1, keepdims=True) + EPS**2)
-    return np.moveaxis(units, 2, 0), filtered[..., 2 * HEADS * KEY :].reshape(*POSITION.shape, HEADS, VALUE)
+    scaled = scale * addresses / np.sqrt((addresses**2).sum(-1, keepdims=True) + EPS**2)
+    return scaled[:, :, 0], scaled[:, :, 1], filtered[..., 2 * HEADS * KEY :].reshape(*POSITION.shape, HEADS, VALUE)
 
 
 def test_the_front_is_convolution_silu_and_norm_of_what_a_token_may_see_with_its_gradients() -> None:
@@ -92,14 +93,14 @@ def test_the_front_is_convolution_silu_and_norm_of_what_a_token_may_see_with_its
     x, weight = rng.standard_normal((2, 6, channels)), rng.standard_normal((channels, KERNEL))
     tail = rng.standard_normal((2, KERNEL - 1, channels))
     tail[0] = tail[1, 0] = np.nan
-    given = {"x": x, "weight": weight, "tail": tail}
+    given = {"x": x, "weight": weight, "tail": tail, "scale": np.array([1.5])}
     leaves = {
         name: torch.tensor(value, dtype=torch.float32, device=kernels.DEVICE, requires_grad=True)
         for name, value in given.items()
     }
     place = torch.tensor(POSITION, device=kernels.DEVICE)
     widths = choice.Widths(HEADS, KEY, VALUE, EPS)
-    found = front(leaves["x"], leaves["weight"], leaves["tail"], place, widths)
+    found = front(leaves["x"], leaves["weight"], leaves["tail"], place, leaves["scale"], widths, torch.float32)
     asked = [rng.standard_normal(part.shape) for part in found]
     for part, wanted in zip(found, front_by_loops(**given), strict=True):
         assert np.abs(part.detach().cpu().numpy() - wanted).max() < ROUNDING
@@ -158,3 +159,32 @@ def test_the_field_reaches_the_memory_of_every_layer_of_every_block() -> None:
         config = load_config("tiny", [f"model.block='{block}'", "model.kernels='reference'", "model.n_layers=2"])
         layers = [module for module in build_model(config.model, 0).modules() if isinstance(module, MemoryLayer)]
         assert [layer.fast.kernels for layer in layers] == ["reference"] * 2
+
+
+@pytest.mark.parametrize("precision", ["f32", pytest.param("bf16", marks=pytest.mark.exhaustive)])
+def test_a_layer_by_kernels_is_the_layer_of_the_reference_and_learns_the_same(precision: str) -> None:
+    """Kills: features that the front makes and the memory makes again; a coefficient without its gradient."""
+    memory = ("rule=omega", "key_dim=6", "value_dim=4", "chunk=4", "omega_window=2", "features.degree=1")
+    sizes = ("model.d_model=8", "model.n_heads=2")
+    config = load_config("tiny", [*sizes, *(f"model.memory.{field}" for field in memory)]).model.memory
+    hidden, asked = torch.randn(2, 2, 7, 8, generator=torch.Generator().manual_seed(0)).to(kernels.DEVICE)
+    found = []
+    for form in ("reference", "triton"):
+        layer = MemoryLayer(8, 2, config, True, form)
+        layer.initialise(torch.Generator().manual_seed(1), 0.5)
+        # Keys of length one would stand where the curvature begins to divide.
+        torch.nn.init.constant_(layer.feature_coefficients, 1.0)
+        layer = layer.to(kernels.DEVICE)
+        state = layer.initial_state(2)
+        timeline = make_timeline(config, state.context, state.memory.position, None, 7)
+        with torch.autocast(kernels.DEVICE.type, torch.bfloat16, enabled=precision == "bf16"):
+            output = layer(hidden, state, timeline)
+        torch.autograd.backward((output.reads.float() * asked).sum())
+        assert output.omega_loss is not None
+        parts = [output.reads, *output.state.to_tensors().values(), output.omega_loss]
+        found.append(
+            [part.detach().float() for part in [*parts, *(p.grad for p in layer.parameters() if p.grad is not None)]]
+        )
+    for ours, reference in zip(*found, strict=True):
+        size = float(reference.abs().max())
+        assert float((ours - reference).abs().max()) <= (ROUNDING if precision == "f32" else 0.03) * size

@@ -22,14 +22,22 @@ from torch import Tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.memory.rules import MemoryRule
-from atlas_ref.memory.segments import Segments, Start
+from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import Carry
 
 Kernels = Literal["auto", "reference", "triton"]
-Run = Callable[..., tuple[Tensor, Carry, Tensor]]
-"""The run over segments, with the arguments of `linear.run_linear`."""
-Front = Callable[..., tuple[Tensor, Tensor]]
-"""From what is projected to unit queries and keys, and values, with the arguments of `kernels.front.front`."""
+Run = Callable[..., tuple[Tensor, Carry, Tensor | None]]
+"""A run over the tokens of a call, with the arguments of `run.run_linear_kernels`."""
+Front = Callable[..., tuple[Tensor, Tensor, Tensor]]
+"""From what is projected to queries, keys and values, with the arguments of `kernels.front.front`."""
+
+
+class Asked(NamedTuple):
+    """What a call shows the memory."""
+
+    keys: Float[Tensor, "batch time heads features"]
+    values: Float[Tensor, "batch time heads values"]
+    queries: Float[Tensor, "batch time heads features"]
 
 
 class Widths(NamedTuple):
@@ -72,10 +80,10 @@ def chosen(kernels: Kernels, device: torch.device) -> Literal["reference", "trit
     return "triton"
 
 
-def kernel_run(kernels: Kernels, rule: MemoryRule, segments: Segments, start: Start) -> Run | None:
-    """Return the run by kernels, None where the reference runs."""
-    keys, values = segments.keys, segments.values
-    if chosen(kernels, keys.device) == "reference" or not supports(rule, keys, values, keys.shape[-2]):
+def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, start: Start) -> Run | None:
+    """Return the run by kernels, None where the reference runs; `slots` as in `supports`."""
+    keys, values = asked[:2]
+    if chosen(kernels, keys.device) == "reference" or not supports(rule, keys, values, slots):
         return None
     if start.shards is not None:
         return None
@@ -87,16 +95,21 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, segments: Segments, start: St
 def supports(
     rule: MemoryRule, keys: Float[Tensor, "*tokens features"], values: Float[Tensor, "*tokens values"], slots: int
 ) -> bool:
-    """Return whether kernels know this memory: a matrix written by descent of `l2`, in float32, in tiles of the chip.
+    """Return whether kernels know this memory: a matrix written by descent of `l2`, in tiles of the chip.
 
     `slots` are the tokens of a segment with those of the window before it. A case that kernels do not know is not given
     to them.
     """
-    features, width = keys.shape[-1], values.shape[-1]
-    plain = (rule.architecture, rule.bias.name, rule.link.name, rule.gate_axis, rule.retention, rule.at_retained)
-    if plain != ("matrix", "l2", "identity", "head", "dual", False):
+    known = {torch.float32} if rule.orthogonalised else {torch.float32, torch.bfloat16}
+    if not {keys.dtype, values.dtype} <= known or keys.numel() == 0:
         return False
-    if {keys.dtype, values.dtype} != {torch.float32} or keys.numel() == 0 or slots > MOST_SLOTS:
+    return fits(rule, keys.shape[-1], values.shape[-1], slots)
+
+
+def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
+    """Return whether kernels know a memory of these sizes (`supports`)."""
+    plain = (rule.architecture, rule.bias.name, rule.link.name, rule.gate_axis, rule.retention, rule.at_retained)
+    if plain != ("matrix", "l2", "identity", "head", "dual", False) or slots > MOST_SLOTS:
         return False
     if not rule.orthogonalised:
         return features <= most_features(slots) and width <= MOST_VALUES
@@ -113,6 +126,15 @@ def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front |
     from atlas_ref.memory.kernels import front
 
     return front.front
+
+
+def activations(projected: Tensor) -> torch.dtype:
+    """Return in what queries, keys and values are kept between kernels of a linear memory, which compute in float32.
+
+    In bfloat16 where they come from a product in it, unless products of float32 are asked for at their full precision.
+    """
+    narrow = projected.dtype == torch.bfloat16 and torch.get_float32_matmul_precision() != "highest"
+    return torch.bfloat16 if narrow else torch.float32
 
 
 @lru_cache(maxsize=8)

@@ -1,14 +1,15 @@
-"""From projected hidden states to unit queries and keys, and values: convolution, SiLU and l2 norm in one pass.
+"""From projected hidden states to queries and keys, and values: convolution, SiLU and l2 norm in one pass.
 
-    y_t = sum_j w[:, K-1-j] x_{t-j} over 0 <= j <= min(K-1, position_t),      a = y sigmoid(y) / (||.||^2 + eps^2)^{1/2}
+    y_t = sum_j w[:, K-1-j] x_{t-j} over 0 <= j <= min(K-1, position_t),    a = s y sigmoid(y) / (||.||^2 + eps^2)^{1/2}
 
-for the heads of queries and keys, and y itself for values. A program has some tokens of one head. References are
-`functional.convolution`, and the SiLU and `functional.normalize.l2_normalize` of `blocks.memory_branch`. What a token
-may not see is not loaded, so nothing of it counts, whatever it holds.
+for the heads of queries and keys, and y itself for values. s is 1, or for features of degree one the root of their
+coefficient (`functional.polynomial`), so that they need no pass of their own. A program has some tokens of one head.
+References are `functional.convolution`, and the SiLU and `functional.normalize.l2_normalize` of `blocks.memory_branch`.
+What a token may not see is not loaded, so nothing of it counts, whatever it holds.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import torch
 import triton.language as tl
@@ -19,8 +20,10 @@ from torch.autograd.function import once_differentiable
 from atlas_ref.memory.kernels.choice import Widths
 from atlas_ref.memory.kernels.launching import compiled, tile
 
-TOKENS = 32
-"""Tokens of a program."""
+TOKENS: Final = 32
+"""Tokens of a program that are held at once."""
+TURNS: Final = 4
+"""How often the programs of the backward pass go on to further tokens: what they sum over tokens is written once."""
 
 
 def front(
@@ -28,11 +31,20 @@ def front(
     weight: Float[Tensor, "channels kernel"],
     tail: Float[Tensor, "batch kernel_minus_1 channels"],
     position: Int[Tensor, "batch time"],
+    scale: Float[Tensor, " 1"] | None,
     widths: Widths,
-) -> tuple[Float[Tensor, "2 batch time heads key"], Float[Tensor, "batch time heads value"]]:
-    """Return queries and keys of unit length, and values, in float32 (decision `addresses`)."""
-    apply: Callable[..., tuple[Tensor, Tensor]] = _Front.apply
-    return apply(projected, weight, tail, position, widths)
+    dtype: torch.dtype,
+) -> tuple[
+    Float[Tensor, "batch time heads key"],
+    Float[Tensor, "batch time heads key"],
+    Float[Tensor, "batch time heads value"],
+]:
+    """Return queries and keys of length s, and values (decision `addresses`).
+
+    Computed in float32 and rounded to `dtype`. Without a `scale` s is 1.
+    """
+    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Front.apply
+    return apply(projected, weight, tail, position, scale, widths, dtype)
 
 
 @compiled
@@ -40,6 +52,7 @@ def _inputs(
     x: tl.tensor,
     tail: tl.tensor,
     row: tl.tensor,
+    begin: tl.tensor,
     t: tl.tensor,
     place: tl.tensor,
     channel: tl.tensor,
@@ -49,20 +62,13 @@ def _inputs(
     CHANNELS: tl.tensor,
     KERNEL: tl.constexpr,
 ) -> tl.tensor:
-    """Return the inputs of age J of some tokens, zero where they are of another context."""
-    then = t - J
-    seen = (t < TIME) & (place >= J)
-    now = tl.load(
-        x + (row * TIME + then)[:, None] * CHANNELS + channel[None, :],
-        mask=(seen & (then >= 0))[:, None] & held[None, :],
-        other=0.0,
-    ).to(tl.float32)
-    old = row * (KERNEL - 1) + KERNEL - 1 + then
-    return now + tl.load(
-        tail + old[:, None] * CHANNELS + channel[None, :],
-        mask=(seen & (then < 0))[:, None] & held[None, :],
-        other=0.0,
-    ).to(tl.float32)
+    """Return the inputs of age J of the tokens `begin` + t, zero where they are of another context."""
+    then = begin + t - J
+    seen = (begin + t < TIME) & (place >= J)
+    entry = (t - J)[:, None] * CHANNELS + channel[None, :]
+    now, old = x + (row * TIME + begin) * CHANNELS, tail + (row * (KERNEL - 1) + KERNEL - 1 + begin) * CHANNELS
+    found = tl.load(now + entry, mask=(seen & (then >= 0))[:, None] & held[None, :], other=0.0).to(tl.float32)
+    return found + tl.load(old + entry, mask=(seen & (then < 0))[:, None] & held[None, :], other=0.0).to(tl.float32)
 
 
 @compiled
@@ -71,6 +77,7 @@ def _filtered(
     tail: tl.tensor,
     weight: tl.tensor,
     row: tl.tensor,
+    begin: tl.tensor,
     t: tl.tensor,
     place: tl.tensor,
     channel: tl.tensor,
@@ -85,7 +92,7 @@ def _filtered(
     y = tl.zeros([TOKENS, TILE], tl.float32)
     for j in tl.static_range(KERNEL):
         factor = tl.load(weight + channel * KERNEL + KERNEL - 1 - j, mask=held, other=0.0).to(tl.float32)
-        y += factor[None, :] * _inputs(x, tail, row, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
+        y += factor[None, :] * _inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
     return y
 
 
@@ -98,37 +105,55 @@ def _length(z: tl.tensor, EPS: tl.tensor) -> tl.tensor:
 
 
 @compiled
+def _of_head(KEYS: tl.constexpr, VALUES: tl.constexpr, HEADS: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return what a program makes (0 queries, 1 keys, 2 values), the first channel of its head, and how many it has."""
+    head = tl.program_id(1)
+    kind = head // HEADS
+    first = tl.where(kind < 2, head * KEYS, 2 * HEADS * KEYS + (head - 2 * HEADS) * VALUES)
+    return kind, first, tl.where(kind < 2, KEYS, VALUES)
+
+
+@compiled
 def _forward(
     x: tl.tensor,
     weight: tl.tensor,
     tail: tl.tensor,
     position: tl.tensor,
-    found: tl.tensor,
+    scale: tl.tensor,
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
     TIME: tl.tensor,
     CHANNELS: tl.tensor,
-    FIRST: tl.tensor,
-    ROWS: tl.tensor,
     HEADS: tl.tensor,
     EPS: tl.tensor,
-    WIDTH: tl.constexpr,
+    KEYS: tl.constexpr,
+    VALUES: tl.constexpr,
     KERNEL: tl.constexpr,
     TOKENS: tl.constexpr,
     TILE: tl.constexpr,
-    ADDRESS: tl.constexpr,
+    SCALED: tl.constexpr,
 ) -> None:
     blocks = tl.cdiv(TIME, TOKENS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
-    t = (tl.program_id(0) % blocks) * TOKENS + tl.arange(0, TOKENS)
-    head = tl.program_id(1)
+    begin, t = (tl.program_id(0) % blocks) * TOKENS, tl.arange(0, TOKENS)
+    kind, first, size = _of_head(KEYS, VALUES, HEADS)
     width = tl.arange(0, TILE)
-    held, channel = width < WIDTH, FIRST + head * WIDTH + width
-    place = tl.load(position + row * TIME + t, mask=t < TIME, other=0)
-    y = _filtered(x, tail, weight, row, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
-    if ADDRESS:
+    held = width < size
+    there = (begin + t < TIME)[:, None] & held[None, :]
+    place = tl.load(position + row * TIME + begin + t, mask=begin + t < TIME, other=0)
+    y = _filtered(x, tail, weight, row, begin, t, place, first + width, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
+    first_out = ((row * TIME + begin) * HEADS + tl.program_id(1) % HEADS) * size
+    out = (t * HEADS)[:, None] * size + width[None, :]
+    if kind == 2:
+        tl.store(values + first_out + out, y, mask=there)
+    else:
         z = y * tl.sigmoid(y)
-        y = z / _length(z, EPS)[:, None]
-    out = (((head // HEADS) * ROWS + row) * TIME + t) * HEADS + head % HEADS
-    tl.store(found + out[:, None] * WIDTH + width[None, :], y, mask=(t < TIME)[:, None] & held[None, :])
+        z = z / _length(z, EPS)[:, None]
+        if SCALED:
+            z = z * tl.load(scale)
+        tl.store(queries + first_out + out, z, mask=there & (kind == 0))
+        tl.store(keys + first_out + out, z, mask=there & (kind == 1))
 
 
 @compiled
@@ -137,43 +162,61 @@ def _backward(
     weight: tl.tensor,
     tail: tl.tensor,
     position: tl.tensor,
-    d_found: tl.tensor,
+    scale: tl.tensor,
+    d_queries: tl.tensor,
+    d_keys: tl.tensor,
+    d_values: tl.tensor,
     d_filtered: tl.tensor,
     d_weight: tl.tensor,
+    d_scale: tl.tensor,
     TIME: tl.tensor,
     CHANNELS: tl.tensor,
-    FIRST: tl.tensor,
-    ROWS: tl.tensor,
     HEADS: tl.tensor,
     EPS: tl.tensor,
-    WIDTH: tl.constexpr,
+    KEYS: tl.constexpr,
+    VALUES: tl.constexpr,
     KERNEL: tl.constexpr,
     TOKENS: tl.constexpr,
     TILE: tl.constexpr,
-    ADDRESS: tl.constexpr,
+    SCALED: tl.constexpr,
+    TURNS: tl.constexpr,
+    AGES: tl.constexpr,
 ) -> None:
-    blocks = tl.cdiv(TIME, TOKENS)
+    blocks = tl.cdiv(TIME, TOKENS * TURNS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
-    t = (tl.program_id(0) % blocks) * TOKENS + tl.arange(0, TOKENS)
-    head = tl.program_id(1)
-    width = tl.arange(0, TILE)
-    held, channel = width < WIDTH, FIRST + head * WIDTH + width
-    there = (t < TIME)[:, None] & held[None, :]
-    place = tl.load(position + row * TIME + t, mask=t < TIME, other=0)
-    out = (((head // HEADS) * ROWS + row) * TIME + t) * HEADS + head % HEADS
-    d_y = tl.load(d_found + out[:, None] * WIDTH + width[None, :], mask=there, other=0.0)
-    if ADDRESS:
-        y = _filtered(x, tail, weight, row, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
-        share = tl.sigmoid(y)
-        length = _length(y * share, EPS)[:, None]
-        unit = y * share / length
-        d_y = (d_y - unit * tl.sum(unit * d_y, 1)[:, None]) / length
-        d_y = d_y * share * (1.0 + y * (1.0 - share))
-    tl.store(d_filtered + (row * TIME + t)[:, None] * CHANNELS + channel[None, :], d_y, mask=there)
+    kind, first, size = _of_head(KEYS, VALUES, HEADS)
+    width, age = tl.arange(0, TILE), tl.arange(0, AGES)
+    held, channel = width < size, first + width
+    of_weight = tl.zeros([AGES, TILE], tl.float32)
+    of_scale = 0.0
+    for turn in range(TURNS):
+        begin, t = ((tl.program_id(0) % blocks) * TURNS + turn) * TOKENS, tl.arange(0, TOKENS)
+        there = (begin + t < TIME)[:, None] & held[None, :]
+        place = tl.load(position + row * TIME + begin + t, mask=begin + t < TIME, other=0)
+        first_out = ((row * TIME + begin) * HEADS + tl.program_id(1) % HEADS) * size
+        out = (t * HEADS)[:, None] * size + width[None, :]
+        d_y = tl.load(d_queries + first_out + out, mask=there & (kind == 0), other=0.0).to(tl.float32)
+        d_y += tl.load(d_keys + first_out + out, mask=there & (kind == 1), other=0.0).to(tl.float32)
+        d_y += tl.load(d_values + first_out + out, mask=there & (kind == 2), other=0.0).to(tl.float32)
+        if kind < 2:
+            y = _filtered(x, tail, weight, row, begin, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
+            share = tl.sigmoid(y)
+            length = _length(y * share, EPS)[:, None]
+            unit = y * share / length
+            if SCALED:
+                of_scale += tl.sum(unit * d_y)
+                d_y = d_y * tl.load(scale)
+            d_y = (d_y - unit * tl.sum(unit * d_y, 1)[:, None]) / length
+            d_y = d_y * share * (1.0 + y * (1.0 - share))
+        rows = d_filtered + (row * TIME + begin) * CHANNELS
+        tl.store(rows + t[:, None] * CHANNELS + channel[None, :], d_y, mask=there)
+        for j in tl.static_range(KERNEL):
+            seen = _inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
+            of_weight += tl.where((age == KERNEL - 1 - j)[:, None], tl.sum(seen * d_y, 0)[None, :], 0.0)
     part = tl.program_id(0).to(tl.int64) * CHANNELS
-    for j in tl.static_range(KERNEL):
-        seen = _inputs(x, tail, row, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
-        tl.store(d_weight + (part + channel) * KERNEL + KERNEL - 1 - j, tl.sum(seen * d_y, 0), mask=held)
+    entry = (part + channel)[None, :] * KERNEL + age[:, None]
+    tl.store(d_weight + entry, of_weight, mask=held[None, :] & (age < KERNEL)[:, None])
+    tl.store(d_scale + tl.program_id(0) * HEADS * 3 + tl.program_id(1), of_scale)
 
 
 @compiled
@@ -204,7 +247,7 @@ def _to_inputs(
             d_filtered + (row * TIME + later)[:, None] * CHANNELS + channel[None, :],
             mask=seen[:, None] & held[None, :],
             other=0.0,
-        )
+        ).to(tl.float32)
         found += tl.load(weight + channel * KERNEL + KERNEL - 1 - j, mask=held, other=0.0).to(tl.float32)[None, :] * d_y
     now, old = (row * TIME + t)[:, None] * CHANNELS, (row * (KERNEL - 1) + t + KERNEL - 1)[:, None] * CHANNELS
     in_call = (t >= 0) & (t < TIME)
@@ -215,48 +258,59 @@ def _to_inputs(
 class _Front(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, weight: Tensor, tail: Tensor, position: Tensor, widths: Widths
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any,
+        projected: Tensor,
+        weight: Tensor,
+        tail: Tensor,
+        position: Tensor,
+        scale: Tensor | None,
+        widths: Widths,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         given = tuple(x.contiguous() for x in (projected, weight, tail, position))
         batch, time = position.shape
-        addresses = tail.new_empty(2, batch, time, widths.heads, widths.key, dtype=torch.float32)
-        values = tail.new_empty(batch, time, widths.heads, widths.value, dtype=torch.float32)
-        for found, launch in zip((addresses, values), _launches(given, widths), strict=True):
-            grid, sizes = launch
-            _forward[grid](*given, found, *sizes)
-        ctx.save_for_backward(*given)
+        shape = (batch, time, widths.heads)
+        queries, keys = (projected.new_empty(*shape, widths.key, dtype=dtype) for _ in range(2))
+        found = (queries, keys, projected.new_empty(*shape, widths.value, dtype=dtype))
+        grid = (batch * -(-time // TOKENS), 3 * widths.heads)
+        _forward[grid](*given, weight if scale is None else scale, *found, *_sizes(given, widths), scale is not None)
+        ctx.save_for_backward(*given, scale)
         ctx.widths = widths
-        return addresses, values
+        return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        given, widths = ctx.saved_tensors, ctx.widths
+        (*given, scale), widths = ctx.saved_tensors, ctx.widths
         projected, weight, tail, position = given
         batch, time, channels = projected.shape
-        kernel = weight.shape[1]
-        d_filtered = tail.new_empty(projected.shape, dtype=torch.float32)
-        launches = _launches(given, widths)
-        parts = tail.new_empty(launches[0][0][0], channels, kernel, dtype=torch.float32)
-        for grad, launch in zip(grads, launches, strict=True):
-            grid, sizes = launch
-            _backward[grid](*given, grad.contiguous(), d_filtered, parts, *sizes)
+        kernel, scaled = weight.shape[1], scale is not None
+        d_filtered = torch.empty_like(projected)
+        programs = batch * -(-time // (TOKENS * TURNS))
+        parts = projected.new_empty(programs, channels, kernel, dtype=torch.float32)
+        of_scale = projected.new_empty(programs, 3 * widths.heads, dtype=torch.float32)
+        _backward[(programs, 3 * widths.heads)](
+            *given,
+            scale if scaled else weight,
+            *(grad.contiguous() for grad in grads),
+            d_filtered,
+            parts,
+            of_scale,
+            *_sizes(given, widths),
+            scaled,
+            TURNS,
+            1 << (kernel - 1).bit_length(),
+        )
         d_x, d_tail = torch.empty_like(projected), torch.empty_like(tail)
         side = 64
         grid = (batch * -(-(time + kernel - 1) // TOKENS), -(-channels // side))
         _to_inputs[grid](weight, position, d_filtered, d_x, d_tail, time, channels, kernel, TOKENS, side)
-        return d_x, parts.sum(0).to(weight.dtype), d_tail, None, None
+        d_scale = of_scale.sum().view(1) if scaled else None
+        return d_x, parts.sum(0).to(weight.dtype), d_tail, None, d_scale, None, None
 
 
-def _launches(given: tuple[Tensor, ...], widths: Widths) -> list[tuple[tuple[int, int], tuple[float, ...]]]:
-    """Return grid and sizes of the two launches: for queries and keys together, and for values."""
-    (batch, time, channels), kernel = given[0].shape, given[1].shape[1]
-    launches: list[tuple[tuple[int, int], tuple[float, ...]]] = []
-    for first, heads, width, address in (
-        (0, 2 * widths.heads, widths.key, True),
-        (2 * widths.heads * widths.key, widths.heads, widths.value, False),
-    ):
-        grid = (batch * -(-time // TOKENS), heads)
-        sizes = (time, channels, first, batch, widths.heads, widths.eps, width, kernel, TOKENS, tile(width), address)
-        launches.append((grid, sizes))
-    return launches
+def _sizes(given: Sequence[Tensor], widths: Widths) -> tuple[float, ...]:
+    """Return the sizes that both kernels take, in their order."""
+    (_, time, channels), kernel = given[0].shape, given[1].shape[1]
+    side = tile(max(widths.key, widths.value))
+    return (time, channels, widths.heads, widths.eps, widths.key, widths.value, kernel, TOKENS, side)

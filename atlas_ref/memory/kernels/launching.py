@@ -19,14 +19,17 @@ LEAST: Final = 16
 """Rows and columns that a matrix product of Triton has at least."""
 
 
-def compiled(kernel: Callable[..., None]) -> Any:
+def compiled(kernel: Callable[..., object]) -> Any:
     """Return a kernel as Triton compiles it, or interprets it where TRITON_INTERPRET is set."""
     return triton.jit(kernel)
 
 
 @compiled
 def loaded(matrix: tl.tensor, row: tl.tensor, column: tl.tensor, there: tl.tensor, WIDTH: tl.constexpr) -> tl.tensor:
-    """Return rows of a matrix as a tile, zero where a row is not `there` or a column beyond WIDTH."""
+    """Return rows of a matrix as a tile, zero where a row is not `there` or a column beyond WIDTH.
+
+    Rows are counted from where `matrix` points to, so that their numbers need no more than 32 bits.
+    """
     mask = there[:, None] & (column < WIDTH)[None, :]
     return tl.load(matrix + row[:, None] * WIDTH + column[None, :], mask=mask, other=0.0)
 

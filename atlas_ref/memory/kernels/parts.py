@@ -1,0 +1,60 @@
+"""What several kernels of a linear memory compute of a segment: where it lies, its pairs, their shares, rows of W."""
+
+import triton.language as tl
+
+from atlas_ref.memory.kernels.launching import compiled, loaded
+
+
+@compiled
+def segment(
+    borders: tl.tensor, mark: tl.tensor, MARKS: tl.tensor, PAST: tl.constexpr, CHUNK: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return the first token of a segment, how many it has, and how many tokens before it are in sight.
+
+    Those of its document, or where CHUNK is not 0 of its chunk, and no more than PAST.
+    """
+    position = tl.load(borders + 2 * MARKS + mark)
+    if CHUNK > 0:
+        position = position % CHUNK
+    return tl.load(borders + mark), tl.load(borders + MARKS + mark), tl.minimum(position, PAST)
+
+
+@compiled
+def near(
+    now: tl.tensor,
+    old: tl.tensor,
+    row: tl.tensor,
+    head: tl.tensor,
+    start: tl.tensor,
+    slot: tl.tensor,
+    sight: tl.tensor,
+    column: tl.tensor,
+    TIME: tl.tensor,
+    HEADS: tl.tensor,
+    PAST: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> tl.tensor:
+    """Return what the slots of a segment hold as a tile of float32: tokens of the call, or of its window, `old`."""
+    token = start + slot - PAST
+    first = now + ((row * TIME + start - PAST) * HEADS + head) * WIDTH
+    found = loaded(first, slot * HEADS, column, sight & (token >= 0), WIDTH).to(tl.float32)
+    if PAST > 0:
+        first = old + ((row * PAST + start) * HEADS + head) * WIDTH
+        found += loaded(first, slot * HEADS, column, sight & (token < 0), WIDTH).to(tl.float32)
+    return found
+
+
+@compiled
+def share_of(kappa: tl.tensor, NORMALISED: tl.constexpr) -> tl.tensor:
+    """Return r = 1 / max(1, kappa) with kappa = ||k||^2, or 1 where the rule does not divide (`factors`)."""
+    share = kappa * 0.0 + 1.0
+    if NORMALISED:
+        share = 1.0 / tl.maximum(kappa, 1.0)
+    return share
+
+
+@compiled
+def mixed(from_s: tl.tensor, from_m: tl.tensor, t: tl.tensor, rows: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
+    """Return W[t, S] and W[t, M] of the rows that `t` names, where they are; row -1 is that of M alone."""
+    known = rows & (t >= 0)
+    return tl.load(from_s + t, mask=known, other=0.0), tl.load(from_m + t, mask=known, other=1.0)
