@@ -1,7 +1,8 @@
 """What `test_distributed` starts in two processes; it writes what it finds, and the test compares it with one process.
 
-    torchrun --standalone --nproc_per_node=2 -m spec_tests.package.processes.distributed_worker DIRECTORY    every check
-    ... distributed_worker --kill STEP ARGUMENTS       `atlas ARGUMENTS`; its second process is killed once, before STEP
+    python -m spec_tests.package.processes.distributed_worker DIRECTORY    every check
+    torchrun --standalone --nproc_per_node=2 -m spec_tests.package.processes.distributed_worker --kill STEP ARGUMENTS
+        `atlas ARGUMENTS`; its second process is killed once, before STEP
 
 A start costs seconds, so one start makes all checks.
 """
@@ -34,8 +35,8 @@ from atlas_ref.watching.kill_report import KilledError
 from atlas_ref.watching.monitor import measure_layers
 from cli.interrupt import StopRequest
 from cli.main import main as atlas
-from cli.processes import end_at_once
 from spec_tests.package.micro.runs import SKIPPED, Silence, micro_config, stop_before
+from spec_tests.package.processes.forked import in_two
 
 CPU = torch.device("cpu")
 ROWS = ("train.batch_size=4", "optim.max_norm=0.5")
@@ -199,5 +200,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--kill":
         run_and_kill(int(sys.argv[2]), sys.argv[3:])
     else:
-        with end_at_once():
-            check_all(Path(sys.argv[1]))
+        sys.exit(in_two(lambda: check_all(Path(sys.argv[1])), agent=True))

@@ -35,12 +35,13 @@ from spec_tests.package.micro.runs import (
     without_timing,
 )
 from spec_tests.package.processes.distributed_worker import CUTS, ROWS, STEPS, VARIED, examine
+from spec_tests.package.processes.forked import run_worker
 
 RELATIVE = 1e-6
 CONFIG = micro_config(*ROWS, *VARIED)
 
 
-def torchrun(*arguments: object, restarts: int = 0) -> None:
+def torchrun(*arguments: object, restarts: int) -> None:
     """Run the worker in two processes and wait for them."""
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     command = [*launcher, f"--max-restarts={restarts}", "-m", "spec_tests.package.processes.distributed_worker"]
@@ -58,7 +59,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     start(CONFIG, directory / "whole")
     start(CONFIG, directory / "one", stop_before(4))
-    torchrun(directory)
+    ended = run_worker("distributed_worker", directory)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     return directory
 
 

@@ -1,15 +1,12 @@
 """Processes that were started differently refuse to train together, and one that is silent is named and given up.
 
-One start of two processes makes every case of `unlike_worker`. They are started by hand, as on two machines: the words
-that torchrun adds, and the time that it takes to end a process that was stopped, are not what is tested.
+One start of two processes makes every case of `unlike_worker`. They are as if started by hand, on two machines: the
+words that torchrun adds, and the time that it takes to end a process that was stopped, are not what is tested.
 """
 
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,6 +17,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.processes import distributed
 from spec_tests.package.damage.sealed import seal
 from spec_tests.package.micro.runs import micro_config, micro_file, start
+from spec_tests.package.processes.forked import environment, free_port, run_worker
 from spec_tests.package.processes.unlike_worker import CONFIG, NOTICED, SMALL
 
 ALIKE = "; all processes must be started alike.\n"
@@ -35,26 +33,6 @@ class Found(NamedTuple):
     words: str
 
 
-def environment(rank: int, port: int) -> dict[str, str]:
-    """Return what torchrun would tell a process."""
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    return {**os.environ, **quiet, **{name: str(value) for name, value in told.items()}}
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def launched(rank: int, port: int, *arguments: object) -> "subprocess.Popen[str]":
-    """Start the worker as one process of two."""
-    command = [sys.executable, "-m", "spec_tests.package.processes.unlike_worker", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment(rank, port), stdout=pipe, stderr=pipe, text=True)
-
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """Two processes that differ in each case, until the second one stops itself."""
@@ -68,17 +46,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     weights = load_file(other / "model.safetensors")
     save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors")
     seal(other)
-    port = free_port()
-    first, second = (launched(rank, port, directory) for rank in (0, 1))
-    try:
-        _, words = first.communicate(timeout=300)
-    finally:
-        for process in (first, second):
-            process.kill()
-        _, of_second = second.communicate()
-    assert (directory / "found-1.json").exists(), words + of_second
+    ended = run_worker("unlike_worker", directory)
+    assert (directory / "found-1.json").exists(), ended.stderr
     said = [json.loads((directory / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    return Found((said[0]["ended"], said[1]["ended"]), said[0]["hangs"], first.returncode, words)
+    return Found((said[0]["ended"], said[1]["ended"]), said[0]["hangs"], ended.returncode, ended.stderr)
 
 
 @pytest.mark.parametrize(
@@ -141,13 +112,15 @@ def test_a_process_that_was_stopped_is_named_and_then_given_up(found: Found) -> 
     assert left.endswith(" s; go on from the last checkpoint with --resume auto.")
 
 
-def test_a_process_that_never_comes_is_named_and_then_given_up() -> None:
+def test_a_process_that_never_comes_is_named_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: a rendezvous that waits for all of them before anything is watched."""
-    process = launched(0, free_port(), "--alone")
-    _, words = process.communicate(timeout=120)
-    assert process.returncode == LOST
-    assert words.splitlines()[0] == "process 1 has not answered for 0 s"
-    assert words.splitlines()[-1].startswith("Error: process 1 has not answered for 1 s; ")
+    for variable, value in environment(0, free_port()).items():
+        monkeypatch.setenv(variable, value)
+    ended = run_worker("unlike_worker", "--alone")
+    assert ended.returncode == LOST
+    words = ended.stderr.splitlines()
+    assert words[0] == "process 1 has not answered for 0 s"
+    assert words[-1].startswith("Error: process 1 has not answered for 1 s; ")
 
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])

@@ -1,6 +1,7 @@
-"""What `test_processes_unlike` starts twice, by hand: two processes that are asked for different things.
+"""What `test_processes_unlike` starts: two processes that are asked for different things.
 
-    RANK=... WORLD_SIZE=2 ... python -m spec_tests.package.processes.unlike_worker DIRECTORY [--alone]
+    python -m spec_tests.package.processes.unlike_worker DIRECTORY
+    RANK=0 WORLD_SIZE=2 ... python -m spec_tests.package.processes.unlike_worker --alone
 
 Each process has a folder of its own in DIRECTORY and works there, so that one name may mean two files. One start makes
 every case; at the end the second process stops, and the first one has to notice.
@@ -12,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ from atlas_ref.processes.distributed import World, processes
 from cli.main import main
 from cli.processes import end_at_once
 from spec_tests.package.micro.runs import UNEXAMINED
+from spec_tests.package.processes.forked import in_two
 
-RANK = int(os.environ.get("RANK", "0"))
 SMALL = (
     *("data.sequence_length=16", "train.batch_size=2", "train.max_steps=1", "train.save_interval=1"),
     *("train.eval_batches=1", "optim.warmup_steps=0"),
@@ -43,6 +44,11 @@ OTHERS: dict[str, tuple[str, ...]] = {
 TEXT = ("--set", "data.source=path", "--set", "data.path=text.txt")
 NOTICED = "noticed"
 """A named pipe in DIRECTORY."""
+
+
+def rank() -> int:
+    """Return the number of this process."""
+    return int(os.environ["RANK"])
 
 
 def atlas(*arguments: str) -> tuple[int, str]:
@@ -67,21 +73,21 @@ def out(name: str) -> tuple[str, str]:
 
 def with_others(name: str) -> tuple[int, str]:
     """Return how a case ends in which the second process has other options."""
-    mine = OTHERS[name] if RANK == 1 else ()
+    mine = OTHERS[name] if rank() == 1 else ()
     return atlas(*COMMON, *out(name), *mine)
 
 
 def with_other_libraries() -> tuple[int, str]:
     """Return how it ends when the second process has another torch."""
     with pytest.MonkeyPatch.context() as patch:
-        if RANK == 1:
+        if rank() == 1:
             patch.setattr(torch, "__version__", "1.0")
         return atlas(*COMMON, *out("libraries"))
 
 
 def with_other_files() -> Iterator[tuple[str, tuple[int, str]]]:
     """Yield how runs end that read files of one name, which are not the same."""
-    words = [f"document {n} of process {RANK} " for n in range(30)]
+    words = [f"document {n} of process {rank()} " for n in range(30)]
     Path("text.txt").write_text("".join(["the first batches are the same " * 20, *words]))
     yield "data", atlas(*COMMON, *TEXT, *out("data"))
     yield "a folder", atlas(*COMMON, "--out", "relative")
@@ -100,7 +106,7 @@ def wait_for_one_that_hangs(world: World, directory: Path) -> list[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heartbeat, "print", tell, raising=False)
-        if RANK == 1:
+        if rank() == 1:
             (directory / NOTICED).read_text()  # a named pipe
         world.texts(None)
     return said
@@ -117,20 +123,20 @@ def in_own_folder(directory: Path, world: World) -> None:
         setattr(heartbeat, name, value)
     world.texts(None)
     hangs = wait_for_one_that_hangs(world, directory)
-    (directory / f"found-{RANK}.json").write_text(json.dumps({"ended": found, "hangs": hangs}))
+    (directory / f"found-{rank()}.json").write_text(json.dumps({"ended": found, "hangs": hangs}))
 
 
 def begin(directory: Path) -> None:
     """Join the other process, make every case, and stop."""
     torch.set_num_threads(1)
-    own = directory / str(RANK)
+    own = directory / str(rank())
     own.mkdir(exist_ok=True)
     os.chdir(own)
     with processes() as world:
         in_own_folder(directory, world)
         world.texts(None)
         heartbeat.LIMIT = 1.5
-        if RANK == 1:
+        if rank() == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         world.texts(None)
 
@@ -144,6 +150,7 @@ def alone() -> None:
 
 
 if __name__ == "__main__":
-    action: Callable[[], None] = alone if "--alone" in sys.argv else lambda: begin(Path(sys.argv[1]))
-    with end_at_once():
-        action()
+    if "--alone" in sys.argv:
+        with end_at_once():
+            alone()
+    sys.exit(in_two(lambda: begin(Path(sys.argv[1])), agent=False))
