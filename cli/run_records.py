@@ -107,7 +107,8 @@ def status_of(alive: bool, kill: dict[str, Any], summary: dict[str, Any], step: 
         return "running"
     if kill:
         return f"killed by {switch_of(kill)} at step {kill['step']}"
-    return "finished" if summary.get("steps") == last_step == step else "interrupted"
+    whole = step == last_step or summary.get("stopped_early") is True
+    return "finished" if summary.get("steps") == step and whole else "interrupted"
 
 
 def last_step_of(config: dict[str, Any]) -> int:

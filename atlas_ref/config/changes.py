@@ -20,6 +20,7 @@ CHANGEABLE = (
     "stage2.trainable",
     "train.log_interval",
     "train.eval_interval",
+    "train.patience",
     "train.save_interval",
     "train.sample_interval",
     "train.sample_prompt",

@@ -144,6 +144,11 @@ class RunConfig(Section):
                 f"optim.warmup_steps is {self.optim.warmup_steps}; "
                 f"it must be at most train.max_steps, which is {self.train.max_steps}"
             )
+        if self.train.patience and self.stage2.steps:
+            yield (
+                f"train.patience is {self.train.patience}; it must be 0 for stage2.steps = {self.stage2.steps}, whose "
+                "second stage begins at a step that is known"
+            )
         yield from self._room_for_tokens(self.any_model.vocab_size, self.data.vocab_size)
         if isinstance(self.any_model, ModelConfig):
             yield from self._recall_within_reach(self.any_model)

@@ -33,6 +33,8 @@ class TrainConfig(Section):
     """steps between validations"""
     eval_batches: int = Field(ge=1, le=10**9)
     """most batches of a validation"""
+    patience: int = Field(ge=0, le=10**9)
+    """validations after the best one with which the run ends; 0: it goes to its last step"""
     save_interval: int = Field(ge=1, le=10**9)
     """steps between checkpoints"""
     sample_interval: int = Field(ge=0, le=10**9)

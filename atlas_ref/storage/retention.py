@@ -59,6 +59,12 @@ def best_of(saved: Iterable[int], validations: Mapping[int, float]) -> int | Non
     return min((step for step in saved if step in validations), key=lambda s: (validations[s], s), default=None)
 
 
+def out_of_patience(validations: Mapping[int, float], patience: int) -> bool:
+    """Return whether `patience` validations have come after the best one, the earlier of equals; 0 is never out."""
+    best = best_of(validations, validations)
+    return patience > 0 and best is not None and sum(step > best for step in validations) >= patience
+
+
 def kept(saved: Iterable[int], best: int | None, switches: SwitchState, keep_last: int) -> set[int]:
     """Return the steps that stay: the newest, the best, and the newest before each running streak."""
     steps = sorted(saved)

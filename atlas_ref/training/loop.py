@@ -24,7 +24,7 @@ from atlas_ref.storage.checkpoint import Checkpoint
 from atlas_ref.storage.files import write_json
 from atlas_ref.storage.lock import hold, refuse_if_held
 from atlas_ref.storage.metrics_log import MetricsLog
-from atlas_ref.storage.retention import VALIDATION, Retention, improves, judged, read_validations
+from atlas_ref.storage.retention import VALIDATION, Retention, improves, judged, out_of_patience, read_validations
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.arithmetic import without_denormals
@@ -145,7 +145,8 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
         if run.step == config.last_step:
             reporter.say(f"step {run.step} of {config.last_step} is reached already: nothing is left to train")
         interrupted = advance_with_log(run, ready, admission, reporter, stop)
-        summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission)
+        early = run.step < config.last_step and not interrupted
+        summary = summarise(directory, run.step, parameters, time.monotonic() - started, admission, early)
         with world.together():
             if world.main and not interrupted:
                 write_json(directory.summary, summary)
@@ -184,10 +185,10 @@ def advance_with_log(
 
 
 def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
-    """Make steps until the last one or until `stop` says so; return whether it was stopped."""
+    """Make steps until the last one, until `stop` says so, or until patience is over; return whether it was stopped."""
     first_steps = FirstSteps()
-    last = context.config.last_step
-    while run.step < last:
+    last, settings = context.config.last_step, context.config.train
+    while run.step < last and not out_of_patience(context.validations, settings.patience):
         if context.world.any(stop()):
             save(run, context, last=True)
             return True
@@ -202,10 +203,14 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
             context.log.write(run.step, values)
             context.reporter.on_metrics(run.step, values)
         sample_when_due(run, context)
-        settings = context.config.train
         better = settings.keep_best and improves(context.validations, run.step)
         if better or context.is_due(run.step, settings.save_interval):
             save(run, context, last=run.step == last)
+    if run.step < last:
+        context.reporter.say(
+            f"the last {settings.patience} validations were none better: the run ends at step {run.step}"
+        )
+        save(run, context, last=True)
     if kill := unsound_end(run.switches, run.step, context.config):
         raise killed(context, run.step, [kill], [])
     return False

@@ -10,7 +10,7 @@ from atlas_ref.storage.run_directory import Admission, RunDirectory
 
 
 def summarise(
-    directory: RunDirectory, step: int, parameters: int, seconds: float, admission: Admission
+    directory: RunDirectory, step: int, parameters: int, seconds: float, admission: Admission, stopped_early: bool
 ) -> dict[str, float | int | str | None]:
     """Return the outcome: losses from the log of the whole run; seconds and peak memory of this process."""
     records = read_metrics(directory.metrics)
@@ -18,6 +18,7 @@ def summarise(
     val_losses = [record["val/loss"] for record in records if "val/loss" in record]
     return {
         "steps": step,
+        "stopped_early": stopped_early,
         "parameters": parameters,
         "first_train_loss": train_losses[0] if train_losses else None,
         "last_train_loss": train_losses[-1] if train_losses else None,

@@ -179,6 +179,8 @@ def test_every_error_of_a_file_is_told_one_a_line(tmp_path: Path) -> None:
         (["data.source=path", "data.path=a\0b"], ["data.path", "zero"]),
         (["data.recall.pairs=65", "data.recall.queries=1"], ["data.recall.pairs", "data.recall.keys"]),
         (["data.recall.queries=9"], ["data.recall.queries", "data.recall.pairs"]),
+        (["model.dropout.attention=0.1", "model.block=lmm"], ["model.dropout.attention", "model.block"]),
+        (["train.patience=3", "stage2.steps=1", "stage2.chunks=[2]"], ["train.patience", "stage2.steps"]),
         (["kill_switches.alpha_min=0.99"], ["kill_switches.alpha_min", "kill_switches.alpha_max"]),
     ],
 )
