@@ -2,23 +2,25 @@
 
     python -m benchmarks.long_text --out FILE.jsonl [--documents 256] [--tokens 32768] [--names 64] [--seed 0]
 
-A document is a line of JSONL and has `tokens` bytes at most. Filler words, drawn evenly from WORDS, are interrupted by
-mentions such as `QX=7 `: each of the document's names has one digit, drawn evenly and apart from everything else. The
-gap between two mentions of a name is drawn evenly in its logarithm, from GAPS. So the digit of a first mention costs
-ln 10 nats whoever predicts it, that of a later one ln 10 if it is not known any more, and nothing if it is.
+A document is a line of JSONL and has `tokens` bytes at most. Filler words, those of WORDS round and round, are
+interrupted by mentions such as `QX=7 `: each of the document's names has one digit, drawn evenly and apart from
+everything else. The gap between two mentions of a name is drawn evenly in its logarithm, from GAPS. So the digit of a
+first mention costs ln 10 nats whoever predicts it, that of a later one ln 10 if it is not known any more, and nothing
+if it is. What stands between costs hardly anything, so that nothing but the mentions is there to learn.
 """
 
 import argparse
 import heapq
 import json
 import math
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 WORDS = ("and ", "but ", "can ", "day ", "eye ", "for ", "go ", "how ", "it ", "just ", "know ", "let ", "me ", "no ")
-"""What stands between mentions; the first letter of a word decides the others."""
+"""What stands between mentions, in this order; a mention does not change which word is next."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 GAPS = (32.0, 30_000.0)
 """The least and the largest gap between two mentions of a name, in bytes."""
@@ -41,9 +43,10 @@ def document(random: np.random.Generator, tokens: int, names: int) -> tuple[str,
     due = [(float(gap), index) for index, gap in enumerate(_gaps(random, names))]
     heapq.heapify(due)
     parts, place, last, mentions = list[str](), 0, dict[int, int](), list[Mention]()
+    filler = cycle(WORDS)
     while place < tokens - 8:
         if due[0][0] > place:
-            parts.append(WORDS[random.integers(len(WORDS))])
+            parts.append(next(filler))
             place += len(parts[-1])
             continue
         _, index = heapq.heappop(due)

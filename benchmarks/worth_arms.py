@@ -39,8 +39,8 @@ SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "model.memory.gates.retention_init=0.9999",
             "data.sequence_length=1024",
             "data.context_batches=32",
-            "optim.learning_rate=0.002",
-            "optim.min_learning_rate=0.0002",
+            "optim.learning_rate=0.003",
+            "optim.min_learning_rate=0.0003",
             "optim.warmup_steps=50",
             "train.precision='bf16'",
             "train.device='auto'",
@@ -70,6 +70,7 @@ SEARCH: Mapping[str, tuple[str, ...]] = {
     "frozen, gate closed": (*FAST, *FROZEN, *dropout(0.1, 0.2), *CLOSED, *NARROWER),
     "attention, dropout 0.1": (*FAST, *FROZEN, *dropout(0.1, 0.2), "model.attention.window=512"),
     "memory, half rate": (*FAST, *dropout(0.1, 0.2), "optim.memory_rate=0.5"),
+    "memory, written later": (*FAST, *dropout(0.1, 0.2), "model.memory.ttl_warmup_steps=100"),
     "memory, average": (*FAST, *dropout(0.1, 0.2), "optim.average=0.99"),
 }
 """What was looked for first, on Tiny Shakespeare: one seed each."""
