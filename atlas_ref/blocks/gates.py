@@ -93,16 +93,26 @@ class GateHeads(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
         """Return the gates of each token and head in float32 or wider."""
-        ones = at_least_float32(hidden.new_ones(*hidden.shape[:-1], self.n_heads))
         made = self._made(hidden)
-        step = made["step"].squeeze(-2) * self.config.step_max if "step" in made else ones
+        step = self._share(hidden, made, "step", self.config.step_max, 1.0)
         return Gates(
             retention=self._retention(hidden, made, step),
-            momentum=made["momentum"].squeeze(-2) * self.config.momentum_max if "momentum" in made else 0.0 * ones,
+            momentum=self._share(hidden, made, "momentum", self.config.momentum_max, 0.0),
             step=step,
-            window=made["window"].mT if "window" in made else ones.unsqueeze(-1).expand(*ones.shape, self.window),
+            window=made["window"].mT if "window" in made else self._all(hidden, 1.0, self.window),
             threshold=made["threshold"].squeeze(-2) if "threshold" in made else None,
         )
+
+    def _share(self, hidden: Tensor, made: dict[str, Tensor], gate: str, most: float, fixed: float) -> Tensor:
+        """Return a gate, which is a share of `most`, or `fixed` where it is not generated."""
+        if gate not in made:
+            return self._all(hidden, fixed)
+        share = made[gate].squeeze(-2)
+        return share if most == 1.0 else share * most
+
+    def _all(self, hidden: Tensor, value: float, *axis: int) -> Tensor:
+        """Return a constant for every token and head."""
+        return at_least_float32(hidden.new_full((*hidden.shape[:-1], self.n_heads, *axis), value))
 
     def _made(self, hidden: Tensor) -> dict[str, Tensor]:
         """Return each gate that the projection generates, [batch, time, rows, heads]: shares, and the threshold."""

@@ -189,12 +189,13 @@ def write_coefficients(
     window = visible_window(gates.window, position, rule.chunk, rule.boundary)
     momentum = torch.zeros_like(gates.momentum) if rule.name == "delta" else gates.momentum
     # psi is linear in 2 loss_scale (`bias`): the gradient of loss_scale * ||M f - v||^2 is 2 loss_scale (M f - v) f^T.
-    window = window * (2.0 * rule.loss_scale)
+    if rule.loss_scale != 0.5:
+        window = window * (2.0 * rule.loss_scale)
     step, fresh = gates.step, torch.ones_like(momentum)
     if rule.step_scale == "mass":
         horizon = 0.0 if rule.name == "delta" else rule.momentum_max / (1.0 - rule.momentum_max)
         step, fresh = step / ((rule.step_chunk or rule.chunk) + rule.update_every * horizon), 1.0 - momentum
-        window = window / window.shape[-1]
+        window = window / window.shape[-1] if window.shape[-1] > 1 else window
     intake, release = (-fresh * step, torch.ones_like(step)) if STEP_IN_MOMENTUM[rule.name] else (fresh, -step)
     threshold = gates.threshold if rule.bias.has_threshold else None
     found = WriteCoefficients(gates.retention, momentum, intake, release, window, step, threshold)

@@ -49,7 +49,7 @@ def _forward(
     BATCH: tl.tensor,
     HEADS: tl.tensor,
     TIME: tl.tensor,
-    TOKENS: tl.constexpr,
+    TOKENS: tl.tensor,
     PAST: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -61,7 +61,7 @@ def _forward(
     ALWAYS: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    SLOTS: tl.constexpr = PAST + TOKENS
+    SLOTS = PAST + TOKENS
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
     i, d, v = tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
@@ -127,7 +127,7 @@ def _backward(
     BATCH: tl.tensor,
     HEADS: tl.tensor,
     TIME: tl.tensor,
-    TOKENS: tl.constexpr,
+    TOKENS: tl.tensor,
     PAST: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -143,7 +143,7 @@ def _backward(
     ANCHOR: tl.constexpr,
     LOST: tl.constexpr,
 ) -> None:
-    SLOTS: tl.constexpr = PAST + TOKENS
+    SLOTS = PAST + TOKENS
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
     i, d, v = tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)

@@ -58,7 +58,7 @@ def _backward(
     BATCH: tl.tensor,
     HEADS: tl.tensor,
     TIME: tl.tensor,
-    TOKENS: tl.constexpr,
+    TOKENS: tl.tensor,
     PAST: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -72,7 +72,7 @@ def _backward(
     NORMALISED: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    SLOTS: tl.constexpr = PAST + TOKENS
+    SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
     mark, head = at // HEADS, at % HEADS
     row, last = mark % BATCH, at * TOKENS + TOKENS - 1

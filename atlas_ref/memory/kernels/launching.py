@@ -5,6 +5,7 @@ read as zero and never written.
 """
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Final, Literal
 
 import torch
@@ -15,13 +16,18 @@ from torch import Tensor
 Precision = Literal["tf32x3", "tf32"]
 LAUNCH: Final = {"num_warps": 4, "num_stages": 1}
 """A program has 128 threads and loads nothing ahead: tiles of 64 x 64 would fill the shared memory several times."""
+COUNTED: Final = frozenset({"SEGMENTS", "BATCH", "HEADS", "TIME", "REACH"})
 LEAST: Final = 16
 """Rows and columns that a matrix product of Triton has at least."""
 
 
 def compiled(kernel: Callable[..., object]) -> Any:
-    """Return a kernel as Triton compiles it, or interprets it where TRITON_INTERPRET is set."""
-    return triton.jit(kernel)
+    """Return a kernel as Triton compiles it, or interprets it where TRITON_INTERPRET is set.
+
+    For what it counts, COUNTED, one form serves all numbers.
+    """
+    counted = [name for name in signature(kernel).parameters if name in COUNTED]
+    return triton.jit(kernel, do_not_specialize=counted)
 
 
 @compiled

@@ -36,7 +36,7 @@ def _forward(
     BATCH: tl.tensor,
     HEADS: tl.tensor,
     TIME: tl.tensor,
-    TOKENS: tl.constexpr,
+    TOKENS: tl.tensor,
     PAST: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -51,7 +51,7 @@ def _forward(
     PRECISION: tl.constexpr,
     MEASURED: tl.constexpr,
 ) -> None:
-    SLOTS: tl.constexpr = PAST + TOKENS
+    SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
     mark, head = at // HEADS, at % HEADS
     row = mark % BATCH
@@ -106,7 +106,7 @@ def _missed(
     BATCH: tl.tensor,
     HEADS: tl.tensor,
     TIME: tl.tensor,
-    TOKENS: tl.constexpr,
+    TOKENS: tl.tensor,
     PAST: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -120,7 +120,7 @@ def _missed(
     NORMALISED: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    SLOTS: tl.constexpr = PAST + TOKENS
+    SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
     mark, head = at // HEADS, at % HEADS
     row = mark % BATCH
