@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Held, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, tile
+from atlas_ref.memory.kernels.launching import compiled, loaded, tile
 from atlas_ref.memory.kernels.parts import mixed, near, segment, share_of
 
 
@@ -211,7 +211,9 @@ def chunk_scan(sizes: Sizes, borders: Borders, pairs: Pairs, mix: Mixing, before
     weights, momentum = new(2, sizes.segments, *shape)
     entered = Entered(weights, momentum, weights if sizes.always else torch.empty_like(weights))
     after = Held(*(new(shape) for _ in before))
-    _forward[(sizes.rows, sizes.blocks)](*pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **LAUNCH)
+    _forward[(sizes.rows, sizes.blocks)](
+        *pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **sizes.launch
+    )
     return entered, after
 
 
@@ -252,6 +254,6 @@ def chunk_scan_adjoint(
         sizes.before,
         sizes.anchor,
         after is None,
-        **LAUNCH,
+        **sizes.launch,
     )
     return Left(weights, momentum), d_initial, Held._make(before)

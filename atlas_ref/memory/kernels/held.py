@@ -9,6 +9,8 @@ from atlas_ref.memory.kernels.launching import precision, tile
 
 FEATURE_BLOCK = 64
 """Features that a program holds at once where every token is looked at."""
+WIDE = 64
+"""Slots of a tile from which a program has more threads."""
 TILE_OF_M = 4096
 """Numbers of M that a program of a scan holds: what stays in registers."""
 
@@ -57,6 +59,11 @@ class Sizes(NamedTuple):
     def value_tile(self) -> int:
         """Values of one block."""
         return min(tile(self.values), 32, max(16, TILE_OF_M // tile(self.features)))
+
+    @property
+    def launch(self) -> dict[str, int]:
+        """Return how a program is launched: with twice the threads where its slots need wider tiles."""
+        return {"num_warps": 8 if tile(self.slots) > WIDE else 4, "num_stages": 1}
 
     def of_scan(self) -> tuple[int | bool | str, ...]:
         """Return what both scans take, in their order."""

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
+from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 from atlas_ref.memory.kernels.parts import mixed, near, segment, share_of
 
 
@@ -158,7 +158,7 @@ def reads(
         found if errors is None else errors,
         *sizes.of_tokens(),
         measured,
-        **LAUNCH,
+        **sizes.launch,
     )
     return found, errors
 
@@ -178,6 +178,6 @@ def missed_by_reads(
         mix.inside,
         missed,
         *sizes.of_tokens(),
-        **LAUNCH,
+        **sizes.launch,
     )
     return missed
