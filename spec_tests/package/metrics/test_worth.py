@@ -1,0 +1,38 @@
+"""What the study of whether a memory pays computes beside its runs: intervals, bins, and what stood before."""
+
+import numpy as np
+from benchmarks.worth import interval, last_of_each
+from benchmarks.worth_where import ORDER, binned, since
+
+
+def test_an_interval_over_pairs_is_that_of_student() -> None:
+    """Kills: the normal's 1.96; a deviation by n; a half width that is not divided by the root of n."""
+    # Mean 2, deviation 1 (n - 1), t(0.975, 2) = 4.303.
+    assert interval([1.0, 2.0, 3.0]) == f"+2.0000 ({2 - 4.303 / 3**0.5:+.4f} to {2 + 4.303 / 3**0.5:+.4f})"
+    assert interval([0.25]) == "+0.2500"
+
+
+def test_a_later_change_of_a_field_takes_the_earlier_one_back() -> None:
+    """Kills: two values of one field, which the command line refuses."""
+    assert last_of_each(["a=1", "b=2", "a=3"]) == ("a=3", "b=2")
+
+
+def test_a_byte_stood_before_where_it_and_the_bytes_before_it_did() -> None:
+    """Kills: a match of the bytes before alone; the first match in place of the last; one byte too few."""
+    random = np.random.Generator(np.random.Philox(key=2))
+    row = np.tile(random.integers(2, size=40), 3)[:100].copy()
+    row[70] = 5
+    expected = np.zeros(100, dtype=np.int64)
+    for place in range(ORDER, 100):
+        for age in range(1, place - ORDER + 1):
+            if (row[place - age - ORDER : place - age + 1] == row[place - ORDER : place + 1]).all():
+                expected[place] = age
+                break
+    assert np.array_equal(since(row), expected)
+    assert expected.any()
+
+
+def test_bins_hold_each_value_once() -> None:
+    """Kills: a border that is in two bins or in none."""
+    values, by = np.arange(6.0), np.array([1, 2, 2, 3, 4, 9])
+    assert binned(values, by, (0, 2, 4)) == [(0, 2, 1.0, 3), (2, 4, 3.5, 2)]
