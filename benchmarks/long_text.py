@@ -3,7 +3,7 @@
     python -m benchmarks.long_text --out FILE.jsonl [--documents 256] [--tokens 32768] [--names 64] [--seed 0]
 
 A document is a line of JSONL and has `tokens` bytes at most. Filler words, those of WORDS round and round, are
-interrupted by mentions such as `QX=7 `: each of the document's names has one digit, drawn evenly and apart from
+interrupted by mentions such as `QX7 `: each of the document's names has one digit, drawn evenly and apart from
 everything else. The gap between two mentions of a name is drawn evenly in its logarithm, from GAPS. So the digit of a
 first mention costs ln 10 nats whoever predicts it, that of a later one ln 10 if it is not known any more, and nothing
 if it is. What stands between costs hardly anything, so that nothing but the mentions is there to learn.
@@ -51,8 +51,8 @@ def document(random: np.random.Generator, tokens: int, names: int) -> tuple[str,
             continue
         _, index = heapq.heappop(due)
         first, second = divmod(int(chosen[index]), len(LETTERS))
-        parts.append(f"{LETTERS[first]}{LETTERS[second]}={digits[index]} ")
-        at = place + 3
+        parts.append(f"{LETTERS[first]}{LETTERS[second]}{digits[index]} ")
+        at = place + 2
         mentions.append(Mention(at, at - last[index] if index in last else 0))
         last[index], place = at, place + len(parts[-1])
         heapq.heappush(due, (at + float(_gaps(random, 1)[0]), index))

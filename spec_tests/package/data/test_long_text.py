@@ -14,7 +14,7 @@ def test_every_mention_repeats_its_digit_at_its_distance() -> None:
         assert len(text) <= 6_000
         last: dict[str, int] = {}
         found = []
-        for match in re.finditer(r"([A-Z]{2})=(\d) ", text):
+        for match in re.finditer(r"([A-Z]{2})(\d) ", text):
             place = match.start(2)
             found.append((place, place - last.get(match[1], place)))
             if match[1] in last:

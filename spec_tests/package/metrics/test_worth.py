@@ -1,6 +1,7 @@
 """What the study of whether a memory pays computes beside its runs: intervals, bins, and what stood before."""
 
 import numpy as np
+
 from benchmarks.worth import interval, last_of_each
 from benchmarks.worth_where import ORDER, binned, since
 
