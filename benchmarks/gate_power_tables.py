@@ -17,16 +17,16 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.gate_power_cases import Case
+from preflight.heard import HEARD, LASTS, LEAST_ECHO, LEAST_KEPT, LEAST_TRAVEL, TRAVELS
 from preflight.result import Check, GateResult, Verdict, at_least, worst
-from preflight.span import LEAST_ECHO, LEAST_KEPT, LEAST_TRAVEL
 from preflight.statistics import mean_interval, paired_differences
 
 Lines = dict[tuple[str, str], dict[str, Any]]
 """The lines of a study by case and part."""
 NEW: Final[Mapping[str, float]] = {
-    "memory lasts to the answers": LEAST_KEPT,
-    "writes are heard": LEAST_ECHO,
-    "weights can move far enough": LEAST_TRAVEL,
+    LASTS: LEAST_KEPT,
+    HEARD: LEAST_ECHO,
+    TRAVELS: LEAST_TRAVEL,
 }
 """Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
 EARLIER: Final = "earlier"

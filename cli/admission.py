@@ -82,12 +82,15 @@ def _fresh_certificate(config: "RunConfig", binding: "Binding", budget: "Budget"
     """Run every gate and print what they found; leave with exit code 3 unless all of them pass."""
     from cli.gate_report import print_results
     from preflight.certificate import issue, shortcomings
+    from preflight.explanation import one_line
     from preflight.gates import gates_of
 
     gates = gates_of(config)
     certificate = issue(binding, config.train.seed, budget, examine(config, budget, gates))
     print_results(certificate.gates)
     if problems := tuple(shortcomings(certificate.gates, gates)):
+        if why := one_line(config, certificate.gates):
+            say(why, err=True)
         raise refused(
             f"preflight: {'; '.join(problems)}. Nothing was trained; `atlas preflight --json` shows the evidence, and "
             '--skip-preflight "REASON" trains all the same.'

@@ -10,6 +10,7 @@ from cli.admission import REFUSED_EXIT_CODE
 from cli.checkpoints import Device
 from cli.completion import complete_preset
 from cli.console import say
+from cli.explained import tell_why
 from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def preflight(
     ] = None,
     details: Annotated[bool, typer.Option("--details", help="Show every check of every gate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the certificate.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which field is to blame, and look for a change that passes.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it there too, such as DIR/preflight.json of a run.")
     ] = None,
@@ -77,6 +81,8 @@ def preflight(
         typer.echo(certificate.to_json(), nl=False)
     else:
         print_found(certificate, details=details)
+    if explain:
+        tell_why(certificate, loaded, quiet=as_json)
     conclude(certificate, loaded, as_json)
 
 

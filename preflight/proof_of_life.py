@@ -28,10 +28,11 @@ from atlas_ref.memory.rules import Gates
 from atlas_ref.models.family import Model
 from atlas_ref.training.run import select_device
 from atlas_ref.training.step import NonFiniteError, forward
+from preflight.heard import echo_checks, kept_checks, travel, travel_check
 from preflight.observe import mean_loss, measured_config, real_batches, watched
 from preflight.reached import gradient_checks, longest_document, mixing_evidence
 from preflight.result import Check, GateResult, at_least, at_most, conclude
-from preflight.span import echo_checks, kept_checks, kept_over, must_remember, span_of, travel, travel_check
+from preflight.span import kept_over, must_remember, span_of
 from preflight.statistics import mean_interval
 from preflight.subject import Budget, Subject
 from preflight.trajectory import drifts

@@ -186,9 +186,9 @@ class DataConfig(Section):
     def span(self) -> Span:
         """How far back lies what is asked for (`config.span`): of text, anywhere in the context."""
         if self.source == "recall":
-            return Span(self.recall.filler(self.sequence_length) + 1, self.sequence_length - 2)
+            return Span(self.recall.filler(self.sequence_length) + 1, self.sequence_length - 3)
         if self.source == "episodes":
-            return Span(self.episodes.tokens // 2, self.episodes.tokens // 2)
+            return Span(self.episodes.tokens // 2 - 1, self.episodes.tokens // 2 - 1)
         return Span(1, self.sequence_length * self.context_batches)
 
     @property

@@ -1,0 +1,137 @@
+"""How much of what was written is left where it is asked for, and whether the network hears it there.
+
+A task says how far back its answers lie (`Task.span`), nearest and farthest. Where the nearest lies beyond what the
+layers see without memory, the memory alone can bring it, and three numbers of a run can be known before it:
+
+    kept     2^(-n / half-life), n tokens to the nearest answer, of the head that half of the heads reach
+    echo     rms(f(x) - f(x')) / rms(f(x)), f the logits of a fresh model where answers are scored, each less its mean
+             over the vocabulary, and x' the row x with all tokens out of sight there taken from another row
+    travel   sum of the learning rates of all steps / model.init_std: how far a weight can go, in its own spread
+
+What is kept bounds the echo, which also has the size of writes, chunk, momentum and gate in it: a start from which too
+little is heard is a plateau that a run does not leave, however well its memory could hold what it would be taught.
+Of a text nothing is known to lie out of sight, so that kept and echo are evidence there and decide nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas_ref.config import RunConfig
+from atlas_ref.data.batch import IGNORED, Batch
+from atlas_ref.models.family import Model
+from atlas_ref.training.schedule import learning_rate
+from atlas_ref.training.step import forward
+from preflight.remedies import said_remedy
+from preflight.result import Check, at_least
+from preflight.span import kept_over, must_remember
+from preflight.statistics import mean_interval
+
+LASTS, HEARD, TRAVELS = "memory lasts to the answers", "writes are heard", "weights can move far enough"
+"""The names of the checks."""
+LEAST_KEPT = 0.2
+"""Share of a write that must be left at the nearest answer."""
+LEAST_ECHO = 0.05
+"""Share of the logits that must hang on what was written out of sight."""
+LEAST_TRAVEL = 2.0
+"""Spreads of the initial weights that the learning rates of a run add up to."""
+
+FEW = 4
+"""Batches of a text whose echo is told."""
+
+
+class Question(NamedTuple):
+    """Where rows are cut: tokens before `cut` are exchanged, and `places` beyond sight of them are listened to."""
+
+    cut: int
+    places: Tensor
+
+
+def kept_checks(config: RunConfig, half_lives: Sequence[float]) -> list[Check]:
+    """Check that the heads keep enough over the span; none where attention may see the answers."""
+    tokens = must_remember(config)
+    if tokens is None:
+        return []
+    kept = [kept_over(config, half_life, tokens) for half_life in half_lives]
+    mean = float(np.mean(kept))
+    sentence = (
+        f"half of the heads keep {mean:.3f} of what was written {tokens:,} tokens ago, where the nearest answer lies"
+    )
+    said = said_remedy(config, LASTS, mean, LEAST_KEPT)
+    return [at_least(LASTS, mean, LEAST_KEPT, sentence + said, mean_interval(kept))]
+
+
+def echo_checks(config: RunConfig, model: Model, batches: Sequence[Batch]) -> tuple[list[Check], float | None]:
+    """Check that the fresh model hears what was written out of sight; return the echo too, where rows have one.
+
+    Where it decides nothing, a few batches are enough.
+    """
+    listened = batches if must_remember(config) is not None else batches[:FEW]
+    samples = [found for batch in listened if (found := echo(config, model, batch)) is not None]
+    if not samples:
+        return [], None
+    mean = float(np.mean(samples))
+    if must_remember(config) is None:
+        return [], mean
+    sentence = f"{mean:.3f} of what a fresh model says hangs on what was written out of sight"
+    said = said_remedy(config, HEARD, mean, LEAST_ECHO)
+    return [at_least(HEARD, mean, LEAST_ECHO, sentence + said, mean_interval(samples))], mean
+
+
+@torch.no_grad()
+def echo(config: RunConfig, model: Model, batch: Batch) -> float | None:
+    """Return the share of the logits that hangs on what lies out of sight, None where rows are too short for it."""
+    question = _question(config, batch)
+    if question is None or not bool(question.places.any()):
+        return None
+    whole = batch._replace(reset=_one_document(batch)) if batch.episode is None else batch
+    tokens = whole.tokens.clone()
+    tokens[:, : question.cut] = tokens[:, : question.cut].roll(1, 0)
+    said, otherwise = (_said(model, each, question.places) for each in (whole, whole._replace(tokens=tokens)))
+    return float((said - otherwise).square().mean().sqrt() / said.square().mean().sqrt().clamp(min=1e-30))
+
+
+def _question(config: RunConfig, batch: Batch) -> Question | None:
+    """Return where to cut the rows of a batch."""
+    length, reach = batch.tokens.shape[1], config.model.reach
+    if batch.episode is not None:
+        # A batch that holds part of an episode has storage and questions apart.
+        return Question(length // 2, batch.episode.answer > 0) if length == config.data.episodes.tokens else None
+    scored = batch.targets != IGNORED
+    tokens = must_remember(config)
+    cut = (length - reach) // 2 if tokens is None else int(scored.any(0).nonzero()[0]) - tokens + 1
+    if cut < 1:
+        return None
+    beyond = torch.arange(length, device=scored.device) >= cut + reach
+    return Question(cut, scored & beyond)
+
+
+def _one_document(batch: Batch) -> Tensor:
+    """Return marks by which each row is one document."""
+    reset = torch.zeros_like(batch.reset)
+    reset[:, :1] = True
+    return reset
+
+
+def _said(model: Model, batch: Batch, places: Tensor) -> Tensor:
+    """Return the logits at the places in float64, each less its mean."""
+    logits = forward(model, batch, model.initial_state(len(batch.tokens)), "fp32").logits[places].double()
+    return logits - logits.mean(-1, keepdim=True)
+
+
+def travel(config: RunConfig) -> float:
+    """Return the sum of the learning rates of the first stage, in spreads of the initial weights."""
+    steps = config.train.max_steps
+    # A long schedule is a smooth curve: a thousand of its steps, evenly, have its mean.
+    counted = np.unique(np.linspace(0, steps - 1, min(steps, 1000)).round().astype(int))
+    return float(np.mean([learning_rate(int(step), config) for step in counted])) * steps / config.model.init_std
+
+
+def travel_check(config: RunConfig) -> Check:
+    """Check that the learning rates of the run add up to more than the weights it starts from."""
+    found = travel(config)
+    sentence = f"the learning rates of {config.train.max_steps:,} steps add up to {found:.2f} spreads of a weight"
+    return at_least(TRAVELS, found, LEAST_TRAVEL, sentence + said_remedy(config, TRAVELS, found, LEAST_TRAVEL))

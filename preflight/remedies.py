@@ -1,0 +1,135 @@
+"""What to change where a check does not pass: for each check the changes that mend it most often, the likeliest first.
+
+A change is a few overrides, as `--set` takes them. Its first field is the one to blame. What changes nothing, as it is
+so already, is left out; whether a change helps is for the gates to say (`preflight.explanation`).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from atlas_ref.config import RunConfig
+from atlas_ref.config.span import retention_over
+from preflight.span import span_of
+
+Change = tuple[str, ...]
+"""Overrides such as `optim.learning_rate=0.004`."""
+GATES, MEMORY = "model.memory.gates", "model.memory"
+ROOM = 1.1
+"""By how much a change goes beyond the threshold."""
+
+
+def said_remedy(config: RunConfig, name: str, statistic: float, threshold: float) -> str:
+    """Return the end of a sentence that names the likeliest change; nothing where the check passes."""
+    if statistic >= threshold:
+        return ""
+    first = next(changes_for(config, name, statistic, threshold), None)
+    return f"; try {' and '.join(change.replace('=', ' = ') for change in first)}" if first else ""
+
+
+def changes_for(config: RunConfig, name: str, statistic: float, threshold: float) -> Iterator[Change]:
+    """Yield the changes that may mend a check which found `statistic` and wanted `threshold`."""
+    for make in REMEDIES.get(name, (*OF_A_PROBE,)):
+        change = make(config, statistic, threshold)
+        if change:
+            yield change
+
+
+def field_of(change: Change) -> str:
+    """Return the field that a change blames."""
+    return change[0].partition("=")[0]
+
+
+def _retention(config: RunConfig, tokens: int) -> Change:
+    """Return what keeps half over so many tokens, where the memory keeps less."""
+    gates, kept = config.model.memory.gates, retention_over(tokens)
+    if gates.retention_kind == "learned":
+        return (f"{GATES}.retention_init={kept}",) if gates.retention_init < kept else ()
+    return f"{GATES}.retention_kind='learned'", f"{GATES}.retention_init={kept}"
+
+
+def _keep_the_span(config: RunConfig, statistic: float, threshold: float) -> Change:
+    del statistic, threshold
+    return _retention(config, span_of(config).farthest) if config.model.memory.gates.retention_kind != "one" else ()
+
+
+def _keep_the_window(config: RunConfig, statistic: float, threshold: float) -> Change:
+    """The half-life that is asked for is a number of tokens."""
+    del statistic
+    return _retention(config, math.ceil(ROOM * threshold))
+
+
+def _fewer_fast_heads(config: RunConfig, statistic: float, threshold: float) -> Change:
+    del statistic, threshold
+    most = config.model.n_heads // 2
+    return (f"{GATES}.fast_heads={most}",) if config.model.memory.gates.fast_heads > most else ()
+
+
+def _no_shards(config: RunConfig, statistic: float, threshold: float) -> Change:
+    del statistic, threshold
+    shards = config.model.memory.shards.length
+    return (f"{MEMORY}.shards.length=0",) if 0 < shards <= span_of(config).farthest else ()
+
+
+def _larger_steps(config: RunConfig, statistic: float, threshold: float) -> Change:
+    """Four times the size, or half the largest: what is heard grows less than in proportion."""
+    del statistic, threshold
+    gates = config.model.memory.gates
+    size = min(4.0 * gates.step_init, 0.5 * gates.step_max)
+    return (f"{GATES}.step_init={size:.3g}",) if gates.step_kind == "learned" and size > gates.step_init else ()
+
+
+def _faster(config: RunConfig, statistic: float, threshold: float) -> Change:
+    if not 0.0 < statistic < threshold:
+        return ()
+    return (f"optim.learning_rate={config.optim.learning_rate * ROOM * threshold / statistic:.2g}",)
+
+
+def _longer(config: RunConfig, statistic: float, threshold: float) -> Change:
+    if not 0.0 < statistic < threshold:
+        return ()
+    return (f"train.max_steps={math.ceil(config.train.max_steps * ROOM * threshold / statistic)}",)
+
+
+def _fixed(field: str, value: str, *others: str) -> "Remedy":
+    """Return the remedy that gives a field one value."""
+
+    def change(config: RunConfig, statistic: float, threshold: float) -> Change:
+        del statistic, threshold
+        section: object = config
+        for part in field.split("."):
+            section = getattr(section, part)
+        now = str(section).lower() if isinstance(section, bool) else str(section)
+        return () if now == value.strip("'") else (f"{field}={value}", *others)
+
+    return change
+
+
+Remedy = Callable[[RunConfig, float, float], Change]
+PLAIN_QUERIES = _fixed(f"{MEMORY}.qk_projection.kind", "'none'")
+PLAIN_KEYS = _fixed(f"{MEMORY}.features.basis", "'monomial_weighted'")
+WRITES = _fixed("model.disable_memory", "false")
+WHOLE_GRADIENT = _fixed("model.inner_grad", "'full'")
+OF_A_PROBE: Final[tuple[Remedy, ...]] = (
+    WRITES,
+    _keep_the_span,
+    _no_shards,
+    _fixed(f"{MEMORY}.step_scale", "'mass'"),
+    _fixed(f"{MEMORY}.architecture", "'matrix'"),
+    PLAIN_QUERIES,
+    PLAIN_KEYS,
+    _larger_steps,
+    WHOLE_GRADIENT,
+)
+"""Of the gates that train a probe: what keeps a memory from being learned, in the order of the study of the gates."""
+REMEDIES: Final[dict[str, tuple[Remedy, ...]]] = {
+    "memory lasts to the answers": (_no_shards, _keep_the_span),
+    "writes are heard": (_larger_steps, _keep_the_span, _fixed(f"{MEMORY}.step_scale", "'mass'")),
+    "weights can move far enough": (_faster, _longer),
+    "memory outlasts attention": (_keep_the_window, _fewer_fast_heads),
+    "tanh gate is non-linear": (_fixed(f"{MEMORY}.qk_projection.gain", "5.0"), PLAIN_QUERIES),
+    "tanh gate is not saturated": (_fixed(f"{MEMORY}.qk_projection.gain", "5.0"), PLAIN_QUERIES),
+    "features keep keys apart": (PLAIN_KEYS, _fixed(f"{MEMORY}.features.degree", "1")),
+    "gradients reach what is trained": (WRITES, WHOLE_GRADIENT),
+}
+"""By the name of a check; of a check that is not here, those of a probe."""
