@@ -20,12 +20,15 @@ TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = s
 	web.urlopen(index + "/torch/", timeout=5).close(); print("--index-url", index)' "$(TORCH_INDEX)" 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train grok test exhaustive lint types suite ci bench clean
+.PHONY: help setup kernels train grok test exhaustive lint types suite ci bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Make .venv with the pinned packages (the other targets do this by themselves)
+
+kernels: $(READY)  ## Compile the fast form of the memory for this CPU (g++ or clang++, once)
+	$(BIN)/atlas kernels build
 
 train: $(READY)  ## Train the tiny preset on the shipped text (STEPS=300)
 	$(BIN)/atlas train --max-steps $(STEPS)
@@ -51,7 +54,7 @@ suite: $(READY)  ## Check that the stored cases are what both oracles say today
 
 ci: lint types suite exhaustive  ## Everything a change must pass
 
-bench: $(BENCH)  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
+bench: $(BENCH) kernels  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
 	$(BIN)/python -m benchmarks.memory_layer
 	$(BIN)/python -m benchmarks.scaling
 

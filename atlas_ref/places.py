@@ -1,4 +1,4 @@
-"""Whether a place can be written to and is free, asked before the work whose result goes there."""
+"""Where a user's cache is, and whether a place can be written to and is free, asked before the work that goes there."""
 
 import os
 import tempfile
@@ -6,6 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atlas_ref.errors import UserError
+
+
+def user_cache() -> Path:
+    """Return the directory of what is made once for a user: atlas-spec in XDG_CACHE_HOME, or else in ~/.cache."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG base directory specification: a relative path is to be ignored.
+    root = named if named.is_absolute() else Path.home() / ".cache"
+    return root / "atlas-spec"
 
 
 def nearest_place(path: Path) -> Path:

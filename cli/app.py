@@ -15,6 +15,7 @@ from cli import (
     evaluate,
     export,
     generate,
+    kernels,
     plot,
     port,
     preflight,
@@ -46,13 +47,14 @@ app.command("watch")(watch.watch)
 app.command("runs")(runs.runs)
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
+app.add_typer(kernels.app, name="kernels")
 app.command("doctor")(doctor.doctor)
 app.command("conform")(conform.conform)
 app.add_typer(port.app, name="port")
 app.add_typer(vectors.app, name="vectors")
 app.command("trace")(trace.trace)
 app.command("selfproof")(selfproof.selfproof)
-for _group in (app, config.app, data.app, port.app, vectors.app):
+for _group in (app, config.app, data.app, kernels.app, port.app, vectors.app):
     for _command in _group.registered_commands:
         _command.cls = Once
 

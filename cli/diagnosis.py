@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
+from atlas_ref.places import user_cache
+
 PACKAGE = "atlas-spec"
 PYTHON = (3, 11)
 EXTRAS = {
@@ -110,6 +112,18 @@ def torch_build() -> Iterator[Finding]:
     triton = _version("triton")
     note = "part of CUDA builds; nothing here needs it"
     yield Finding("triton", "ok" if triton else "absent", triton or "absent", note)
+    yield _cpu_kernels()
+
+
+def _cpu_kernels() -> Finding:
+    """Return whether the fast form of the memory on a CPU was built for this processor."""
+    from atlas_ref.memory.kernels import cpu_library
+
+    if cpu_library.library() is None:
+        return Finding(
+            "cpu kernels", "absent", "not built", "atlas kernels build compiles the memory for this processor"
+        )
+    return Finding("cpu kernels", "ok", cpu_library.instructions(), "the memory in compiled C++")
 
 
 def gpus() -> Iterator[Finding]:
@@ -129,9 +143,7 @@ def gpus() -> Iterator[Finding]:
 def places() -> Iterator[Finding]:
     """Where runs and certificates go by default: whether it can be written, and how much room there is."""
     yield _place("runs/", Path("runs"), "broken", "place of runs unless --out says another")
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    cache = named if named.is_absolute() else Path.home() / ".cache"
-    yield _place("cache", cache, "absent", "keeps certificates of preflight")
+    yield _place("cache", user_cache(), "absent", "keeps certificates of preflight, and what is compiled")
 
 
 def optional() -> Iterator[Finding]:

@@ -12,7 +12,6 @@ budget must be no smaller than the configuration's own.
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,7 @@ import atlas_ref
 from atlas_ref.config import ModelConfig, RunConfig
 from atlas_ref.config.changes import leaves
 from atlas_ref.errors import UserError
+from atlas_ref.places import user_cache
 from atlas_ref.reading import read_json
 from atlas_ref.storage.files import write_atomically
 from preflight.budget import savings
@@ -154,10 +154,7 @@ def is_certificate(path: Path) -> bool:
 
 def cache_file(binding: Binding) -> Path:
     """Return where the user's cache has a certificate with this binding, if anywhere."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG base directory specification: a relative path is to be ignored.
-    root = named if named.is_absolute() else Path.home() / ".cache"
-    return root / "atlas-spec" / "preflight" / f"{binding.key}.json"
+    return user_cache() / "preflight" / f"{binding.key}.json"
 
 
 def check_certificate(

@@ -283,7 +283,8 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             )
             heads = self._heads(mixed)
         else:
-            widths, scale, dtype = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS), None, torch.float32
+            widths, scale = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS), None
+            dtype = torch.promote_types(projected.dtype, torch.float32)
             if self._straight(timeline):
                 scale, dtype = self._coefficients().sqrt(), activations(projected)
             given = (projected, self.convolution, state.convolution, timeline.context)

@@ -15,7 +15,7 @@ from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
-from atlas_ref.memory.kernels.choice import Kernels, fits
+from atlas_ref.memory.kernels.choice import Kernels, chosen, fits
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span
@@ -122,10 +122,13 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         config, rule, plan = self.config, self.fast.rule, timeline.plan
         if config.features.degree > 1 or config.features.basis == "elementwise" or config.qk_projection.kind != "none":
             return False
-        if not self.writes or config.algorithm == "ridge" or config.shards.length or plan.time == 1:
+        if not self.writes or config.algorithm == "ridge" or config.shards.length:
             return False
+        if chosen(self.kernels, plan.position.device) == "cpu":
+            # In full precision, so that every form of the memory may go on from there.
+            return True
         slots = plan.width + config.omega_window + config.ttl_update_frequency - 2
-        return not rule.orthogonalised and fits(rule, self.features, self.value_dim, slots)
+        return plan.time > 1 and not rule.orthogonalised and fits(rule, self.features, self.value_dim, slots)
 
     def _shards(self) -> Shards | None:
         """Return what goes over the border of a shard, where the configuration has any."""

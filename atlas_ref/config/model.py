@@ -111,8 +111,8 @@ class ModelConfig(Section):
     """ablation: same parameters, but nothing is written: the initial memory is read for ever"""
     inner_grad: Literal["full", "detached"]
     """whether training sees through the writes"""
-    kernels: Literal["auto", "reference", "triton"]
-    """which form of the memory runs; auto: triton on a GPU that has it, else the reference"""
+    kernels: Literal["auto", "reference", "cpu", "triton"]
+    """which form of the memory runs; auto: triton on a GPU that has it, cpu where it was built, else the reference"""
     attention: AttentionConfig
     gate: GateConfig
     dropout: DropoutConfig

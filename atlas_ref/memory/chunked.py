@@ -4,7 +4,7 @@
     SCAN     the coordinates of S_t and M_t in what a segment knows at once (`segments`)
     RUN      from segment to segment, then all reads: `linear`, under Newton-Schulz `orthogonalised`, and `formed`
              where a link, or gates of rows or columns, need the matrices themselves; `delta` in chunks of one token;
-             `kernels` has fast forms of the first two
+             `kernels` has fast forms of the first two, for a GPU and for a CPU
 
 A call of one token needs none of these (`one_token`).
 
@@ -73,7 +73,7 @@ def memory_chunked(
         write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
         waiting = (waiting_losses(windows, seen, rule.update_every),)
     start, asked = Start(initial, shards), Asked(keys, values, queries)
-    run = kernel_run(kernels, rule, asked, plan.width + past, start) if time > 1 else None
+    run = kernel_run(kernels, rule, asked, plan.width + past, start)
     if run is None:
         found, carry, errors = _by_reference(rule, plan, asked, write, start, state, reset, schedule)
     else:

@@ -149,9 +149,11 @@ class AtlasModel(Model):
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def runs_by(self, device: torch.device) -> str:
-        """Return that the memory runs by kernels, where it does."""
+        """Return which kernels run what they know, and where there could be some, how to have them."""
         form = chosen(self.config.kernels, device)
-        return "" if form == "reference" else f", the memory by {form}"
+        if form == "reference" and self.config.kernels == "auto" and device.type == "cpu":
+            return ", kernels: reference (`atlas kernels build` compiles faster ones)"
+        return f", kernels: {form}"
 
     def parts(self) -> list[nn.Module]:
         """Return the layers."""

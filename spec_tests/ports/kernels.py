@@ -1,8 +1,12 @@
-"""The kernels of this repository behind the port contract: the fast form of the memory, judged like any other.
+"""The kernels of this repository behind the port contract: the fast forms of the memory, judged like any other.
 
     atlas conform --port spec_tests.ports.kernels:TritonPort --level L3 --numerics f32
 
-On a GPU they are compiled; elsewhere Triton interprets them, which takes a hundred times as long and computes the same.
+    atlas conform --port spec_tests.ports.kernels:CpuPort --level L3
+
+On a GPU Triton compiles its kernels; elsewhere it interprets them, which takes a hundred times as long and computes the
+same. Those for a CPU the port compiles itself, apart from those
+that `atlas kernels build` compiled.
 What the kernels do not know (`atlas_ref.memory.kernels.choice`) is unsupported here: the reference does not answer in
 their stead.
 """
@@ -10,15 +14,19 @@ their stead.
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.kernels.choice import supports
+from atlas_ref.memory.kernels import cpu_library
+from atlas_ref.memory.kernels.choice import supports, supports_on_cpu
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.places import user_cache
 from spec_tests.port import GRADIENTS, Declaration, Numerics, Op, UnsupportedError
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.ports.reference.memory import memory
@@ -37,6 +45,14 @@ def by_kernels(rule: MemoryRule, keys: Tensor, values: Tensor, *given: Any) -> M
     if keys.shape[1] > 1 and not supports(rule, keys, values, slots):
         raise UnsupportedError("the kernels have no form of this memory", capability="kernels")
     return memory_chunked(rule, keys, values, *given, kernels="triton")
+
+
+def by_cpu_kernels(path: Path, rule: MemoryRule, keys: Tensor, values: Tensor, *given: Any) -> MemoryOutput:
+    """Return what `memory_chunked` does, by the kernels for a CPU at `path` or not at all."""
+    if keys.shape[1] and not supports_on_cpu(rule, keys, values):
+        raise UnsupportedError("the kernels have no form of this memory", capability="kernels")
+    with cpu_library.using(path):
+        return memory_chunked(rule, keys, values, *given, kernels="cpu")
 
 
 def _on_device(config: Config, inputs: Tensors) -> Tensors:
@@ -61,4 +77,32 @@ class TritonPort(ReferencePort):
             capabilities=frozenset({GRADIENTS}),
             numerics=(Numerics.F32, Numerics.BF16_IO),
             only={"architecture": frozenset({"matrix"})},
+        )
+
+
+def build_for_cpu() -> Path:
+    """Return the kernels for a CPU, apart from those that the user built, of which nothing here may depend."""
+    return cpu_library.build(user_cache() / "ports")
+
+
+class CpuPort(ReferencePort):
+    """The kernels for a CPU, in single and double precision; UserError where they cannot be compiled."""
+
+    taps: Mapping[Op, Function] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        answer = partial(memory, partial(by_cpu_kernels, build_for_cpu()))
+        self.functions: Mapping[Op, Function] = dict.fromkeys((Op.MEMORY_CHUNKED, Op.MEMORY_GRAD), answer)
+
+    def declare(self) -> Declaration:
+        """Declare the parallel form of a matrix memory, with its gradients."""
+        return replace(
+            super().declare(),
+            name="atlas_ref kernels (cpu)",
+            language="c++",
+            operations=frozenset(self.functions),
+            capabilities=frozenset({GRADIENTS}),
+            numerics=(Numerics.F64, Numerics.F32, Numerics.BF16_IO),
+            only={"architecture": frozenset({"matrix"}), "rule": frozenset({"titans", "omega", "delta"})},
         )

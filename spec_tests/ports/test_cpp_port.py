@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from atlas_ref.compiling import NoCompilerError
 from atlas_ref.errors import UserError
 from spec_tests.chapters.memory_step.calls import case, every_rule, rule, token
 from spec_tests.contract.driver import Result, ask, prepare, run, widen
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.drawing.inputs import generator, positions
 from spec_tests.port import PROFILES, Array, Numerics, Op, Scalar, UnsupportedError
-from spec_tests.ports.cpp import CompiledPort, NoCompilerError, build
+from spec_tests.ports.cpp import CompiledPort, build
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.tiny import tiny_config, tiny_inputs

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,8 +14,8 @@ from atlas_ref.models.registry import build_model
 from spec_tests.chapters.memory_chunked.grid import call, cotangents, gradients
 from spec_tests.chapters.memory_step.calls import expected, worst
 from spec_tests.contract.driver import run_with_gradients
-from spec_tests.drawing.inputs import generator
-from spec_tests.port import Array, Numerics, Op, UnsupportedError
+from spec_tests.port import Numerics, Op, UnsupportedError
+from spec_tests.ports.front_by_loops import check_front
 from spec_tests.ports.reference import ReferencePort
 
 # The port first: it asks for the interpreter, which Triton reads where it is imported.
@@ -68,53 +67,11 @@ def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dic
     assert worst(found.outputs, gradients(wanted)) < ROUNDING
 
 
-HEADS, KEY, VALUE, KERNEL, EPS = 2, 3, 4, 3, 1e-6
-POSITION: Final = np.array([[0, 1, 2, 3, 0, 1], [1, 2, 3, 0, 1, 2]])
-
-
-def front_by_loops(x: Array, weight: Array, tail: Array, scale: Array) -> tuple[Array, Array, Array]:
-    """Return queries and keys of length `scale`, and values, from a loop over tokens and ages."""
-    filtered = np.zeros_like(x)
-    padded = np.concatenate([tail, x], 1)
-    for row, token, age in np.ndindex(*POSITION.shape, KERNEL):
-        if age <= POSITION[row, token]:
-            filtered[row, token] += weight[:, KERNEL - 1 - age] * padded[row, token + KERNEL - 1 - age]
-    addresses = (filtered / (1.0 + np.exp(-filtered)))[..., : 2 * HEADS * KEY].reshape(*POSITION.shape, 2, HEADS, KEY)
-    scaled = scale * addresses / np.sqrt((addresses**2).sum(-1, keepdims=True) + EPS**2)
-    return scaled[:, :, 0], scaled[:, :, 1], filtered[..., 2 * HEADS * KEY :].reshape(*POSITION.shape, HEADS, VALUE)
-
-
 def test_the_front_is_convolution_silu_and_norm_of_what_a_token_may_see_with_its_gradients() -> None:
     """Kills: a filter that reaches into another context, which is NaN here, or beyond the call; a sum over channels."""
     from atlas_ref.memory.kernels.front import front
 
-    rng = generator(7)
-    channels = HEADS * (2 * KEY + VALUE)
-    x, weight = rng.standard_normal((2, 6, channels)), rng.standard_normal((channels, KERNEL))
-    tail = rng.standard_normal((2, KERNEL - 1, channels))
-    tail[0] = tail[1, 0] = np.nan
-    given = {"x": x, "weight": weight, "tail": tail, "scale": np.array([1.5])}
-    leaves = {
-        name: torch.tensor(value, dtype=torch.float32, device=kernels.DEVICE, requires_grad=True)
-        for name, value in given.items()
-    }
-    place = torch.tensor(POSITION, device=kernels.DEVICE)
-    widths = choice.Widths(HEADS, KEY, VALUE, EPS)
-    found = front(leaves["x"], leaves["weight"], leaves["tail"], place, leaves["scale"], widths, torch.float32)
-    asked = [rng.standard_normal(part.shape) for part in found]
-    for part, wanted in zip(found, front_by_loops(**given), strict=True):
-        assert np.abs(part.detach().cpu().numpy() - wanted).max() < ROUNDING
-    torch.autograd.backward(found, [torch.tensor(part).to(found[0]) for part in asked])
-    for name, leaf in leaves.items():
-        step = 1e-5 * rng.standard_normal(leaf.shape)
-        ahead, behind = (front_by_loops(**{**given, name: given[name] + sign * step}) for sign in (1.0, -1.0))
-        slope = sum(float(((a - b) * c).sum()) / 2.0 for a, b, c in zip(ahead, behind, asked, strict=True))
-        assert leaf.grad is not None
-        gradient = leaf.grad.cpu().numpy()
-        size = float(np.sqrt((gradient**2).sum() * (step**2).sum()))
-        assert abs(float((gradient * step).sum()) - slope) < 1e-5 * size, name
-    assert leaves["tail"].grad is not None
-    assert not leaves["tail"].grad[0].any(), "what no token sees has no gradient"
+    check_front(front, torch.float32, kernels.DEVICE, ROUNDING, slope=1e-5)
 
 
 def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +105,7 @@ def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_referen
 
 def test_kernels_that_cannot_run_are_refused_and_auto_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(choice, "library", lambda: None)
     cpu = torch.device("cpu")
     assert (choice.chosen("auto", cpu), choice.chosen("reference", cpu)) == ("reference", "reference")
     with pytest.raises(UserError, match=r"model.kernels is 'triton'.*'cpu'; valid here are 'auto' and 'reference'"):

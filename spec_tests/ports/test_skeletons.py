@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from atlas_ref.compiling import NoCompilerError, compiler
 from atlas_ref.errors import UserError
 from cli.port import Language, app
 from spec_tests.port import PROFILES, Op
-from spec_tests.ports.cpp import NoCompilerError, compiler
 from spec_tests.ports.skeletons import LANGUAGES, Skeleton, write_skeleton
 from spec_tests.process.check import check as examine
 from spec_tests.process.client import ProcessPort
@@ -28,7 +28,7 @@ def built(language: str, folder: Path) -> Skeleton:
     skeleton = write_skeleton(language, folder)
     if skeleton.before == "make":
         try:
-            words = [f"CXX={' '.join(compiler())}", "CXXFLAGS=-O0 -Werror"]
+            words = [f"CXX={' '.join(compiler('a port in C++'))}", "CXXFLAGS=-O0 -Werror"]
         except NoCompilerError as error:
             pytest.skip(str(error))
         subprocess.run(["make", *words], cwd=folder, check=True, capture_output=True)

@@ -21,6 +21,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "jax": "spec_tests.ports.jax:JaxPort",
     "compiled": "spec_tests.ports.cpp:CompiledPort",
     "javascript": "spec_tests.ports.javascript:NodePort",
+    "kernels": "spec_tests.ports.kernels:CpuPort",
 }
 """Ports that need something that may be absent: a package, a compiler, Node."""
 

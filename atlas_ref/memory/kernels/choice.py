@@ -1,18 +1,20 @@
 """Which form of the memory runs: the reference, or kernels where they know what is asked.
 
-| `model.kernels` | what runs                                                                                  |
-|-----------------|--------------------------------------------------------------------------------------------|
-| `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                   |
-| `triton`        | the kernels for what `supports` names, the reference for all else; refused where none compile |
-| `auto`          | `triton` on a GPU that is large enough, where Triton is installed, else `reference`           |
+| `model.kernels` | what runs                                                                                    |
+|-----------------|----------------------------------------------------------------------------------------------|
+| `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                     |
+| `triton`        | what `supports` names, on a GPU, else the reference; refused where none compile                |
+| `cpu`           | compiled C++ for what `supports_on_cpu` names, else the reference; refused where it is not built |
+| `auto`          | `triton` on a GPU that is large enough where Triton is, `cpu` on a CPU where it was built, else |
+|                 | the reference                                                                                |
 
 Kernels keep nothing and change no state: a checkpoint of one is a checkpoint of the other. They are not imported before
-one of them runs, so that nothing here needs Triton.
+one of them runs, so that nothing here needs Triton. What runs on a CPU is built by `atlas kernels build` alone.
 """
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
@@ -21,11 +23,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.memory.kernels.cpu_library import SUFFIXES, library
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import Carry
 
-Kernels = Literal["auto", "reference", "triton"]
+Kernels = Literal["auto", "reference", "cpu", "triton"]
+Form = Literal["reference", "cpu", "triton"]
 Run = Callable[..., tuple[Tensor, Carry, Tensor | None]]
 """A run over the tokens of a call, with the arguments of `run.run_linear_kernels`."""
 Front = Callable[..., tuple[Tensor, Tensor, Tensor]]
@@ -68,28 +72,61 @@ def most_features(slots: int) -> int:
     return 128 if torch.get_float32_matmul_precision() == "highest" else 256
 
 
-def chosen(kernels: Kernels, device: torch.device) -> Literal["reference", "triton"]:
-    """Return what runs on `device`; raise UserError where `triton` is asked for and cannot run."""
-    if kernels == "reference" or (kernels == "auto" and not _compiles(device)):
-        return "reference"
-    if not _compiles(device) and not _interprets():
+def chosen(kernels: Kernels, device: torch.device) -> Form:
+    """Return what runs on `device`; raise UserError where `triton` or `cpu` is asked for and cannot run."""
+    if kernels == "auto":
+        if device.type == "cpu":
+            return "reference" if library() is None else "cpu"
+        return "triton" if _compiles(device) else "reference"
+    if kernels == "cpu":
+        _refuse_cpu(device)
+    if kernels == "triton" and not _compiles(device) and not _interprets():
         raise UserError(
             f"model.kernels is 'triton': kernels need the package triton and a GPU of compute capability "
             f"{' or '.join(map(str, LARGE))}, and the device is '{device.type}'; valid here are 'auto' and 'reference'"
         )
-    return "triton"
+    return kernels
+
+
+def _refuse_cpu(device: torch.device) -> None:
+    """Raise UserError where the kernels for a CPU cannot run."""
+    if device.type != "cpu":
+        raise UserError(
+            f"model.kernels is 'cpu' and the device '{device.type}'; valid there are 'auto', 'triton' and 'reference'"
+        )
+    if library() is None:
+        raise UserError(
+            "model.kernels is 'cpu', and those kernels are not built for this processor: `atlas kernels build` does it "
+            "once; valid without are 'auto' and 'reference'"
+        )
 
 
 def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, start: Start) -> Run | None:
-    """Return the run by kernels, None where the reference runs; `slots` as in `supports`."""
+    """Return the run by kernels, None where the reference runs; `slots` as in `supports`.
+
+    On a GPU a call of one token, which is what decoding makes, has a form of its own (`one_token`).
+    """
     keys, values = asked[:2]
-    if chosen(kernels, keys.device) == "reference" or not supports(rule, keys, values, slots):
-        return None
+    form, found = chosen(kernels, keys.device), library()
     if start.shards is not None:
         return None
-    from atlas_ref.memory.kernels import run
+    if form == "cpu" and found is not None and supports_on_cpu(rule, keys, values):
+        from atlas_ref.memory.kernels import cpu_run
 
-    return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
+        return partial(cpu_run.run_cpu, found)
+    if form == "triton" and keys.shape[1] > 1 and supports(rule, keys, values, slots):
+        from atlas_ref.memory.kernels import run
+
+        return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
+    return None
+
+
+def supports_on_cpu(
+    rule: MemoryRule, keys: Float[Tensor, "*tokens features"], values: Float[Tensor, "*tokens values"]
+) -> bool:
+    """Return whether kernels for a CPU know this memory: a matrix written by descent of `l2` without Newton-Schulz."""
+    known = _is_plain(rule) and not rule.orthogonalised
+    return known and keys.dtype == values.dtype and keys.dtype in SUFFIXES and keys.numel() > 0
 
 
 def supports(
@@ -108,8 +145,7 @@ def supports(
 
 def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
     """Return whether kernels know a memory of these sizes (`supports`)."""
-    plain = (rule.architecture, rule.bias.name, rule.link.name, rule.gate_axis, rule.retention, rule.at_retained)
-    if plain != ("matrix", "l2", "identity", "head", "dual", False) or slots > MOST_SLOTS:
+    if not _is_plain(rule) or slots > MOST_SLOTS:
         return False
     if not rule.orthogonalised:
         return features <= most_features(slots) and width <= MOST_VALUES
@@ -117,24 +153,36 @@ def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
     return width <= features <= MOST_ORTHOGONAL and rule.coefficients != "polar_express_paper"
 
 
-def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:
-    """Return the front by kernels (`kernels.front`), None where the reference runs."""
-    if chosen(kernels, projected.device) == "reference" or projected.numel() == 0:
-        return None
-    if projected.dtype not in (torch.float32, torch.bfloat16) or weight.dtype not in (torch.float32, torch.bfloat16):
-        return None
-    from atlas_ref.memory.kernels import front
+def _is_plain(rule: MemoryRule) -> bool:
+    """Return whether a memory is the matrix of the equations of `rules`, without what other axes change."""
+    axes = (rule.architecture, rule.bias.name, rule.link.name, rule.gate_axis, rule.retention, rule.at_retained)
+    return axes == ("matrix", "l2", "identity", "head", "dual", False)
 
-    return front.front
+
+def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:
+    """Return the front by kernels (`kernels.front`, `kernels.cpu_front`), None where the reference runs."""
+    form, found, dtypes = chosen(kernels, projected.device), library(), {projected.dtype, weight.dtype}
+    if projected.numel() == 0:
+        return None
+    if form == "cpu" and found is not None and len(dtypes) == 1 and dtypes <= SUFFIXES.keys():
+        from atlas_ref.memory.kernels import cpu_front
+
+        return partial(cpu_front.front, found)
+    if form == "triton" and dtypes <= {torch.float32, torch.bfloat16}:
+        from atlas_ref.memory.kernels import front
+
+        return front.front
+    return None
 
 
 def activations(projected: Tensor) -> torch.dtype:
-    """Return in what queries, keys and values are kept between kernels of a linear memory, which compute in float32.
+    """Return in what queries, keys and values are kept between kernels of a linear memory, which compute in float32, or
+    of a CPU in float64.
 
     In bfloat16 where they come from a product in it, unless products of float32 are asked for at their full precision.
     """
     narrow = projected.dtype == torch.bfloat16 and torch.get_float32_matmul_precision() != "highest"
-    return torch.bfloat16 if narrow else torch.float32
+    return torch.bfloat16 if narrow else torch.promote_types(projected.dtype, torch.float32)
 
 
 @lru_cache(maxsize=8)

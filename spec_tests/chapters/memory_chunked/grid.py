@@ -107,14 +107,16 @@ def pieces(time: int, chunk: int, seed: int) -> list[slice]:
     return [slice(0, cuts[0]), slice(cuts[0], cuts[1]), slice(cuts[1], time)]
 
 
-def errors(port: Port, cell: Cell, seed: int, numerics: Numerics = Numerics.F64) -> dict[str, float]:
-    """Return the worst relative errors of the parallel form in one cell.
+def errors(
+    port: Port, cell: Cell, seed: int, numerics: Numerics = Numerics.F64, recurrence: Port | None = None
+) -> dict[str, float]:
+    """Return the worst relative errors of the parallel form in one cell, against a recurrence, its own unless named.
 
     outputs, split, gradients: against the recurrence, in one call and in three; loop: outputs against the numpy loop.
     """
     config, inputs = call(cell, seed)
     asked = cotangents(inputs, seed)
-    wanted = run_with_gradients(port, Op.MEMORY_SCAN, numerics, inputs, asked, **config)
+    wanted = run_with_gradients(recurrence or port, Op.MEMORY_SCAN, numerics, inputs, asked, **config)
     actual = run_with_gradients(port, Op.MEMORY_CHUNKED, numerics, inputs, asked, **config)
     parts = pieces(cell["time"], config["chunk"], seed)
     split = run_in_pieces(port, Op.MEMORY_CHUNKED, numerics, inputs, parts, **config)

@@ -1,5 +1,5 @@
 """The specification in C++17, a file a concept, as a program; `CompiledPort` builds it and asks it."""
 
-from spec_tests.ports.cpp.port import CompiledPort, NoCompilerError, build, compiler
+from spec_tests.ports.cpp.port import CompiledPort, build
 
-__all__ = ["CompiledPort", "NoCompilerError", "build", "compiler"]
+__all__ = ["CompiledPort", "build"]

@@ -1,0 +1,41 @@
+// One call of the memory as Python hands it over (`kernels/cpu_run.py` has the same fields in the same order).
+#pragma once
+
+#include <cstdint>
+
+namespace kernels {
+
+enum Read : int64_t { AFTER = 0, BEFORE = 1, AT_ANCHOR = 2 };
+
+// Tensors are dense in the order of their comments; of keys, values and queries the strides of the first three axes are
+// given. `slots` of a segment are `past` tokens before it and `width` of its own.
+template <class T>
+struct Call {
+    int64_t threads, batch, time, past, heads, features, values, segments, width, front;
+    int64_t chunk;  // to whose start a window reaches back, or 0 where it reaches to that of the document
+    int64_t normalised, read, kept;
+    int64_t key_strides[3], value_strides[3], query_strides[3];
+    const int32_t* table;  // [5, segments, batch]: first token, tokens, position of the first, begins a document, opens
+    const T *keys, *value_rows, *queries;      // [batch, time, heads, .]
+    const T *window_keys, *window_values;      // [batch, past, heads, .]: the tokens before the call
+    const T *retention, *momentum, *intake, *release;  // [batch, time, heads]
+    const T* gamma;                                    // [batch, time, heads, past + 1]
+    const T *weights, *momenta, *anchors;              // [batch, heads, values, features]
+    const T* initial;                                  // [heads, values, features]
+    T* reads;                                          // [batch, time, heads, values]
+    T *last_weights, *last_momenta, *last_anchors;     // as weights
+    T* errors;  // [segments, batch, heads, slots]: squared error of each slot, zero at first; or null
+    T* states;  // [batch, heads, kept ? segments + 1 : 2, 2, features, padded values]: M^T and S^T at borders
+    const T *d_reads, *d_last_weights, *d_last_momenta, *d_last_anchors;
+    T *d_keys, *d_values, *d_queries, *d_window_keys, *d_window_values;  // dense; all but of queries zero at first
+    T *d_retention, *d_momentum, *d_intake, *d_release, *d_gamma;
+    T *d_weights, *d_momenta, *d_anchors;
+    T* d_initial;  // [batch, heads, values, features], zero at first
+
+    int64_t slots() const { return past + width; }
+    int32_t entry(int64_t which, int64_t row, int64_t n) const { return table[(which * segments + n) * batch + row]; }
+    bool resets_at(int64_t row, int64_t n) const { return entry(3, row, n) != 0; }
+    bool opens_at(int64_t row, int64_t n) const { return entry(4, row, n) != 0; }
+};
+
+}  // namespace kernels

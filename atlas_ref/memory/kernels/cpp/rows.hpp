@@ -1,0 +1,129 @@
+// What all kernels compute with: rows padded to whole registers, memory of a thread, and threads.
+//
+// What stands in padding is never read into a number that is kept: sums run over the width of the data, and a column of
+// a product depends on that column of its right side alone.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace kernels {
+
+#if defined(__AVX512F__)
+constexpr int REGISTER = 64;
+#elif defined(__AVX__)
+constexpr int REGISTER = 32;
+#else
+constexpr int REGISTER = 16;
+#endif
+
+// A register of T where it is aligned, and one that may be anywhere.
+template <class T>
+struct Register {
+    typedef T Type __attribute__((vector_size(REGISTER), aligned(REGISTER)));
+    typedef T Anywhere __attribute__((vector_size(REGISTER), aligned(alignof(T)), may_alias));
+    static constexpr int LANES = REGISTER / sizeof(T);
+};
+
+// The length of a row of n numbers in whole registers.
+template <class T>
+constexpr int padded(int64_t n) {
+    constexpr int lanes = Register<T>::LANES;
+    return static_cast<int>((n + lanes - 1) / lanes * lanes);
+}
+
+// Rows of one padded length.
+template <class T>
+struct Rows {
+    T* data;
+    int width;
+    T* operator[](int i) const { return data + static_cast<std::ptrdiff_t>(i) * width; }
+};
+
+// Memory of one thread, zero at first, given back when the thread is done.
+template <class T>
+class Workspace {
+   public:
+    Rows<T> rows(int64_t count, int64_t length) {
+        const int width = padded<T>(length);
+        const std::size_t numbers = std::max<std::size_t>(1, static_cast<std::size_t>(count) * width);
+        void* memory = ::operator new(numbers * sizeof(T), std::align_val_t(REGISTER));
+        held_.emplace_back(memory);
+        std::memset(memory, 0, numbers * sizeof(T));
+        return {static_cast<T*>(memory), width};
+    }
+
+    T* row(int64_t length) { return rows(1, length).data; }
+
+   private:
+    struct Free {
+        void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(REGISTER)); }
+    };
+    std::vector<std::unique_ptr<void, Free>> held_;
+};
+
+template <class T>
+T dot(const T* __restrict a, const T* __restrict b, int n) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+    return sum;
+}
+
+template <class T>
+void add_scaled(T* __restrict y, T factor, const T* __restrict x, int n) {
+#pragma omp simd
+    for (int i = 0; i < n; ++i) y[i] += factor * x[i];
+}
+
+template <class T>
+void scale_to(T* __restrict y, T factor, const T* __restrict x, int n) {
+#pragma omp simd
+    for (int i = 0; i < n; ++i) y[i] = factor * x[i];
+}
+
+// to[j, i] = from[i, j] for rows x columns of `from`.
+template <class T>
+void transpose(T* __restrict to, int to_width, const T* __restrict from, int from_width, int rows, int columns) {
+    constexpr int block = 16;
+    for (int first = 0; first < rows; first += block) {
+        const int last = std::min(first + block, rows);
+        for (int j = 0; j < columns; ++j) {
+#pragma omp simd
+            for (int i = first; i < last; ++i) to[j * to_width + i] = from[i * from_width + j];
+        }
+    }
+}
+
+// Do task(worker(), n) for every n below `count` on some threads; false where memory is short.
+template <class Make, class Task>
+bool each(int64_t threads, int64_t count, Make make, Task task) {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> short_of_memory{false};
+    auto work = [&] {
+        try {
+            auto worker = make();
+            for (int64_t n = next++; n < count; n = next++) task(*worker, n);
+        } catch (const std::bad_alloc&) {
+            short_of_memory = true;
+        }
+    };
+    std::vector<std::thread> others;
+    try {
+        for (int64_t i = 1; i < std::min(threads, count); ++i) others.emplace_back(work);
+    } catch (const std::system_error&) {
+        // No more threads are to be had: those that there are do all.
+    }
+    work();
+    for (std::thread& other : others) other.join();
+    return !short_of_memory;
+}
+
+}  // namespace kernels
