@@ -69,8 +69,15 @@ SEARCH: Mapping[str, tuple[str, ...]] = {
     "memory, gate closed": (*FAST, *dropout(0.1, 0.2), *CLOSED, *NARROWER),
     "frozen, gate closed": (*FAST, *FROZEN, *dropout(0.1, 0.2), *CLOSED, *NARROWER),
     "attention, dropout 0.1": (*FAST, *FROZEN, *dropout(0.1, 0.2), "model.attention.window=512"),
+    "attention, gate closed": (
+        *FAST,
+        *FROZEN,
+        *dropout(0.1, 0.2),
+        *CLOSED,
+        *NARROWER,
+        "model.attention.window=512",
+    ),
     "memory, half rate": (*FAST, *dropout(0.1, 0.2), "optim.memory_rate=0.5"),
-    "memory, written later": (*FAST, *dropout(0.1, 0.2), "model.memory.ttl_warmup_steps=100"),
     "memory, average": (*FAST, *dropout(0.1, 0.2), "optim.average=0.99"),
 }
 """What was looked for first, on Tiny Shakespeare: one seed each."""
