@@ -2,12 +2,12 @@
 
     python -m benchmarks.false_alarms --config NAME [--seeds 20] [--first 0] [--device auto] [--jobs 1]
                                       [--set A.B=C ...]
-    python -m benchmarks.false_alarms --controls [--jobs 1]
+    python -m benchmarks.false_alarms --controls [--jobs 1] [--set A.B=C ...]
 
 The first form examines a configuration that is meant to be healthy, with the budget of `atlas preflight`; seed s is
 that of the weights, the data and the draws, as with `atlas preflight --seed s`. Whatever is not PASS is a false alarm.
 The second form examines every broken subject of `preflight.controls` on the micro model of the tests, by its own gate
-and by all others; only its own must FAIL it.
+and by all others; only its own must FAIL it. `--set "model.block='mac'"` examines those of another family.
 
 A process examines one subject at a time, with one thread; `--jobs` of them run side by side, and share the GPUs evenly
 where there are several.
@@ -16,6 +16,7 @@ where there are several.
 import argparse
 import multiprocessing
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from typing import NamedTuple
 import torch
 
 from atlas_ref.config import RunConfig, load_config
+from atlas_ref.errors import UserError
 from benchmarks.report import machine, write_results
 from preflight.budget import default_budget
 from preflight.controls.ablation import ABLATION_CONTROLS
@@ -71,10 +73,23 @@ def healthy_cases(config: str, overrides: Sequence[str], seeds: range) -> list[C
     return [Case(f"{config}, seed {seed}", config, tuple(overrides), seed, None) for seed in seeds]
 
 
-def control_cases() -> list[Case]:
-    """Return a case for each control, each subject once, after the healthy ones."""
+def control_cases(overrides: Sequence[str]) -> list[Case]:
+    """Return a case for each control, each subject once, after the healthy ones; those that overrides exclude are out.
+
+    A family has what it has: a hierarchy has no tanh gate that could be broken.
+    """
     named = {(c.subject.name, c.overrides): index for index, c in reversed(list(enumerate(table())))}
-    return [Case(table()[index].subject.name, "", (), 0, index) for index in sorted(named.values())]
+    cases = [Case(table()[index].subject.name, "", tuple(overrides), 0, index) for index in sorted(named.values())]
+    return [case for case in cases if _exists(table()[case.control or 0], overrides)]
+
+
+def _exists(control: Control, overrides: Sequence[str]) -> bool:
+    try:
+        micro_config(*control.overrides, *overrides)
+    except UserError as error:
+        print(f"left out: {control.subject.name}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def table() -> tuple[Control, ...]:
@@ -91,7 +106,8 @@ def examine(case: Case) -> Outcome:
         subject, budget = HEALTHY, default_budget(config)
     else:
         control = table()[case.control]
-        config, subject, budget = micro_config(*control.overrides), control.subject, CONTROL_BUDGET
+        config = micro_config(*control.overrides, *case.overrides)
+        subject, budget = control.subject, CONTROL_BUDGET
     gates = tuple(gate(config, subject, case.seed, budget) for gate in GATES.values())
     return Outcome(case, gates, perf_counter() - started, _device(config))
 
@@ -205,8 +221,9 @@ def main() -> None:
     options = parser.parse_args()
     overrides = [*options.overrides, f"train.device='{options.device}'"]
     seeds = range(options.first, options.first + options.seeds)
-    cases = control_cases() if options.controls else healthy_cases(options.config, overrides, seeds)
-    name = "controls" if options.controls else f"false_alarms_{cases[0].config}".replace("/", "_")
+    cases = control_cases(options.overrides) if options.controls else healthy_cases(options.config, overrides, seeds)
+    of = "-".join(["controls", *options.overrides]) if options.controls else f"false_alarms_{cases[0].config}"
+    name = re.sub(r"[^\w-]", "_", of)
     before, outcomes, started = machine(1), list[Outcome](), perf_counter()
     for outcome in examine_all(cases, options.jobs):
         outcomes.append(outcome)
