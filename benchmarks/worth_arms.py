@@ -36,6 +36,7 @@ SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
         (
             "model.vocab_size=257",
             "model.memory.chunk=64",
+            "model.memory.key_dim=64",
             "model.memory.gates.retention_init=0.9999",
             "data.sequence_length=1024",
             "data.context_batches=32",
@@ -84,7 +85,7 @@ SEARCH: Mapping[str, tuple[str, ...]] = {
 RULES: Mapping[str, tuple[str, ...]] = {
     "omega": (),
     "titans": ("model.memory.rule='titans'",),
-    "atlas": ("model.memory.rule='atlas'", "model.memory.key_dim=16"),
+    "atlas": ("model.memory.rule='atlas'",),
     "gated delta": (
         "model.memory.rule='delta'",
         "model.memory.chunk=1",
@@ -118,7 +119,7 @@ def text_changes(text: str, data: Path) -> tuple[str, ...]:
         return ()
     path = data / BOOKS[text] if text in BOOKS else RESULTS / "worth" / f"{text}.jsonl"
     if text == "long" and not path.exists():
-        write(path, count=256, tokens=32_768, names=64, seed=0)
+        write(path, count=256, tokens=32_768, names=32, seed=0)
     if text == "code" and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{json.dumps({'text': source})}\n" for source in library()), encoding="utf-8")

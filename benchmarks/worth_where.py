@@ -66,7 +66,7 @@ def binned(values: np.ndarray, by: np.ndarray, edges: Sequence[int]) -> list[tup
 
 def by_distance(model: Model, config: RunConfig, device: torch.device) -> dict[str, Any]:
     """Return the nats of digits of new documents, by the distance to the last mention of the same name."""
-    made = documents(LOOKED, 32_768, 64, seed=1)
+    made = documents(LOOKED, 32_768, 32, seed=1)
     length = min(len(text) for text, _ in made)
     tokens = torch.tensor([list(text[:length].encode()) for text, _ in made], device=device)
     cost = nats(model, tokens, config.train.precision)
