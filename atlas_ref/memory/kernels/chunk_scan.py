@@ -19,8 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Held, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import compiled, loaded, tile
-from atlas_ref.memory.kernels.parts import mixed, near, segment, share_of
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded
+from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of
 
 
 @compiled
@@ -54,7 +54,8 @@ def _forward(
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
     CHUNK: tl.constexpr,
-    SLOT_TILE: tl.constexpr,
+    TOKEN_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
     FEATURE_TILE: tl.constexpr,
     VALUE_TILE: tl.constexpr,
     NORMALISED: tl.constexpr,
@@ -64,9 +65,9 @@ def _forward(
     SLOTS = PAST + TOKENS
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
-    i, d, v = tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
+    d, v = tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
     v += tl.program_id(1) * VALUE_TILE
-    there, of_d, of_v = i < SLOTS, (d < FEATURES)[None, :], v < VALUES
+    of_d, of_v = (d < FEATURES)[None, :], v < VALUES
     matrix = v[:, None] * FEATURES + d[None, :]
     of_m = of_v[:, None] & of_d
     size = VALUES * FEATURES
@@ -85,17 +86,19 @@ def _forward(
         tl.store(s_entered + at * size + matrix, s, mask=of_m)
         if not ALWAYS:
             tl.store(a_entered + at * size + matrix, a, mask=of_m)
-        sight = (i >= PAST - before) & (i < PAST + length)
-        k = near(keys, old_keys, batch_row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES)
-        x = near(values, old_values, batch_row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES)
-        share = share_of(tl.sum(k * k, 1), NORMALISED)
         last = at * TOKENS + TOKENS - 1
-        error = (tl.dot(k, tl.trans(a), input_precision=PRECISION) - x) * share[:, None]
-        into_m = error * tl.load(inside + last * SLOTS + i, mask=there, other=0.0)[:, None]
-        into_s = error * tl.load(last_u + at * SLOTS + i, mask=there, other=0.0)[:, None]
         m = tl.load(from_m + last) * m + tl.load(from_s + last) * s
-        m += tl.dot(tl.trans(into_m), k, input_precision=PRECISION)
-        s = tl.load(last_u_s + at) * s + tl.dot(tl.trans(into_s), k, input_precision=PRECISION)
+        s = tl.load(last_u_s + at) * s
+        for part in tl.static_range(1 if PAST == 0 else 2):
+            i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+            k = near(keys, old_keys, batch_row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+            x = near(values, old_values, batch_row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
+            share = share_of(tl.sum(k * k, 1), NORMALISED)
+            error = (tl.dot(k, tl.trans(a), input_precision=PRECISION) - x) * share[:, None]
+            into_m = error * tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)[:, None]
+            into_s = error * tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)[:, None]
+            m += tl.dot(tl.trans(into_m), k, input_precision=PRECISION)
+            s += tl.dot(tl.trans(into_s), k, input_precision=PRECISION)
     tl.store(m_after + row * size + matrix, m, mask=of_m)
     tl.store(s_after + row * size + matrix, s, mask=of_m)
     tl.store(a_after + row * size + matrix, a, mask=of_m)
@@ -132,13 +135,13 @@ def _backward(
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
     CHUNK: tl.constexpr,
-    SLOT_TILE: tl.constexpr,
+    TOKEN_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
     FEATURE_TILE: tl.constexpr,
     VALUE_TILE: tl.constexpr,
     NORMALISED: tl.constexpr,
     ALWAYS: tl.constexpr,
     PRECISION: tl.constexpr,
-    TOKEN_TILE: tl.constexpr,
     BEFORE: tl.constexpr,
     ANCHOR: tl.constexpr,
     LOST: tl.constexpr,
@@ -146,10 +149,10 @@ def _backward(
     SLOTS = PAST + TOKENS
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
-    i, d, v = tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
+    d, v = tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
     t = tl.arange(0, TOKEN_TILE)
     v += tl.program_id(1) * VALUE_TILE
-    there, of_d, of_v = i < SLOTS, (d < FEATURES)[None, :], v < VALUES
+    of_d, of_v = (d < FEATURES)[None, :], v < VALUES
     matrix = v[:, None] * FEATURES + d[None, :]
     of_m = of_v[:, None] & of_d
     size = VALUES * FEATURES
@@ -167,17 +170,18 @@ def _backward(
         tl.store(d_m_left + at * size + matrix, d_m, mask=of_m)
         tl.store(d_s_left + at * size + matrix, d_s, mask=of_m)
         start, length, before = segment(borders, mark, marks, PAST, CHUNK)
-        sight = (i >= PAST - before) & (i < PAST + length)
-        k = near(keys, old_keys, batch_row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES)
-        share = share_of(tl.sum(k * k, 1), NORMALISED)
         last = at * TOKENS + TOKENS - 1
-        row_w = tl.load(inside + last * SLOTS + i, mask=there, other=0.0)
-        row_u = tl.load(last_u + at * SLOTS + i, mask=there, other=0.0)
-        d_error = row_w[:, None] * tl.dot(k, tl.trans(d_m), input_precision=PRECISION)
-        d_error += row_u[:, None] * tl.dot(k, tl.trans(d_s), input_precision=PRECISION)
-        if not ANCHOR:
-            d_error += loaded(missed + at * SLOTS * VALUES, i, v, there, VALUES)
-        d_a += tl.dot(tl.trans(d_error * share[:, None]), k, input_precision=PRECISION)
+        for part in tl.static_range(1 if PAST == 0 else 2):
+            i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+            k = near(keys, old_keys, batch_row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+            share = share_of(tl.sum(k * k, 1), NORMALISED)
+            row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
+            row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
+            d_error = row_w[:, None] * tl.dot(k, tl.trans(d_m), input_precision=PRECISION)
+            d_error += row_u[:, None] * tl.dot(k, tl.trans(d_s), input_precision=PRECISION)
+            if not ANCHOR:
+                d_error += loaded(missed + at * SLOTS * VALUES, i, v, slots, VALUES)
+            d_a += tl.dot(tl.trans(d_error * share[:, None]), k, input_precision=PRECISION)
         place = (batch_row * TIME + start) * HEADS + head
         q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
         d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
@@ -211,9 +215,7 @@ def chunk_scan(sizes: Sizes, borders: Borders, pairs: Pairs, mix: Mixing, before
     weights, momentum = new(2, sizes.segments, *shape)
     entered = Entered(weights, momentum, weights if sizes.always else torch.empty_like(weights))
     after = Held(*(new(shape) for _ in before))
-    _forward[(sizes.rows, sizes.blocks)](
-        *pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **sizes.launch
-    )
+    _forward[(sizes.rows, sizes.blocks)](*pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **LAUNCH)
     return entered, after
 
 
@@ -250,10 +252,9 @@ def chunk_scan_adjoint(
         d_initial,
         *before,
         *sizes.of_scan(),
-        tile(sizes.tokens),
         sizes.before,
         sizes.anchor,
         after is None,
-        **sizes.launch,
+        **LAUNCH,
     )
     return Left(weights, momentum), d_initial, Held._make(before)

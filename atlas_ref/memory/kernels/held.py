@@ -9,8 +9,6 @@ from atlas_ref.memory.kernels.launching import precision, tile
 
 FEATURE_BLOCK = 64
 """Features that a program holds at once where every token is looked at."""
-WIDE = 64
-"""Slots of a tile from which a program has more threads."""
 TILE_OF_M = 4096
 """Numbers of M that a program of a scan holds: what stays in registers."""
 
@@ -60,21 +58,16 @@ class Sizes(NamedTuple):
         """Values of one block."""
         return min(tile(self.values), 32, max(16, TILE_OF_M // tile(self.features)))
 
-    @property
-    def launch(self) -> dict[str, int]:
-        """Return how a program is launched: with twice the threads where its slots need wider tiles."""
-        return {"num_warps": 8 if tile(self.slots) > WIDE else 4, "num_stages": 1}
-
     def of_scan(self) -> tuple[int | bool | str, ...]:
         """Return what both scans take, in their order."""
         extents = (self.segments, self.batch, self.heads, self.time, self.tokens, self.past, self.features, self.values)
-        tiles = (tile(self.slots), tile(self.features), self.value_tile)
+        tiles = (tile(self.tokens), tile(self.past), tile(self.features), self.value_tile)
         return (*extents, self.chunk, *tiles, self.normalised, self.always, precision())
 
     def of_tokens(self) -> tuple[int | bool | str, ...]:
         """Return what the kernels take that look at every token of a segment at once, in their order."""
         extents = (self.segments, self.batch, self.heads, self.time, self.tokens, self.past, self.features, self.values)
-        tiles = (tile(self.tokens), tile(self.slots), min(tile(self.features), FEATURE_BLOCK), tile(self.values))
+        tiles = (tile(self.tokens), tile(self.past), min(tile(self.features), FEATURE_BLOCK), tile(self.values))
         return (*extents, self.chunk, *tiles, self.before, self.anchor, self.normalised, precision())
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, Pairs, Sizes
 from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored, tile
-from atlas_ref.memory.kernels.parts import mixed, near, segment, share_of
+from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of, some_of
 
 MANY: Final = {"num_warps": 8, "num_stages": 1}
 """Twice the threads of the other kernels: so many tiles at once would not fit into the registers of half of them."""
@@ -64,7 +64,7 @@ def _backward(
     VALUES: tl.constexpr,
     CHUNK: tl.constexpr,
     TOKEN_TILE: tl.constexpr,
-    SLOT_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
     BLOCK: tl.constexpr,
     VALUE_TILE: tl.constexpr,
     BEFORE: tl.constexpr,
@@ -77,89 +77,92 @@ def _backward(
     mark, head = at // HEADS, at % HEADS
     row, last = mark % BATCH, at * TOKENS + TOKENS - 1
     start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
-    t, i, v = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, VALUE_TILE)
-    tokens, slots, of_v = t < length, i < SLOTS, v < VALUES
+    t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
+    tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
     place, of_m = (row * TIME + start) * HEADS + head, at * VALUES * FEATURES
-    sight = (i >= PAST - before) & (i < PAST + length)
-    close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES)
-    via_m = tl.zeros([SLOT_TILE, VALUE_TILE], tl.float32)
-    via_s = tl.zeros([SLOT_TILE, VALUE_TILE], tl.float32)
-    kappa = tl.zeros([SLOT_TILE], tl.float32)
-    for first in range(0, FEATURES, BLOCK):
-        d = first + tl.arange(0, BLOCK)
-        k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES)
-        kappa += tl.sum(k * k, 1)
-        raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
-        via_m += tl.dot(k, tl.trans(loaded(d_weights + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
-        via_s += tl.dot(k, tl.trans(loaded(d_momentum + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
-        if not ANCHOR:
-            q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-            close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-    share = share_of(kappa, NORMALISED)
-    error = raw * share[:, None]
-    row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
-    row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
-    d_w = tl.sum(error * via_m, 1)
-    tl.store(d_last_u + at * SLOTS + i, tl.sum(error * via_s, 1), mask=slots)
-    d_error = row_w[:, None] * via_m + row_u[:, None] * via_s
-    d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
-    # Row t of W is read by token t, or under `pre` by the next; nobody reads the last row then.
-    when = t - 1 if BEFORE else t
-    known = (t < TOKENS) & (when >= 0)
-    share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
-    d_mixed = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    d_close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    if not ANCHOR:
-        rows = loaded(inside + at * TOKENS * SLOTS, when, i, known, SLOTS)
-        d_error += tl.dot(tl.trans(close * rows), d_y, input_precision=PRECISION)
-        d_mixed = tl.dot(d_y, tl.trans(error), input_precision=PRECISION)
-        d_close = d_mixed * rows
-    at_end = when == TOKENS - 1
-    stored(
-        d_inside, at * TOKENS + when, i, known, d_mixed * close + tl.where(at_end[:, None], d_w[None, :], 0.0), SLOTS
-    )
-    if BEFORE:
-        tl.store(d_inside + last * SLOTS + i, d_w, mask=slots)
-    d_raw = d_error * share[:, None]
-    mine = sight & (i >= PAST)
     own = (row * TIME + start - PAST) * HEADS + head
-    stored(d_values + own * VALUES, i * HEADS, v, mine, -d_raw, VALUES)
-    if PAST > 0:
-        stored(near_values + at * PAST * VALUES, i, v, i < PAST, -d_raw, VALUES)
-    d_kappa = tl.where(kappa >= 1.0, -share * share * tl.sum(d_error * raw, 1), 0.0)
+    # Row t of W is read by token t, or under `pre` by the next; nobody reads the last row then.
+    known, at_end = (t < TOKENS) & (when >= 0), when == TOKENS - 1
+    share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
+    d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
     to_m = tl.zeros([TOKEN_TILE], tl.float32)
     to_s = tl.zeros([TOKEN_TILE], tl.float32)
     d_w_m, d_w_s, d_u_s = 0.0, 0.0, 0.0
-    for first in range(0, FEATURES, BLOCK):
-        d = first + tl.arange(0, BLOCK)
-        m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
-        d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
-        a = loaded(anchors + of_m, v, d, of_v, FEATURES)
-        d_w_m += tl.sum(m * d_m)
-        d_w_s += tl.sum(s * d_m)
-        d_u_s += tl.sum(s * d_s)
-        k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES)
-        d_k = tl.dot(error * row_w[:, None], d_m, input_precision=PRECISION)
-        d_k += tl.dot(error * row_u[:, None], d_s, input_precision=PRECISION)
-        d_k += tl.dot(d_raw, a, input_precision=PRECISION)
-        if NORMALISED:
-            d_k += 2.0 * d_kappa[:, None] * k
-        if ANCHOR:
-            d_q = tl.dot(d_y, a, input_precision=PRECISION)
+    for part in tl.static_range(1 if PAST == 0 else 2):
+        i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+        close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
+        via_m = tl.zeros([i.shape[0], VALUE_TILE], tl.float32)
+        via_s = tl.zeros([i.shape[0], VALUE_TILE], tl.float32)
+        kappa = tl.zeros([i.shape[0]], tl.float32)
+        for first in range(0, FEATURES, BLOCK):
+            d = first + tl.arange(0, BLOCK)
+            k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+            kappa += tl.sum(k * k, 1)
+            raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            via_m += tl.dot(k, tl.trans(loaded(d_weights + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            via_s += tl.dot(k, tl.trans(loaded(d_momentum + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            if not ANCHOR:
+                q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+                close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        share = share_of(kappa, NORMALISED)
+        error = raw * share[:, None]
+        row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
+        row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
+        d_w = tl.sum(error * via_m, 1)
+        tl.store(d_last_u + at * SLOTS + i, tl.sum(error * via_s, 1), mask=slots)
+        d_error = row_w[:, None] * via_m + row_u[:, None] * via_s
+        d_mixed = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        d_close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        if not ANCHOR:
+            rows = some_of(inside + at * TOKENS * SLOTS, when, i, known, slots, SLOTS)
+            d_error += tl.dot(tl.trans(close * rows), d_y, input_precision=PRECISION)
+            d_mixed = tl.dot(d_y, tl.trans(error), input_precision=PRECISION)
+            d_close = d_mixed * rows
+        d_rows = d_mixed * close + tl.where(at_end[:, None], d_w[None, :], 0.0)
+        entry = d_inside + at * TOKENS * SLOTS + when[:, None] * SLOTS + i[None, :]
+        tl.store(entry, d_rows, mask=known[:, None] & slots[None, :])
+        if BEFORE:
+            tl.store(d_inside + last * SLOTS + i, d_w, mask=slots)
+        d_raw = d_error * share[:, None]
+        if part == 0:
+            stored(d_values + own * VALUES, i * HEADS, v, sight, -d_raw, VALUES)
         else:
+            stored(near_values + at * PAST * VALUES, i, v, slots, -d_raw, VALUES)
+        d_kappa = tl.where(kappa >= 1.0, -share * share * tl.sum(d_error * raw, 1), 0.0)
+        for first in range(0, FEATURES, BLOCK):
+            d = first + tl.arange(0, BLOCK)
+            d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
+            a = loaded(anchors + of_m, v, d, of_v, FEATURES)
+            k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
             q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+            d_k = tl.dot(error * row_w[:, None], d_m, input_precision=PRECISION)
+            d_k += tl.dot(error * row_u[:, None], d_s, input_precision=PRECISION)
+            d_k += tl.dot(d_raw, a, input_precision=PRECISION)
             d_k += tl.dot(tl.trans(d_close), q, input_precision=PRECISION)
-            from_weights = tl.dot(d_y, m, input_precision=PRECISION)
-            from_momentum = tl.dot(d_y, s, input_precision=PRECISION)
-            to_m += tl.sum(from_weights * q, 1)
-            to_s += tl.sum(from_momentum * q, 1)
-            d_q = share_m[:, None] * from_weights + share_s[:, None] * from_momentum
-            d_q += tl.dot(d_close, k, input_precision=PRECISION)
-        stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
-        stored(d_keys + own * FEATURES, i * HEADS, d, mine, d_k, FEATURES)
-        if PAST > 0:
-            stored(near_keys + at * PAST * FEATURES, i, d, i < PAST, d_k, FEATURES)
+            if NORMALISED:
+                d_k += 2.0 * d_kappa[:, None] * k
+            d_q = tl.dot(d_close, k, input_precision=PRECISION)
+            if part == 0:
+                stored(d_keys + own * FEATURES, i * HEADS, d, sight, d_k, FEATURES)
+                m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
+                d_w_m += tl.sum(m * d_m)
+                d_w_s += tl.sum(s * d_m)
+                d_u_s += tl.sum(s * d_s)
+                if ANCHOR:
+                    d_q += tl.dot(d_y, a, input_precision=PRECISION)
+                else:
+                    from_weights = tl.dot(d_y, m, input_precision=PRECISION)
+                    from_momentum = tl.dot(d_y, s, input_precision=PRECISION)
+                    to_m += tl.sum(from_weights * q, 1)
+                    to_s += tl.sum(from_momentum * q, 1)
+                    d_q += share_m[:, None] * from_weights + share_s[:, None] * from_momentum
+            else:
+                stored(near_keys + at * PAST * FEATURES, i, d, slots, d_k, FEATURES)
+                # What the first part wrote.
+                tl.debug_barrier()
+                d_q += loaded(d_queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+            stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
     of_w = at * TOKENS + when
     tl.store(d_from_m + of_w, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
     tl.store(d_from_s + of_w, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)

@@ -20,6 +20,29 @@ def segment(
 
 
 @compiled
+def part_of(
+    PART: tl.constexpr,
+    TOKEN_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
+    length: tl.tensor,
+    before: tl.tensor,
+    TOKENS: tl.tensor,
+    PAST: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return slots of a segment, which of them there are, and which of these are in sight: its own (0), its window (1).
+
+    Both have tiles of their own, so that a short window before a full segment does not double all of them.
+    """
+    if PART == 0:
+        own = tl.arange(0, TOKEN_TILE)
+        slot, held, sight = own + PAST, own < TOKENS, own < length
+    else:
+        slot = tl.arange(0, PAST_TILE)
+        held, sight = slot < PAST, (slot >= PAST - before) & (slot < PAST)
+    return slot, held, sight
+
+
+@compiled
 def near(
     now: tl.tensor,
     old: tl.tensor,
@@ -33,15 +56,24 @@ def near(
     HEADS: tl.tensor,
     PAST: tl.constexpr,
     WIDTH: tl.constexpr,
+    PART: tl.constexpr,
 ) -> tl.tensor:
-    """Return what the slots of a segment hold as a tile of float32: tokens of the call, or of its window, `old`."""
+    """Return what slots of a segment hold as a tile of float32: tokens of the call, or of those before it, `old`."""
     token = start + slot - PAST
     first = now + ((row * TIME + start - PAST) * HEADS + head) * WIDTH
     found = loaded(first, slot * HEADS, column, sight & (token >= 0), WIDTH).to(tl.float32)
-    if PAST > 0:
+    if PART == 1:
         first = old + ((row * PAST + start) * HEADS + head) * WIDTH
         found += loaded(first, slot * HEADS, column, sight & (token < 0), WIDTH).to(tl.float32)
     return found
+
+
+@compiled
+def some_of(
+    matrix: tl.tensor, row: tl.tensor, column: tl.tensor, there: tl.tensor, held: tl.tensor, WIDTH: tl.tensor
+) -> tl.tensor:
+    """Return columns of some rows of a matrix as a tile, zero where a row is not `there` or a column not `held`."""
+    return tl.load(matrix + row[:, None] * WIDTH + column[None, :], mask=there[:, None] & held[None, :], other=0.0)
 
 
 @compiled

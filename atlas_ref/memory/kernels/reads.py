@@ -12,8 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import compiled, loaded, stored
-from atlas_ref.memory.kernels.parts import mixed, near, segment, share_of
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
+from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of, some_of
 
 
 @compiled
@@ -42,7 +42,7 @@ def _forward(
     VALUES: tl.constexpr,
     CHUNK: tl.constexpr,
     TOKEN_TILE: tl.constexpr,
-    SLOT_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
     BLOCK: tl.constexpr,
     VALUE_TILE: tl.constexpr,
     BEFORE: tl.constexpr,
@@ -56,40 +56,39 @@ def _forward(
     mark, head = at // HEADS, at % HEADS
     row = mark % BATCH
     start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
-    t, i, v = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, VALUE_TILE)
-    tokens, slots, of_v = t < length, i < SLOTS, v < VALUES
+    t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
+    tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
     place, of_m = (row * TIME + start) * HEADS + head, at * VALUES * FEATURES
-    sight = (i >= PAST - before) & (i < PAST + length)
-    via_m = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
-    via_s = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
-    close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    predicted = tl.zeros([SLOT_TILE, VALUE_TILE], tl.float32)
-    kappa = tl.zeros([SLOT_TILE], tl.float32)
+    share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
+    y = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
     for first in range(0, FEATURES, BLOCK):
         d = first + tl.arange(0, BLOCK)
         q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-        k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES)
-        a = loaded(anchors + of_m, v, d, of_v, FEATURES)
-        kappa += tl.sum(k * k, 1)
-        predicted += tl.dot(k, tl.trans(a), input_precision=PRECISION)
         if ANCHOR:
-            via_m += tl.dot(q, tl.trans(a), input_precision=PRECISION)
+            y += tl.dot(q, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
         else:
             m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
-            via_m += tl.dot(q, tl.trans(m), input_precision=PRECISION)
-            via_s += tl.dot(q, tl.trans(s), input_precision=PRECISION)
-            close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-    raw = predicted - near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES)
-    if MEASURED:
-        tl.store(errors + at * SLOTS + i, tl.sum(raw * raw, 1), mask=slots)
-    y = via_m
-    if not ANCHOR:
-        error = raw * share_of(kappa, NORMALISED)[:, None]
-        when = t - 1 if BEFORE else t
-        share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
-        rows = loaded(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), SLOTS)
-        y = share_m[:, None] * via_m + share_s[:, None] * via_s
-        y += tl.dot(close * rows, error, input_precision=PRECISION)
+            y += share_m[:, None] * tl.dot(q, tl.trans(m), input_precision=PRECISION)
+            y += share_s[:, None] * tl.dot(q, tl.trans(s), input_precision=PRECISION)
+    for part in tl.static_range(1 if PAST == 0 else 2):
+        i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+        close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
+        kappa = tl.zeros([i.shape[0]], tl.float32)
+        for first in range(0, FEATURES, BLOCK):
+            d = first + tl.arange(0, BLOCK)
+            k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+            kappa += tl.sum(k * k, 1)
+            raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            if not ANCHOR:
+                q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+                close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        if MEASURED:
+            tl.store(errors + at * SLOTS + i, tl.sum(raw * raw, 1), mask=slots)
+        if not ANCHOR:
+            error = raw * share_of(kappa, NORMALISED)[:, None]
+            rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
+            y += tl.dot(close * rows, error, input_precision=PRECISION)
     stored(found + place * VALUES, t * HEADS, v, tokens, y, VALUES)
 
 
@@ -112,7 +111,7 @@ def _missed(
     VALUES: tl.constexpr,
     CHUNK: tl.constexpr,
     TOKEN_TILE: tl.constexpr,
-    SLOT_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
     BLOCK: tl.constexpr,
     VALUE_TILE: tl.constexpr,
     BEFORE: tl.constexpr,
@@ -125,20 +124,20 @@ def _missed(
     mark, head = at // HEADS, at % HEADS
     row = mark % BATCH
     start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
-    t, i, v = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, VALUE_TILE)
-    place = (row * TIME + start) * HEADS + head
-    sight = (i >= PAST - before) & (i < PAST + length)
-    close = tl.zeros([TOKEN_TILE, SLOT_TILE], tl.float32)
-    for first in range(0, FEATURES, BLOCK):
-        d = first + tl.arange(0, BLOCK)
-        q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
-        k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES)
-        close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-    when = t - 1 if BEFORE else t
-    rows = loaded(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), SLOTS)
+    t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
+    place, when = (row * TIME + start) * HEADS + head, t - 1 if BEFORE else t
     d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
-    d_error = tl.dot(tl.trans(close * rows), d_y, input_precision=PRECISION)
-    stored(missed + at * SLOTS * VALUES, i, v, i < SLOTS, d_error, VALUES)
+    for part in tl.static_range(1 if PAST == 0 else 2):
+        i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+        close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        for first in range(0, FEATURES, BLOCK):
+            d = first + tl.arange(0, BLOCK)
+            q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
+            k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+            close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
+        d_error = tl.dot(tl.trans(close * rows), d_y, input_precision=PRECISION)
+        stored(missed + at * SLOTS * VALUES, i, v, slots, d_error, VALUES)
 
 
 def reads(
@@ -158,7 +157,7 @@ def reads(
         found if errors is None else errors,
         *sizes.of_tokens(),
         measured,
-        **sizes.launch,
+        **LAUNCH,
     )
     return found, errors
 
@@ -178,6 +177,6 @@ def missed_by_reads(
         mix.inside,
         missed,
         *sizes.of_tokens(),
-        **sizes.launch,
+        **LAUNCH,
     )
     return missed
