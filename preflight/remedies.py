@@ -29,7 +29,7 @@ def said_remedy(config: RunConfig, name: str, statistic: float, threshold: float
 
 def changes_for(config: RunConfig, name: str, statistic: float, threshold: float) -> Iterator[Change]:
     """Yield the changes that may mend a check which found `statistic` and wanted `threshold`."""
-    for make in REMEDIES.get(name, (*OF_A_PROBE,)):
+    for make in REMEDIES.get(name, ()):
         change = make(config, statistic, threshold)
         if change:
             yield change
@@ -82,7 +82,9 @@ def _larger_steps(config: RunConfig, statistic: float, threshold: float) -> Chan
 def _faster(config: RunConfig, statistic: float, threshold: float) -> Change:
     if not 0.0 < statistic < threshold:
         return ()
-    return (f"optim.learning_rate={config.optim.learning_rate * ROOM * threshold / statistic:.2g}",)
+    times = ROOM * threshold / statistic
+    names = ("learning_rate", "min_learning_rate")
+    return tuple(f"optim.{name}={getattr(config.optim, name) * times:.2g}" for name in names)
 
 
 def _longer(config: RunConfig, statistic: float, threshold: float) -> Change:
@@ -123,6 +125,17 @@ OF_A_PROBE: Final[tuple[Remedy, ...]] = (
 )
 """Of the gates that train a probe: what keeps a memory from being learned, in the order of the study of the gates."""
 REMEDIES: Final[dict[str, tuple[Remedy, ...]]] = {
+    **dict.fromkeys(
+        (
+            "the seed beats noise",
+            "the seed beats nothing",
+            "memory helps within a call",
+            "memory helps between calls",
+            "memory beats its absence",
+            "the probe trains",
+        ),
+        OF_A_PROBE,
+    ),
     "memory lasts to the answers": (_no_shards, _keep_the_span),
     "writes are heard": (_larger_steps, _keep_the_span, _fixed(f"{MEMORY}.step_scale", "'mass'")),
     "weights can move far enough": (_faster, _longer),
@@ -132,4 +145,4 @@ REMEDIES: Final[dict[str, tuple[Remedy, ...]]] = {
     "features keep keys apart": (PLAIN_KEYS, _fixed(f"{MEMORY}.features.degree", "1")),
     "gradients reach what is trained": (WRITES, WHOLE_GRADIENT),
 }
-"""By the name of a check; of a check that is not here, those of a probe."""
+"""By the name of a check; of a check that is not here, nothing is known to mend it."""

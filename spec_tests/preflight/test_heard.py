@@ -1,0 +1,183 @@
+"""What is kept, heard and moved is what closed forms and a network of one line say; a shortfall names what mends it."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from atlas_ref.config import RunConfig, load_config
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.family import Model
+from atlas_ref.tasks.registry import task_of
+from atlas_ref.training.schedule import learning_rate
+from preflight.heard import LEAST_KEPT, LEAST_TRAVEL, echo, echo_checks, kept_checks, travel, travel_check
+from preflight.recall import PAIRS, plan_probe
+from preflight.remedies import changes_for
+from preflight.result import Verdict
+from preflight.subject import Budget
+from spec_tests.preflight.micro import MICRO, micro_config
+
+ROWS = (
+    "model.vocab_size=136",
+    "data.source='recall'",
+    "data.recall.pairs=3",
+    "data.recall.queries=3",
+    "data.recall.gap=20",
+)
+
+
+def recall_config(*overrides: str) -> RunConfig:
+    return load_config("tiny", [*MICRO, *ROWS, *overrides])
+
+
+def half_life(retention: float) -> float:
+    return math.log(0.5) / math.log(retention)
+
+
+def test_what_is_kept_is_the_retention_to_the_power_of_the_way_to_the_nearest_answer() -> None:
+    """Kills: the way to the farthest answer, or of the whole row; a half-life taken for a rate."""
+    (check,) = kept_checks(recall_config(), [half_life(0.97), half_life(0.99)])
+    # 64 tokens are 6 of pairs, 52 of filler and 6 of queries.
+    assert check.statistic == pytest.approx((0.97**53 + 0.99**53) / 2)
+    assert check.threshold == LEAST_KEPT
+
+
+def test_nothing_is_kept_behind_the_border_of_a_shard() -> None:
+    """Kills: shards that are overlooked; retention blamed where no retention helps."""
+    (check,) = kept_checks(recall_config("model.memory.shards.length=48"), [1e4, 1e4])
+    assert (check.statistic, check.verdict) == (0.0, Verdict.FAIL)
+    assert "try model.memory.shards.length = 0" in check.sentence
+    (check,) = kept_checks(recall_config("model.memory.shards.length=56"), [1e4, 1e4])
+    assert check.verdict is Verdict.PASS
+
+
+def test_a_text_is_asked_for_no_span() -> None:
+    """Kills: a context of thousands of tokens that each head would have to keep."""
+    assert kept_checks(micro_config(), [10.0, 10.0]) == []
+
+
+@pytest.mark.parametrize("kind", ["learned", "retnet"])
+def test_a_shortfall_names_a_field_and_a_value_that_passes(kind: str) -> None:
+    """Kills: a field that is not to blame; a value that fails too; a start that a constant gate never reads."""
+    short = recall_config("model.memory.gates.retention_init=0.9", f"model.memory.gates.retention_kind='{kind}'")
+    (check,) = kept_checks(short, [half_life(0.9)] * 2)
+    assert check.verdict is Verdict.FAIL
+    change = next(changes_for(short, check.name, check.statistic, check.threshold))
+    assert all(each.replace("=", " = ") in check.sentence for each in change)
+    mended = recall_config(
+        "model.memory.gates.retention_init=0.9", f"model.memory.gates.retention_kind='{kind}'", *change
+    )
+    gates = mended.model.memory.gates
+    assert gates.retention_kind == "learned"
+    (check,) = kept_checks(mended, [half_life(gates.retention_init)] * 2)
+    assert check.verdict is Verdict.PASS
+    assert "try" not in check.sentence
+
+
+class Said(NamedTuple):
+    logits: Tensor
+
+
+class MeanOfTokens(Model):
+    """A network of one line: its logits are the mean of what the last `sight` tokens say; 0: of all."""
+
+    def __init__(self, sight: int) -> None:
+        super().__init__()
+        self.words = torch.randn(136, 11, generator=torch.Generator().manual_seed(0))
+        self.sight = sight
+
+    def initial_state(self, batch: int) -> int:
+        return batch
+
+    def forward(self, tokens: Tensor, *_: Any) -> Any:
+        said = self.words[tokens].cumsum(1)
+        if self.sight:
+            said = said - torch.nn.functional.pad(said, (0, 0, self.sight, 0))[:, : said.shape[1]]
+        return Said(said)
+
+
+def batch_of(config: RunConfig) -> Any:
+    return task_of(config.data).source(config, None).batch(0)
+
+
+def test_the_echo_is_the_share_of_what_is_said_that_comes_from_out_of_sight() -> None:
+    """Kills: an echo over all places; of logits with their mean; a cut that leaves a pair where it was."""
+    config = recall_config()
+    batch, model = batch_of(config), MeanOfTokens(0)
+    tokens, words = batch.tokens.numpy(), model.words.double().numpy()
+    other = np.concatenate([np.roll(tokens[:, :6], 1, 0), tokens[:, 6:]], 1)
+    said, otherwise = (words[rows].cumsum(1)[:, 58::2].reshape(-1, 11) for rows in (tokens, other))
+    said, otherwise = (rows - rows.mean(-1, keepdims=True) for rows in (said, otherwise))
+    expected = np.sqrt(((said - otherwise) ** 2).mean()) / np.sqrt((said**2).mean())
+    assert echo(config, model, batch) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("overrides", [(), ("model.n_layers=2", "model.attention.window=3", "data.sequence_length=72")])
+def test_a_model_without_memory_hears_nothing_from_out_of_sight(overrides: tuple[str, ...]) -> None:
+    """Kills: a place at which attention sees a token that was exchanged; for text as for recall."""
+    for config in (recall_config(*overrides), micro_config(*overrides)):
+        batch, section = batch_of(config), config.model
+        silent = AtlasModel(section.model_copy(update={"disable_memory": True}), 0)
+        assert echo(config, silent, batch) == 0.0
+        heard = echo(config, AtlasModel(section, 0), batch)
+        assert heard is not None
+        assert heard > 1e-4
+
+
+def test_what_is_not_heard_fails_and_a_text_is_only_told() -> None:
+    """Kills: an echo that decides for a text, where nothing is known to be asked for from so far."""
+    config = recall_config()
+    checks, heard = echo_checks(config, MeanOfTokens(9), [batch_of(config)] * 2)
+    assert [check.verdict for check in checks] == [Verdict.FAIL]
+    assert heard == pytest.approx(0.0, abs=1e-5)
+    text = micro_config()
+    checks, heard = echo_checks(text, AtlasModel(text.model, 0), [batch_of(text)] * 2)
+    assert checks == []
+    assert heard is not None
+
+
+def test_rows_that_are_too_short_have_no_echo() -> None:
+    """Kills: a cut before the first token."""
+    config = micro_config("data.sequence_length=6")
+    assert echo_checks(config, AtlasModel(config.model, 0), [batch_of(config)]) == ([], None)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "wsd"])
+def test_the_travel_is_the_sum_of_all_learning_rates_in_spreads(schedule: str) -> None:
+    """Kills: the peak for the mean; a schedule left out; a long run that is summed at its first steps."""
+    config = micro_config(f"optim.schedule='{schedule}'", "train.max_steps=357", "optim.warmup_steps=31")
+    rates = [learning_rate(step, config) for step in range(357)]
+    assert travel(config) == pytest.approx(sum(rates) / config.model.init_std)
+    long = micro_config(f"optim.schedule='{schedule}'", "train.max_steps=20000", "optim.warmup_steps=310")
+    rates = [learning_rate(step, long) for step in range(20000)]
+    assert travel(long) == pytest.approx(sum(rates) / long.model.init_std, rel=1e-3)
+
+
+def test_a_run_that_cannot_go_far_names_a_rate_and_a_number_of_steps_that_pass() -> None:
+    """Kills: a rate that is too small by the part of the schedule that does not grow with it."""
+    slow = recall_config("train.max_steps=40", "optim.learning_rate=0.0008", "optim.warmup_steps=8")
+    check = travel_check(slow)
+    assert (check.verdict, check.threshold) == (Verdict.FAIL, LEAST_TRAVEL)
+    changes = list(changes_for(slow, check.name, check.statistic, check.threshold))
+    assert [change[0].partition("=")[0] for change in changes] == ["optim.learning_rate", "train.max_steps"]
+    for change in changes:
+        mended = recall_config("train.max_steps=40", "optim.learning_rate=0.0008", "optim.warmup_steps=8", *change)
+        assert travel_check(mended).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("length", "scaled"), [(64, False), (200, True)])
+def test_a_probe_asks_as_far_back_as_the_task_or_forgets_as_much(length: int, scaled: bool) -> None:
+    """Kills: a probe at its own distance; a shorter one that keeps more than the run will."""
+    config = recall_config(f"data.sequence_length={length}", "model.memory.gates.retention_init=0.99")
+    probe = plan_probe(config, 0, Budget(probe_steps=1, batches=1, sequence_length=128, batch_size=2))
+    distance, asked = probe.config.data.recall.gap + 1, config.data.span.nearest
+    kept = probe.config.model.memory.gates.retention_init**distance
+    assert kept == pytest.approx(0.99**asked)
+    assert (distance < asked, "memory.gates.retention_init" in probe.reduced) == (scaled, scaled)
+    assert probe.batch(0).tokens.shape[1] <= 128
+    tokens = probe.batch(0).tokens[0].tolist()
+    last_shown = max(place for place in range(probe.asked) if tokens[place] < 2 * PAIRS)
+    assert probe.asked - last_shown >= distance - 1
