@@ -119,7 +119,7 @@ def text_changes(text: str, data: Path) -> tuple[str, ...]:
         return ()
     path = data / BOOKS[text] if text in BOOKS else RESULTS / "worth" / f"{text}.jsonl"
     if text == "long" and not path.exists():
-        write(path, count=256, tokens=32_768, names=32, seed=0)
+        write(path, count=256, tokens=32_768, seed=0)
     if text == "code" and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{json.dumps({'text': source})}\n" for source in library()), encoding="utf-8")

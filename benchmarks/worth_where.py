@@ -27,7 +27,7 @@ from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.family import Model
 from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.training.run import load_model, select_device
-from benchmarks.long_text import NOT_KNOWING, documents
+from benchmarks.long_text import DIGITS, NOT_KNOWING, documents
 from benchmarks.report import RESULTS
 
 CALL = 1024
@@ -66,11 +66,17 @@ def binned(values: np.ndarray, by: np.ndarray, edges: Sequence[int]) -> list[tup
 
 def by_distance(model: Model, config: RunConfig, device: torch.device) -> dict[str, Any]:
     """Return the nats of digits of new documents, by the distance to the last mention of the same name."""
-    made = documents(LOOKED, 32_768, 32, seed=1)
+    made = documents(LOOKED, 32_768, seed=1)
     length = min(len(text) for text, _ in made)
     tokens = torch.tensor([list(text[:length].encode()) for text, _ in made], device=device)
     cost = nats(model, tokens, config.train.precision)
-    places = [(row, m.place, m.gap) for row, (_, found) in enumerate(made) for m in found if m.place < length]
+    places = [
+        (row, mention.place + digit, mention.gap)
+        for row, (_, found) in enumerate(made)
+        for mention in found
+        for digit in range(DIGITS)
+        if mention.place + digit < length
+    ]
     rows, place, gap = np.array(places).T
     digits, reach = cost[rows, place - 1], config.model.reach
     beyond = digits[gap > reach]
