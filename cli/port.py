@@ -12,7 +12,7 @@ from cli.console import say
 if TYPE_CHECKING:
     from spec_tests.process.check import Finding
 
-HELP = "Begin a port, check a program, serve the reference, run one case."
+HELP = "Begin a port, check a program, run one case."
 REFERENCE = "spec_tests.ports.reference:ReferencePort"
 COMMAND = "cmd:"
 
