@@ -16,6 +16,7 @@ from cli import (
     export,
     generate,
     kernels,
+    matrix,
     plot,
     port,
     preflight,
@@ -52,6 +53,7 @@ app.command("doctor")(doctor.doctor)
 app.command("conform")(conform.conform)
 app.add_typer(port.app, name="port")
 app.add_typer(vectors.app, name="vectors")
+app.command("matrix")(matrix.matrix)
 app.command("trace")(trace.trace)
 app.command("selfproof")(selfproof.selfproof)
 for _group in (app, config.app, data.app, kernels.app, port.app, vectors.app):

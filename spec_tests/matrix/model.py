@@ -1,0 +1,58 @@
+"""What `docs/matrix.json` holds. Apart from `seconds` and `made` two runs on one machine write the same."""
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from spec_tests.report.model import DeclarationRecord, Frozen, Line, Number, Text
+
+TIMES: Final = frozenset({"seconds", "made"})
+"""The fields that differ from run to run."""
+
+
+class First(Frozen):
+    """The first failure of a cell: the case, and where it first left its budget, or what was raised."""
+
+    case: Line
+    said: Text
+    rerun: Line
+
+
+class Cell(Frozen):
+    """What became of the cases of one chapter in one precision."""
+
+    passed: int = 0
+    failed: int = 0
+    absent: int = 0
+    first: First | None = None
+
+
+class Row(Frozen):
+    """One implementation: its declaration and cells, or why it is not installed here."""
+
+    name: Line
+    page: Line
+    port: Line
+    packages: tuple[Line, ...]
+    python: Line = ""
+    declaration: DeclarationRecord | None = None
+    absent: Line = Field(default="", description="why it could not be asked; empty where it was")
+    chapters: dict[Line, dict[Line, Cell]] = Field(default={}, description="chapter: precision: what became of it")
+    convention: dict[Line, Line] = Field(default={}, description="chapter: the key, feature or recipe of its pass")
+    theirs: dict[Line, Line] = Field(default={}, description="chapter: what docs/public.md derives of its failures")
+    command: Line
+    seconds: Number = 0.0
+
+
+class Matrix(Frozen):
+    """All of them, and with what they were asked."""
+
+    format: Literal[1] = 1
+    suite_version: str
+    spec_version: str
+    manifest_sha256: str
+    platform: str
+    torch: str
+    chapters: tuple[str, ...]
+    made: str
+    rows: tuple[Row, ...]
