@@ -34,7 +34,12 @@ def chapter_of(case: str, kind: str, operation: Op) -> str:
     """Return the chapter of a case: of its operation, or of the file that a property stands in."""
     if kind == "vector":
         return chapters_of_operations()[operation]
-    return modules_of_tests()[case.partition(":")[0]].split(".")[-2]
+    return _chapters_of_files()[case.partition(":")[0]]
+
+
+@cache
+def _chapters_of_files() -> dict[str, str]:
+    return {name: module.split(".")[-2] for name, module in modules_of_tests().items()}
 
 
 def precisions_of(result: Result) -> set[Numerics]:

@@ -4,6 +4,7 @@
   const table = document.getElementById("matrix");
   const body = table.tBodies[0];
   const rows = [...body.rows];
+  const listed = [...rows];
   const fields = ["name", "numerics", "verdict"].map((id) => document.getElementById(id));
   const found = document.getElementById("found");
 
@@ -67,10 +68,21 @@
     const ascending = head.getAttribute("aria-sort") === "descending" || (place === 0 && !head.hasAttribute("aria-sort"));
     for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    const compared = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-    rows.sort((a, b) => (ascending ? 1 : -1) * compared(valueOf(a, place), valueOf(b, place)));
-    body.append(...rows);
+    arrange(place, ascending);
   }
+
+  function arrange(place, ascending) {
+    const compared = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+    body.append(...[...rows].sort((a, b) => (ascending ? 1 : -1) * compared(valueOf(a, place), valueOf(b, place))));
+  }
+
+  // The heads of columns are not there on a narrow screen; this is.
+  const order = document.getElementById("order");
+  order.addEventListener("input", () => {
+    for (const head of table.tHead.rows[0].cells) head.removeAttribute("aria-sort");
+    if (order.value === "") body.append(...listed);
+    else arrange(Number(order.value), order.value === "0");
+  });
 
   for (const field of fields) field.addEventListener("input", show);
   [...table.tHead.rows[0].cells].forEach((head, place) => {

@@ -61,12 +61,14 @@ def _controls(matrix: Matrix) -> Html:
     profiles = [
         each for each in Numerics if any(each in cells for row in matrix.rows for cells in row.chapters.values())
     ]
+    orders = {"": "as listed", "0": "by name", "1": "most passed", "2": "most failed"}
     inputs = (
         _labelled("Name", Html('<input id="name" type="search" autocomplete="off">')),
         _labelled("Precision", _select("numerics", {"": "all", **{each: each for each in profiles}})),
         _labelled(
             "With a cell that", _select("verdict", {"": "says anything", **{k: WORDS[k] for k in list(WORDS)[:3]}})
         ),
+        _labelled("Order", _select("order", orders)),
     )
     return Html(
         element("form", join(inputs), id="filters", **{"aria-label": "Filters", "hidden": "hidden"})
@@ -144,8 +146,9 @@ def _card(row: Row) -> Html:
     head = element("thead", element("tr", join(element("th", text(name), scope="col") for name in heads)))
     body = Html(head + element("tbody", lines))
     table = element("div", element("table", body, class_="cells"), class_="scroll", tabindex="0") if lines else Html("")
+    kind = "fails" if any(cell.failed for _, _, cell in _asked(row)) else ""
     return element(
-        "section", Html(title + facts + table), class_="card known", id=_anchor(row), **{"data-name": row.name}
+        "section", Html(title + facts + table), class_=f"card {kind}", id=_anchor(row), **{"data-name": row.name}
     )
 
 

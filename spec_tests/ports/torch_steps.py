@@ -7,6 +7,7 @@ average (1 - mu) B where OPT-1 has the sum B; the adapter turns one into the oth
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -102,6 +103,14 @@ class TorchSteps:
         inner: Any = _AsAverages(optimiser_of(trained, hidden_of(named), optim), float(config["momentum"]))
         found = steps_of(config, x, run, model, named, inner, step)
         return {name: _array(value) for name, value in found.items()}
+
+
+class TorchAdamW(TorchSteps):
+    """The loop with AdamW alone."""
+
+    def declare(self) -> Declaration:
+        """Declare steps with AdamW."""
+        return replace(super().declare(), only={"optimizer": frozenset({"adamw"})})
 
 
 def _array(value: Tensor) -> Array:
