@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
-from atlas_ref.functional.normalize import at_least_float32, l2_normalize
+from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32, l2_normalize
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights
@@ -160,8 +160,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         queries.normal_(std=std, generator=generator)
         keys.copy_(queries)
         values.normal_(std=std, generator=generator)
-        kernel = self.convolution.shape[1]
-        by_age = 0.5 ** torch.arange(kernel, 0.0, -1.0)
+        by_age = 0.5 ** torch.arange(self.convolution.shape[1], 0.0, -1.0)
         self.convolution.copy_(by_age)
         torch.split(self.convolution, self._widths())[1].copy_(by_age.roll(-1))
         self._initialise_memory(generator, std)
@@ -190,6 +189,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
         write nothing; all else goes on, so that a later call continues in the middle of a document.
         """
+        hidden = as_autocast_rounds(hidden)
         gates = self._gates(hidden)
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
@@ -197,9 +197,8 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             heads, tail = self._project(projected, state, timeline)
             found = self._remember(heads, gates, state, timeline, writes, first, measured)
         after = MemoryLayerState(found.memory, tail, found.projections, timeline.seen(state.context))
-        wrote = self.writes and writes and timeline.plan.time > 0
-        reads = found.reads.flatten(-2)
-        return MemoryLayerOutput(reads, after, gates, found.bounded, found.omega_loss, wrote, found.each)
+        told = (found.omega_loss, self.writes and writes and timeline.plan.time > 0, found.each)
+        return MemoryLayerOutput(found.reads.flatten(-2), after, gates, found.bounded, *told)
 
     def expand(self, x: Tensor) -> Tensor:
         """EXPAND: polynomial features with learned positive kernel coefficients."""
@@ -258,7 +257,6 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         """ALIGN, EXPAND and REMEMBER; where the layer does not write (the ablation), M_0 is read for ever."""
 
     def _coefficients(self) -> Float[Tensor, " degree"]:
-        """Return the coefficients of the kernel, a_i > 0."""
         return F.softplus(at_least_float32(self.feature_coefficients))
 
     def _straight(self, timeline: Timeline) -> bool:

@@ -21,6 +21,12 @@ def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def as_autocast_rounds(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return x as autocast rounds it for a matrix product: once, where several products read it."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 def _largest_entry(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape 1"]:
     """Return max |x_i| over the last axis, 1 where it is zero, as a constant.
 

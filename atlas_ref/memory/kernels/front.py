@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.choice import Widths
+from atlas_ref.memory.kernels.front_parts import filtered, inputs, length_of, of_head
 from atlas_ref.memory.kernels.launching import compiled, tile
 
 TOKENS: Final = 32
@@ -48,72 +49,6 @@ def front(
 
 
 @compiled
-def _inputs(
-    x: tl.tensor,
-    tail: tl.tensor,
-    row: tl.tensor,
-    begin: tl.tensor,
-    t: tl.tensor,
-    place: tl.tensor,
-    channel: tl.tensor,
-    held: tl.tensor,
-    J: tl.constexpr,
-    TIME: tl.tensor,
-    CHANNELS: tl.tensor,
-    KERNEL: tl.constexpr,
-) -> tl.tensor:
-    """Return the inputs of age J of the tokens `begin` + t, zero where they are of another context."""
-    then = begin + t - J
-    seen = (begin + t < TIME) & (place >= J)
-    entry = (t - J)[:, None] * CHANNELS + channel[None, :]
-    now, old = x + (row * TIME + begin) * CHANNELS, tail + (row * (KERNEL - 1) + KERNEL - 1 + begin) * CHANNELS
-    found = tl.load(now + entry, mask=(seen & (then >= 0))[:, None] & held[None, :], other=0.0).to(tl.float32)
-    return found + tl.load(old + entry, mask=(seen & (then < 0))[:, None] & held[None, :], other=0.0).to(tl.float32)
-
-
-@compiled
-def _filtered(
-    x: tl.tensor,
-    tail: tl.tensor,
-    weight: tl.tensor,
-    row: tl.tensor,
-    begin: tl.tensor,
-    t: tl.tensor,
-    place: tl.tensor,
-    channel: tl.tensor,
-    held: tl.tensor,
-    TIME: tl.tensor,
-    CHANNELS: tl.tensor,
-    KERNEL: tl.constexpr,
-    TOKENS: tl.constexpr,
-    TILE: tl.constexpr,
-) -> tl.tensor:
-    """Return y."""
-    y = tl.zeros([TOKENS, TILE], tl.float32)
-    for j in tl.static_range(KERNEL):
-        factor = tl.load(weight + channel * KERNEL + KERNEL - 1 - j, mask=held, other=0.0).to(tl.float32)
-        y += factor[None, :] * _inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
-    return y
-
-
-@compiled
-def _length(z: tl.tensor, EPS: tl.tensor) -> tl.tensor:
-    """Return (||z||^2 + eps^2)^{1/2} of each row, squaring nothing above one."""
-    largest = tl.maximum(tl.max(tl.abs(z), 1), EPS)
-    scaled = z / largest[:, None]
-    return largest * tl.sqrt(tl.sum(scaled * scaled, 1) + (EPS / largest) * (EPS / largest))
-
-
-@compiled
-def _of_head(KEYS: tl.constexpr, VALUES: tl.constexpr, HEADS: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Return what a program makes (0 queries, 1 keys, 2 values), the first channel of its head, and how many it has."""
-    head = tl.program_id(1)
-    kind = head // HEADS
-    first = tl.where(kind < 2, head * KEYS, 2 * HEADS * KEYS + (head - 2 * HEADS) * VALUES)
-    return kind, first, tl.where(kind < 2, KEYS, VALUES)
-
-
-@compiled
 def _forward(
     x: tl.tensor,
     weight: tl.tensor,
@@ -137,19 +72,19 @@ def _forward(
     blocks = tl.cdiv(TIME, TOKENS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
     begin, t = (tl.program_id(0) % blocks) * TOKENS, tl.arange(0, TOKENS)
-    kind, first, size = _of_head(KEYS, VALUES, HEADS)
+    kind, first, size = of_head(KEYS, VALUES, HEADS)
     width = tl.arange(0, TILE)
     held = width < size
     there = (begin + t < TIME)[:, None] & held[None, :]
     place = tl.load(position + row * TIME + begin + t, mask=begin + t < TIME, other=0)
-    y = _filtered(x, tail, weight, row, begin, t, place, first + width, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
+    y = filtered(x, tail, weight, row, begin, t, place, first + width, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
     first_out = ((row * TIME + begin) * HEADS + tl.program_id(1) % HEADS) * size
     out = (t * HEADS)[:, None] * size + width[None, :]
     if kind == 2:
         tl.store(values + first_out + out, y, mask=there)
     else:
         z = y * tl.sigmoid(y)
-        z = z / _length(z, EPS)[:, None]
+        z = z / length_of(z, EPS)[:, None]
         if SCALED:
             z = z * tl.load(scale)
         tl.store(queries + first_out + out, z, mask=there & (kind == 0))
@@ -184,7 +119,7 @@ def _backward(
 ) -> None:
     blocks = tl.cdiv(TIME, TOKENS * TURNS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
-    kind, first, size = _of_head(KEYS, VALUES, HEADS)
+    kind, first, size = of_head(KEYS, VALUES, HEADS)
     width, age = tl.arange(0, TILE), tl.arange(0, AGES)
     held, channel = width < size, first + width
     of_weight = tl.zeros([AGES, TILE], tl.float32)
@@ -199,9 +134,9 @@ def _backward(
         d_y += tl.load(d_keys + first_out + out, mask=there & (kind == 1), other=0.0).to(tl.float32)
         d_y += tl.load(d_values + first_out + out, mask=there & (kind == 2), other=0.0).to(tl.float32)
         if kind < 2:
-            y = _filtered(x, tail, weight, row, begin, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
+            y = filtered(x, tail, weight, row, begin, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
             share = tl.sigmoid(y)
-            length = _length(y * share, EPS)[:, None]
+            length = length_of(y * share, EPS)[:, None]
             unit = y * share / length
             if SCALED:
                 of_scale += tl.sum(unit * d_y)
@@ -211,7 +146,7 @@ def _backward(
         rows = d_filtered + (row * TIME + begin) * CHANNELS
         tl.store(rows + t[:, None] * CHANNELS + channel[None, :], d_y, mask=there)
         for j in tl.static_range(KERNEL):
-            seen = _inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
+            seen = inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
             of_weight += tl.where((age == KERNEL - 1 - j)[:, None], tl.sum(seen * d_y, 0)[None, :], 0.0)
     part = tl.program_id(0).to(tl.int64) * CHANNELS
     entry = (part + channel)[None, :] * KERNEL + age[:, None]

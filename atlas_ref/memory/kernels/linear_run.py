@@ -53,7 +53,9 @@ class _LinearRun(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         tokens = tuple(x.contiguous() for x in flat[:5])
         gates = (*(in_rows(gate) for gate in flat[5:9]), window_in_rows(flat[9]))
-        given = _apart((*tokens, *gates, *(x.float().contiguous() for x in flat[10:])))
+        # Where every segment opens, nobody looks at the anchor before the call.
+        states = (*flat[10:13], flat[11] if sizes.always else flat[13])
+        given = _apart((*tokens, *gates, *(x.float().contiguous() for x in states)))
         borders = Borders(table, given.initial)
         mix = mixing(sizes, borders, given.decays)
         entered, after = chunk_scan(sizes, borders, given.pairs, mix, given.held)
