@@ -54,5 +54,8 @@ CONTENDERS: dict[str, Peer | Ours | Floor] = {
     "omega c=1": Ours("matrix", ("rule=omega", "omega_window=1")),
     "omega c=8": Ours("matrix", ("rule=omega", "omega_window=8")),
     "omega c=1, mlp": Ours("mlp", ("rule=omega", "omega_window=1", "architecture=mlp")),
+    "atlas c=1, one write a chunk": Ours(
+        "newton-schulz", ("rule=atlas", "omega_window=1", f"ttl_update_frequency={CHUNK}")
+    ),
     "atlas c=1, newton-schulz per token": Ours("newton-schulz", ("rule=atlas", "omega_window=1")),
 }

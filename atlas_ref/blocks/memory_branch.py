@@ -281,10 +281,9 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             )
             heads = self._heads(mixed)
         else:
-            widths, scale = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS), None
-            dtype = torch.promote_types(projected.dtype, torch.float32)
-            if self._straight(timeline):
-                scale, dtype = self._coefficients().sqrt(), activations(projected)
+            widths = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS)
+            scale = self._coefficients().sqrt() if self._straight(timeline) else None
+            dtype = torch.promote_types(projected.dtype, torch.float32) if scale is None else activations(projected)
             given = (projected, self.convolution, state.convolution, timeline.context)
             heads = Heads(*front(*given, scale, widths, dtype), expanded=scale is not None)
             last = projected[:, max(0, projected.shape[1] - past) :]

@@ -104,5 +104,5 @@ class CpuPort(ReferencePort):
             operations=frozenset(self.functions),
             capabilities=frozenset({GRADIENTS}),
             numerics=(Numerics.F64, Numerics.F32, Numerics.BF16_IO),
-            only={"architecture": frozenset({"matrix"}), "rule": frozenset({"titans", "omega", "delta"})},
+            only={"architecture": frozenset({"matrix"})},
         )

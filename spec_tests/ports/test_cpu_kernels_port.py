@@ -18,6 +18,8 @@ from atlas_ref.models.registry import build_model
 from spec_tests.chapters.memory_chunked.grid import EQUAL, call, cotangents, gradients
 from spec_tests.chapters.memory_step.calls import expected, worst
 from spec_tests.contract.driver import run_with_gradients
+from spec_tests.package.memory.ttl_loop import Schedule, make_call, outcome, scheduled_case, worst_error
+from spec_tests.package.memory.ttl_loop import gradients as schedule_gradients
 from spec_tests.port import Numerics, Op, UnsupportedError
 from spec_tests.ports.front_by_loops import check_front
 from spec_tests.ports.kernels import CpuPort, build_for_cpu
@@ -61,8 +63,16 @@ def asked_of(changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"rule": "titans", **OTHER}, {"rule": "delta", "window": 1}, {"time": 1}, {"window": 8, "chunk": 2}],
-    ids=["omega", "titans-as-printed", "delta", "one-token", "a-window-of-several-chunks"],
+    [
+        {},
+        {"rule": "titans", **OTHER},
+        {"rule": "delta", "window": 1},
+        {"time": 1},
+        {"window": 8, "chunk": 2},
+        {"rule": "atlas"},
+        {"rule": "atlas_appendix", **OTHER},
+    ],
+    ids=["omega", "titans-as-printed", "delta", "one-token", "a-window-of-several-chunks", "atlas", "appendix"],
 )
 def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dict[str, Any]) -> None:
     """Kills: a window, an anchor or a reset of the neighbour row; an adjoint that forgets a way back."""
@@ -112,6 +122,22 @@ def test_what_a_row_may_not_see_counts_for_nothing_whatever_it_holds() -> None:
     wanted = outputs_and_gradients("cpu", OTHER)
     names = [name for name in wanted if not name.startswith("window_")]
     assert_equal({name: found[name] for name in names}, {name: wanted[name] for name in names})
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("name", ["titans", "atlas"])
+def test_gathered_losses_and_tokens_that_write_nothing_are_those_of_the_recurrence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: a token that does not write told by its gates; a write too many in a segment; a warm-up that writes."""
+    schedule = Schedule(every=3)
+    one = make_call(*scheduled_case(name, "matrix", schedule, step_scale="mass"), schedule)
+    wanted = outcome(one, (9,), chunked=False, silent=4)
+    asked = schedule_gradients(one, wanted, seed=2)
+    monkeypatch.setattr("spec_tests.package.memory.ttl_loop.memory_chunked", partial(memory_chunked, kernels="cpu"))
+    found = outcome(one, (9,), chunked=True, silent=4)
+    assert worst_error(found, wanted)[0] < EQUAL
+    assert worst_error(schedule_gradients(one, found, seed=2), asked)[0] < EQUAL
 
 
 @pytest.mark.usefixtures("library")
@@ -195,7 +221,12 @@ def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("built")
 def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_reference() -> None:
     config, inputs = asked_of({"rule": "atlas"})
+    # More values than features: the Gram matrix would be that of the columns.
     tensors = {name: torch.tensor(value) for name, value in inputs.items()}
+    for name in ("keys", "queries", "window_keys"):
+        tensors[name] = tensors[name][..., :3]
+    for name in ("initial", "weights", "momentum", "anchor"):
+        tensors[name] = tensors[name][..., :12]
     with pytest.raises(UnsupportedError, match="the kernels have no form of this memory"):
         CpuPort().functions[Op.MEMORY_CHUNKED](config, tensors)
 

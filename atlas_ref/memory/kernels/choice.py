@@ -124,9 +124,14 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
 def supports_on_cpu(
     rule: MemoryRule, keys: Float[Tensor, "*tokens features"], values: Float[Tensor, "*tokens values"]
 ) -> bool:
-    """Return whether kernels for a CPU know this memory: a matrix written by descent of `l2` without Newton-Schulz."""
-    known = _is_plain(rule) and not rule.orthogonalised
-    return known and keys.dtype == values.dtype and keys.dtype in SUFFIXES and keys.numel() > 0
+    """Return whether kernels for a CPU know this memory: a matrix written by descent of `l2`.
+
+    Under Newton-Schulz there are no more values than features.
+    """
+    known = _is_plain(rule) and keys.dtype == values.dtype and keys.dtype in SUFFIXES and keys.numel() > 0
+    if not rule.orthogonalised:
+        return known
+    return known and values.shape[-1] <= keys.shape[-1] and rule.coefficients != "polar_express_paper"
 
 
 def supports(

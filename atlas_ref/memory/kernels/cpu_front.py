@@ -49,9 +49,31 @@ def front(
 
     Computed in the dtype of what is projected and rounded to `dtype`.
     """
-    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Front.apply
-    queries, keys, values = apply(library, projected, weight, tail, position, scale, widths)
+    given = (projected.contiguous(), weight.T.contiguous(), tail.contiguous(), position.contiguous())
+    apply: Callable[..., tuple[Tensor, ...]] = _Front.apply if torch.is_grad_enabled() else _answer
+    queries, keys, values = apply(library, *given, scale, widths)
     return queries.to(dtype), keys.to(dtype), values.to(dtype)
+
+
+def _answer(
+    library: ctypes.CDLL,
+    projected: Tensor,
+    weight: Tensor,
+    tail: Tensor,
+    position: Tensor,
+    scale: Tensor | None,
+    widths: Widths,
+) -> tuple[Tensor, ...]:
+    """Return queries, keys and values in the dtype of what is projected; `weight` is [kernel, channels]."""
+    given, shape = (projected, weight, tail, position), (*position.shape, widths.heads)
+    found = tuple(projected.new_empty(*shape, width) for width in (widths.key, widths.key, widths.value))
+    named = dict(zip(FOUND, found, strict=True))
+    ask(library, "front_forward", projected.dtype, _call(given, widths, _length(scale), named))
+    return found
+
+
+def _length(scale: Tensor | None) -> float:
+    return 1.0 if scale is None else float(scale)
 
 
 class _Front(torch.autograd.Function):
@@ -66,15 +88,9 @@ class _Front(torch.autograd.Function):
         scale: Tensor | None,
         widths: Widths,
     ) -> tuple[Tensor, ...]:
-        given = (projected.contiguous(), weight.T.contiguous(), tail.contiguous(), position.contiguous())
-        shape = (*position.shape, widths.heads)
-        found = tuple(projected.new_empty(*shape, width) for width in (widths.key, widths.key, widths.value))
-        length = 1.0 if scale is None else float(scale)
-        named = dict(zip(FOUND, found, strict=True))
-        ask(library, "front_forward", projected.dtype, _call(given, widths, length, named))
-        ctx.save_for_backward(*given)
-        ctx.library, ctx.widths, ctx.length, ctx.scaled = library, widths, length, scale is not None
-        return found
+        ctx.save_for_backward(projected, weight, tail, position)
+        ctx.library, ctx.widths, ctx.length, ctx.scaled = library, widths, _length(scale), scale is not None
+        return _answer(library, projected, weight, tail, position, scale, widths)
 
     @staticmethod
     @once_differentiable
@@ -88,7 +104,7 @@ class _Front(torch.autograd.Function):
         named = dict(zip(ADDRESSES[len(GIVEN) + len(FOUND) :], (*wanted, *found), strict=True))
         ask(ctx.library, "front_backward", projected.dtype, _call(given, ctx.widths, ctx.length, named))
         d_scale = of_scale.sum().view(1).to(weight.dtype) if ctx.scaled else None
-        return None, found[0], found[1].sum(0).T, found[2], None, d_scale, None
+        return None, found[0], found[1].sum(0), found[2], None, d_scale, None
 
 
 def _call(given: tuple[Tensor, ...], widths: Widths, scale: float, more: dict[str, Tensor]) -> _Call:

@@ -1,29 +1,32 @@
 """The memory of one matrix on a CPU: a call of the library over all segments, forward and backward.
 
-Each row and head goes from segment to segment by itself (`cpp/matrix.hpp`). Only M and S at the borders of segments are
-kept for the backward pass (`cpp/matrix_back.hpp`), which makes everything else again.
+Each row and head goes from segment to segment by itself (`cpp/matrix.hpp`, under Newton-Schulz `cpp/orthogonal.hpp`).
+Only M and S at the borders of segments are kept for the backward pass, which makes everything else again.
 """
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
+from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.memory.kernels.choice import Asked
 from atlas_ref.memory.kernels.cpu_library import ask, padded
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, ReadTime, WriteCoefficients
+from atlas_ref.memory.rules import MemoryRule, ReadTime, WriteCoefficients, offset
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import Carry, MemoryState
 
 READS: dict[ReadTime, int] = {"post": 0, "pre": 1, "anchor": 2}
 SIZES = (
     *("threads", "batch", "time", "past", "heads", "features", "values", "segments", "width", "front"),
-    *("chunk", "normalised", "read", "kept"),
+    *("chunk", "normalised", "read", "kept", "steps", "writers"),
 )
 STRIDES = ("key_strides", "value_strides", "query_strides")
 PAIRS = ("keys", "value_rows", "queries", "window_keys", "window_values")
@@ -35,7 +38,8 @@ GRADS = (
     *("d_keys", "d_values", "d_queries", "d_window_keys", "d_window_values"),
     *(f"d_{name}" for name in (*GATES, *HELD, "initial")),
 )
-ADDRESSES = ("table", *PAIRS, *GATES, *HELD, "initial", "reads", *AFTER, "errors", "states", *D_AFTER, *GRADS)
+PLANS = ("coefficients", "writing", "table")
+ADDRESSES = (*PLANS, *PAIRS, *GATES, *HELD, "initial", "reads", *AFTER, "errors", "states", *D_AFTER, *GRADS)
 
 
 class _Call(ctypes.Structure):
@@ -44,6 +48,7 @@ class _Call(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
         *((name, ctypes.c_int64 * 3) for name in STRIDES),
+        ("offset", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ADDRESSES),
     )
 
@@ -51,7 +56,11 @@ class _Call(ctypes.Structure):
 class _Layout(NamedTuple):
     """What the library is told besides numbers that have a gradient."""
 
+    name: str
     sizes: dict[str, int]
+    offset: float
+    coefficients: Float[Tensor, "steps 3"]
+    writing: Bool[Tensor, "batch time"]
     table: Int[Tensor, "5 segments batch"]
     measured: bool
 
@@ -75,15 +84,19 @@ def run_cpu(
     held = (state.weights[0], state.momentum[0], state.anchor[0], start.initial[0])
     rest = (state.window_keys, state.window_values, *gates, *held)
     given = (keys, values, queries, *(x.to(keys.dtype).contiguous() for x in rest))
-    layout = _Layout(_sizes(rule, plan, asked, state.window_keys.shape[1]), plan.table, measured)
+    layout = _layout(rule, plan, asked, state.window_keys.shape[1], measured)
     apply: Callable[..., tuple[Tensor, ...]] = _Memory.apply
-    reads, weights, momentum, anchor, *errors = apply(library, layout, *given)
+    if torch.is_grad_enabled():
+        reads, weights, momentum, anchor, *errors = apply(library, layout, *given)
+    else:
+        (reads, weights, momentum, anchor, *errors), _ = _answer(library, layout, given, False)
     return reads, Carry((weights,), (momentum,), (anchor,)), errors[0] if measured else None
 
 
-def _sizes(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int) -> dict[str, int]:
+def _layout(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int, measured: bool) -> _Layout:
     batch, time, heads, features = asked.keys.shape
-    return {
+    steps = rule.newton_schulz_steps if rule.orthogonalised else 0
+    sizes = {
         "threads": torch.get_num_threads(),
         "batch": batch,
         "time": time,
@@ -97,7 +110,37 @@ def _sizes(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int) -> dict
         "chunk": rule.chunk if rule.boundary == "truncate" else 0,
         "normalised": int(rule.normalised),
         "read": READS[rule.read],
+        "steps": steps,
+        "writers": -(-plan.width // rule.update_every),
     }
+    name = "orthogonal" if rule.orthogonalised else "memory"
+    writing = writing_tokens(plan.position, rule.update_every)
+    return _Layout(name, sizes, offset(rule), _table_of(rule.coefficients, steps), writing, plan.table, measured)
+
+
+@lru_cache(maxsize=16)
+def _table_of(coefficients: CoefficientSet, steps: int) -> Tensor:
+    """Return the a, b and c of each step."""
+    return torch.tensor(step_coefficients(coefficients, steps), dtype=torch.float64).view(steps, 3)
+
+
+def _answer(
+    library: ctypes.CDLL, layout: _Layout, given: Sequence[Tensor], kept: bool
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return reads, M, S and xi after the call, where measured the squared errors, and M and S at borders if `kept`."""
+    keys, values, held, sizes = given[0], given[1], given[10], layout.sizes
+    borders = sizes["segments"] + 1 if kept else 2
+    rows, columns = sizes["features"], sizes["values"]
+    if layout.name == "orthogonal":
+        rows, columns = columns, rows
+    states = keys.new_empty(sizes["batch"], sizes["heads"], borders, 2, rows, padded(library, columns, keys.dtype))
+    found = [keys.new_empty(values.shape), *(torch.empty_like(held) for _ in HELD)]
+    if layout.measured:
+        slots = sizes["past"] + sizes["width"]
+        found.append(keys.new_zeros(sizes["segments"], sizes["batch"], sizes["heads"], slots))
+    named = dict(zip(("reads", *AFTER, "errors"), found, strict=False))
+    ask(library, f"{layout.name}_forward", keys.dtype, _call(layout, given, kept, states, named))
+    return tuple(found), states
 
 
 class _Memory(torch.autograd.Function):
@@ -105,21 +148,12 @@ class _Memory(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, library: ctypes.CDLL, layout: _Layout, *given: Tensor) -> tuple[Tensor, ...]:
-        keys, values, held, sizes = given[0], given[1], given[10], layout.sizes
-        kept = any(ctx.needs_input_grad)
-        borders = sizes["segments"] + 1 if kept else 2
-        matrices = (sizes["features"], padded(library, sizes["values"], keys.dtype))
-        states = keys.new_empty(sizes["batch"], sizes["heads"], borders, 2, *matrices)
-        found = [keys.new_empty(values.shape), *(torch.empty_like(held) for _ in HELD)]
+        found, states = _answer(library, layout, given, any(ctx.needs_input_grad))
         if layout.measured:
-            slots = sizes["past"] + sizes["width"]
-            found.append(keys.new_zeros(sizes["segments"], sizes["batch"], sizes["heads"], slots))
             ctx.mark_non_differentiable(found[-1])
-        named = dict(zip(("reads", *AFTER, "errors"), found, strict=False))
-        ask(library, "memory_forward", keys.dtype, _call(layout, given, kept, states, named))
         ctx.save_for_backward(*given, states)
         ctx.library, ctx.layout = library, layout
-        return tuple(found)
+        return found
 
     @staticmethod
     @once_differentiable
@@ -133,15 +167,14 @@ class _Memory(torch.autograd.Function):
         found = [*added[:2], made[0], *added[2:], *made[1:], of_initial]
         wanted = (x.contiguous() for x in grads[:4])
         named = dict(zip((*GRADS, *D_AFTER), (*found, *wanted), strict=True))
-        ask(ctx.library, "memory_backward", keys.dtype, _call(ctx.layout, given, True, states, named))
+        ask(ctx.library, f"{ctx.layout.name}_backward", keys.dtype, _call(ctx.layout, given, True, states, named))
         return None, None, *found[:-1], of_initial.sum(0)
 
 
 def _call(layout: _Layout, given: Sequence[Tensor], kept: bool, states: Tensor, more: dict[str, Tensor]) -> _Call:
     """Return a call with everything that both passes read, and `more`; what it names must outlive it."""
     named = dict(zip((*PAIRS, *GATES, *HELD, "initial"), given, strict=True)) | more
+    named |= {name: getattr(layout, name) for name in PLANS} | {"states": states}
     places = {name: x.data_ptr() for name, x in named.items()}
     strides = {name: x.stride()[:3] for name, x in zip(STRIDES, given, strict=False)}
-    return _Call(
-        **layout.sizes, kept=int(kept), table=layout.table.data_ptr(), states=states.data_ptr(), **places, **strides
-    )
+    return _Call(**layout.sizes, kept=int(kept), offset=layout.offset, **places, **strides)

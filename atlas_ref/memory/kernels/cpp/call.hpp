@@ -14,8 +14,12 @@ struct Call {
     int64_t threads, batch, time, past, heads, features, values, segments, width, front;
     int64_t chunk;  // to whose start a window reaches back, or 0 where it reaches to that of the document
     int64_t normalised, read, kept;
+    int64_t steps, writers;  // of Newton-Schulz, and most tokens of a segment that write
     int64_t key_strides[3], value_strides[3], query_strides[3];
-    const int32_t* table;  // [5, segments, batch]: first token, tokens, position of the first, begins a document, opens
+    double offset;               // added to the norm where Newton-Schulz starts
+    const double* coefficients;  // [steps, 3]
+    const uint8_t* writing;      // [batch, time]: which tokens write
+    const int32_t* table;        // [5, segments, batch]: first token, tokens, position of the first, begins a document, opens
     const T *keys, *value_rows, *queries;      // [batch, time, heads, .]
     const T *window_keys, *window_values;      // [batch, past, heads, .]: the tokens before the call
     const T *retention, *momentum, *intake, *release;  // [batch, time, heads]

@@ -83,8 +83,9 @@ void add_scaled(T* __restrict y, T factor, const T* __restrict x, int n) {
     for (int i = 0; i < n; ++i) y[i] += factor * x[i];
 }
 
+// y and x may be the same.
 template <class T>
-void scale_to(T* __restrict y, T factor, const T* __restrict x, int n) {
+void scale_to(T* y, T factor, const T* x, int n) {
 #pragma omp simd
     for (int i = 0; i < n; ++i) y[i] = factor * x[i];
 }
