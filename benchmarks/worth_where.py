@@ -1,18 +1,17 @@
 """Where a memory pays: what each token costs by its place, by how far back it stood before, and what the gate lets in.
 
-    python -m benchmarks.worth_where RUN [RUN ...] [--text FILE] [--figure FILE]
+    python -m benchmarks.worth_where RUN [RUN ...]
 
-Looks into the best checkpoints of `benchmarks.worth`. Of a run on the long text, which is known by its data, it makes
-new documents and has the nats of digits by the distance to the same name's last mention (0: the first mention, which
-nobody can know). Of recall it has the nats of answers by the length of a row, also of rows much longer than those of
-training. Of a run on any other text it reads the validation part in rows of one context, and has the nats by
-position, and by whether the last ORDER bytes and the token stood before: within the window, only beyond it, or never.
-Gates with logits of their own tell which share of each head of each layer is the memory's.
+Looks into runs of `benchmarks.worth`, at the best checkpoint where it was kept, else at the last. Of a run on the long
+text, which is known by its data, it makes new documents and has the nats of digits by the distance to the same name's
+last mention (0: the first mention, which nobody can know). Of a run on any other text it reads the validation part in
+rows of one context, and has the nats by position, and by whether the last ORDER bytes and the token stood before:
+within the window, only beyond it, or never. Gates with logits of their own tell which share of each head of each layer
+is the memory's.
 """
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +27,6 @@ from atlas_ref.data.streams import open_corpus, split_texts
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.family import Model
 from atlas_ref.storage.checkpoint import find_checkpoint
-from atlas_ref.tasks.registry import task_of
-from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.run import load_model, select_device
 from benchmarks.long_text import DIGITS, NOT_KNOWING, documents
 from benchmarks.report import RESULTS
@@ -40,8 +37,6 @@ DISTANCES = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768)
 PLACES = (0, 64, 128, 256, 512, 1_024, 2_048, 4_096)
 ORDER = 7
 """Bytes before a token that, with it, must have stood before."""
-LENGTHS = (4_096, 8_192, 16_384, 32_768)
-"""Tokens of rows of recall that are longer than in training."""
 LOOKED = 8
 """New documents of the long text."""
 
@@ -95,19 +90,6 @@ def by_distance(model: Model, config: RunConfig, device: torch.device) -> dict[s
         "right_beyond_reach": float((beyond < np.log(2)).mean()),
         "all": float(cost.mean()),
     }
-
-
-def by_length(model: Model, config: RunConfig) -> dict[str, Any]:
-    """Return the nats of answers, and the share that is right, in rows as long as in training and longer."""
-    found = []
-    for length in (config.data.sequence_length, *LENGTHS):
-        data = config.data.model_copy(update={"sequence_length": length})
-        train = config.train.model_copy(update={"batch_size": 4, "eval_batches": 8})
-        longer = config.model_copy(update={"data": data, "train": train})
-        task = task_of(data)
-        judged = evaluate(model, task, task.source(longer, None), 8, config.train.precision)
-        found.append((data.recall.filler(length) + 1, judged["loss"], judged["accuracy"]))
-    return {"length": found, "chance": math.log(config.data.recall.values)}
 
 
 def by_position(model: Model, config: RunConfig, device: torch.device, text: str) -> dict[str, Any]:
@@ -168,15 +150,11 @@ def look(run: Path) -> dict[str, Any]:
     config, device = checkpoint.config, select_device("auto")
     model = load_model(checkpoint, device)
     assert isinstance(model, AtlasModel)
-    if config.data.source == "recall":
-        found = by_length(model, config)
-    elif Path(config.data.path).stem == "long":
+    if Path(config.data.path).stem == "long":
         found = by_distance(model, config, device)
     else:
         _, validation = split_texts(open_corpus(config.data).documents, config.data.validation_fraction)
         found = by_position(model, config, device, "".join(validation))
-    if config.data.source == "recall":
-        return {"run": run.name, "step": checkpoint.step, **found}
     sample = torch.frombuffer(bytearray(b"JULIET. What's in a name? " * 40), dtype=torch.uint8).long().unsqueeze(0)
     return {"run": run.name, "step": checkpoint.step, **found, "memory_share": shares(model, sample.to(device))}
 
