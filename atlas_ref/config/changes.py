@@ -32,6 +32,7 @@ CHANGEABLE = (
     "train.parallel",
     "train.device",
     "train.threads",
+    "train.graph",
     "train.tensorboard",
     "train.wandb",
     *(f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields),

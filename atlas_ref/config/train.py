@@ -27,6 +27,8 @@ class TrainConfig(Section):
     """of matrix products; the memory stays in fp32"""
     threads: int = Field(ge=1, le=1024)
     """threads of the CPU"""
+    graph: Literal["auto", "off"]
+    """auto: steps on one GPU are recorded and replayed where they can be (CUDA graph)"""
     log_interval: int = Field(ge=1, le=10**9)
     """steps between lines of the log"""
     eval_interval: int = Field(ge=1, le=10**9)

@@ -21,6 +21,7 @@ class _Eyes:
     """Of the whole process: the backward pass runs in threads of its own."""
 
     shut = 0
+    phase: int | None = None
 
 
 def may_look() -> bool:
@@ -34,11 +35,21 @@ def must_look(what: str) -> None:
         raise UnseenError(what)
 
 
+def known_phase() -> int | None:
+    """Return the phase that whoever shut the eyes knows; None where none is known, or all may be looked at."""
+    return _Eyes.phase
+
+
 @contextmanager
-def unseen() -> Iterator[None]:
-    """Let nobody look at numbers until the context ends."""
-    _Eyes.shut += 1
+def unseen(phase: int | None = None) -> Iterator[None]:
+    """Let nobody look at numbers until the context ends.
+
+    `phase` says of every call of several tokens within that all rows stand at that index of their chunk, and that no
+    memory begins behind the first token of the call (`memory.layout`); None: nothing is known.
+    """
+    before = _Eyes.phase
+    _Eyes.shut, _Eyes.phase = _Eyes.shut + 1, phase
     try:
         yield
     finally:
-        _Eyes.shut -= 1
+        _Eyes.shut, _Eyes.phase = _Eyes.shut - 1, before

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas_ref.functional.looking import may_look, must_look
+from atlas_ref.functional.looking import known_phase, may_look, must_look
 from atlas_ref.memory.plan import Rows, SegmentPlan, crossings_before, token_positions
 
 
@@ -60,6 +60,7 @@ def make_plan(
     begins = positions == 0
     # A document that begins at the first token only moves the phase of its row: the layout may still be a plain view.
     first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
+    phase = known_phase() if phase is None else phase
     if phase is not None:
         return _uniform_plan(phase, first, positions, chunk, shard)
     must_look("where rows begin documents and chunks")

@@ -148,6 +148,17 @@ class AtlasModel(Model):
         mean = torch.stack(undecided).mean() if undecided else None
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
+    def standing(self, state: ModelState) -> tuple[Int[Tensor, " batch"], int] | None:
+        """Return the position of the memory and its chunk, of a single one without shards outside MAC."""
+        memory = self.config.memory
+        if memory.kind != "single" or memory.shards.length or memory.algorithm == "ridge" or self.config.segment:
+            return None
+        return state.layers[0].memory.memory.position, memory.chunk
+
+    def schedules(self, outer_step: int | None) -> Phase:
+        """Return the phase of all schedules at a step (`blocks.phase`)."""
+        return phase_at(self.config, outer_step)
+
     def runs_by(self, device: torch.device) -> str:
         """Return which kernels run what they know, and where there could be some, how to have them."""
         form = chosen(self.config.kernels, device)

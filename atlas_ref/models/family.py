@@ -8,7 +8,7 @@ built: how one is made, what tensors it has, what it costs, and what is worth wa
 knows the families; nothing outside `models` names one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -90,6 +90,17 @@ class Model(nn.Module):
         """Return how many tokens each row may still read from a state on; None: as many as there are."""
         del state
         return None
+
+    def standing(self, state: Any) -> tuple[Int[Tensor, " batch"], int] | None:
+        """Return how many tokens of its document the memory of each row has read, and the chunk by which a call of
+        several tokens is laid out; None where there is more to know before one can be made without a look at them.
+        """
+        del state
+        return None
+
+    def schedules(self, outer_step: int | None) -> Hashable:
+        """Return what the schedules make of a step: calls at steps of which they make the same are the same."""
+        return outer_step
 
     def runs_by(self, device: torch.device) -> str:
         """Return what a run says of the fast form that computes on a device, nothing where it is the reference."""

@@ -4,6 +4,7 @@ Both average gradients over the processes. The loss of a process is therefore it
 number of processes: the average is then the gradient of the global loss, the same as in one process.
 """
 
+import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
@@ -137,11 +139,21 @@ def drop_zero_gradients(model: nn.Module, world: World) -> None:
     masks, rows in step do not), and AdamW moves a parameter with a gradient of zero by its momentum and its decay.
     """
     held = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    flags = [own_part(parameter.grad).any() for parameter in held if parameter.grad is not None]
-    used = world.gather(torch.stack(flags).double()).amax(0).tolist() if flags else []
+    largest = largest_entries([own_part(parameter.grad) for parameter in held if parameter.grad is not None])
+    # NaN is not zero.
+    used = world.gather((largest != 0.0).double()).amax(0).tolist()
     for parameter, flag in zip(held, used, strict=True):
         if not flag:
             parameter.grad = None
+
+
+def largest_entries(tensors: list[Tensor]) -> Float[Tensor, " tensors"]:
+    """Return the largest size of an entry of each tensor, all in a few operations; NaN where a tensor has one."""
+    if not tensors:
+        return torch.zeros(0)
+    # The part of a tensor that a process holds may have no entry.
+    found = torch._foreach_norm([x if x.numel() else x.new_zeros(1) for x in tensors], math.inf)
+    return torch.stack([x.float() for x in found])
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -30,7 +30,7 @@ def enter_second_stage(run: Run, config: RunConfig) -> str:
     fresh.model.load_state_dict(run.model.state_dict())
     kept = fresh.optimiser.keeps()
     fresh.optimiser.from_tensors({name: x for name, x in run.optimiser.to_tensors().items() if name in kept})
-    run.model, run.network, run.optimiser = fresh.model, fresh.network, fresh.optimiser
+    run.model, run.network, run.optimiser, run.recordings = fresh.model, fresh.network, fresh.optimiser, None
     stage, before = config.stage2, config.model.memory.stage_chunks()
     rate = stage.rate * config.optim.learning_rate
     return (

@@ -109,8 +109,9 @@ class OuterOptimiser:
             found = {key: left.pop(full, None) for key in STATE_KEYS[part] if (full := f"{part}.{key}.{name}")}
             if all(value is None for value in found.values()):
                 continue
+            counter = parameter.device if self.parts[part].defaults.get("fused") else torch.device("cpu")
             self.parts[part].state[parameter] = {
-                key: _fitted(value, f"{part}.{key}.{name}", key, parameter) for key, value in found.items()
+                key: _fitted(value, f"{part}.{key}.{name}", key, parameter, counter) for key, value in found.items()
             }
         if left:
             raise UserError(f"optimiser tensor '{min(left)}' belongs to no parameter of this model.")
@@ -121,14 +122,14 @@ class OuterOptimiser:
                 yield part, name, parameter
 
 
-def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor) -> Tensor:
+def _fitted(value: Tensor | None, name: str, key: str, parameter: Tensor, counter: torch.device) -> Tensor:
     """Return a stored tensor where the optimiser keeps it; raise UserError when its shape or dtype is another."""
     shape, dtype = (torch.Size(), torch.float32) if key == "step" else (parameter.shape, parameter.dtype)
     if value is None or value.shape != shape or value.dtype != dtype:
         what = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
         raise UserError(f"optimiser tensor '{name}' is {what}, expected {dtype} {list(shape)}.")
-    # AdamW keeps its step counter on the CPU, the moments beside the parameter.
-    return value.clone() if key == "step" else value.to(parameter.device, copy=True)
+    # AdamW keeps its step counter on the CPU, but for its fused form, and the moments beside the parameter.
+    return value.to(counter if key == "step" else parameter.device, copy=True)
 
 
 def build_optimiser(model: nn.Module, config: OptimConfig) -> OuterOptimiser:
@@ -206,7 +207,9 @@ def optimiser_of(
     parts: dict[str, Optimizer] = {}
     if adamw:
         betas = (config.beta1, config.beta2)
-        parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps)
+        # One kernel for all parameters, where there is one.
+        fused = all(parameter.device.type == "cuda" for parameter in adamw.values())
+        parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
     if muon:
         kind = Muon if config.name == "muon" else ExactMuon
         matrices: list[Any] = [

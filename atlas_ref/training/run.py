@@ -25,6 +25,7 @@ from atlas_ref.storage.ranges import check_finite, check_optimiser, check_state
 from atlas_ref.storage.sharded_checkpoint import cut_like
 from atlas_ref.storage.switch_state import SwitchState
 from atlas_ref.tasks.registry import task_of
+from atlas_ref.training.graphed import Recordings
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser
 from atlas_ref.training.stage2 import freeze
 
@@ -37,7 +38,7 @@ class Run:
     """A model in training: `step` updates were made, of which the first `saved` are in a checkpoint.
 
     `network` is the model as the processes of `world` train it, `state` that of the rows of this process, and
-    `switches` what the kill switches remember.
+    `switches` what the kill switches remember. `recordings` has the steps that were recorded, None before the first.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Run:
     switches: SwitchState
     world: World
     device: torch.device
+    recordings: Recordings | None = None
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return everything a checkpoint holds, by file name; what is in several processes is a DTensor."""

@@ -8,7 +8,7 @@ row, so a run is determined by its config and its step count alone.
 import math
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,26 @@ def marks_of_batch(batch: Batch, draws: Tensor | None = None) -> Tensor | Marks:
     return Marks(batch.reset, batch.episode.memory, batch.episode.floor, draws)
 
 
+class Worked(NamedTuple):
+    """What the forward and backward pass of a step leave, beside the gradients in the parameters.
+
+    `losses` [parts of the batch, numbers] has the loss of each part and what of it was minimised, by `names`; `output`
+    is that of `StepResult`, but for its indecision, and `undecided` has that of each part.
+    """
+
+    losses: Tensor
+    names: tuple[str, ...]
+    output: Output
+    undecided: tuple[Tensor, ...]
+
+
+class Replays(Protocol):
+    """Steps that were recorded (`training.graphed`)."""
+
+    def work(self, batch: Batch, state: StateTree, step: int) -> Worked | None:
+        """Do the forward and backward pass of a step as it was recorded; None where it has to be done as it is."""
+
+
 def train_step(
     network: nn.Module,
     optimiser: OuterOptimiser,
@@ -97,6 +117,7 @@ def train_step(
     step: int,
     config: RunConfig,
     world: World = ALONE,
+    replays: Replays | None = None,
 ) -> StepResult:
     """Make update `step` (0-based) in place and return its numbers with the detached new state.
 
@@ -104,23 +125,27 @@ def train_step(
     The loss is that of the task, a mean over what is scored in the global batch, however it is cut; where
     polarisation is on, what is minimised also has the indecision of the gates (`blocks.polarisation`). The gradient
     is scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all
-    processes, when the loss or a gradient is not finite.
+    processes, when the loss or a gradient is not finite. `replays` saves launches and changes nothing else.
     """
     optimiser.zero_grad()
-    loss, parts, output = _accumulate(network, batch, state, step, config, world)
+    worked = replays.work(batch, state, step) if replays else None
+    if worked is None:
+        worked = work(network, batch, state, step, config, world)
+    loss, *parts = world.sums(*map(sum, zip(*worked.losses.tolist(), strict=True)))
+    drop_zero_gradients(bare(network), world)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
     grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world)
     rate = learning_rate(step, config)
     optimiser.step(rate / config.optim.learning_rate)
-    return StepResult(loss=loss, grad_norm=grad_norm, learning_rate=rate, output=output, parts=parts)
+    output = worked.output._replace(indecision=_mean(worked.undecided, world))
+    return StepResult(loss, grad_norm, rate, output, dict(zip(worked.names, parts, strict=True)))
 
 
-def _accumulate(
-    network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, world: World
-) -> tuple[float, dict[str, float], Output]:
-    """Leave the gradient of the global loss in the parameters; return that loss, the parts of what was minimised and
-    the output of this process.
+def work(
+    network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, world: World = ALONE
+) -> Worked:
+    """Leave the gradient of the global loss in the parameters, and return what there is to know of it.
 
     The rows of this process are run in `micro_batches` parts, one after another.
     """
@@ -152,17 +177,12 @@ def _accumulate(
         names = list(parts)
         losses.append(torch.stack([value.detach() for value in (loss, *parts.values())]))
         outputs.append(_without_history(output))
-    drop_zero_gradients(bare(network), world)
-    loss_of_all, *of_all = world.sums(*map(sum, zip(*torch.stack(losses).tolist(), strict=True)))
-    return (
-        loss_of_all,
-        dict(zip(names, of_all, strict=True)),
-        outputs[-1]._replace(
-            state=join_rows([output.state for output in outputs]),
-            telemetry=merge_telemetry([output.telemetry for output in outputs]),
-            indecision=_mean([output.indecision for output in outputs], world),
-        ),
+    merged = outputs[-1]._replace(
+        state=join_rows([output.state for output in outputs]),
+        telemetry=merge_telemetry([output.telemetry for output in outputs]),
     )
+    undecided = tuple(output.indecision for output in outputs if output.indecision is not None)
+    return Worked(torch.stack(losses), tuple(names), merged, undecided)
 
 
 def _without_history(output: Output) -> Output:
@@ -171,10 +191,9 @@ def _without_history(output: Output) -> Output:
     return kept._replace(recursion=None) if isinstance(kept, Recursive) else kept
 
 
-def _mean(parts: Sequence[Tensor | None], world: World) -> Tensor | None:
+def _mean(parts: Sequence[Tensor], world: World) -> Tensor | None:
     """Return the mean of a number that every part of every process has, or None where none has it."""
-    found = [part for part in parts if part is not None]
-    return world.gather(torch.stack(found)).mean() if found else None
+    return world.gather(torch.stack(list(parts))).mean() if parts else None
 
 
 def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World) -> float:
@@ -191,6 +210,5 @@ def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World) -
         raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
     length = norm.item()
     if length > max_norm:
-        for _, gradient in named:
-            gradient.mul_(max_norm / length)
+        torch._foreach_mul_([gradient for _, gradient in named], max_norm / length)
     return length

@@ -1,0 +1,154 @@
+"""Training steps without launches: forward and backward of a step, recorded once as a CUDA graph and replayed.
+
+A step of a small model is thousands of small kernels, which the host gives out more slowly than a GPU does them. What
+is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch and state; the optimiser stays as it
+is. A recording serves the steps that are the same function of their batch:
+
+    one process; no schedule moves (`Model.schedules`), no weight of polarisation, no optimiser that filters gradients
+    rows in step: all at one index of their chunk, where no memory begins behind the first token of the batch
+
+Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. Any other step
+is made as it is, and so is every step where a model cannot be recorded, or memory is too short for both ways.
+"""
+
+from collections.abc import Hashable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from atlas_ref.config import RunConfig
+from atlas_ref.data.batch import Batch
+from atlas_ref.functional.looking import unseen
+from atlas_ref.memory.plan import token_positions
+from atlas_ref.memory.state import StateTree
+from atlas_ref.models.family import Model
+from atlas_ref.training.schedule import polarisation
+from atlas_ref.training.step import Worked, work
+
+PLAIN_STEPS = 3
+"""Steps of one kind, one after another, that are made as they are before one is recorded: they compile its kernels."""
+SHARE = 0.4
+"""Share of the memory of a GPU that a step may need to be recorded: a recording keeps as much as a step needs."""
+
+
+class Standing:
+    """Where the rows of a run stand in what their memory has read, counted on the host."""
+
+    def __init__(self, position: Int[Tensor, " batch"], chunk: int) -> None:
+        self._position, self._chunk = position.cpu(), chunk
+
+    def read(self, batch: Batch) -> int | None:
+        """Count a batch in, and return the index in its chunk at which every row began it; None: not every row does,
+        or a memory begins behind the first token.
+        """
+        marks = batch.reset if batch.episode is None else batch.episode.memory
+        places = token_positions(self._position, marks, marks.shape[1])
+        self._position = places[:, -1] + 1
+        phases = set((places[:, 0] % self._chunk).tolist())
+        return phases.pop() if len(phases) == 1 and not bool((places[:, 1:] == 0).any()) else None
+
+
+class Recording:
+    """One kind of step in buffers, as a CUDA graph; on a CPU the step itself."""
+
+    def __init__(
+        self, network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, phase: int
+    ) -> None:
+        """Record the step; its work is still to be done."""
+        self._network = network
+        self._batch = batch.map(torch.clone)
+        self._state = state.map(lambda x: x.detach().clone(memory_format=torch.contiguous_format))
+        self._given = step, config, phase
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if batch.tokens.device.type == "cuda":
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._worked = self._work()
+            self._gradients = {x: x.grad for x in network.parameters()}
+
+    def __call__(self, batch: Batch, state: StateTree) -> Worked:
+        """Do the work on a batch and a state, which are copied; what comes back is overwritten by the next call."""
+        for buffer, tensor in zip(self._batch.tensors(), batch.tensors(), strict=True):
+            buffer.copy_(tensor)
+        buffers = self._state.to_tensors()
+        for name, tensor in state.to_tensors().items():
+            if tensor is not buffers[name]:
+                buffers[name].copy_(tensor)
+        if self._graph is None:
+            self._worked = self._work()
+            return self._worked
+        self._graph.replay()
+        for parameter, gradient in self._gradients.items():
+            parameter.grad = gradient
+        return self._worked
+
+    def _work(self) -> Worked:
+        """Work on the buffers, and put the state after the step into those of the state before it."""
+        step, config, phase = self._given
+        with unseen(phase):
+            worked = work(self._network, self._batch, self._state, step, config)
+        buffers = self._state.to_tensors()
+        held = {x.untyped_storage().data_ptr() for x in buffers.values()}
+        after = worked.output.state.to_tensors()
+        # What lies in a buffer could be overwritten before it is read.
+        apart = {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in after.items()}
+        for name, buffer in buffers.items():
+            buffer.copy_(apart[name])
+        return worked._replace(output=worked.output._replace(state=self._state))
+
+
+class Recordings:
+    """The recorded steps of a run (`step.Replays`): one of each kind that comes several times in a row."""
+
+    def __init__(self, model: Model, network: nn.Module, state: StateTree, config: RunConfig) -> None:
+        # Filters look into the forward pass of every step (`mugrokfast.ClippedHeads`).
+        standing = None if config.optim.filters else model.standing(state)
+        self._standing = None if standing is None else Standing(*standing)
+        self._model, self._network, self._config = model, network, config
+        self._made: dict[Hashable, Recording | None] = {}
+        self._last: Hashable = None
+        self._times = 0
+        self._phase: int | None = None
+        self.replayed = 0
+        """Steps that were made by a recording."""
+
+    def expect(self, batch: Batch) -> None:
+        """Note where the rows stand in the next batch, which is still on the host."""
+        self._phase = None if self._standing is None else self._standing.read(batch)
+
+    def work(self, batch: Batch, state: StateTree, step: int) -> Worked | None:
+        """Do the work of a step as it was recorded; None where it has to be done as it is."""
+        phase = self._phase
+        if phase is None or polarisation(step, self._config) > 0.0:
+            return None
+        shapes = tuple(tensor.shape for tensor in batch.tensors())
+        kind = (phase, self._model.schedules(step), shapes)
+        self._times = self._times + 1 if kind == self._last else 1
+        self._last = kind
+        if kind not in self._made:
+            if self._times <= PLAIN_STEPS:
+                return None
+            self._made[kind] = self._record(batch, state, step, phase)
+        recording = self._made[kind]
+        if recording is None:
+            return None
+        self.replayed += 1
+        return recording(batch, state)
+
+    def _record(self, batch: Batch, state: StateTree, step: int, phase: int) -> Recording | None:
+        if not _has_room(batch.tokens.device):
+            return None
+        try:
+            return Recording(self._network, batch, state, step, self._config, phase)
+        except RuntimeError:
+            # It needs a look, or something that a graph cannot hold; whatever it left in gradients is forgotten.
+            self._network.zero_grad(set_to_none=True)
+            return None
+
+
+def _has_room(device: torch.device) -> bool:
+    """Return whether a GPU can hold a recording beside what a step as it is needs; a CPU keeps nothing of it."""
+    if device.type != "cuda":
+        return True
+    return torch.cuda.max_memory_allocated(device) <= SHARE * torch.cuda.get_device_properties(device).total_memory

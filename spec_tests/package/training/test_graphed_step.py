@@ -1,0 +1,101 @@
+"""A step in buffers is the step: the same losses, gradients, state and weights, whichever steps may be recorded.
+
+What a GPU records is run here as it is. Every test names the fault that was put into the program by hand and that it
+caught.
+"""
+
+import pytest
+import torch
+
+from atlas_ref.config import RunConfig
+from atlas_ref.data.batch import Batch
+from atlas_ref.training.graphed import PLAIN_STEPS, Recordings, Standing
+from atlas_ref.training.run import Run, new_run
+from atlas_ref.training.step import StepResult, train_step
+from spec_tests.package.micro.runs import micro_config
+
+CPU = torch.device("cpu")
+ROWS, TIME, CHUNK = 2, 16, 8
+BLOCKS = {
+    "mag omega": ("model.memory.omega_window=3",),
+    "mal atlas in micro-batches": ("model.block='mal'", "model.memory.rule='atlas'", "train.micro_batches=2"),
+    "lmm titans warm-up": ("model.block='lmm'", "model.memory.rule='titans'", "model.memory.ttl_warmup_steps=6"),
+    "mag floor that comes down": ("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=5"),
+}
+SCHEDULED = {"lmm titans warm-up": 1, "mag floor that comes down": 4}
+"""Fewer steps of these are replayed: their schedules move in the first ones."""
+RAGGED, SHORT, STEPS = 7, 12, 19
+"""The step whose second row begins a document in the middle, and one after which all rows are in the middle of a
+chunk."""
+REPLAYED = [3, 4, 5, 6, 16, 17, 18]
+"""Steps that come after three of their kind."""
+
+
+def batch_of(step: int) -> Batch:
+    """Return a batch of documents that began at step 0 and go on, but for what RAGGED and SHORT say."""
+    random = torch.Generator().manual_seed(step)
+    tokens = torch.randint(257, (ROWS, TIME), generator=random)
+    reset = torch.zeros(ROWS, TIME, dtype=torch.bool)
+    reset[:, 0] = step in (0, SHORT)
+    if step == RAGGED:
+        reset[1, 6] = True
+    if step == SHORT:
+        tokens, reset = tokens[:, :3], reset[:, :3]
+    return Batch(tokens, tokens.roll(-1, 1), reset)
+
+
+def wide_run(config: RunConfig) -> Run:
+    """Return a run in float64."""
+    run = new_run(config, CPU)
+    run.model.double()
+    run.state = run.model.initial_state(ROWS).detach()
+    return run
+
+
+def trained(run: Run, config: RunConfig, recordings: Recordings | None) -> list[StepResult]:
+    results = []
+    for step in range(STEPS):
+        batch = batch_of(step)
+        if recordings is not None:
+            recordings.expect(batch)
+        result = train_step(run.network, run.optimiser, batch, run.state, step, config, replays=recordings)
+        run.state = result.output.state
+        results.append(result._replace(output=result.output._replace(state=run.state.map(torch.clone))))
+    return results
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
+    """Kills: a state or a batch that is not copied into its buffer; gradients added to those of the step before; a
+    recording used where a row begins in the middle, or where a schedule moved; a phase that is taken to be 0.
+    """
+    config = micro_config(*BLOCKS[name])
+    plain, buffered = wide_run(config), wide_run(config)
+    recordings = Recordings(buffered.model, buffered.network, buffered.state, config)
+    expected = trained(plain, config, None)
+    found = trained(buffered, config, recordings)
+    for one, other in zip(found, expected, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-11)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-9)
+        ours, theirs = one.output.state.to_tensors(), other.output.state.to_tensors()
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
+    for ours, theirs in zip(buffered.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
+    assert recordings.replayed == len(REPLAYED) - SCHEDULED.get(name, 0)
+
+
+def test_the_host_counts_where_rows_stand() -> None:
+    """Kills: a phase of the end of a batch; rows of different phases; a document that begins inside."""
+    standing = Standing(torch.tensor([3, 19]), CHUNK)
+    found = [standing.read(batch_of(step)) for step in (1, 0, SHORT, 1, RAGGED, 1)]
+    assert found == [3, 0, 0, 3, None, None]
+
+
+def test_a_step_of_a_model_that_tells_no_phase_is_made_as_it_is() -> None:
+    """Kills: a recording of shards, whose borders are looked up."""
+    config = micro_config("model.memory.shards.length=8", "train.max_steps=9")
+    run = wide_run(config)
+    recordings = Recordings(run.model, run.network, run.state, config)
+    for step in range(2 + PLAIN_STEPS):
+        recordings.expect(batch_of(step))
+        assert recordings.work(batch_of(step), run.state, step) is None
