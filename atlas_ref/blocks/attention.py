@@ -13,7 +13,6 @@ from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.functional.rotary import rotate
 from atlas_ref.functional.window import recent
 from atlas_ref.optim.qk_clip import largest_in_sight
 
@@ -83,7 +82,7 @@ class SlidingWindowAttention(AttentionHeads):
         # Persistent tokens have no position: they pass through the same projections and are not rotated.
         _, persistent_keys, persistent_values = self.project(self.persistent.unsqueeze(0))
         # Both at once: the angles are the same.
-        queries, keys = rotate(torch.cat([queries, keys], 2), timeline.context, self.rope_base).chunk(2, 2)
+        queries, keys = timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
         output, cache_keys, cache_values = sliding_window_attention(
             queries,
             keys,
@@ -106,6 +105,6 @@ class SlidingWindowAttention(AttentionHeads):
     ) -> Float[Tensor, " heads"]:
         """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
         queries, keys, _ = (at_least_float32(part) for part in self.project(hidden))
-        queries, keys = rotate(torch.cat([queries, keys], 2), timeline.context, self.rope_base).chunk(2, 2)
+        queries, keys = timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
         persistent = at_least_float32(self.project(self.persistent.unsqueeze(0))[1][0])
         return largest_in_sight(queries, keys, persistent, state.cache_keys, timeline.context)

@@ -106,7 +106,7 @@ class SegmentAttention(AttentionHeads):
     ) -> tuple[Float[Tensor, "batch time heads dim"], Caches]:
         """Return queries, and keys and values of tokens and rows; a row is turned like the token that asked for it."""
         queries, keys, values = self.project(hidden)
-        queries, keys = rotate(torch.cat([queries, keys], 2), piece.timeline.context, self.rope_base).chunk(2, 2)
+        queries, keys = piece.timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
         _, row_keys, row_values = self.project(rows)
         if asked.position is not None:
             row_keys = rotate(row_keys, asked.position, self.rope_base)

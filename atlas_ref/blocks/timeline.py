@@ -20,6 +20,8 @@ from torch import Tensor
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.gate_floor import floor_over
 from atlas_ref.functional.looking import may_look, must_look
+from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.rotary import Angles, angles, turned
 from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.plan import SegmentPlan, token_positions
 
@@ -69,6 +71,17 @@ class Timeline:
     def gate_floor(self, scheduled: float) -> float | Float[Tensor, "batch time 1"]:
         """Return the floor of the gates: the scheduled one, or at each token the larger of it and that of the marks."""
         return scheduled if self.floor is None else floor_over(self.floor, scheduled).unsqueeze(-1)
+
+    def turned(self, x: Float[Tensor, "batch time heads dim"], base: float) -> Float[Tensor, "batch time heads dim"]:
+        """Return queries or keys turned by their places in the context (`rotary`); all layers share the angles."""
+        key = x.shape[-1], base, at_least_float32(x).dtype
+        if key not in self._angles:
+            self._angles[key] = angles(self.context, *key)
+        return turned(x, *self._angles[key])
+
+    @cached_property
+    def _angles(self) -> dict[tuple[int, float, torch.dtype], Angles]:
+        return {}
 
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its context each row has read after the call, `before` if the call is empty."""

@@ -19,6 +19,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from atlas_ref.errors import UserError
 from atlas_ref.functional.dropout import Drop, kept, select
+from atlas_ref.functional.looking import may_look
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.sight import sees_bad, spoil, surely_finite, take_out_bad
 
@@ -98,6 +99,29 @@ def _attend(
     return select(weights, stays, drop.rate).to(values.dtype) @ values
 
 
+def _one_query(
+    queries: Float[Tensor, "batch 1 heads dim"],
+    keys: Float[Tensor, "batch window heads dim"],
+    values: Float[Tensor, "batch window heads dim"],
+    persistent_keys: Persistent,
+    persistent_values: Persistent,
+    position: Int[Tensor, "batch 1"],
+) -> Float[Tensor, "batch 1 heads dim"]:
+    """Return what a call of one token a row sees, without a look at any number: each key is selected by itself."""
+    window = keys.shape[1]
+    seen = torch.arange(window - 1, -1, -1, device=position.device) <= position
+    keys, values = (
+        torch.cat([always.to(x.dtype).expand(len(x), -1, -1, -1), torch.where(seen[..., None, None], x, 0.0)], 1)
+        for always, x in ((persistent_keys, keys), (persistent_values, values))
+    )
+    sight = pad(seen, (len(persistent_keys), 0), value=True)[:, None, None]
+    asked, told, given = (x.transpose(1, 2) for x in (queries, keys, values))
+    output = scaled_dot_product_attention(asked, told, given, attn_mask=sight)
+    # 0 x is 0, or NaN where x is not finite: what sees anything bad is NaN, even where its weight would be zero.
+    bad = torch.add(0.0 * keys, values, alpha=0.0).sum((1, 3))
+    return (output + bad[..., None, None]).transpose(1, 2)
+
+
 def sliding_window_attention(
     queries: Sequence,
     keys: Sequence,
@@ -122,13 +146,12 @@ def sliding_window_attention(
         raise UserError(f"attention: a window of {window} needs a cache of window - 1, not {cache_keys.shape[1]}")
     all_keys = torch.cat([cache_keys.to(keys.dtype), keys], dim=1)
     all_values = torch.cat([cache_values.to(values.dtype), values], dim=1)
-    # Copied, so that the state does not keep the whole sequence alive.
-    new_caches = (
-        all_keys[:, time:].to(cache_keys.dtype, copy=True),
-        all_values[:, time:].to(cache_values.dtype, copy=True),
-    )
+    # Views: what a caller keeps of them (`window.recent`) must not keep the whole sequence alive.
+    new_caches = all_keys[:, time:].to(cache_keys.dtype), all_values[:, time:].to(cache_values.dtype)
     if time == 0:
         return values, *new_caches
+    if time == 1 and drop is None and not may_look():
+        return _one_query(queries, all_keys, all_values, persistent_keys, persistent_values, position), *new_caches
     size = min(window, time)
     count = -(-time // size)
     fill, span = count * size - time, size + window - 1

@@ -12,6 +12,8 @@ from torch import Tensor
 from atlas_ref.errors import UserError
 from atlas_ref.functional.normalize import at_least_float32
 
+Angles = tuple[Float[Tensor, "batch time 1 half"], Float[Tensor, "batch time 1 half"]]
+
 
 def rotate(
     x: Float[Tensor, "batch time heads dim"], position: Int[Tensor, "batch time"], base: float
@@ -22,15 +24,27 @@ def rotate(
     computed in float64, because position times frequency exceeds what float32 resolves in long documents; the rotation
     itself runs in at least float32 and the dtype of x comes back. Raises UserError for an odd head width.
     """
-    dim = x.shape[-1]
+    return turned(x, *angles(position, x.shape[-1], base, at_least_float32(x).dtype))
+
+
+def angles(position: Int[Tensor, "batch time"], dim: int, base: float, dtype: torch.dtype) -> Angles:
+    """Return cosine and sine of the angle of every pair of a head of width `dim`, rounded to `dtype` (`rotate`)."""
     if dim % 2:
         raise UserError(f"rotary: the head width is {dim}, but rotation pairs its entries, so it must be even")
-    angle = position.to(torch.float64)[..., None, None] * _frequencies(dim, base, x.device)
+    angle = position.to(torch.float64)[..., None, None] * _frequencies(dim, base, position.device)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def turned(
+    x: Float[Tensor, "batch time heads dim"],
+    cosine: Float[Tensor, "batch time 1 half"],
+    sine: Float[Tensor, "batch time 1 half"],
+) -> Float[Tensor, "batch time heads dim"]:
+    """Return x turned by the `angles` of its tokens, in the dtype of x."""
     wide = at_least_float32(x)
-    cosine, sine = angle.cos().to(wide.dtype), angle.sin().to(wide.dtype)
     even, odd = wide[..., 0::2], wide[..., 1::2]
-    turned = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    pairs = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
+    return pairs.flatten(-2).to(x.dtype)
 
 
 @cache

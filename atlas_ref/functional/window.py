@@ -64,7 +64,8 @@ def recent(
     `seen` is the number of tokens of the document up to and including the last one; time >= length.
     """
     if length == 0:
-        return tuple(tokens[:, :0] for tokens in sequences)
+        # Copied, so that what is kept does not keep the whole sequence alive.
+        return tuple(tokens[:, :0].clone() for tokens in sequences)
     age = torch.arange(length, 0, -1, device=seen.device)
     older = age.view(-1, 1, 1) > seen.view(-1, 1, 1, 1)
     return tuple(torch.where(older, 0.0, tokens[:, tokens.shape[1] - length :]) for tokens in sequences)

@@ -121,9 +121,11 @@ def _copy(found: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         name: (x.shape, x.dtype) for name, x in buffers.items()
     }:
         raise UnseenError("the shape of the state after a token")
-    for name, buffer in buffers.items():
-        if found[name] is not buffer:
-            buffer.copy_(found[name])
+    for kind in {x.dtype for x in buffers.values()}:
+        # One launch for many, where they are laid out alike.
+        pairs = [(x, found[name]) for name, x in buffers.items() if x.dtype == kind and found[name] is not x]
+        if pairs:
+            torch._foreach_copy_([x for x, _ in pairs], [x for _, x in pairs])
 
 
 def _apart(found: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:

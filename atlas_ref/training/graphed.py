@@ -4,7 +4,7 @@ A step of a small model is thousands of small kernels, which the host gives out 
 is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch and state; the optimiser stays as it
 is. A recording serves the steps that are the same function of their batch:
 
-    one process; no schedule moves (`Model.schedules`), no weight of polarisation, no optimiser that filters gradients
+    one process; no schedule moves (`Model.schedules`); no polarisation, dropout or optimiser that filters gradients
     rows in step: all at one index of their chunk, where no memory begins behind the first token of the batch
 
 Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. Any other step
@@ -102,8 +102,8 @@ class Recordings:
     """The recorded steps of a run (`step.Replays`): one of each kind that comes several times in a row."""
 
     def __init__(self, model: Model, network: nn.Module, state: StateTree, config: RunConfig) -> None:
-        # Filters look into the forward pass of every step (`mugrokfast.ClippedHeads`).
-        standing = None if config.optim.filters else model.standing(state)
+        # Filters look into the forward pass of every step (`mugrokfast.ClippedHeads`), and dropout draws anew in it.
+        standing = None if config.optim.filters or config.leaves_out else model.standing(state)
         self._standing = None if standing is None else Standing(*standing)
         self._model, self._network, self._config = model, network, config
         self._made: dict[Hashable, Recording | None] = {}

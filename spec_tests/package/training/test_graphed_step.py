@@ -91,9 +91,12 @@ def test_the_host_counts_where_rows_stand() -> None:
     assert found == [3, 0, 0, 3, None, None]
 
 
-def test_a_step_of_a_model_that_tells_no_phase_is_made_as_it_is() -> None:
-    """Kills: a recording of shards, whose borders are looked up."""
-    config = micro_config("model.memory.shards.length=8", "train.max_steps=9")
+@pytest.mark.parametrize(
+    "override", ["model.memory.shards.length=8", "model.dropout.residual=0.1", "optim.name='mugrokfast'"]
+)
+def test_a_step_that_is_another_function_each_time_is_made_as_it_is(override: str) -> None:
+    """Kills: a recording of shards, whose borders are looked up; of what one step left out; of a look at one step."""
+    config = micro_config(override)
     run = wide_run(config)
     recordings = Recordings(run.model, run.network, run.state, config)
     for step in range(2 + PLAIN_STEPS):
