@@ -104,7 +104,7 @@ def _refuse_cpu(device: torch.device) -> None:
 def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, start: Start) -> Run | None:
     """Return the run by kernels, None where the reference runs; `slots` as in `supports`.
 
-    On a GPU a call of one token, which is what decoding makes, has a form of its own (`one_token`).
+    On a GPU a call of one token, which is what decoding makes, has a kernel of its own, without a derivative.
     """
     keys, values = asked[:2]
     form, found = chosen(kernels, keys.device), library()
@@ -114,11 +114,22 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
         from atlas_ref.memory.kernels import cpu_run
 
         return partial(cpu_run.run_cpu, found)
-    if form == "triton" and keys.shape[1] > 1 and supports(rule, keys, values, slots):
+    if form == "triton" and supports(rule, keys, values, slots):
+        if keys.shape[1] == 1:
+            return _alone(rule)
         from atlas_ref.memory.kernels import run
 
         return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
     return None
+
+
+def _alone(rule: MemoryRule) -> Run | None:
+    """Return the run of one token by a kernel, None under Newton-Schulz and where there are gradients."""
+    if torch.is_grad_enabled() or rule.orthogonalised:
+        return None
+    from atlas_ref.memory.kernels import one_token
+
+    return one_token.run_alone
 
 
 def supports_on_cpu(
