@@ -17,6 +17,7 @@ from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.fast_memory import memory_rule
 from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.largest import largest_entries
 from atlas_ref.memory.hierarchical import HierarchicalState
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.models.atlas import ModelOutput
@@ -63,8 +64,7 @@ def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float
 def _state_tensors(state: BlockState, rule: MemoryRule) -> dict[str, Tensor]:
     """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
     floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
-    # 0 x is 0, or NaN where x is not finite: eight times faster on a CPU than asking of each number whether it is.
-    found = {"state_finite": torch.stack([(0.0 * tensor).sum() for tensor in floats]).sum().isfinite()}
+    found = {"state_finite": largest_entries(floats).isfinite().all()}
     if rule.orthogonalised:
         # The last momentum only: one iteration a row and head, where the call itself made one for every token.
         memory = state.memory.memory

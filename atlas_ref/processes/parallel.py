@@ -4,7 +4,6 @@ Both average gradients over the processes. The loss of a process is therefore it
 number of processes: the average is then the gradient of the global loss, the same as in one process.
 """
 
-import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 
+from atlas_ref.functional.largest import largest_entries
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model, Output
 from atlas_ref.models.registry import build_model
@@ -145,15 +144,6 @@ def drop_zero_gradients(model: nn.Module, world: World) -> None:
     for parameter, flag in zip(held, used, strict=True):
         if not flag:
             parameter.grad = None
-
-
-def largest_entries(tensors: list[Tensor]) -> Float[Tensor, " tensors"]:
-    """Return the largest size of an entry of each tensor, all in a few operations; NaN where a tensor has one."""
-    if not tensors:
-        return torch.zeros(0)
-    # The part of a tensor that a process holds may have no entry.
-    found = torch._foreach_norm([x if x.numel() else x.new_zeros(1) for x in tensors], math.inf)
-    return torch.stack([x.float() for x in found])
 
 
 def is_sharded(model: nn.Module) -> bool:
