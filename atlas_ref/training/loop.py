@@ -240,7 +240,7 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
 
 def recordings_of(run: Run, context: Context) -> Recordings | None:
     """Return the recorded steps of a run on one GPU, none anywhere else or where the configuration wants none."""
-    if context.device.type != "cuda" or context.world.size > 1 or context.config.train.graph == "off":
+    if context.config.train.graph == "off" or context.device.type != "cuda" or context.world.size > 1:
         return None
     if run.recordings is None:
         run.recordings = Recordings(run.model, run.network, run.state, context.config)

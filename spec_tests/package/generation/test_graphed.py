@@ -5,11 +5,14 @@ caught.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from atlas_ref.config.transformer import TransformerConfig
 from atlas_ref.errors import UserError
@@ -17,13 +20,14 @@ from atlas_ref.functional.looking import UnseenError, unseen
 from atlas_ref.generation.generate import Generated, Start, generate, read_prompt
 from atlas_ref.generation.graphed import Decoder, decoder_of
 from atlas_ref.generation.sampling import Sampling, stream
+from atlas_ref.memory.state import StateTree
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.family import Model
 from atlas_ref.models.transformer import TransformerModel
 from spec_tests.package.micro import arithmetic, cognate, models
 
-LENGTH, COUNT = 6, 17
-"""Of a prompt and of what follows it: past the ends of chunks, shards, segments and windows."""
+LENGTH, COUNT = 2, 17
+"""Of a prompt and of what follows it: from before windows are full to past the ends of chunks, shards and segments."""
 
 
 def transformer() -> TransformerModel:
@@ -101,6 +105,52 @@ def test_a_token_is_made_and_drawn_without_a_look_at_any_number(name: str) -> No
     assert "aten::embedding" in names
     assert "aten::searchsorted" in names
     assert names & LOOKS == set()
+
+
+@dataclass(frozen=True)
+class Pair(StateTree):
+    """The last two tokens."""
+
+    newer: Tensor
+    older: Tensor
+
+
+class Told(NamedTuple):
+    logits: Tensor
+    state: Pair
+    telemetry: tuple[()] = ()
+    indecision: None = None
+
+
+class AfterThePair(Model):
+    """Is sure of the sum of the last two tokens, modulo 7; its state goes on from one place to the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("scale", torch.nn.Parameter(torch.ones(())))
+
+    def initial_state(self, batch: int) -> Pair:
+        none = torch.zeros(batch, dtype=torch.long)
+        return Pair(none, none)
+
+    def forward(self, tokens: Tensor, state: Pair, *others: object, **named: object) -> Told:
+        newest = tokens[:, -1]
+        sums = (newest + state.newer) % 7
+        return Told(torch.nn.functional.one_hot(sums, 7).double()[:, None] * 99.0, Pair(newest.clone(), state.newer))
+
+
+def test_a_state_that_moves_from_place_to_place_is_read_before_it_is_overwritten() -> None:
+    """Kills: a buffer that is overwritten by one that has been overwritten already."""
+    model = AfterThePair()
+    decoder = Decoder(model, None, None)
+    decoder.load(Pair(torch.tensor([2]), torch.tensor([1])), torch.nn.functional.one_hot(torch.tensor(3), 7).double())
+    found = []
+    for _ in range(6):
+        found.append(decoder.draw(Sampling(0.0), stream(1))[0])
+        decoder.advance()
+    assert found == [3, 5, 1, 6, 0, 6]
+    state = decoder._state.to_tensors()
+    assert (int(state["older"]), int(state["newer"])) == (0, 6)
 
 
 def test_what_cannot_be_told_unseen_is_refused_and_not_guessed() -> None:
