@@ -107,7 +107,10 @@ def _one_query(
     persistent_values: Persistent,
     position: Int[Tensor, "batch 1"],
 ) -> Float[Tensor, "batch 1 heads dim"]:
-    """Return what a call of one token a row sees, without a look at any number: each key is selected by itself."""
+    """Return what a call of one token a row sees, without a look at any number: each key is selected by itself.
+
+    For decoding: what is not finite would have a gradient here.
+    """
     window = keys.shape[1]
     seen = torch.arange(window - 1, -1, -1, device=position.device) <= position
     keys, values = (
@@ -150,7 +153,7 @@ def sliding_window_attention(
     new_caches = all_keys[:, time:].to(cache_keys.dtype), all_values[:, time:].to(cache_values.dtype)
     if time == 0:
         return values, *new_caches
-    if time == 1 and drop is None and not may_look():
+    if time == 1 and drop is None and not may_look() and not torch.is_grad_enabled():
         return _one_query(queries, all_keys, all_values, persistent_keys, persistent_values, position), *new_caches
     size = min(window, time)
     count = -(-time // size)

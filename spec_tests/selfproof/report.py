@@ -32,6 +32,8 @@ from spec_tests.vectors.judge import judge
 PARTS: Final = ("faults", "generated", "vacuity", "mutants", "variants")
 OWN_TESTS: Final = (
     "spec_tests.package.functional.test_functional",
+    "spec_tests.package.functional.test_largest",
+    "spec_tests.package.functional.test_unseen",
     "spec_tests.package.memory.test_delta_schedule",
     "spec_tests.package.memory.test_folding",
     "spec_tests.package.memory.test_hierarchical",

@@ -1,0 +1,154 @@
+"""What is computed without a look at any number is what is computed with one, gradients included.
+
+Every test names the fault that was put into the program by hand and that it caught.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.convolution import short_convolution
+from atlas_ref.functional.looking import UnseenError, known_phase, may_look, must_look, unseen
+from atlas_ref.functional.sight import surely_finite
+from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.layout import make_plan
+from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.shards import Shards
+from atlas_ref.memory.state import fresh_memory_state
+
+Tensors = tuple[Tensor, ...]
+Function = Callable[..., Tensors]
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def both_ways(function: Function, *inputs: Tensor) -> None:
+    """Assert that outputs and gradients are the same seen and unseen."""
+    ways: tuple[AbstractContextManager[None], ...] = (nullcontext(), unseen())
+    found = []
+    for way in ways:
+        with way:
+            leaves = [x.clone().requires_grad_(x.is_floating_point() and torch.is_grad_enabled()) for x in inputs]
+            outputs = function(*leaves)
+            total = torch.stack([(x * drawn(n, *x.shape)).nan_to_num(0.0).sum() for n, x in enumerate(outputs)]).sum()
+            gradients: Tensors = ()
+            if total.requires_grad:
+                gradients = torch.autograd.grad(total, [x for x in leaves if x.requires_grad], materialize_grads=True)
+        found.append((*outputs, *gradients))
+    assert len(found[0]) == len(found[1])
+    for seen, blind in zip(*found, strict=True):
+        torch.testing.assert_close(blind, seen, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+def test_eyes_are_shut_within_and_open_again_behind() -> None:
+    """Kills: eyes that stay shut, or that an inner context opens; a phase that outlives its context."""
+    assert (may_look(), known_phase()) == (True, None)
+    must_look("anything")
+    with unseen(3):
+        assert (may_look(), known_phase()) == (False, 3)
+        with unseen():
+            assert (may_look(), known_phase()) == (False, None)
+        assert (may_look(), known_phase()) == (False, 3)
+        assert not surely_finite(torch.zeros(2))
+        with pytest.raises(UnseenError, match="unseen: a colour cannot be told"):
+            must_look("a colour")
+    assert (may_look(), known_phase()) == (True, None)
+    assert surely_finite(torch.zeros(2))
+
+
+@pytest.mark.parametrize("time", [1, 5])
+def test_a_convolution_unseen_is_that_with_a_look(time: int) -> None:
+    """Kills: an age that reaches into the document before; a weight of another age; the wrong tail."""
+    position = torch.tensor([[0, 1, 2, 0, 1], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4]])[:, :time]
+    tail = drawn(2, 3, 2, 4)
+    tail[2] = torch.nan
+    both_ways(partial(_convolution, position), drawn(0, 3, time, 4), drawn(1, 4, 3), tail)
+
+
+def _convolution(position: Tensor, x: Tensor, weight: Tensor, tail: Tensor) -> Tensors:
+    return short_convolution(x, weight, tail, position)
+
+
+@pytest.mark.parametrize("persistent", [0, 2])
+def test_one_query_unseen_is_that_with_a_look(persistent: int) -> None:
+    """Kills: a key one too old or too young; persistent tokens hidden; what is out of sight counted; a key in sight
+    that is infinite and passed over."""
+    window, shape = 4, (3, 3, 2, 4)
+    keys, values = drawn(3, *shape), drawn(4, *shape)
+    # Row 0 sees itself alone, row 1 two tokens, row 2 all; row 1 has something bad out of sight, row 2 in sight.
+    keys[1, 0], values[2, 2, 1] = torch.nan, torch.inf
+    position = torch.tensor([[0], [1], [7]])
+    tokens = [drawn(n, 3, 1, 2, 4) for n in (5, 6, 7)]
+    always = [drawn(n, persistent, 2, 4) for n in (8, 9)]
+    with torch.no_grad():
+        both_ways(partial(_attention, position, window), *tokens, *always, keys, values)
+    spoilt = _attention(position, window, *tokens, *always, keys, values)[0].isnan().any(-1)
+    assert spoilt.tolist() == [[[False, False]], [[False, False]], [[False, True]]]
+
+
+def _attention(position: Tensor, window: int, *inputs: Tensor) -> Tensors:
+    queries, keys, values, always_keys, always_values, past_keys, past_values = inputs
+    past = (past_keys, past_values)
+    return sliding_window_attention(queries, keys, values, always_keys, always_values, *past, position, window)
+
+
+RULE = MemoryRule("matrix", "omega", 3, "carry", "post", 0.5, "mass", 0.9, "quintic", 5)
+POSITIONS = [0, 1, 3, 5, 6, 12]
+"""Of the rows: at the start of a document, inside a chunk, at the start of one, of a shard, and of a later one."""
+
+
+@pytest.mark.parametrize("shard", [0, 6])
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_token_alone_unseen_is_that_with_a_look(shard: int, marked: bool) -> None:
+    """Kills: a row that takes an anchor, a start or a share over a border where it should not, or does not where it
+    should."""
+    rows, window, heads, features, values = len(POSITIONS), 2, 2, 3, 4
+    fresh = fresh_memory_state((drawn(0, heads, values, features),), rows, window, features, values)
+    state = fresh.map(lambda x: drawn(x.numel(), *x.shape) if x.is_floating_point() else torch.tensor(POSITIONS))
+    mark = torch.tensor([[False], [marked], [False], [marked], [False], [False]])
+    names = [*state.to_tensors()]
+
+    def call(keys: Tensor, given: Tensor, queries: Tensor, shares: Tensor, gamma: Tensor, *rest: Tensor) -> Tensors:
+        (initial, logit), held = rest[:2], dict(zip(names, rest[2:], strict=True))
+        retention, momentum, step = shares.sigmoid().unbind()
+        gates = Gates(retention, momentum, step, gamma.sigmoid())
+        shards = Shards(shard, 1, logit) if shard else None
+        before = state.from_tensors(held)
+        found = memory_chunked(RULE, keys, given, queries, gates, (initial,), before, mark, shards=shards)
+        return (found.reads, *found.state.to_tensors().values())
+
+    tokens = [drawn(n, rows, 1, heads, width) for n, width in ((1, features), (2, values), (3, features))]
+    gates = [drawn(4, 3, rows, 1, heads), drawn(5, rows, 1, heads, window)]
+    both_ways(call, *tokens, *gates, drawn(0, heads, values, features), drawn(6), *state.to_tensors().values())
+
+
+@pytest.mark.parametrize("phase", [0, 2])
+def test_a_call_of_which_the_phase_is_known_is_laid_as_one_that_is_looked_at(phase: int) -> None:
+    """Kills: a phase of the rows that is not read; segments that begin elsewhere; rows that begin where none does."""
+    position, reset = torch.tensor([6 + phase, 3 + phase]), torch.zeros(2, 7, dtype=torch.bool)
+    reset[0, 0] = phase == 0
+    seen = make_plan(position, reset, 7, 3)
+    with unseen(phase):
+        known = make_plan(position, reset, 7, 3)
+    for one, other in ((seen, known), (seen, make_plan(position, reset, 7, 3, phase=phase))):
+        assert (one.count, one.width, one.front, one.opens, one.borders) == (
+            other.count,
+            other.width,
+            other.front,
+            other.opens,
+            other.borders,
+        )
+        assert torch.equal(one.position, other.position)
+        assert torch.equal(one.starts, other.starts)
+        assert all(torch.equal(a, b) for a, b in zip(one.marks, other.marks, strict=True))
+    with unseen(), pytest.raises(UnseenError, match="where rows begin documents and chunks"):
+        make_plan(position, reset, 7, 3)
+    with unseen(phase), pytest.raises(UnseenError, match="where rows begin shards"):
+        make_plan(position, reset, 7, 3, 6)
