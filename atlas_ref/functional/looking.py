@@ -20,7 +20,7 @@ class UnseenError(RuntimeError):
 class _Eyes:
     """Of the whole process: the backward pass runs in threads of its own."""
 
-    shut = 0
+    shut: bool = False
     phase: int | None = None
 
 
@@ -47,9 +47,9 @@ def unseen(phase: int | None = None) -> Iterator[None]:
     `phase` says of every call of several tokens within that all rows stand at that index of their chunk, and that no
     memory begins behind the first token of the call (`memory.layout`); None: nothing is known.
     """
-    before = _Eyes.phase
-    _Eyes.shut, _Eyes.phase = _Eyes.shut + 1, phase
+    before = _Eyes.shut, _Eyes.phase
+    _Eyes.shut, _Eyes.phase = True, phase
     try:
         yield
     finally:
-        _Eyes.shut, _Eyes.phase = _Eyes.shut - 1, before
+        _Eyes.shut, _Eyes.phase = before
