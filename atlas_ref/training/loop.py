@@ -33,7 +33,6 @@ from atlas_ref.training.context import Context
 from atlas_ref.training.epochs import end_of_epoch, place_in_curriculum
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.generalising import watch_generalising
-from atlas_ref.training.graphed import Recordings
 from atlas_ref.training.retrieval import watch_retrieval
 from atlas_ref.training.run import Run, check_size, new_run, open_data, refuse_other_data, restore, select_device
 from atlas_ref.training.samples import sample_when_due
@@ -221,7 +220,7 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
     """Make one step on the batch of its number and measure every layer; raise KilledError when a kill switch fires."""
     began = time.monotonic()
     given = context.source.batch(run.step)
-    replays = recordings_of(run, context)
+    replays = run.replays(context.config)
     if replays is not None:
         replays.expect(given)
     batch = to_device(given, context.device)
@@ -236,15 +235,6 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
     context.speed.add(batch.tokens.numel(), time.monotonic() - began)
     context.reporter.on_step(run.step, result.loss, context.speed.per_second())
     return result, layers
-
-
-def recordings_of(run: Run, context: Context) -> Recordings | None:
-    """Return the recorded steps of a run on one GPU, none anywhere else or where the configuration wants none."""
-    if context.config.train.graph == "off" or context.device.type != "cuda" or context.world.size > 1:
-        return None
-    if run.recordings is None:
-        run.recordings = Recordings(run.model, run.network, run.state, context.config)
-    return run.recordings
 
 
 def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements, ...]:

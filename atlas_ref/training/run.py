@@ -52,6 +52,14 @@ class Run:
     device: torch.device
     recordings: Recordings | None = None
 
+    def replays(self, config: RunConfig) -> Recordings | None:
+        """Return the recorded steps of a run on one GPU; None anywhere else, or where the configuration wants none."""
+        if config.train.graph == "off" or self.device.type != "cuda" or self.world.size > 1:
+            return None
+        if self.recordings is None:
+            self.recordings = Recordings(self.model, self.network, self.state, config)
+        return self.recordings
+
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return everything a checkpoint holds, by file name; what is in several processes is a DTensor."""
         return {
