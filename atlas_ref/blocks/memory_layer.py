@@ -98,7 +98,12 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         measured: bool,
     ) -> Remembered:
         aligned, projection = self._align(heads, state, timeline.plan)
-        queries, keys = (x if heads.expanded else self.expand(x) for x in (aligned, heads.keys))
+        queries, keys = aligned, heads.keys
+        if not heads.expanded and keys.shape[1] == 1:
+            # Of one token both at once: half of the launches.
+            queries, keys = self.expand(torch.stack([queries, keys])).unbind()
+        elif not heads.expanded:
+            queries, keys = self.expand(queries), self.expand(keys)
         run = self.fast.run if self.writes else self.fast.read
         tokens = Tokens(keys, heads.values, queries, gates[0], timeline.reset, timeline.plan)
         start = self._start() if first is None else self._start()._replace(initial=first)

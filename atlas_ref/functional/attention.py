@@ -111,18 +111,17 @@ def _one_query(
 
     For decoding: what is not finite would have a gradient here.
     """
-    window = keys.shape[1]
-    seen = torch.arange(window - 1, -1, -1, device=position.device) <= position
-    keys, values = (
-        torch.cat([always.to(x.dtype).expand(len(x), -1, -1, -1), torch.where(seen[..., None, None], x, 0.0)], 1)
-        for always, x in ((persistent_keys, keys), (persistent_values, values))
-    )
-    sight = pad(seen, (len(persistent_keys), 0), value=True)[:, None, None]
-    asked, told, given = (x.transpose(1, 2) for x in (queries, keys, values))
-    output = scaled_dot_product_attention(asked, told, given, attn_mask=sight)
+    hidden = torch.arange(keys.shape[1] - 1, -1, -1, device=position.device) > position
+    values = values.masked_fill(hidden[..., None, None], 0.0)
+    if len(persistent_keys):
+        always = (x.to(keys.dtype).expand(len(keys), -1, -1, -1) for x in (persistent_keys, persistent_values))
+        keys, values = (torch.cat(pair, 1) for pair in zip(always, (keys, values), strict=True))
+        hidden = pad(hidden, (len(persistent_keys), 0), value=False)
+    logits = (queries.transpose(1, 2) / queries.shape[-1] ** 0.5) @ keys.permute(0, 2, 3, 1)
     # 0 x is 0, or NaN where x is not finite: what sees anything bad is NaN, even where its weight would be zero.
-    bad = torch.add(0.0 * keys, values, alpha=0.0).sum((1, 3))
-    return (output + bad[..., None, None]).transpose(1, 2)
+    logits = torch.add(logits, logits, alpha=0.0).masked_fill(hidden[:, None, None], -torch.inf)
+    output = logits.softmax(-1) @ values.transpose(1, 2)
+    return torch.add(output, output, alpha=0.0).transpose(1, 2)
 
 
 def sliding_window_attention(

@@ -68,4 +68,4 @@ def recent(
         return tuple(tokens[:, :0].clone() for tokens in sequences)
     age = torch.arange(length, 0, -1, device=seen.device)
     older = age.view(-1, 1, 1) > seen.view(-1, 1, 1, 1)
-    return tuple(torch.where(older, 0.0, tokens[:, tokens.shape[1] - length :]) for tokens in sequences)
+    return tuple(tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0) for tokens in sequences)

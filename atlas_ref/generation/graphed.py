@@ -122,10 +122,10 @@ def _copy(found: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
     }:
         raise UnseenError("the shape of the state after a token")
     for kind in {x.dtype for x in buffers.values()}:
-        # One launch for many, where they are laid out alike.
+        # One launch for many, which are to be laid out alike: as they lie in memory.
         pairs = [(x, found[name]) for name, x in buffers.items() if x.dtype == kind and found[name] is not x]
         if pairs:
-            torch._foreach_copy_([x for x, _ in pairs], [x for _, x in pairs])
+            torch._foreach_copy_([x.view(-1) for x, _ in pairs], [x.reshape(-1) for _, x in pairs])
 
 
 def _apart(found: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:

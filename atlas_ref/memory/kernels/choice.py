@@ -57,6 +57,8 @@ MOST_VALUES = 64
 MOST_SLOTS = 128
 MOST_ORTHOGONAL = 64
 """Sides of the matrices that a program holds on the chip; under Newton-Schulz it holds several."""
+MOST_ALONE = 1024
+"""Features that one program holds of a row of M, where it has no more to hold."""
 LARGE = (9, 10)
 """Compute capabilities with 227 KiB of shared memory a block, which these sides were tried on (Hopper); on a card with
 less they may not fit."""
@@ -114,18 +116,19 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
         from atlas_ref.memory.kernels import cpu_run
 
         return partial(cpu_run.run_cpu, found)
+    if form == "triton" and keys.shape[1] == 1:
+        return _alone(rule, keys, values)
     if form == "triton" and supports(rule, keys, values, slots):
-        if keys.shape[1] == 1:
-            return _alone(rule)
         from atlas_ref.memory.kernels import run
 
         return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
     return None
 
 
-def _alone(rule: MemoryRule) -> Run | None:
-    """Return the run of one token by a kernel, None under Newton-Schulz and where there are gradients."""
-    if torch.is_grad_enabled() or rule.orthogonalised:
+def _alone(rule: MemoryRule, keys: Tensor, values: Tensor) -> Run | None:
+    """Return the run of one token by a kernel, None of a memory that it does not know and where there are gradients."""
+    known = _is_plain(rule) and {keys.dtype, values.dtype} == {torch.float32} and keys.shape[-1] <= MOST_ALONE
+    if torch.is_grad_enabled() or not known or keys.numel() == 0:
         return None
     from atlas_ref.memory.kernels import one_token
 
