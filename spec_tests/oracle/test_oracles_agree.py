@@ -11,6 +11,7 @@ import pytest
 from spec_tests.chapters.memory_chunked.grid import cotangents
 from spec_tests.chapters.memory_chunked.oracle import Chunks
 from spec_tests.chapters.memory_grad.adjoint import Adjoint
+from spec_tests.chapters.memory_grad.oracle import FORMS
 from spec_tests.chapters.memory_step.calls import case, every_rule, rule, token, worst
 from spec_tests.chapters.memory_step.loop import Oracle
 from spec_tests.chapters.miras_chunked.oracle import Closed
@@ -21,10 +22,11 @@ from spec_tests.contract.driver import ask, prepare
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.drawing.inputs import generator, positions
 from spec_tests.oracle import complex_step
-from spec_tests.oracle.sums import ORDERS, Order, Sums
+from spec_tests.oracle.sums import FORWARD, ORDERS, Order, Sums
 from spec_tests.port import Array, Numerics, Op, Scalar
 from spec_tests.ports.numpy import NumpyPort
 from spec_tests.ports.reference import ReferencePort
+from spec_tests.vectors.case import load_cases
 
 AGREED: Final = 1e-12
 """Largest difference between the two, relative to the largest entry of an array."""
@@ -204,6 +206,19 @@ def test_turns_taken_back_are_complex_steps_through_the_loop_and_through_the_clo
             wanted = complex_step.along(form(config).run, inputs, {name: direction}, asked)
             scale = np.sqrt((gradient**2).sum() * (direction**2).sum())
             assert abs(actual - wanted) <= AGREED * scale + 1e-300, f"{config} {name}: {actual} and {wanted}"
+
+
+@pytest.mark.parametrize("op", [op for op, slopes in NumpyPort.slopes.items() if op not in FORMS])
+def test_tokens_taken_back_are_a_complex_step_through_the_whole_call(op: Op) -> None:
+    stored = next(case for case in load_cases() if case.op is op and case.cotangents)
+    given = prepare(op, Numerics.F64, stored.inputs, stored.config)
+    config, rng = OPERATIONS[op].configured(stored.config), generator(300)
+    gradients = NumpyPort.slopes[op](config, given, stored.cotangents)
+    signs = {name: rng.choice(np.array([-1.0, 1.0]), gradient.shape) for name, gradient in gradients.items()}
+    actual = sum(float((gradient * signs[name]).sum()) for name, gradient in gradients.items())
+    wanted = complex_step.along(lambda x: NumpyPort.functions[op](config, x, FORWARD), given, signs, stored.cotangents)
+    scale = np.sqrt(sum(float((gradient**2).sum()) for gradient in gradients.values()))
+    assert abs(actual - wanted) <= AGREED * scale, f"{actual} and {wanted}"
 
 
 def test_the_closed_form_of_every_axis_is_the_loop() -> None:

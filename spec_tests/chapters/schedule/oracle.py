@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from spec_tests.chapters.memory_step.loop import Cell, Config, Inputs, Matrices, Oracle, Token, blank
-from spec_tests.chapters.schedule.operation import FIXED
-from spec_tests.oracle.answer import Arrays, Function
+from spec_tests.chapters.miras_scan.columns import in_columns
+from spec_tests.chapters.schedule.operation import FIXED, ROWS
+from spec_tests.oracle.answer import Arrays, Function, Slopes
 from spec_tests.oracle.sigmoid import sigmoid
 from spec_tests.oracle.sums import Sums
 from spec_tests.port import Array, Op
@@ -161,3 +162,4 @@ def memory_schedule(config: Config, x: Arrays, sums: Sums) -> Arrays:
 
 
 ANSWERS: Final[Mapping[Op, Function]] = {Op.MEMORY_SCHEDULE: memory_schedule}
+SLOPES: Final[Mapping[Op, Slopes]] = {Op.MEMORY_SCHEDULE: in_columns(ROWS[0], memory_schedule)}

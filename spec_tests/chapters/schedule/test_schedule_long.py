@@ -13,14 +13,14 @@ from spec_tests.port import Port
 from spec_tests.tally import where_declared
 
 
-def long_row() -> Question:
-    """Return a row of seventy tokens, eighteen wide, from beyond position 100,000; most borders lie in the call.
+def long_row(width: int = 18) -> Question:
+    """Return a row of seventy tokens, so wide, from beyond position 100,000; most borders lie in the call.
 
     Chunks begin at the tokens 3, 13, .. and borders of shards at 3 and 43, so that blocks of 16, 32 and 64 tokens end
     inside chunks that begin with a memory of their own, before the write.
     """
     asked = config(5, 40, chunk=10)
-    sizes = {"batch": 1, "heads": 1, "features": 18, "values": 18, "window": 3}
+    sizes = {"batch": 1, "heads": 1, "features": width, "values": width, "window": 3}
     inputs = call(asked, 101, time=70, position=(100_037,), **sizes)
     return asked, {**inputs, "reset": 0 * inputs["reset"]}
 
@@ -46,8 +46,8 @@ def test_long_wide_and_distant_rows_are_those_of_the_loops(port: Port) -> None:
 
 @pytest.mark.spec("SHARD-5")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
-    # Without shards one memory runs from end to end.
-    _, inputs = long_row()
+    # Without shards one memory runs from end to end; the loops of a port find its gradients one entry at a time.
+    _, inputs = long_row(width=3)
     for numerics in precisions(port):
         with where_declared():
             assert_slopes(port, SCHEDULE, numerics, config(5, 0, chunk=10), inputs, apart=False)
