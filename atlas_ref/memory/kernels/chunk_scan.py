@@ -24,7 +24,7 @@ from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_
 
 
 @compiled
-def _forward(
+def _scan(
     keys: tl.tensor,
     values: tl.tensor,
     old_keys: tl.tensor,
@@ -105,7 +105,7 @@ def _forward(
 
 
 @compiled
-def _backward(
+def _scan_adjoint(
     queries: tl.tensor,
     keys: tl.tensor,
     old_keys: tl.tensor,
@@ -215,7 +215,7 @@ def chunk_scan(sizes: Sizes, borders: Borders, pairs: Pairs, mix: Mixing, before
     weights, momentum = new(2, sizes.segments, *shape)
     entered = Entered(weights, momentum, weights if sizes.always else torch.empty_like(weights))
     after = Held(*(new(shape) for _ in before))
-    _forward[(sizes.rows, sizes.blocks)](*pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **LAUNCH)
+    _scan[(sizes.rows, sizes.blocks)](*pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **LAUNCH)
     return entered, after
 
 
@@ -238,7 +238,7 @@ def chunk_scan_adjoint(
     weights, momentum = new(2, sizes.segments, *shape)
     d_initial, *before = new(4, *shape)
     given = (before[0],) * 3 if after is None else after
-    _backward[(sizes.rows, sizes.blocks)](
+    _scan_adjoint[(sizes.rows, sizes.blocks)](
         queries,
         pairs.keys,
         pairs.old_keys,

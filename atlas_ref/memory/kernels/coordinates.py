@@ -20,7 +20,7 @@ from atlas_ref.memory.kernels.parts import segment
 
 
 @compiled
-def _forward(
+def _coordinates(
     retention: tl.tensor,
     momentum: tl.tensor,
     intake: tl.tensor,
@@ -78,7 +78,7 @@ def _forward(
 
 
 @compiled
-def _backward(
+def _coordinates_adjoint(
     retention: tl.tensor,
     momentum: tl.tensor,
     intake: tl.tensor,
@@ -179,7 +179,7 @@ def mixing(sizes: Sizes, borders: Borders, decays: Decays) -> Mixing:
     rows = (sizes.segments, sizes.batch, sizes.heads)
     inside, last_u = new(*rows, sizes.tokens, sizes.slots), new(*rows, sizes.slots)
     found = Mixing(inside, new(*rows, sizes.tokens), new(*rows, sizes.tokens), last_u, new(rows))
-    _forward[(found.last_u_s.numel(),)](*decays, borders.table, *found, *_places(decays, sizes), num_warps=1)
+    _coordinates[(found.last_u_s.numel(),)](*decays, borders.table, *found, *_places(decays, sizes), num_warps=1)
     return found
 
 
@@ -187,7 +187,7 @@ def mixing_adjoint(sizes: Sizes, borders: Borders, decays: Decays, mix: Mixing, 
     """Return the gradients of gates from those of the coordinates (derived)."""
     scratch = mix.inside.new_empty(*mix.inside.shape[:-1], sizes.slots + 1)
     found = Decays._make(torch.empty_like(gate, memory_format=torch.contiguous_format) for gate in decays)
-    _backward[(mix.last_u_s.numel(),)](
+    _coordinates_adjoint[(mix.last_u_s.numel(),)](
         *decays, borders.table, *mix[:3], *grads, scratch, *found, *_places(decays, sizes), num_warps=1
     )
     return found

@@ -49,7 +49,7 @@ def front(
 
 
 @compiled
-def _forward(
+def _front(
     x: tl.tensor,
     weight: tl.tensor,
     tail: tl.tensor,
@@ -92,7 +92,7 @@ def _forward(
 
 
 @compiled
-def _backward(
+def _front_adjoint(
     x: tl.tensor,
     weight: tl.tensor,
     tail: tl.tensor,
@@ -155,7 +155,7 @@ def _backward(
 
 
 @compiled
-def _to_inputs(
+def _front_inputs(
     weight: tl.tensor,
     position: tl.tensor,
     d_filtered: tl.tensor,
@@ -208,7 +208,7 @@ class _Front(torch.autograd.Function):
         queries, keys = (projected.new_empty(*shape, widths.key, dtype=dtype) for _ in range(2))
         found = (queries, keys, projected.new_empty(*shape, widths.value, dtype=dtype))
         grid = (batch * -(-time // TOKENS), 3 * widths.heads)
-        _forward[grid](*given, weight if scale is None else scale, *found, *_sizes(given, widths), scale is not None)
+        _front[grid](*given, weight if scale is None else scale, *found, *_sizes(given, widths), scale is not None)
         ctx.save_for_backward(*given, scale)
         ctx.widths = widths
         return found
@@ -224,7 +224,7 @@ class _Front(torch.autograd.Function):
         programs = batch * -(-time // (TOKENS * TURNS))
         parts = projected.new_empty(programs, channels, kernel, dtype=torch.float32)
         of_scale = projected.new_empty(programs, 3 * widths.heads, dtype=torch.float32)
-        _backward[(programs, 3 * widths.heads)](
+        _front_adjoint[(programs, 3 * widths.heads)](
             *given,
             scale if scaled else weight,
             *(grad.contiguous() for grad in grads),
@@ -239,7 +239,7 @@ class _Front(torch.autograd.Function):
         d_x, d_tail = torch.empty_like(projected), torch.empty_like(tail)
         side = 64
         grid = (batch * -(-(time + kernel - 1) // TOKENS), -(-channels // side))
-        _to_inputs[grid](weight, position, d_filtered, d_x, d_tail, time, channels, kernel, TOKENS, side)
+        _front_inputs[grid](weight, position, d_filtered, d_x, d_tail, time, channels, kernel, TOKENS, side)
         d_scale = of_scale.sum().view(1) if scaled else None
         return d_x, parts.sum(0).to(weight.dtype), d_tail, None, d_scale, None, None
 

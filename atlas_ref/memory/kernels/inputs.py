@@ -26,7 +26,7 @@ MANY: Final = {"num_warps": 8, "num_stages": 1}
 
 
 @compiled
-def _backward(
+def _gradients(
     queries: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
@@ -226,7 +226,7 @@ def inputs_adjoint(
     d_mix = Mixing._make(torch.empty_like(x) for x in mix)
     rows = (sizes.segments, sizes.batch, sizes.heads, sizes.past)
     window = [mix.inside.new_empty(*rows, width) for width in (sizes.features, sizes.values)]
-    _backward[(sizes.segments * sizes.rows,)](
+    _gradients[(sizes.segments * sizes.rows,)](
         queries,
         *pairs,
         d_found,

@@ -17,7 +17,7 @@ from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_
 
 
 @compiled
-def _forward(
+def _read(
     queries: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
@@ -147,7 +147,7 @@ def reads(
     found, errors = torch.empty_like(pairs.values), None
     if measured:
         errors = mix.inside.new_empty(sizes.segments, sizes.batch, sizes.heads, sizes.slots)
-    _forward[(sizes.segments * sizes.rows,)](
+    _read[(sizes.segments * sizes.rows,)](
         queries,
         *pairs,
         borders.table,
