@@ -14,7 +14,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.memory.kernels.held import Borders, Decays, Mixing, Sizes
+from atlas_ref.memory.kernels.held import Borders, Decays, Mixing, MixingGradients, Sizes
 from atlas_ref.memory.kernels.launching import compiled, tile
 from atlas_ref.memory.kernels.parts import segment
 
@@ -91,6 +91,7 @@ def _coordinates_adjoint(
     d_inside: tl.tensor,
     d_from_s: tl.tensor,
     d_from_m: tl.tensor,
+    d_last_w: tl.tensor,
     d_last_u: tl.tensor,
     d_last_u_s: tl.tensor,
     scratch: tl.tensor,
@@ -134,8 +135,8 @@ def _coordinates_adjoint(
         tl.store(scratch + row * (SLOTS + 1) + SLOTS, u_s)
         u = theta * u + tl.load(intake + token * INTAKE + head) * seen
         u_s = theta * u_s
-    # What stands behind is the adjoint of W and U at the token after, decayed. The last row is what a segment leaves.
-    behind_w = tl.zeros([TILE], tl.float32)
+    # What stands behind is the adjoint of W and U at the token after, decayed.
+    behind_w = tl.load(d_last_w + program * SLOTS + slot, mask=held, other=0.0)
     behind_w_s, behind_w_m = 0.0, 0.0
     behind_u = tl.load(d_last_u + program * SLOTS + slot, mask=held, other=0.0)
     behind_u_s = tl.load(d_last_u_s + program)
@@ -183,7 +184,7 @@ def mixing(sizes: Sizes, borders: Borders, decays: Decays) -> Mixing:
     return found
 
 
-def mixing_adjoint(sizes: Sizes, borders: Borders, decays: Decays, mix: Mixing, grads: Mixing) -> Decays:
+def mixing_adjoint(sizes: Sizes, borders: Borders, decays: Decays, mix: Mixing, grads: MixingGradients) -> Decays:
     """Return the gradients of gates from those of the coordinates (derived)."""
     scratch = mix.inside.new_empty(*mix.inside.shape[:-1], sizes.slots + 1)
     found = Decays._make(torch.empty_like(gate, memory_format=torch.contiguous_format) for gate in decays)

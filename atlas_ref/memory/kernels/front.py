@@ -23,8 +23,10 @@ from atlas_ref.memory.kernels.launching import compiled, tile
 
 TOKENS: Final = 32
 """Tokens of a program that are held at once."""
-TURNS: Final = 4
-"""How often the programs of the backward pass go on to further tokens: what they sum over tokens is written once."""
+FEW: Final = 16
+TURNS: Final = 8
+"""Tokens of a program of the backward pass, which holds more of each, and how often it goes on to further ones: what it
+sums over tokens is written once."""
 
 
 def front(
@@ -170,24 +172,22 @@ def _front_inputs(
     blocks = tl.cdiv(TIME + KERNEL - 1, TOKENS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
     # The tail stands before the call: its tokens are -(K-1) to -1.
-    t = (tl.program_id(0) % blocks) * TOKENS + tl.arange(0, TOKENS) - (KERNEL - 1)
+    begin, t = (tl.program_id(0) % blocks) * TOKENS - (KERNEL - 1), tl.arange(0, TOKENS)
     channel = tl.program_id(1) * TILE + tl.arange(0, TILE)
     held = channel < CHANNELS
+    now = (row * TIME + begin) * CHANNELS
+    entry = t[:, None] * CHANNELS + channel[None, :]
     found = tl.zeros([TOKENS, TILE], tl.float32)
     for j in tl.static_range(KERNEL):
-        later = t + j
+        later = begin + t + j
         inside = (later >= 0) & (later < TIME)
         seen = inside & (tl.load(position + row * TIME + later, mask=inside, other=0) >= j)
-        d_y = tl.load(
-            d_filtered + (row * TIME + later)[:, None] * CHANNELS + channel[None, :],
-            mask=seen[:, None] & held[None, :],
-            other=0.0,
-        ).to(tl.float32)
+        there = seen[:, None] & held[None, :]
+        d_y = tl.load(d_filtered + (now + j * CHANNELS) + entry, mask=there, other=0.0).to(tl.float32)
         found += tl.load(weight + channel * KERNEL + KERNEL - 1 - j, mask=held, other=0.0).to(tl.float32)[None, :] * d_y
-    now, old = (row * TIME + t)[:, None] * CHANNELS, (row * (KERNEL - 1) + t + KERNEL - 1)[:, None] * CHANNELS
-    in_call = (t >= 0) & (t < TIME)
-    tl.store(d_x + now + channel[None, :], found, mask=in_call[:, None] & held[None, :])
-    tl.store(d_tail + old + channel[None, :], found, mask=(t < 0)[:, None] & held[None, :])
+    token, old = begin + t, (row * (KERNEL - 1) + KERNEL - 1 + begin) * CHANNELS
+    tl.store(d_x + now + entry, found, mask=((token >= 0) & (token < TIME))[:, None] & held[None, :])
+    tl.store(d_tail + old + entry, found, mask=(token < 0)[:, None] & held[None, :])
 
 
 class _Front(torch.autograd.Function):
@@ -208,7 +208,9 @@ class _Front(torch.autograd.Function):
         queries, keys = (projected.new_empty(*shape, widths.key, dtype=dtype) for _ in range(2))
         found = (queries, keys, projected.new_empty(*shape, widths.value, dtype=dtype))
         grid = (batch * -(-time // TOKENS), 3 * widths.heads)
-        _front[grid](*given, weight if scale is None else scale, *found, *_sizes(given, widths), scale is not None)
+        _front[grid](
+            *given, weight if scale is None else scale, *found, *_sizes(given, widths, TOKENS), scale is not None
+        )
         ctx.save_for_backward(*given, scale)
         ctx.widths = widths
         return found
@@ -221,7 +223,7 @@ class _Front(torch.autograd.Function):
         batch, time, channels = projected.shape
         kernel, scaled = weight.shape[1], scale is not None
         d_filtered = torch.empty_like(projected)
-        programs = batch * -(-time // (TOKENS * TURNS))
+        programs = batch * -(-time // (FEW * TURNS))
         parts = projected.new_empty(programs, channels, kernel, dtype=torch.float32)
         of_scale = projected.new_empty(programs, 3 * widths.heads, dtype=torch.float32)
         _front_adjoint[(programs, 3 * widths.heads)](
@@ -231,7 +233,7 @@ class _Front(torch.autograd.Function):
             d_filtered,
             parts,
             of_scale,
-            *_sizes(given, widths),
+            *_sizes(given, widths, FEW),
             scaled,
             TURNS,
             1 << (kernel - 1).bit_length(),
@@ -244,8 +246,8 @@ class _Front(torch.autograd.Function):
         return d_x, parts.sum(0).to(weight.dtype), d_tail, None, d_scale, None, None
 
 
-def _sizes(given: Sequence[Tensor], widths: Widths) -> tuple[float, ...]:
+def _sizes(given: Sequence[Tensor], widths: Widths, tokens: int) -> tuple[float, ...]:
     """Return the sizes that both kernels take, in their order."""
     (_, time, channels), kernel = given[0].shape, given[1].shape[1]
     side = tile(max(widths.key, widths.value))
-    return (time, channels, widths.heads, widths.eps, widths.key, widths.value, kernel, TOKENS, side)
+    return (time, channels, widths.heads, widths.eps, widths.key, widths.value, kernel, tokens, side)

@@ -100,6 +100,17 @@ class Mixing(NamedTuple):
     last_u_s: Float[Tensor, "segments batch heads"]
 
 
+class MixingGradients(NamedTuple):
+    """Gradients of W as the tokens read it, and of the last rows of W and U, which a segment leaves."""
+
+    inside: Float[Tensor, "segments batch heads tokens slots"]
+    from_s: Float[Tensor, "segments batch heads tokens"]
+    from_m: Float[Tensor, "segments batch heads tokens"]
+    last_w: Float[Tensor, "segments batch heads slots"]
+    last_u: Float[Tensor, "segments batch heads slots"]
+    last_u_s: Float[Tensor, "segments batch heads"]
+
+
 class Entered(NamedTuple):
     """What every segment enters with; the anchors are the weights where every segment opens."""
 

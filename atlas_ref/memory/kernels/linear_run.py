@@ -76,9 +76,9 @@ class _LinearRun(torch.autograd.Function):
         after = _asked(sizes, borders, *grads[1:4])
         missed = mix.inside if sizes.anchor else missed_by_reads(sizes, borders, queries, pairs, mix, d_found)
         left, d_initial, before = chunk_scan_adjoint(sizes, borders, queries, pairs, mix, missed, d_found, after)
-        del missed
-        d_queries, d_pairs, d_mix = inputs_adjoint(sizes, borders, queries, pairs, mix, entered, left, d_found)
-        del left
+        given = (sizes, borders, queries, pairs, mix)
+        d_queries, d_pairs, d_mix = inputs_adjoint(*given, entered, left, missed, d_found)
+        del left, missed
         d_decays = mixing_adjoint(sizes, borders, decays, mix, d_mix)
         d_anchor = None if sizes.always else before.anchor
         return (None, None, None, d_queries, *d_pairs, *d_decays, d_initial.sum(0), *before[:2], d_anchor)

@@ -1,0 +1,164 @@
+"""Gradients of queries and of W, a program for each segment, row and head.
+
+With what it entered with, M, S and A, the gradients dM and dS of what it left (`chunk_scan`), dY of its reads, E its
+errors and C = Q K^T:
+
+    dW = (dY E^T) o C,      dQ = W[:, M] (dY M) + W[:, S] (dY S) + ((dY E^T) o W) K,
+    dW[t, M] = q_t . (dY M)_t,      dW[t, S] = q_t . (dY S)_t
+
+and at the last row of W also M . dM and S . dM: what the segment leaves has these coordinates too, as S . dS that of U.
+"""
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, Pairs, Sizes
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
+from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of, some_of
+
+
+@compiled
+def _query_side(
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    old_keys: tl.tensor,
+    old_values: tl.tensor,
+    d_found: tl.tensor,
+    borders: tl.tensor,
+    inside: tl.tensor,
+    from_s: tl.tensor,
+    from_m: tl.tensor,
+    weights: tl.tensor,
+    momentum: tl.tensor,
+    anchors: tl.tensor,
+    d_weights: tl.tensor,
+    d_momentum: tl.tensor,
+    d_queries: tl.tensor,
+    d_inside: tl.tensor,
+    d_from_s: tl.tensor,
+    d_from_m: tl.tensor,
+    d_last_u_s: tl.tensor,
+    SEGMENTS: tl.tensor,
+    BATCH: tl.tensor,
+    HEADS: tl.tensor,
+    TIME: tl.tensor,
+    TOKENS: tl.tensor,
+    PAST: tl.constexpr,
+    FEATURES: tl.constexpr,
+    VALUES: tl.constexpr,
+    CHUNK: tl.constexpr,
+    TOKEN_TILE: tl.constexpr,
+    PAST_TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    VALUE_TILE: tl.constexpr,
+    BEFORE: tl.constexpr,
+    ANCHOR: tl.constexpr,
+    NORMALISED: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    SLOTS = PAST + TOKENS
+    at = tl.program_id(0).to(tl.int64)
+    mark, head = at // HEADS, at % HEADS
+    row, last = mark % BATCH, at * TOKENS + TOKENS - 1
+    start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
+    t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
+    tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
+    place, of_m = (row * TIME + start) * HEADS + head, at * VALUES * FEATURES
+    # Row t of W is read by token t, or under `pre` by the next; nobody reads the last row then.
+    known, at_end = (t < TOKENS) & (when >= 0), when == TOKENS - 1
+    share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
+    d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
+    to_m = tl.zeros([TOKEN_TILE], tl.float32)
+    to_s = tl.zeros([TOKEN_TILE], tl.float32)
+    d_w_m, d_w_s, d_u_s = 0.0, 0.0, 0.0
+    d_q = tl.zeros([TOKEN_TILE, BLOCK], tl.float32)
+    for first in range(0, FEATURES, BLOCK):
+        d = first + tl.arange(0, BLOCK)
+        m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
+        d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
+        d_w_m += tl.sum(m * d_m)
+        d_w_s += tl.sum(s * d_m)
+        d_u_s += tl.sum(s * d_s)
+        if ANCHOR:
+            d_q = tl.dot(d_y, loaded(anchors + of_m, v, d, of_v, FEATURES), input_precision=PRECISION)
+        else:
+            q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+            from_weights = tl.dot(d_y, m, input_precision=PRECISION)
+            from_momentum = tl.dot(d_y, s, input_precision=PRECISION)
+            to_m += tl.sum(from_weights * q, 1)
+            to_s += tl.sum(from_momentum * q, 1)
+            d_q = share_m[:, None] * from_weights + share_s[:, None] * from_momentum
+        if ANCHOR or FEATURES > BLOCK or PAST > 0:
+            stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
+    for part in tl.static_range(1 if PAST == 0 else 2):
+        i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+        close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        d_mixed = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        if not ANCHOR:
+            raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
+            kappa = tl.zeros([i.shape[0]], tl.float32)
+            for first in range(0, FEATURES, BLOCK):
+                d = first + tl.arange(0, BLOCK)
+                q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+                k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+                kappa += tl.sum(k * k, 1)
+                raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+                close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+            error = raw * share_of(kappa, NORMALISED)[:, None]
+            d_mixed = tl.dot(d_y, tl.trans(error), input_precision=PRECISION)
+        entry = at * TOKENS * SLOTS + when[:, None] * SLOTS + i[None, :]
+        tl.store(d_inside + entry, d_mixed * close, mask=known[:, None] & slots[None, :])
+        if BEFORE:
+            tl.store(d_inside + last * SLOTS + i, tl.zeros([i.shape[0]], tl.float32), mask=slots)
+        if not ANCHOR:
+            d_close = d_mixed * some_of(inside + at * TOKENS * SLOTS, when, i, known, slots, SLOTS)
+            for first in range(0, FEATURES, BLOCK):
+                d = first + tl.arange(0, BLOCK)
+                k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
+                if FEATURES > BLOCK or PAST > 0:
+                    # What this program wrote before.
+                    tl.debug_barrier()
+                    d_q = loaded(d_queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+                d_q += tl.dot(d_close, k, input_precision=PRECISION)
+                stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
+    of_w = at * TOKENS + when
+    tl.store(d_from_m + of_w, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
+    tl.store(d_from_s + of_w, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)
+    if BEFORE:
+        tl.store(d_from_m + last, d_w_m)
+        tl.store(d_from_s + last, d_w_s)
+    tl.store(d_last_u_s + at, d_u_s)
+
+
+def query_side(
+    sizes: Sizes,
+    borders: Borders,
+    queries: Tensor,
+    pairs: Pairs,
+    mix: Mixing,
+    entered: Entered,
+    left: Left,
+    d_found: Tensor,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Return the gradients of queries, of the rows of W, and of the last coordinate of S in U (module docstring)."""
+    d_queries, d_last_u_s = torch.empty_like(queries), torch.empty_like(mix.last_u_s)
+    d_inside, d_from_s, d_from_m = (torch.empty_like(x) for x in mix[:3])
+    _query_side[(sizes.segments * sizes.rows,)](
+        queries,
+        *pairs,
+        d_found,
+        borders.table,
+        *mix[:3],
+        *entered,
+        *left,
+        d_queries,
+        d_inside,
+        d_from_s,
+        d_from_m,
+        d_last_u_s,
+        *sizes.of_tokens(),
+        **LAUNCH,
+    )
+    return d_queries, (d_inside, d_from_s, d_from_m), d_last_u_s
