@@ -15,6 +15,7 @@ def matrix(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="One of the catalogue; may be given again.")
     ] = None,
+    speed: Annotated[bool, typer.Option("--speed", help="Time a layer of each in place of asking it.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where matrix.json and matrix.html go.")] = Path("docs"),
 ) -> None:
     """Ask every public implementation, and write the matrix.
@@ -22,8 +23,12 @@ def matrix(
     Each in an environment of its own, kept in the user's cache. With --only, the rows of the others stay as they are.
     """
     from spec_tests.matrix.catalogue import chosen
-    from spec_tests.matrix.gather import gather
+    from spec_tests.matrix.gather import gather, time_layers
 
+    if speed:
+        for each in time_layers(chosen(only or []), out):
+            say(f"{each.name}: {each.ratio:.2f} times the reference's time ({each.least:.2f} to {each.most:.2f})")
+        return
     found = gather(chosen(only or []), out, _tell, fresh=not only)
     asked = [row for row in found.rows if not row.absent]
     say(f"wrote {out}: {len(asked)} of {len(found.rows)} implementations asked")

@@ -14,8 +14,9 @@ from atlas_ref.errors import UserError
 from spec_tests.discovery import words
 from spec_tests.matrix.asking import row_of, torch_version
 from spec_tests.matrix.catalogue import Implementation, read_catalogue
-from spec_tests.matrix.model import TIMES, Matrix, Row
+from spec_tests.matrix.model import TIMES, Matrix, Row, Speed
 from spec_tests.matrix.page import render_page
+from spec_tests.matrix.speed import speeds
 from spec_tests.port import SPEC_VERSION
 from spec_tests.report.manifest import MANIFEST, sha256
 
@@ -28,30 +29,46 @@ def gather(
 ) -> Matrix:
     """Ask these, write both files after each, and return all rows; those of others are kept unless `fresh`."""
     path = folder / JSON
-    kept = {} if fresh or not path.exists() else {row.name: row for row in read_matrix(path).rows}
-    folder.mkdir(parents=True, exist_ok=True)
-    matrix = matrix_of(kept)
+    before = read_matrix(path) if path.exists() else matrix_of({})
+    kept = {} if fresh else {row.name: row for row in before.rows}
+    matrix = matrix_of(kept, before.speeds)
     for implementation in implementations:
         row = row_of(implementation)
         kept[row.name] = row
-        matrix = matrix_of(kept)
-        path.write_text(matrix.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (folder / PAGE).write_text(render_page(matrix), encoding="utf-8")
+        matrix = matrix_of(kept, before.speeds)
+        write(matrix, folder)
         told(row)
     return matrix
 
 
-def matrix_of(rows: dict[str, Row]) -> Matrix:
+def time_layers(implementations: tuple[Implementation, ...], folder: Path) -> tuple[Speed, ...]:
+    """Time the layers of these beside that of this repository, write both files, and return what was measured."""
+    path = folder / JSON
+    matrix = read_matrix(path) if path.exists() else matrix_of({})
+    found = {each.name: each for each in (*matrix.speeds, *speeds(implementations))}
+    write(matrix.model_copy(update={"speeds": tuple(found.values())}), folder)
+    return tuple(found[each.name] for each in implementations if each.name in found)
+
+
+def write(matrix: Matrix, folder: Path) -> None:
+    """Write the numbers and the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JSON).write_text(matrix.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / PAGE).write_text(render_page(matrix), encoding="utf-8")
+
+
+def matrix_of(rows: dict[str, Row], speeds: tuple[Speed, ...] = ()) -> Matrix:
     """Return the matrix of these rows in the order of the catalogue."""
     order = [each.name for each in read_catalogue()]
     return Matrix(
         suite_version=atlas_ref.__version__,
         spec_version=SPEC_VERSION,
         manifest_sha256=sha256(MANIFEST),
-        platform=platform.platform(),
+        platform=f"{platform.system()} {platform.machine()}",
         torch=torch_version(),
         chapters=tuple(words()),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
+        speeds=speeds,
         rows=tuple(sorted(rows.values(), key=lambda row: order.index(row.name) if row.name in order else len(order))),
     )
 

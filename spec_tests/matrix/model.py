@@ -1,4 +1,4 @@
-"""What `docs/matrix.json` holds. Apart from `seconds` and `made` two runs on one machine write the same."""
+"""What `docs/matrix.json` holds. Apart from times two runs on one machine write the same."""
 
 from typing import Final, Literal
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from spec_tests.report.model import DeclarationRecord, Frozen, Line, Number, Text
 
-TIMES: Final = frozenset({"seconds", "made"})
+TIMES: Final = frozenset({"seconds", "made", "speeds"})
 """The fields that differ from run to run."""
 
 
@@ -44,6 +44,21 @@ class Row(Frozen):
     seconds: Number = 0.0
 
 
+class Speed(Frozen):
+    """What a layer costs beside one of this repository: forward and backward, CPU seconds of one thread, medians."""
+
+    name: Line
+    shape: tuple[int, int, int] = Field(description="rows, tokens, width")
+    pairs: int
+    theirs: Number
+    ours: Number
+    ratio: Number = Field(description="theirs / ours, the median of the pairs; least and most are those of the pairs")
+    least: Number
+    most: Number
+    mebibytes: Number = Field(description="the largest memory of its process; of the other one below")
+    our_mebibytes: Number
+
+
 class Matrix(Frozen):
     """All of them, and with what they were asked."""
 
@@ -56,3 +71,4 @@ class Matrix(Frozen):
     chapters: tuple[str, ...]
     made: str
     rows: tuple[Row, ...]
+    speeds: tuple[Speed, ...] = ()

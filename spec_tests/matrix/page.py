@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from spec_tests.matrix.model import Cell, Matrix, Row
+from spec_tests.matrix.page_speeds import speeds
 from spec_tests.port import Numerics
 from spec_tests.report.elements import Html, definitions, element, join, text
 from spec_tests.report.html import CSS
@@ -23,7 +24,9 @@ def render_page(matrix: Matrix) -> str:
         '<title>Public implementations under the ATLAS specification</title><link rel="icon" href="data:,">'
         f"<style>\n{CSS.read_text()}{STYLE.read_text()}</style>"
     )
-    body = join((_header(matrix), _controls(matrix), _table(matrix), _details(matrix), _footer(matrix)), "\n")
+    body = join(
+        (_header(matrix), _controls(matrix), _table(matrix), speeds(matrix), _details(matrix), _footer(matrix)), "\n"
+    )
     script = f"<script>\n{SCRIPT.read_text()}</script>"
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n{script}\n</body>\n</html>\n'
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from spec_tests.matrix.gather import matrix_of
-from spec_tests.matrix.model import Cell, First, Matrix, Row
+from spec_tests.matrix.model import Cell, First, Matrix, Row, Speed
 from spec_tests.report.model import DeclarationRecord
 from spec_tests.report.samples import NOTHING
 
@@ -44,4 +44,6 @@ def sample() -> Matrix:
         ),
         row(EVIL, absent="it needs Python 3.12"),
     )
-    return matrix_of({each.name: each for each in rows})
+    timed = {"theirs": 0.5, "ours": 0.25, "ratio": 2.0, "least": 1.5, "most": 3.0, "mebibytes": 300.0}
+    speed = Speed(name="clamped", shape=(2, 256, 64), pairs=5, our_mebibytes=200.0, **timed)
+    return matrix_of({each.name: each for each in rows}, (speed,))

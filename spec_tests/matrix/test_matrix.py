@@ -1,6 +1,7 @@
 """From reports to cells, from a catalogue to rows; nothing is installed here."""
 
 import subprocess
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import Outcome
 from spec_tests.discovery import words
 from spec_tests.matrix import gather
+from spec_tests.matrix import speed as timing
 from spec_tests.matrix.asking import files_that_ask
 from spec_tests.matrix.catalogue import Implementation, chosen, read_catalogue
 from spec_tests.matrix.cells import cells_of, chapters_of_operations, defined
@@ -151,3 +153,20 @@ def test_the_published_page_is_that_of_the_published_numbers_and_every_row_has_i
     told = (DOCS / "public.md").read_text(encoding="utf-8")
     for each in matrix.rows:
         assert f"\n### {each.name}\n" in told
+
+
+def test_a_layer_is_timed_in_turns_and_the_first_pass_of_each_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: the compilation of a first pass in a median; a ratio of medians in place of the median of ratios."""
+    taken = {"theirs": iter([90.0, 2.0, 8.0, 3.0, 4.0, 50.0]), "Reference": iter([80.0, 1.0, 2.0, 1.0, 4.0, 5.0])}
+    turns: list[str] = []
+
+    def passed(name: str) -> tuple[float, float]:
+        turns.append(name)
+        return next(taken[name]), 100.0
+
+    monkeypatch.setattr(timing, "worker", lambda python, layer: nullcontext(layer))
+    monkeypatch.setattr(timing, "one_pass", passed)
+    found = timing.speed("a", Path("python"), "theirs")
+    assert turns == ["theirs", "Reference"] * 6
+    assert (found.ratio, found.least, found.most) == (3.0, 1.0, 10.0)
+    assert (found.theirs, found.ours, found.pairs) == (4.0, 2.0, 5)
