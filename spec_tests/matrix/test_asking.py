@@ -1,0 +1,34 @@
+"""One implementation after another: what is asked, and what is absent with its reason."""
+
+import pytest
+
+from spec_tests.matrix.asking import row_of
+from spec_tests.matrix.catalogue import Implementation
+from spec_tests.port import Numerics
+
+
+def implementation(port: str, **fields: object) -> Implementation:
+    """Return an implementation of the suite's own environment."""
+    usual = {"name": "tiny", "page": "https://example.org", "numerics": (Numerics.F32,)}
+    return Implementation.model_validate({**usual, "port": port, **fields})
+
+
+def test_what_has_no_adapter_or_does_not_start_is_absent_and_says_why() -> None:
+    """Kills: a traceback in the place of a row; a port that is not there counted as one that passes nothing."""
+    row = row_of(implementation("", unasked="its key is its value"))
+    assert (row.absent, row.chapters, row.declaration) == ("its key is its value", {}, None)
+    row = row_of(implementation("no_such_module:Port"))
+    assert row.absent.startswith("its port does not start: ")
+    assert "no_such_module" in row.absent
+
+
+@pytest.mark.exhaustive
+def test_a_tiny_implementation_gets_the_row_that_it_deserves() -> None:
+    row = row_of(implementation("spec_tests.process.example:ExamplePort"))
+    assert row.absent == ""
+    assert row.declaration is not None
+    assert row.declaration.operations == ("l2_normalize",)
+    cell = row.chapters["normalize"]["f32"]
+    assert cell.passed > 3
+    assert (cell.failed, cell.first) == (0, None)
+    assert set(row.chapters) <= {"normalize", "calls"}
