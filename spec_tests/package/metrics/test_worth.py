@@ -1,9 +1,14 @@
 """What the study of whether a memory pays computes beside its runs: intervals, bins, and what stood before."""
 
 import numpy as np
+import pytest
+import torch
 
+from atlas_ref.models.atlas import AtlasModel
+from benchmarks import worth_where
 from benchmarks.worth import interval, last_of_each
 from benchmarks.worth_where import ORDER, binned, since
+from spec_tests.package.micro.runs import micro_config
 
 
 def test_an_interval_over_pairs_is_that_of_student() -> None:
@@ -37,3 +42,16 @@ def test_bins_hold_each_value_once() -> None:
     """Kills: a border that is in two bins or in none."""
     values, by = np.arange(6.0), np.array([1, 2, 2, 3, 4, 9])
     assert binned(values, by, (0, 2, 4)) == [(0, 2, 1.0, 3), (2, 4, 3.5, 2)]
+
+
+def test_nats_of_rows_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a token that is judged by the logits of its own place; a call that begins afresh; the token between two
+    calls left out or counted twice."""
+    model = AtlasModel(micro_config().model, seed=0)
+    tokens = torch.randint(256, (2, 40), generator=torch.Generator().manual_seed(4))
+    monkeypatch.setattr(worth_where, "CALL", 16)
+    with torch.inference_mode():
+        logits = model(tokens, model.initial_state(2), None).logits
+    log_p = logits.double().log_softmax(-1).numpy()
+    expected = [[-log_p[row, place, tokens[row, place + 1]] for place in range(39)] for row in range(2)]
+    np.testing.assert_allclose(worth_where.nats(model, tokens, "fp32"), expected, rtol=1e-4)
