@@ -38,7 +38,7 @@ def draw_distance(found: Found, axes: Axes) -> None:
     arms = defaultdict[str, dict[int, list[float]]](lambda: defaultdict(list))
     for run, line in found.items():
         for low, high, nats, _ in line.get("distance", []):
-            arms[arm_of(run)[1]][int((low * high) ** 0.5)].append(nats)
+            arms[arm_of(run)[1]][int((max(low, high // 2) * high) ** 0.5)].append(nats)
     for arm, points in arms.items():
         places = sorted(points)
         (drawn,) = axes.plot(places, [mean(points[x]) for x in places], marker="o", markersize=3, label=arm)
