@@ -1,8 +1,9 @@
 """The tables and the picture of the study of the gates: verdict against truth, by the thresholds of the code as it is.
 
     margin      recall, episodes and relay: accuracy - accuracy of the twin; text: loss of the twin - loss, in nats
-    learned     the 99% interval of the margin over held-out batches lies above 0, and for recall above what the values
-                of a row are worth to a memory that does not bind them to keys, 1 / pairs
+    beats       the 99% interval of the margin over held-out batches lies above 0
+    learned     and for recall above what the values of a row are worth to a memory that does not bind them to keys,
+                1 / pairs: a run that is still on its plateau beats its twin by a few answers in a hundred
     precision   of what passes, the share that learned
     recall      of what learned, the share that passes
 
@@ -29,6 +30,8 @@ NEW: Final[Mapping[str, float]] = {
     TRAVELS: LEAST_TRAVEL,
 }
 """Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
+ALL, ANY = "all", "all, by any margin"
+"""All gates against what learned, and against what beats its twin."""
 EARLIER: Final = "earlier"
 LOST: Final = "the training broke off"
 
@@ -44,6 +47,11 @@ class Judged:
     gates: Mapping[str, GateResult]
     earlier: Mapping[str, GateResult]
     seconds: Mapping[str, float]
+
+    @property
+    def beats(self) -> bool:
+        """Whether it is better than its twin by any margin."""
+        return self.interval[0] > 0.0
 
     def passes(self, gates: Mapping[str, GateResult]) -> bool:
         """Return whether all of these gates pass."""
@@ -121,7 +129,7 @@ def tables(found: Sequence[Case], lines: Lines) -> Told:
         parts += [f"\n{half}, {len(some)} configurations, {sum(each.learned for each in some)} of which learned"]
         parts += [_power(some)] if some else []
     parts += ["\nevery configuration", _all(judged), "\nwhere verdict and truth disagree", _disagreements(judged)]
-    parts += ["\n" + _seconds(judged)] if judged else []
+    parts += ["\n" + _alone(judged), _seconds(judged)] if judged else []
     return Told("\n".join(parts), judged, [_row(each) for each in judged])
 
 
@@ -129,11 +137,14 @@ def _power(some: Sequence[Judged]) -> str:
     """Return precision and recall of each gate and of all, now and before."""
     lines = [["gate", "passed, earlier", "precision", "recall", "passed", "precision", "recall"], ["---"] * 7]
     names = list(dict.fromkeys(name for each in some for name in each.gates))
-    for name in [*names, "all"]:
-        line = [name]
+    for name in [*names, ALL, ANY]:
+        line, every = [name], name in (ALL, ANY)
         for when in ("earlier", "gates"):
-            of = [(each, getattr(each, when)) for each in some if name == "all" or name in each.gates]
-            said = [(each.passes(g if name == "all" else {name: g[name]}), each.learned) for each, g in of]
+            of = [(each, getattr(each, when)) for each in some if every or name in each.gates]
+            said = [
+                (each.passes(g if every else {name: g[name]}), each.beats if name == ANY else each.learned)
+                for each, g in of
+            ]
             line += _shares(said)
         lines.append(line)
     return markdown(lines)
@@ -202,6 +213,17 @@ def _disagreements(judged: Sequence[Judged]) -> str:
                 ]
             )
     return markdown(lines)
+
+
+def _alone(judged: Sequence[Judged]) -> str:
+    """Return what each gate adds: the cases that it alone does not pass, and how many of these learned."""
+    refused: dict[str, list[bool]] = {}
+    for each in judged:
+        names = [name for name, result in each.gates.items() if result.verdict is not Verdict.PASS]
+        if len(names) == 1:
+            refused.setdefault(names[0], []).append(each.learned)
+    told = [f"{name} {len(learned)}, of which {sum(learned)} learned" for name, learned in sorted(refused.items())]
+    return f"refused by one gate alone: {'; '.join(told) or 'none'}"
 
 
 def _seconds(judged: Sequence[Judged]) -> str:

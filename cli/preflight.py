@@ -77,23 +77,24 @@ def preflight(
     # Before it is printed: whoever reads the output may have gone.
     if out is not None:
         save_certificate(certificate, out)
-    if as_json:
-        typer.echo(certificate.to_json(), nl=False)
-    else:
-        print_found(certificate, details=details)
+    print_found(certificate, details=details, as_json=as_json)
     if explain:
         tell_why(certificate, loaded, quiet=as_json)
     conclude(certificate, loaded, as_json)
 
 
-def print_found(certificate: "Certificate", *, details: bool) -> None:
-    """Print what the gates found, and in which chunks."""
+def print_found(certificate: "Certificate", *, details: bool, as_json: bool) -> None:
+    """Print the certificate, or for a person what the gates found, in which chunks, and what PASS means."""
     from cli.gate_report import print_results
     from preflight.certificate import examined
 
+    if as_json:
+        typer.echo(certificate.to_json(), nl=False)
+        return
     print_results(certificate.gates, details=details)
     if line := examined(certificate.binding):
         typer.echo(line)
+    typer.echo(certificate.meaning)
     if not details:
         typer.echo("atlas preflight --details shows every check")
 

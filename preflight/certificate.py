@@ -28,10 +28,11 @@ from atlas_ref.places import user_cache
 from atlas_ref.reading import read_json
 from atlas_ref.storage.files import write_atomically
 from preflight.budget import savings
+from preflight.meaning import meaning_of
 from preflight.result import GateResult, Record, Verdict
 from preflight.subject import Budget
 
-FORMAT: Final = "atlas-preflight-1"
+FORMAT: Final = "atlas-preflight-2"
 PACKAGES = (Path(atlas_ref.__file__).parent, Path(__file__).parent)
 """Where the code is that a certificate speaks of: the model and its training, and the gates."""
 SHOWN = 6
@@ -68,13 +69,14 @@ class Binding(Record):
 
 
 class Certificate(Record):
-    """The results of the gates, what they hold for, and a checksum of each part under its dotted name."""
+    """The results of the gates, what they hold for, what PASS means of it, and a checksum of each part by its name."""
 
-    format: Literal["atlas-preflight-1"]
+    format: Literal["atlas-preflight-2"]
     binding: Binding
     seed: int
     budget: Budget
     gates: tuple[GateResult, ...]
+    meaning: str
     seals: dict[str, str]
 
     @field_validator("gates")
@@ -115,7 +117,15 @@ def code_digest(packages: tuple[Path, ...] = PACKAGES) -> str:
 
 def issue(binding: Binding, seed: int, budget: Budget, gates: Collection[GateResult]) -> Certificate:
     """Return the sealed certificate of results, whatever their verdict."""
-    bare = Certificate(format=FORMAT, binding=binding, seed=seed, budget=budget, gates=tuple(gates), seals={})
+    bare = Certificate(
+        format=FORMAT,
+        binding=binding,
+        seed=seed,
+        budget=budget,
+        gates=tuple(gates),
+        meaning=meaning_of(RunConfig.model_validate(binding.config)),
+        seals={},
+    )
     return bare.model_copy(update={"seals": _seals(json.loads(bare.to_json()))})
 
 

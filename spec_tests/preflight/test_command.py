@@ -15,6 +15,7 @@ from atlas_ref.training.step import NonFiniteError
 from preflight.budget import default_budget
 from preflight.certificate import Certificate, bind, cache_file, check_certificate
 from preflight.gates import Gate
+from preflight.meaning import meaning_of
 from preflight.result import GateResult, Verdict
 from preflight.subject import HEALTHY, Budget, Subject
 from spec_tests.package.micro.command import Atlas
@@ -40,8 +41,9 @@ def test_preflight_runs_every_gate_and_keeps_the_certificate(
     for path in (out, *in_cache(cache)):
         check_certificate(path, bind(config, "cpu", "healthy"), NAMES)
     lines = ended.out.splitlines()
-    assert [line.split()[:2] for line in lines[:-2]] == [["PASS", name] for name in NAMES]
-    assert lines[-2] == "examined in chunks of 8 tokens"
+    assert [line.split()[:2] for line in lines[:-3]] == [["PASS", name] for name in NAMES]
+    assert lines[-3] == "examined in chunks of 8 tokens"
+    assert lines[-2] == meaning_of(config)
     assert lines[-1] == "atlas preflight --details shows every check"
     assert "\x1b" not in ended.out
 
@@ -81,7 +83,7 @@ def test_json_is_the_whole_certificate_and_nothing_else(
         GateResult.model_validate_json(result.model_dump_json()) for result in results
     )
     assert raw["binding"]["config"] == short_config().model_dump(mode="json")
-    assert set(raw) == {"format", "binding", "seed", "budget", "gates", "seals"}
+    assert set(raw) == {"format", "binding", "seed", "budget", "gates", "meaning", "seals"}
     fields = "name statistic side threshold can_fail interval verdict sentence"
     assert set(raw["gates"][0]["checks"][0]) == set(fields.split())
 

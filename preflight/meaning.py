@@ -1,0 +1,27 @@
+"""What PASS means, and what it does not: the share of passes that learned, as `benchmarks.gate_power` measured it."""
+
+from typing import Final
+
+from atlas_ref.config import RunConfig
+from atlas_ref.config.model import ModelConfig
+from preflight.span import must_remember
+
+PASSED, LEARNED = 13, 11
+"""Configurations of the study whose data ask for what lies out of sight and that passed, and those of them that learned
+more than their twin without memory (docs/preflight.md).
+"""
+OUT_OF_SIGHT: Final = (
+    f"the memory is likely to be learned: of {PASSED} small configurations that passed, {LEARNED} learned what only a "
+    "memory can know"
+)
+TEXT: Final = "the memory works and can be learned; whether this text is worth a memory is not known"
+OTHERS: Final = "model and data are as they should be; whether the task will be learned is not known"
+UNKNOWN: Final = "Not said: how well, how a larger model or a longer run does, and what other data ask for."
+
+
+def meaning_of(config: RunConfig) -> str:
+    """Return what the gates promise of a configuration that they pass, and what they do not know."""
+    promised = OTHERS
+    if isinstance(config.any_model, ModelConfig):
+        promised = TEXT if must_remember(config) is None else OUT_OF_SIGHT
+    return f"PASS means: {promised}. {UNKNOWN}"
