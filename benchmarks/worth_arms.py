@@ -37,6 +37,7 @@ SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "model.vocab_size=257",
             "model.memory.chunk=8",
             "model.memory.key_dim=64",
+            "model.memory.gates.step_init=0.9",
             "model.memory.gates.retention_init=0.9999",
             "data.sequence_length=1024",
             "data.context_batches=32",
