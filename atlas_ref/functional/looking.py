@@ -45,7 +45,7 @@ def unseen(phase: int | None = None) -> Iterator[None]:
     """Let nobody look at numbers until the context ends.
 
     `phase` says of every call of several tokens within that all rows stand at that index of their chunk, and that no
-    memory begins behind the first token of the call (`memory.layout`); None: nothing is known.
+    memory begins inside a chunk (`memory.layout`); None: nothing is known.
     """
     before = _Eyes.shut, _Eyes.phase
     _Eyes.shut, _Eyes.phase = True, phase

@@ -52,7 +52,7 @@ def make_plan(
 
     `reset[b, t]` says that token t of row b begins a document; so does the first token of a row that has seen none.
     `shard` is the length of a shard, a multiple of `chunk`, or 0 for none. A caller who knows that every row stands at
-    the index `phase` of its chunk, with no document that begins behind the first token, says so: nothing is looked at.
+    the index `phase` of its chunk, with no document that begins inside a chunk, says so: nothing is looked at.
     """
     if time == 1 and not may_look():
         return _one_token_plan(position, reset, chunk, shard)
@@ -62,11 +62,11 @@ def make_plan(
     first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
     phase = known_phase() if phase is None else phase
     if phase is not None:
-        return _uniform_plan(phase, first, positions, chunk, shard)
+        return _uniform_plan(phase, None, positions, chunk, shard)
     must_look("where rows begin documents and chunks")
     phases = torch.where(first, 0, position % chunk).tolist()
     if len(set(phases)) == 1 and not bool(begins[:, 1:].any()):
-        return _uniform_plan(phases[0], first, positions, chunk, shard)
+        return _uniform_plan(phases[0], first if bool(first.any()) else False, positions, chunk, shard)
     marks = [row.nonzero().flatten().tolist() for row in begins.cpu()]
     rows = [_row_segments(phase, mark, time, chunk) for phase, mark in zip(phases, marks, strict=True)]
     return _ragged_plan(rows, positions, shard)
@@ -96,14 +96,21 @@ def _one_token_plan(
     )
 
 
-def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int, shard: int) -> SegmentPlan:
-    """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length."""
+def _uniform_plan(phase: int, first: Rows | None, positions: Tensor, chunk: int, shard: int) -> SegmentPlan:
+    """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length.
+
+    `first` are the rows that begin a document with the call, where none does later; None: any may with any segment.
+    """
     batch, time = positions.shape
     if phase + time <= chunk:
         count, width, front = min(time, 1), time, 0
     else:
         count, width, front = -(-(phase + time) // chunk), chunk, phase
-    resets: Rows = first if not may_look() or bool(first.any()) else False
+    resets: tuple[Rows, ...]
+    if first is None:
+        resets = tuple(positions[:, max(0, n * width - front)] == 0 for n in range(count))
+    else:
+        resets = tuple(first if n == 0 else False for n in range(count))
     starts = (torch.arange(count, device=positions.device) * width - front).clamp(min=0).expand(batch, count)
     crossings, borders = _shard_starts(starts, positions, shard)
     return SegmentPlan(
@@ -116,7 +123,7 @@ def _uniform_plan(phase: int, first: Tensor, positions: Tensor, chunk: int, shar
         position=positions,
         starts=starts,
         opens=tuple(n > 0 or phase == 0 for n in range(count)),
-        resets=tuple(resets if n == 0 else False for n in range(count)),
+        resets=resets,
         shard=shard,
         crossings=crossings,
         borders=borders,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
@@ -131,14 +132,17 @@ def without_sync(network: nn.Module, *, last: bool) -> AbstractContextManager[No
     return nullcontext()
 
 
-def drop_zero_gradients(model: nn.Module, world: World) -> None:
+def drop_zero_gradients(model: nn.Module, world: World, largest: Float[Tensor, " gradients"] | None = None) -> None:
     """Take away every gradient that is zero throughout, so that the optimiser leaves its parameter alone.
+
+    `largest` is the largest entry of each that this process holds, where that is known.
 
     Whether an unused parameter has no gradient or zeros depends on how a batch is cut (rows out of step go through
     masks, rows in step do not), and AdamW moves a parameter with a gradient of zero by its momentum and its decay.
     """
     held = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    largest = largest_entries([own_part(parameter.grad) for parameter in held if parameter.grad is not None])
+    if largest is None:
+        largest = largest_entries([own_part(parameter.grad) for parameter in held if parameter.grad is not None])
     # NaN is not zero.
     used = world.gather((largest != 0.0).double()).amax(0).tolist()
     for parameter, flag in zip(held, used, strict=True):

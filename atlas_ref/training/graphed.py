@@ -5,7 +5,7 @@ is recorded is `step.work` itself, made under `looking.unseen`, on buffers of ba
 is. A recording serves the steps that are the same function of their batch:
 
     one process; no schedule moves (`Model.schedules`); no polarisation, dropout or optimiser that filters gradients
-    rows in step: all at one index of their chunk, where no memory begins behind the first token of the batch
+    rows in step: all at one index of their chunk, and no memory begins inside a chunk
 
 Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. Any other step
 is made as it is, and so is every step where a model cannot be recorded, or memory is too short for both ways.
@@ -24,7 +24,7 @@ from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
 from atlas_ref.training.schedule import polarisation
-from atlas_ref.training.step import Worked, work
+from atlas_ref.training.step import Worked, sizes_of_gradients, work
 
 PLAIN_STEPS = 3
 """Steps of one kind, one after another, that are made as they are before one is recorded: they compile its kernels."""
@@ -39,14 +39,15 @@ class Standing:
         self._position, self._chunk = position.cpu(), chunk
 
     def read(self, batch: Batch) -> int | None:
-        """Count a batch in, and return the index in its chunk at which every row began it; None: not every row does,
-        or a memory begins behind the first token.
+        """Count a batch in, and return the index in its chunk at which every row began it; None: they are not in step,
+        or do not stay so, as where a memory begins inside a chunk.
         """
         marks = batch.reset if batch.episode is None else batch.episode.memory
         places = token_positions(self._position, marks, marks.shape[1])
         self._position = places[:, -1] + 1
-        phases = set((places[:, 0] % self._chunk).tolist())
-        return phases.pop() if len(phases) == 1 and not bool((places[:, 1:] == 0).any()) else None
+        phase = int(places[0, 0]) % self._chunk
+        expected = (phase + torch.arange(places.shape[1])) % self._chunk
+        return phase if bool((places % self._chunk == expected).all()) else None
 
 
 class Recording:
@@ -95,7 +96,9 @@ class Recording:
         apart = {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in after.items()}
         for name, buffer in buffers.items():
             buffer.copy_(apart[name])
-        return worked._replace(output=worked.output._replace(state=self._state))
+        return worked._replace(
+            output=worked.output._replace(state=self._state), sizes=sizes_of_gradients(self._network)
+        )
 
 
 class Recordings:

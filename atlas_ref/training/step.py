@@ -17,6 +17,7 @@ from atlas_ref.blocks.timeline import Marks
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.functional.dropout import row_keys
+from atlas_ref.functional.largest import largest_entries
 from atlas_ref.memory.state import StateTree, join_rows
 from atlas_ref.models.answers import Recursive
 from atlas_ref.models.family import Output
@@ -93,13 +94,22 @@ class Worked(NamedTuple):
     """What the forward and backward pass of a step leave, beside the gradients in the parameters.
 
     `losses` [parts of the batch, numbers] has the loss of each part and what of it was minimised, by `names`; `output`
-    is that of `StepResult`, but for its indecision, and `undecided` has that of each part.
+    is that of `StepResult`, but for its indecision, and `undecided` has that of each part. A recording has made
+    `sizes` of the gradients too.
     """
 
     losses: Tensor
     names: tuple[str, ...]
     output: Output
     undecided: tuple[Tensor, ...]
+    sizes: "Sizes | None" = None
+
+
+class Sizes(NamedTuple):
+    """Of the gradients that a model has in this process: the largest entry of each, and the norm of all together."""
+
+    largest: Tensor
+    norm: Tensor
 
 
 class Replays(Protocol):
@@ -132,10 +142,11 @@ def train_step(
     if worked is None:
         worked = work(network, batch, state, step, config, world)
     loss, *parts = world.sums(*map(sum, zip(*worked.losses.tolist(), strict=True)))
-    drop_zero_gradients(bare(network), world)
+    largest, norm = worked.sizes or (None, None)
+    drop_zero_gradients(bare(network), world, largest)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
-    grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world)
+    grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world, norm)
     rate = learning_rate(step, config)
     optimiser.step(rate / config.optim.learning_rate)
     output = worked.output._replace(indecision=_mean(worked.undecided, world))
@@ -196,13 +207,20 @@ def _mean(parts: Sequence[Tensor], world: World) -> Tensor | None:
     return world.gather(torch.stack(list(parts))).mean() if parts else None
 
 
-def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World) -> float:
-    """Clip the gradients in place and return their norm before it; name the first tensor that is not finite.
+def sizes_of_gradients(model: nn.Module) -> Sizes:
+    """Return the sizes of the gradients that a model in one process has in its parameters."""
+    held = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return Sizes(largest_entries(held), nn.utils.get_total_norm(held))
+
+
+def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World, norm: Tensor | None = None) -> float:
+    """Clip the gradients in place and return their norm before it, which may be known; name the first tensor that is
+    not finite.
 
     g <- g min(1, max_norm / ||g||), over all of them together; torch's own function adds 1e-6 to the norm.
     """
     named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    norm = whole(nn.utils.get_total_norm([gradient for _, gradient in named]))
+    norm = whole(nn.utils.get_total_norm([gradient for _, gradient in named])) if norm is None else norm
     if not torch.isfinite(norm):
         bad = [name for name, gradient in named if not torch.isfinite(own_part(gradient)).all()]
         first = world.first(bad[0] if bad else None)

@@ -145,6 +145,12 @@ def test_a_call_of_which_the_phase_is_known_is_laid_as_one_that_is_looked_at(pha
     seen = make_plan(position, reset, 7, 3)
     with unseen(phase):
         known = make_plan(position, reset, 7, 3)
+    later = torch.zeros_like(reset)
+    later[1, 6 - phase] = True
+    with unseen(phase):
+        begun = make_plan(position, later, 7, 3)
+    assert [row.tolist() for row in begun.resets if isinstance(row, Tensor)][-1] == [False, True]
+    assert torch.equal(begun.position, make_plan(position, later, 7, 3).position)
     for one, other in ((seen, known), (seen, make_plan(position, reset, 7, 3, phase=phase))):
         assert (one.count, one.width, one.front, one.opens, one.borders) == (
             other.count,

@@ -24,9 +24,9 @@ BLOCKS = {
 }
 SCHEDULED = {"lmm titans warm-up": 1, "mag floor that comes down": 4}
 """Fewer steps of these are replayed: their schedules move in the first ones."""
-RAGGED, SHORT, STEPS = 7, 12, 19
-"""The step whose second row begins a document in the middle, and one after which all rows are in the middle of a
-chunk."""
+IN_STEP, RAGGED, SHORT, STEPS = 5, 7, 12, 19
+"""The step whose first row begins a document with a chunk, that whose second one does inside a chunk, and the one after
+which all rows are inside a chunk."""
 REPLAYED = [3, 4, 5, 6, 16, 17, 18]
 """Steps that come after three of their kind."""
 
@@ -37,6 +37,7 @@ def batch_of(step: int) -> Batch:
     tokens = torch.randint(257, (ROWS, TIME), generator=random)
     reset = torch.zeros(ROWS, TIME, dtype=torch.bool)
     reset[:, 0] = step in (0, SHORT)
+    reset[0, CHUNK] = step == IN_STEP
     if step == RAGGED:
         reset[1, 6] = True
     if step == SHORT:
