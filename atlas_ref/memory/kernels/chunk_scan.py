@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Held, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded
+from atlas_ref.memory.kernels.launching import compiled, loaded
 from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of
 
 
@@ -215,7 +215,9 @@ def chunk_scan(sizes: Sizes, borders: Borders, pairs: Pairs, mix: Mixing, before
     weights, momentum = new(2, sizes.segments, *shape)
     entered = Entered(weights, momentum, weights if sizes.always else torch.empty_like(weights))
     after = Held(*(new(shape) for _ in before))
-    _scan[(sizes.rows, sizes.blocks)](*pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **LAUNCH)
+    _scan[(sizes.rows, sizes.blocks)](
+        *pairs, *mix, *borders, *before, *entered, *after, *sizes.of_scan(), **sizes.scan_launch
+    )
     return entered, after
 
 
@@ -255,6 +257,6 @@ def chunk_scan_adjoint(
         sizes.before,
         sizes.anchor,
         after is None,
-        **LAUNCH,
+        **sizes.scan_launch,
     )
     return Left(weights, momentum), d_initial, Held._make(before)

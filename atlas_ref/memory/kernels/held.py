@@ -5,7 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from atlas_ref.memory.kernels.launching import precision, tile
+from atlas_ref.memory.kernels.launching import LAUNCH, precision, tile
 
 FEATURE_BLOCK = 64
 """Features that a program holds at once where every token is looked at."""
@@ -57,6 +57,11 @@ class Sizes(NamedTuple):
     def value_tile(self) -> int:
         """Values of one block."""
         return min(tile(self.values), 32, max(16, TILE_OF_M // tile(self.features)))
+
+    @property
+    def scan_launch(self) -> dict[str, int]:
+        """Return how a scan is launched: with twice the threads where features are wide."""
+        return {**LAUNCH, "num_warps": 8} if self.features > FEATURE_BLOCK else LAUNCH
 
     def of_scan(self) -> tuple[int | bool | str, ...]:
         """Return what both scans take, in their order."""
