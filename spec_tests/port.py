@@ -82,6 +82,7 @@ class Op(StrEnum):
     EPISODE_LOSS = "episode_loss"
     GATE_FLOOR = "gate_floor"
     RETRIEVAL_GAIN = "retrieval_gain"
+    MEMORY_TELEMETRY = "memory_telemetry"
     MEMORY_STEP = "memory_step"
     MEMORY_SCAN = "memory_scan"
     MEMORY_CHUNKED = "memory_chunked"

@@ -1,7 +1,5 @@
 """What a block tells of one call: statistics of its gates, of its memory and of what went through it."""
 
-import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,16 +8,15 @@ from torch import Tensor
 
 from atlas_ref.blocks.memory_branch import MemoryBranch, MemoryLayerOutput, MemoryLayerState, Part
 from atlas_ref.functional.gate_floor import collapse_risk
-from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.telemetry import (
+    change_of_memory,
+    gate_statistics,
+    size_of_matrices,
+    size_of_reads,
+    tanh_statistics,
+)
 from atlas_ref.memory.architecture import Weights
-from atlas_ref.memory.plan import where_rows
 from atlas_ref.memory.rules import Gates
-
-POLARISED, UNDECIDED = 0.4, 0.1
-"""A gate is polarised when its sigmoid is further than this from 1/2 (below 0.1 or above 0.9), undecided when nearer
-(0.4 to 0.6)."""
-LINEAR, SATURATED = 0.5, 1.5
-"""Arguments of a tanh gate: up to the first tanh(x) is x to 8%; beyond the second its slope is below 0.19."""
 
 
 class MemoryTelemetry(NamedTuple):
@@ -106,19 +103,19 @@ def summarise(
         momentum,
         step,
         window,
-        *_gate_statistics(gate),
-        _size([matrix for part in parts for matrix in part.state.weights]),
-        _size([matrix for part in parts for matrix in _momentum(part)]),
-        _read_norm(remembered.reads),
+        *_of_gate(gate),
+        size_of_matrices([matrix for part in parts for matrix in part.state.weights]),
+        size_of_matrices([matrix for part in parts for matrix in _momentum(part)]),
+        size_of_reads(remembered.reads),
         remembered.omega_loss,
-        None if changes is None else _size([matrix for change in changes for matrix in change]),
-        *_tanh_statistics(remembered.bounded),
+        None if changes is None else size_of_matrices([matrix for change in changes for matrix in change]),
+        *_of_tanh(remembered.bounded),
         None if mixing_rate is None else mixing_rate.detach(),
         _each_memory(parts, gates, changes, remembered.each),
     )
 
 
-class _Acting(NamedTuple):
+class _OfGate(NamedTuple):
     """Statistics of the gate that acts and of the sigmoid below its floor, in the order of `LayerTelemetry`."""
 
     mean: Tensor | None
@@ -134,17 +131,17 @@ class _Acting(NamedTuple):
     undecided: Tensor | None
 
 
-def _gate_statistics(gate: Gate | None) -> _Acting:
+def _of_gate(gate: Gate | None) -> _OfGate:
     """Return the statistics of a gate, none of a block without."""
     if gate is None:
-        return _Acting(*(None,) * 11)
-    raw, floor, risk = _spread(gate.raw), gate.floor, collapse_risk(gate.raw, gate.floor)
-    if isinstance(floor, Tensor):
-        acting = _spread(floor + (1.0 - floor) * gate.raw)[:4]
-    else:
-        reach = 1.0 - floor
-        acting = floor + reach * raw.mean, reach * raw.deviation, floor + reach * raw.least, floor + reach * raw.largest
-    return _Acting(*acting, *raw[:4], risk, *raw[4:])
+        return _OfGate(*(None,) * 11)
+    found, risk = gate_statistics(gate.raw, gate.floor), collapse_risk(gate.raw, gate.floor)
+    return _OfGate(*found[:8], risk, *found[8:])
+
+
+def _of_tanh(bounded: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the statistics of a tanh, none where there is none."""
+    return (None, None, None) if bounded is None else tanh_statistics(bounded)
 
 
 def _each_memory(
@@ -154,10 +151,10 @@ def _each_memory(
     return tuple(
         MemoryTelemetry(
             *gates[number],
-            _size(parts[number].state.weights),
-            _size(_momentum(parts[number])),
-            _read_norm(of_one.flatten(-2)),
-            None if changes is None else _size(changes[number]),
+            size_of_matrices(parts[number].state.weights),
+            size_of_matrices(_momentum(parts[number])),
+            size_of_reads(of_one.flatten(-2)),
+            None if changes is None else size_of_matrices(changes[number]),
         )
         for number, of_one in enumerate(reads)
     )
@@ -174,66 +171,7 @@ def _momentum(part: Part) -> Weights:
     return part.state.momentum or tuple(torch.zeros_like(m) for m in part.state.weights)
 
 
-def _read_norm(reads: Float[Tensor, "batch time values"]) -> Tensor:
-    """Return the root of the mean square over rows and tokens of the norm of what was read."""
-    norm: Tensor = torch.linalg.vector_norm(at_least_float32(reads.detach()))
-    return norm / math.sqrt(reads.shape[:-1].numel())
-
-
-def _size(matrices: Sequence[Tensor]) -> Tensor:
-    """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
-    whole: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(m.detach()) for m in matrices]))
-    return whole / math.sqrt(matrices[0].shape[:-2].numel())
-
-
 def _change(before: Part, after: Part, time: int) -> Weights:
-    """Return M - M' of each row: M' is M_0 where the row began or its shard did in the call, else the memory before."""
-    position, length = after.state.position, after.shard
-    since_start = (position - 1) % length + 1 if length else position
-    began = since_start <= time
-    return tuple(
-        m - where_rows(began, m0.expand_as(m1), m1)
-        for m, m0, m1 in zip(after.state.weights, after.initial, before.state.weights, strict=True)
-    )
-
-
-class _Spread(NamedTuple):
-    """Statistics of a sigmoid, in the order of `LayerTelemetry`."""
-
-    mean: Tensor
-    deviation: Tensor
-    least: Tensor
-    largest: Tensor
-    polarised: Tensor
-    undecided: Tensor
-
-
-def _spread(raw: Tensor) -> _Spread:
-    """Return mean, standard deviation, least and largest, and the shares that are polarised and undecided."""
-    if raw.numel() == 0:
-        none = raw.new_full((), torch.nan)
-        return _Spread(none, none, none, none, none, none)
-    # Over the tokens of the call, so that one layer, or one token, has a deviation: zero, never NaN.
-    # In two passes, which on a CPU are twenty times faster than torch.var_mean, and in few buffers: they are large.
-    mean = raw.mean()
-    buffer = raw - mean
-    deviation = buffer.square_().mean().sqrt()
-    least, largest = torch.aminmax(raw)
-    distance = torch.sub(raw, 0.5, out=buffer).abs_()
-    # Marks as floats: a mask is slower to make and to count.
-    marks = torch.empty_like(raw)
-    polarised = torch.gt(distance, POLARISED, out=marks).mean()
-    undecided = torch.lt(distance, UNDECIDED, out=marks).mean()
-    return _Spread(mean, deviation, least, largest, polarised, undecided)
-
-
-def _tanh_statistics(bounded: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the mean size of the arguments of a tanh and the shares in its linear and in its saturated region."""
-    if bounded is None:
-        return None, None, None
-    size = at_least_float32(bounded.detach()).abs()
-    # The argument from the value: exact to rounding far beyond SATURATED, and at most 8.7 in float32.
-    argument = torch.atanh(size.clamp(max=1.0 - torch.finfo(size.dtype).eps / 2))
-    marks = torch.empty_like(argument)
-    linear = torch.lt(argument, LINEAR, out=marks).mean()
-    return argument.mean(), linear, torch.gt(argument, SATURATED, out=marks).mean()
+    """Return what a call changed in a memory."""
+    position, matrices = after.state.position, (before.state.weights, after.state.weights, after.initial)
+    return tuple(change_of_memory(*each, position, time, after.shard) for each in zip(*matrices, strict=True))

@@ -40,6 +40,7 @@ def test_it_has_every_operation_below_the_blocks_but_those_of_miras_and_tnt(prog
         Op.EPISODE_ROWS,
         Op.EPISODE_LOSS,
         Op.GATE_FLOOR,
+        Op.MEMORY_TELEMETRY,
         Op.RETRIEVAL_GAIN,
         Op.SLOT_MEMORY,
         Op.TRM_RECURSION,

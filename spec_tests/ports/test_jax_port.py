@@ -43,6 +43,7 @@ def test_it_answers_every_operation_but_those_of_a_whole_model_of_miras_and_of_i
         Op.EPISODE_ROWS,
         Op.EPISODE_LOSS,
         Op.GATE_FLOOR,
+        Op.MEMORY_TELEMETRY,
         Op.RETRIEVAL_GAIN,
         Op.TRM_RECURSION,
         Op.SUPERVISED_LOSS,

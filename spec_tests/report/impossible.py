@@ -13,6 +13,7 @@ UNDIFFERENTIATED: Final = (
     (Op.CONCENTRATION_NULL, "a metric is read, not learned from"),
     (Op.GROKKING_PHASES, "a phase is one of five numbers"),
     (Op.RETRIEVAL_GAIN, "a metric is read, not learned from"),
+    (Op.MEMORY_TELEMETRY, "a metric is read, not learned from"),
     (Op.OPTIMIZER_STEP, "nobody learns through a step of an optimiser"),
     (Op.MUON_STEP, "nobody learns through a step of an optimiser"),
     (Op.GROKFAST, "nobody learns through a step of an optimiser"),

@@ -1,0 +1,1 @@
+"""What is told of a memory and of a gate."""
