@@ -47,6 +47,8 @@ def ltm_chunked(
     document of t: where its age is at most position_t.
     """
     state, outputs = at_least_float32(carry), []
+    if x.shape[1] == 0:
+        return x, state
     for tokens, places in zip(torch.split(at_least_float32(x), CHUNK, 1), torch.split(position, CHUNK, 1), strict=True):
         index = torch.arange(tokens.shape[1], device=x.device)
         age = index.unsqueeze(1) - index
@@ -57,5 +59,4 @@ def ltm_chunked(
         kept = torch.pow(decay, (index + 1).to(state.dtype)).unsqueeze(-1) * state.unsqueeze(1)
         outputs.append(within + torch.where((places > index).unsqueeze(-1), kept, 0.0))
         state = outputs[-1][:, -1]
-    means = torch.cat(outputs, 1) if outputs else at_least_float32(x)
-    return means.to(x.dtype), state
+    return torch.cat(outputs, 1).to(x.dtype), state

@@ -31,15 +31,23 @@ from spec_tests.vectors.judge import judge
 
 PARTS: Final = ("faults", "generated", "vacuity", "mutants", "variants")
 OWN_TESTS: Final = (
+    "spec_tests.package.functional.test_dropout",
     "spec_tests.package.functional.test_functional",
+    "spec_tests.package.functional.test_larger_forms",
     "spec_tests.package.functional.test_largest",
+    "spec_tests.package.functional.test_slot_memory",
+    "spec_tests.package.functional.test_surely_finite",
     "spec_tests.package.functional.test_unseen",
+    "spec_tests.package.memory.test_bias",
     "spec_tests.package.memory.test_delta_schedule",
     "spec_tests.package.memory.test_folding",
     "spec_tests.package.memory.test_hierarchical",
+    "spec_tests.package.memory.test_link",
     "spec_tests.package.memory.test_miras_chunked",
     "spec_tests.package.memory.test_miras_properties",
+    "spec_tests.package.memory.test_miras_recurrent",
     "spec_tests.package.memory.test_out_of_sight",
+    "spec_tests.package.memory.test_ridge",
     "spec_tests.package.memory.test_rows_in_step",
     "spec_tests.package.memory.test_shards",
     "spec_tests.package.memory.test_ttl",

@@ -156,3 +156,16 @@ def test_every_site_of_every_layer_has_numbers_of_its_own() -> None:
     assert len(numbers) == 13 * ROWS
     assert [drop.rate for drop in found.layers[2] if drop is not None] == [0.2, 0.3, 0.4, 0.4]
     assert set(drops_of(rates, None, layers=2).layers) == {LayerDrops()}
+
+
+def test_sites_have_the_numbers_of_the_hash_of_what_sets_them_apart() -> None:
+    """Kills: a site that is not wrapped to 32 bits; shifts and factors of the other round; numbers of a few bits."""
+    keys = keys_of(0, 300)
+    found = site_keys(keys, 5).numpy().astype(np.uint32)
+    for number in range(5):
+        apart = np.uint32((0x9E3779B9 * (number + 1)) % 2**32)
+        numbers = keys.numpy().astype(np.uint32) + apart
+        expected = rounds(rounds(numbers, 16, 0x7FEB352D), 15, 0x846CA68B)
+        assert np.array_equal(found[number], expected)
+    assert keys.min() < -(2**30)
+    assert keys.max() > 2**30
