@@ -23,7 +23,7 @@ def test_means_by_chunks_are_those_of_a_loop_and_have_its_gradients(time: int) -
     """Kills: a weight of another age, a mean that goes over a document or is lost at the border of a chunk."""
     x, carry, position = call(time, 2700 + time)
     given = [torch.from_numpy(value).requires_grad_() for value in (x, carry)]
-    means, last = ltm_chunked(*given, torch.from_numpy(position), 0.9)
+    means, last = ltm_chunked(given[0], given[1], torch.from_numpy(position), 0.9)
     expected, after = running_mean(x, carry, position, 0.9)
     np.testing.assert_allclose(means.detach().numpy(), expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(last.detach().numpy(), after, rtol=0, atol=1e-12)
@@ -46,7 +46,7 @@ def test_an_earlier_document_is_not_seen_by_the_means_of_the_next(garbage: float
     x, carry, position = call(90, 2730)
     spoilt, before = x.copy(), carry.copy()
     spoilt[2, :41], before[1:] = garbage, garbage
-    means, _ = ltm_chunked(*map(torch.from_numpy, (spoilt, before, position)), 0.9)
+    means, _ = ltm_chunked(torch.from_numpy(spoilt), torch.from_numpy(before), torch.from_numpy(position), 0.9)
     expected, _ = running_mean(x, carry, position, 0.9)
     for found, wanted in ((means[2, 41:], expected[2, 41:]), (means[:2], expected[:2])):
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-12)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from atlas_ref.blocks.block import BlockOutput
-from atlas_ref.blocks.telemetry import _Spread
 from atlas_ref.config import KillSwitchesConfig, RunConfig
 from atlas_ref.storage.checkpoint import saved_steps
 from atlas_ref.training import loop
@@ -222,6 +221,6 @@ def test_switches_and_monitor_leave_the_bits_of_training_alone(tmp_path: Path, m
     config = micro_config(*LOOP, *TANH, *SCHULZ)
     start(config, tmp_path / "watched")
     monkeypatch.setattr(loop, "measure_layers", lambda output, config: ())
-    monkeypatch.setattr("atlas_ref.blocks.telemetry._spread", lambda raw: _Spread(*(torch.zeros(()),) * 6))
+    monkeypatch.setattr("atlas_ref.functional.telemetry._spread", lambda raw: (torch.zeros(()),) * 6)
     start(config, tmp_path / "alone")
     assert saved_bytes(tmp_path / "watched") == saved_bytes(tmp_path / "alone")
