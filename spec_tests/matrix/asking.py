@@ -69,7 +69,7 @@ def declared(command: str) -> frozenset[Op]:
         with ProcessPort(command) as port:
             return port.declare().operations
     except PortError as error:
-        raise NotInstalledError(f"its port does not start: {str(error).splitlines()[-1]}") from error
+        raise NotInstalledError(f"its port does not start: {str(error).splitlines()[-1].strip()}") from error
 
 
 def files_that_ask(operations: frozenset[Op]) -> list[str]:
