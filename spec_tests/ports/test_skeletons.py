@@ -35,9 +35,7 @@ def built(language: str, folder: Path) -> Skeleton:
     return skeleton
 
 
-@pytest.mark.parametrize(
-    "language", ["python", "javascript", pytest.param("cpp", marks=pytest.mark.exhaustive, id="cpp")]
-)
+@pytest.mark.parametrize("language", ["python", "javascript", "cpp"])
 def test_a_new_port_speaks_the_protocol_and_passes_every_case_of_its_operation(
     language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
