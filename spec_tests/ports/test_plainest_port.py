@@ -41,6 +41,21 @@ class PlainestPort(NumpyPort):
         )
 
 
+class SingleTokensPort(NumpyPort):
+    """The numpy loops, which declare the rule `delta` by single tokens and nothing else."""
+
+    def declare(self) -> Declaration:
+        """Declare the rule."""
+        only = {"rule": "delta", "architecture": "matrix", "chunk": "1", "step_scale": "literal"}
+        return replace(
+            super().declare(),
+            operations=frozenset(MEMORIES),
+            capabilities=frozenset(),
+            only={key: frozenset({value}) for key, value in only.items()},
+            numerics=(Numerics.F64,),
+        )
+
+
 class ClimbingPort(PlainestPort):
     """The same with the sign of the write turned: S = theta S + eta g."""
 
@@ -104,3 +119,9 @@ def test_a_rule_that_climbs_fails_thirty_of_them_and_the_report_names_the_step_f
     assert len(failed) >= 30
     assert [each.id for each in found if each.kind == "vector" and not each.failed] == []
     assert "ATL-STEP-" in next(iter(failures(report(*found))))
+
+
+def test_a_port_of_single_tokens_is_not_held_to_the_borders_of_chunks_of_four() -> None:
+    """Kills: a property that names places in chunks of 4 and asks them of a port that has chunks of 1 only."""
+    found = property_fates(import_module(modules_of_tests()["test_memory_chunked"]), SingleTokensPort())
+    assert [name for name, outcome in found if outcome is not Outcome.PASS] == []

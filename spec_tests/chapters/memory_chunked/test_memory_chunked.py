@@ -43,6 +43,8 @@ LINEAR: Final = {
 def test_gradients_are_taken_at_the_memory_before_the_first_token_of_the_chunk(port: Port) -> None:
     for op, numerics in forms(port):
         for config in each_rule(port, numerics):
+            if config["chunk"] != 4:  # A port of single tokens: the borders below are those of chunks of 4.
+                continue
             with where_declared():
                 inputs = case(config, time=6, seed=1)
                 inputs |= {"position": np.array([4, 6]), "reset": 0 * inputs["reset"]}
