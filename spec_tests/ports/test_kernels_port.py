@@ -51,8 +51,9 @@ PLAIN: Final[dict[str, Any]] = {
             "time": 7,
         },
         {"rule": "atlas", "read": "pre", "reset": (0, 3)},
+        pytest.param({"window": 6, "chunk": 2, "time": 7, "reset": (0, 4)}, marks=pytest.mark.exhaustive),
     ],
-    ids=["a-reset-and-rows-out-of-step", "titans-read-before", "newton-schulz"],
+    ids=["a-reset-and-rows-out-of-step", "titans-read-before", "newton-schulz", "a-window-of-several-segments"],
 )
 def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dict[str, Any]) -> None:
     cell = {**PLAIN, **changes}
