@@ -76,13 +76,17 @@ class Recording:
         for name, tensor in state.to_tensors().items():
             if tensor is not buffers[name]:
                 buffers[name].copy_(tensor)
+        self.replay()
+        return self._worked
+
+    def replay(self) -> None:
+        """Do the work on what the buffers hold."""
         if self._graph is None:
             self._worked = self._work()
-            return self._worked
+            return
         self._graph.replay()
         for parameter, gradient in self._gradients.items():
             parameter.grad = gradient
-        return self._worked
 
     def _work(self) -> Worked:
         """Work on the buffers, and put the state after the step into those of the state before it."""
@@ -109,7 +113,10 @@ class Recordings:
         standing = None if config.optim.filters or config.leaves_out else model.standing(state)
         self._standing = None if standing is None else Standing(*standing)
         self._model, self._network, self._config = model, network, config
-        self._made: dict[Hashable, Recording | None] = {}
+        self.made: dict[Hashable, Recording | None] = {}
+        """By kind; None where one cannot be recorded."""
+        self.refused = ""
+        """Why a step could not be recorded, where one could not."""
         self._last: Hashable = None
         self._times = 0
         self._phase: int | None = None
@@ -129,11 +136,11 @@ class Recordings:
         kind = (phase, self._model.schedules(step), shapes)
         self._times = self._times + 1 if kind == self._last else 1
         self._last = kind
-        if kind not in self._made:
+        if kind not in self.made:
             if self._times <= PLAIN_STEPS:
                 return None
-            self._made[kind] = self._record(batch, state, step, phase)
-        recording = self._made[kind]
+            self.made[kind] = self._record(batch, state, step, phase)
+        recording = self.made[kind]
         if recording is None:
             return None
         self.replayed += 1
@@ -144,8 +151,9 @@ class Recordings:
             return None
         try:
             return Recording(self._network, batch, state, step, self._config, phase)
-        except RuntimeError:
+        except RuntimeError as error:
             # It needs a look, or something that a graph cannot hold; whatever it left in gradients is forgotten.
+            self.refused = str(error)
             self._network.zero_grad(set_to_none=True)
             return None
 
