@@ -50,6 +50,9 @@ def sees_bad(
     if sight.shape[-2] == 1:
         # Of one query, as in decoding, nothing is larger than the sight itself.
         return (sight & bad.unsqueeze(-2)).any(-1)
+    if sight.ndim > bad.ndim > 1 and sight.shape[-3] == 1:
+        # Heads that share a sight are columns of one product.
+        return (sight.squeeze(-3).to(dtype) @ bad.mT.to(dtype)).mT > 0
     return (sight.to(dtype) @ bad.to(dtype).unsqueeze(-1)).squeeze(-1) > 0
 
 

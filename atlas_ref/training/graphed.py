@@ -63,6 +63,9 @@ class Recording:
         self._given = step, config, phase
         self._graph: torch.cuda.CUDAGraph | None = None
         if batch.tokens.device.type == "cuda":
+            # Once as it is: it compiles what only an unseen step needs.
+            self._work()
+            network.zero_grad(set_to_none=True)
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
                 self._worked = self._work()
