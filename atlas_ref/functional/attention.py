@@ -39,9 +39,12 @@ def _blocks(extended: Tensor, size: int, span: int, count: int, persistent: Tens
         # All of it is one span, as in decoding.
         shared = persistent.to(extended.dtype).expand(extended.shape[0], -1, -1, -1)
         return torch.cat([shared, extended], dim=1).transpose(1, 2)
-    spans = extended.unfold(1, span, size).permute(0, 1, 2, 4, 3)
-    shared = persistent.to(extended.dtype).transpose(0, 1).expand(*spans.shape[:2], -1, -1, -1)
-    return torch.cat([shared, spans], dim=3).flatten(0, 1)
+    # What is older than the block, and the block: put together from stretches, which have simpler gradients than views
+    # that overlap.
+    older = torch.unflatten(extended[:, : count * size], 1, (count, size))[:, :, : span - size]
+    own = torch.unflatten(extended[:, span - size :], 1, (count, size))
+    shared = persistent.to(extended.dtype).expand(*own.shape[:2], -1, -1, -1)
+    return torch.cat([shared, older, own], dim=2).flatten(0, 1).transpose(1, 2)
 
 
 def _bad_in_blocks(
