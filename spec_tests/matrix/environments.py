@@ -8,6 +8,8 @@ every implementation is asked beside one torch.
 import hashlib
 import importlib.util
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +72,13 @@ def _install(python: Path, requires: tuple[str, ...]) -> None:
     except subprocess.TimeoutExpired as error:
         raise NotInstalledError(f"pip took longer than {SECONDS} s") from error
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        said = [line for line in said if "Requires-Python" in line] or said[-1:]
-        raise NotInstalledError(said[0].removeprefix("ERROR: ") if said else f"pip ended with {done.returncode}")
+        raise NotInstalledError(_reason(done.stderr) or f"pip ended with {done.returncode}")
+
+
+def _reason(said: str) -> str:
+    """Return what pip complains of in a line: the Python that a package needs, else its last error."""
+    needs = re.findall(r"Requires-Python ([^;\n]+)", said)
+    if needs:
+        return f"it needs Python {needs[-1]}, and this is {platform.python_version()}"
+    errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
+    return errors[-1] if errors else ""

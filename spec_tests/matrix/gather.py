@@ -1,7 +1,11 @@
-"""All rows together: `docs/matrix.json`, written row by row, so that a run that is stopped keeps what it has."""
+"""All rows together: `docs/matrix.json`, written row by row, so that a run that is stopped keeps what it has.
+
+python -m spec_tests.matrix.gather docs      draws the page of the numbers that are there once more
+"""
 
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,3 +94,7 @@ def without_times(matrix: Matrix) -> Any:
         return [bare(inner) for inner in value] if isinstance(value, list) else value
 
     return bare(json.loads(matrix.model_dump_json()))
+
+
+if __name__ == "__main__":
+    write(read_matrix(Path(sys.argv[1]) / JSON), Path(sys.argv[1]))
