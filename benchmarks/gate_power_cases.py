@@ -198,13 +198,13 @@ GROUPS: Final[Mapping[str, Group]] = {
 
 def cases(seed: int = 0) -> list[Case]:
     """Return all cases, a group after the other in turn, so that a study that is cut has some of each."""
-    groups = [list(_covering(name, group, seed)) for name, group in GROUPS.items()]
+    groups = [list(covering(name, group, seed)) for name, group in GROUPS.items()]
     others = [each for line in zip_longest(*groups[1:]) for each in line if each is not None]
     # The first group is as large as all others together: they alternate.
     return [each for pair in zip_longest(groups[0], others) for each in pair if each is not None]
 
 
-def _covering(name: str, group: Group, seed: int) -> Iterator[Case]:
+def covering(name: str, group: Group, seed: int) -> Iterator[Case]:
     """Yield the cases of a group (module docstring)."""
     random = np.random.default_rng([seed, *name.encode()])
     decks = {factor: _deck(values, group.count, random) for factor, values in group.factors.items()}

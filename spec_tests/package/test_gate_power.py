@@ -1,0 +1,113 @@
+"""The study of the gates: what it draws, what counts as learned, and how verdicts are counted against that."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.gate_power import read_lines
+from benchmarks.gate_power_cases import GROUPS, Case, cases, covering
+from benchmarks.gate_power_tables import Judged, judge, tables
+from preflight.heard import LASTS, LEAST_KEPT
+from preflight.result import Check, GateResult, at_least, conclude
+
+RECALL = Case("recall-00", "recall", "held out", "recall", (), (), ())
+TEXT = Case("text-00", "text", "held out", "tiny", (), (), ())
+
+
+def test_the_covering_is_drawn_from_its_seed_and_has_every_value_in_both_halves_of_a_group() -> None:
+    """Kills: a value that no case has; halves that follow the groups; a draw that differs from run to run."""
+    found = cases()
+    assert [case for case in found if case.group == "mac"] == list(covering("mac", GROUPS["mac"], 0))
+    assert len(found) == len({case.changes for case in found}) >= 60
+    recall = [case for case in found if case.group == "recall"]
+    values = {value for factor in GROUPS["recall"].factors.values() for value in factor}
+    assert values == {value for case in recall for value in case.values}
+    for group in GROUPS:
+        halves = Counter(case.half for case in found if case.group == group)
+        assert min(halves.values()) >= 2
+        assert max(halves.values()) - min(halves.values()) <= 1
+    assert {case.half for case in found[:8]} == {"tuning", "held out"}
+
+
+def life(kept: float, threshold: float = LEAST_KEPT) -> dict[str, Any]:
+    span = {"kept_to_the_nearest": kept}
+    checks: list[Check] = [at_least("memory outlasts attention", 9.0, 8.0, ""), at_least(LASTS, kept, threshold, "")]
+    evidence: dict[str, Any] = {"span": span, "echo": None, "travel": 3.0}
+    return conclude("proof-of-life", checks, evidence, 1.0).model_dump(mode="json")
+
+
+def lines_of(case: Case, gate: dict[str, Any], memory: list[float], twin: list[float]) -> dict[tuple[str, str], Any]:
+    arms = {
+        name: {"failure": None, "held_loss": values, "held_accuracy": values, "seconds": 9.0}
+        for name, values in (("memory", memory), ("twin", twin))
+    }
+    said = {"gates": {"gates": [gate], "seconds": 1.0}, "earlier": {"gates": [], "seconds": 1.0}}
+    return {(case.name, part): line for part, line in {**arms, **said}.items()}
+
+
+@pytest.mark.parametrize(
+    ("case", "memory", "twin", "beats", "learned"),
+    [
+        (RECALL, [0.9, 0.95, 0.85, 0.9], [0.02, 0.0, 0.01, 0.03], True, True),
+        # An eighth is what the values of a row are worth without their keys.
+        (RECALL, [0.12, 0.12, 0.11, 0.12], [0.01, 0.01, 0.01, 0.01], True, False),
+        (RECALL, [0.9, 0.0, 0.9, 0.0], [0.0, 0.0, 0.0, 0.0], False, False),
+        (TEXT, [2.0, 2.1, 1.9, 2.0], [2.1, 2.2, 2.0, 2.11], True, True),
+        (TEXT, [2.1, 2.2, 2.0, 2.11], [2.0, 2.1, 1.9, 2.0], False, False),
+    ],
+)
+def test_learned_is_what_beats_its_twin_by_more_than_can_be_had_without_binding(
+    case: Case, memory: list[float], twin: list[float], beats: bool, learned: bool
+) -> None:
+    """Kills: the sign of a loss; a mean without its interval; a set of values that counts as recall."""
+    found = judge(case, lines_of(case, life(0.9), memory, twin))
+    assert found is not None
+    assert (found.beats, found.learned) == (beats, learned)
+
+
+def test_a_run_that_broke_off_has_not_learned_and_a_case_without_all_parts_is_left_out() -> None:
+    """Kills: a failed run that is compared with its twin; a half made case that counts as refused."""
+    lines = lines_of(RECALL, life(0.9), [0.9] * 4, [0.0] * 4)
+    lines[RECALL.name, "memory"] = {"failure": "the loss is nan", "seconds": 1.0}
+    found = judge(RECALL, lines)
+    assert found is not None
+    assert not found.learned
+    del lines[RECALL.name, "twin"]
+    assert judge(RECALL, lines) is None
+
+
+def test_a_study_is_judged_by_the_thresholds_of_the_code_as_it_is() -> None:
+    """Kills: the verdict of the day of the study; an old check judged by the threshold of a new one."""
+    stale = life(0.5 * LEAST_KEPT, threshold=0.0)
+    found = judge(RECALL, lines_of(RECALL, stale, [0.9] * 4, [0.0, 0.1, 0.0, 0.1]))
+    assert found is not None
+    assert GateResult.model_validate(stale).verdict == "PASS"
+    assert (found.passes(found.earlier), found.passes(found.gates)) == (True, False)
+
+
+def test_precision_is_of_what_passes_and_recall_of_what_learned() -> None:
+    """Kills: the two exchanged; tuned and held-out cases in one count."""
+    lines: dict[tuple[str, str], Any] = {}
+    found: list[Case] = []
+    # Kept and accuracy: two that pass and learn, one that passes only, three that learn only.
+    for number, (kept, right) in enumerate([(0.9, 0.9), (0.9, 0.9), (0.9, 0.0), (0.0, 0.9), (0.0, 0.9), (0.0, 0.9)]):
+        case = Case(f"recall-{number}", "recall", "held out", "recall", (), (), ())
+        found.append(case)
+        lines |= lines_of(case, life(kept), [right, right + 0.01] * 2, [0.0] * 4)
+    told = tables(found, lines)
+    (line,) = (each for each in told.text.splitlines() if each.startswith("| all |"))
+    assert line.split("|")[-4:-1] == [" 3 of 6 ", " 2/3 = 67% ", " 2/5 = 40% "]
+    assert "tuning, 0 configurations" in told.text
+    assert sum(isinstance(each, Judged) for each in told.judged) == 6
+
+
+def test_a_line_that_a_cut_left_unfinished_is_made_again(tmp_path: Path) -> None:
+    """Kills: a study that cannot go on; a part made twice."""
+    path = tmp_path / "lines.jsonl"
+    assert read_lines(path) == {}
+    whole = {"case": "recall-00", "part": "twin", "seconds": 1.0}
+    path.write_text(json.dumps(whole) + "\n" + '{"case": "recall-01", "part": "ga')
+    assert read_lines(path) == {("recall-00", "twin"): whole}
