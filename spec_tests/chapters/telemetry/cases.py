@@ -25,7 +25,7 @@ def told(
         "after": before + 0.3 * normal(seed + 3, *shape),
         "momentum": 0.5 * normal(seed + 4, *shape),
         "initial": initial,
-        "position": 2 + 7 * np.arange(batch),
+        "lengths": 2 + 7 * np.arange(batch),
         "reads": normal(seed + 5, batch, time, heads * values),
         "raw": raw,
         "floor": rng.choice([0.0, 0.05, 0.3], (batch, time)),

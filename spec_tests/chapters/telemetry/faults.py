@@ -53,7 +53,7 @@ def _difference_of_norms(config: Config, x: dict[str, Array]) -> dict[str, objec
 
 
 def _over_documents(config: Config, x: dict[str, Array]) -> dict[str, object]:
-    fresh = {**x, "position": x["position"] + (0 if config["shard"] else 10**6)}
+    fresh = {**x, "lengths": x["lengths"] + (0 if config["shard"] else 10**6)}
     return _update(oracle.change(fresh, x["reads"].shape[1], int(config["shard"])))
 
 

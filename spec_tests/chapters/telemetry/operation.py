@@ -34,7 +34,7 @@ ROWS: Final = (
             state("after", "batch heads values features"),
             state("momentum", "batch heads values features"),
             state("initial", "heads values features"),
-            index("position", "batch"),
+            index("lengths", "batch"),
             state("reads", "batch time read"),
             state("raw", "batch time dim"),
             state("floor", "batch time"),

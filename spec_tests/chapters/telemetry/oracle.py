@@ -19,10 +19,10 @@ def size(matrices: Array) -> float:
 def change(x: Arrays, time: int, shard: int) -> Array:
     """Return M - M' of each row and head."""
     changes = []
-    for row, position in enumerate(x["position"].tolist()):
+    for row, length in enumerate(x["lengths"].tolist()):
         # The token of the document with which row or shard began, and the first token of the call.
-        began = (position - 1) // shard * shard if shard else 0
-        fresh = began >= position - time
+        began = (length - 1) // shard * shard if shard else 0
+        fresh = began >= length - time
         changes.append(x["after"][row] - (x["initial"] if fresh else x["before"][row]))
     return np.array(changes)
 

@@ -18,7 +18,7 @@ FORBIDDEN: Final[Mapping[Op, Mapping[str, str]]] = {
     Op.EPISODE_ROWS: {"value": "EPI-1 EPI-2 EPI-3 EPI-4 EPI-5", "rows": "EPI-6"},
     Op.GATE_FLOOR: {"value": "FLOOR-1 FLOOR-2 FLOOR-3 FLOOR-4", "rows": "FLOOR-5", "gradient": "FLOOR-3"},
     Op.RETRIEVAL_GAIN: {"value": "RETR-1 RETR-2 RETR-3"},
-    Op.MEMORY_TELEMETRY: {"value": "TELE-1 TELE-2 TELE-3 TELE-4 TELE-5 TELE-6", "hidden": "TELE-2"},
+    Op.MEMORY_TELEMETRY: {"value": "TELE-1 TELE-2 TELE-3 TELE-4 TELE-5 TELE-6"},
     Op.FOURIER_CONCENTRATION: {"value": "GROK-1"},
     Op.GROKKING_PHASES: {"value": "GROK-9 GROK-10 GROK-11"},
     Op.GROKFAST: {"value": "OPT-3 OPT-4"},

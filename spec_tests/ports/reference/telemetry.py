@@ -19,7 +19,7 @@ ACTING: Final = ("mean", "deviation", "least", "largest")
 
 def _memory_telemetry(config: Config, x: Tensors) -> Tensors:
     time = x["reads"].shape[1]
-    change = change_of_memory(x["before"], x["after"], x["initial"], x["position"], time, config["shard"])
+    change = change_of_memory(x["before"], x["after"], x["initial"], x["lengths"], time, config["shard"])
     of_memory = {"memory_norm": x["after"], "momentum_norm": x["momentum"], "update": change}
     gate = gate_statistics(x["raw"], x["floor"].unsqueeze(-1))._asdict()
     tanh = zip(("argument", "linear", "saturated"), tanh_statistics(x["bounded"]), strict=True)
