@@ -87,7 +87,7 @@ def _answer(op: Op, config: Config) -> partial[Mapping[str, Array]]:
 
 def _loops_answer(op: Op, config: Config, inputs: Inputs) -> Mapping[str, Array]:
     """Return what the loops answer; in every profile a test asks the same, so the last answers are kept."""
-    key = _digest(op, config, inputs)
+    key = digest(op, config, inputs)
     if key not in _LAST:
         while len(_LAST) >= KEPT:
             del _LAST[next(iter(_LAST))]
@@ -95,11 +95,12 @@ def _loops_answer(op: Op, config: Config, inputs: Inputs) -> Mapping[str, Array]
     return _LAST[key]
 
 
-def _digest(op: Op, config: Config, inputs: Inputs) -> bytes:
-    digest = blake2b(f"{op} {sorted(config.items())}".encode(), digest_size=16)
+def digest(op: Op, config: Config, inputs: Inputs) -> bytes:
+    """Return what tells questions apart."""
+    found = blake2b(f"{op} {sorted(config.items())}".encode(), digest_size=16)
     for name, value in sorted(inputs.items()):
-        digest.update(f"{name} {value.shape} {value.dtype}".encode() + value.tobytes())
-    return digest.digest()
+        found.update(f"{name} {value.shape} {value.dtype}".encode() + value.tobytes())
+    return found.digest()
 
 
 def _floating(op: Op, side: str) -> Iterator[str]:
