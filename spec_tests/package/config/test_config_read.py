@@ -126,8 +126,9 @@ def recorded_reads() -> Iterator[set[tuple[str, str]]]:
     reads: set[tuple[str, str]] = set()
 
     def record(self: Section, name: str) -> object:
-        if not name.startswith("_") and is_the_program(sys._getframe(1)):
-            reads.add((type(self).__name__, name))
+        read = (type(self).__name__, name)
+        if read not in reads and not name.startswith("_") and is_the_program(sys._getframe(1)):
+            reads.add(read)
         return object.__getattribute__(self, name)
 
     with pytest.MonkeyPatch.context() as patch:
