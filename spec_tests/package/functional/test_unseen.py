@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from atlas_ref.functional import polynomial
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.looking import UnseenError, known_phase, may_look, must_look, unseen
@@ -88,13 +89,13 @@ def _convolution(position: Tensor, x: Tensor, weight: Tensor, tail: Tensor) -> T
 def test_one_query_unseen_is_that_with_a_look(persistent: int) -> None:
     """Kills: a key one too old or too young; persistent tokens hidden; what is out of sight counted; a key in sight
     that is infinite and passed over."""
-    window, shape = 4, (3, 3, 2, 4)
+    window, shape = 4, (3, 3, 2, 6)
     keys, values = drawn(3, *shape), drawn(4, *shape)
     # Row 0 sees itself alone, row 1 two tokens, row 2 all; row 1 has something bad out of sight, row 2 in sight.
     keys[1, 0], values[2, 2, 1] = torch.nan, torch.inf
     position = torch.tensor([[0], [1], [7]])
-    tokens = [drawn(n, 3, 1, 2, 4) for n in (5, 6, 7)]
-    always = [drawn(n, persistent, 2, 4) for n in (8, 9)]
+    tokens = [drawn(n, 3, 1, 2, 6) for n in (5, 6, 7)]
+    always = [drawn(n, persistent, 2, 6) for n in (8, 9)]
     with torch.no_grad():
         both_ways(partial(_attention, position, window), *tokens, *always, keys, values)
     spoilt = _attention(position, window, *tokens, *always, keys, values)[0].isnan().any(-1)
@@ -192,3 +193,13 @@ def test_a_projection_alone_in_shards_unseen_is_that_with_a_look() -> None:
         return qk_project_in_shards(queries, keys, before, plan, Shards(6, 1, logit))
 
     both_ways(call, *tokens, carry @ carry.mT, drawn(4))
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_products_by_tables_are_those_by_slices(degree: int) -> None:
+    """Kills: an entry paired with monomials that begin with an earlier one; an order that is not lexicographic."""
+    x = power = drawn(degree, 2, 4)
+    for below in range(2, degree + 1):
+        first, rest = polynomial._factors(4, below, x.device)
+        by_tables, power = x[..., first] * power[..., rest], polynomial._next_monomials(x, power, below)
+        assert torch.equal(by_tables, power)
