@@ -2,7 +2,7 @@
 
     atlas conform --port spec_tests.ports.kernels:TritonPort --level L3 --numerics f32
 
-    atlas conform --port spec_tests.ports.kernels:CpuPort --level L3
+    atlas conform --port spec_tests.ports.kernels:CpuPort --level L3                  CpuMlpPort: two layers
 
 On a GPU Triton compiles its kernels; elsewhere it interprets them, which takes a hundred times as long and computes the
 same. Those for a CPU the port compiles itself, apart from those
@@ -86,7 +86,7 @@ def build_for_cpu() -> Path:
 
 
 class CpuPort(ReferencePort):
-    """The kernels for a CPU, in single and double precision; UserError where they cannot be compiled."""
+    """The matrix memory on a CPU, in single and double precision; UserError where nothing can be compiled."""
 
     taps: Mapping[Op, Function] = {}
 
@@ -106,3 +106,12 @@ class CpuPort(ReferencePort):
             numerics=(Numerics.F64, Numerics.F32, Numerics.BF16_IO),
             only={"architecture": frozenset({"matrix"})},
         )
+
+
+class CpuMlpPort(CpuPort):
+    """The memory of two layers on a CPU, which has no Newton-Schulz."""
+
+    def declare(self) -> Declaration:
+        """Declare the parallel form of this memory, with its gradients."""
+        only = {"architecture": frozenset({"mlp"}), "rule": frozenset({"titans", "omega", "delta"})}
+        return replace(super().declare(), name="atlas_ref kernels (cpu, mlp)", only=only)

@@ -22,7 +22,7 @@ from spec_tests.package.memory.ttl_loop import Schedule, make_call, outcome, sch
 from spec_tests.package.memory.ttl_loop import gradients as schedule_gradients
 from spec_tests.port import Numerics, Op, UnsupportedError
 from spec_tests.ports.front_by_loops import check_front
-from spec_tests.ports.kernels import CpuPort, build_for_cpu
+from spec_tests.ports.kernels import CpuMlpPort, CpuPort, build_for_cpu
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.ports.reference.memory import memory
 
@@ -71,14 +71,29 @@ def asked_of(changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         {"window": 8, "chunk": 2},
         {"rule": "atlas"},
         {"rule": "atlas_appendix", **OTHER},
+        {"rule": "atlas", "basis": "elementwise"},
+        {"architecture": "mlp"},
+        {"architecture": "mlp", "rule": "titans", **OTHER},
     ],
-    ids=["omega", "titans-as-printed", "delta", "one-token", "a-window-of-several-chunks", "atlas", "appendix"],
+    ids=[
+        "omega",
+        "printed",
+        "delta",
+        "one-token",
+        "a-window-of-several-chunks",
+        "atlas",
+        "appendix",
+        "tall",
+        "mlp",
+        "mlp-printed",
+    ],
 )
 def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dict[str, Any]) -> None:
     """Kills: a window, an anchor or a reset of the neighbour row; an adjoint that forgets a way back."""
     config, inputs = asked_of(changes)
     asked = cotangents(inputs, seed=0)
-    found = run_with_gradients(CpuPort(), Op.MEMORY_CHUNKED, Numerics.F64, inputs, asked, **config)
+    port = CpuMlpPort() if config["architecture"] == "mlp" else CpuPort()
+    found = run_with_gradients(port, Op.MEMORY_CHUNKED, Numerics.F64, inputs, asked, **config)
     wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
     assert worst(found.outputs, expected(config, inputs)) < EQUAL
     assert worst(found.outputs, gradients(wanted)) < EQUAL
@@ -220,13 +235,8 @@ def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("built")
 def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_reference() -> None:
-    config, inputs = asked_of({"rule": "atlas"})
-    # More values than features: the Gram matrix would be that of the columns.
+    config, inputs = asked_of({"rule": "atlas", "architecture": "mlp"})
     tensors = {name: torch.tensor(value) for name, value in inputs.items()}
-    for name in ("keys", "queries", "window_keys"):
-        tensors[name] = tensors[name][..., :3]
-    for name in ("initial", "weights", "momentum", "anchor"):
-        tensors[name] = tensors[name][..., :12]
     with pytest.raises(UnsupportedError, match="the kernels have no form of this memory"):
         CpuPort().functions[Op.MEMORY_CHUNKED](config, tensors)
 

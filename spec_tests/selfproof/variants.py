@@ -22,6 +22,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "compiled": "spec_tests.ports.cpp:CompiledPort",
     "javascript": "spec_tests.ports.javascript:NodePort",
     "kernels": "spec_tests.ports.kernels:CpuPort",
+    "kernels, mlp": "spec_tests.ports.kernels:CpuMlpPort",
 }
 """Ports that need something that may be absent: a package, a compiler, Node."""
 

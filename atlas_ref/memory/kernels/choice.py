@@ -24,7 +24,7 @@ from torch import Tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.memory.kernels.cpu_library import SUFFIXES, library
-from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.memory.rules import ArchitectureName, MemoryRule
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import Carry
 
@@ -127,7 +127,7 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
 
 def _alone(rule: MemoryRule, keys: Tensor, values: Tensor) -> Run | None:
     """Return the run of one token by a kernel, None of a memory that it does not know and where there are gradients."""
-    known = _is_plain(rule) and {keys.dtype, values.dtype} == {torch.float32} and keys.shape[-1] <= MOST_ALONE
+    known = _is_plain(rule, "matrix") and {keys.dtype, values.dtype} == {torch.float32} and keys.shape[-1] <= MOST_ALONE
     if torch.is_grad_enabled() or not known or keys.numel() == 0:
         return None
     from atlas_ref.memory.kernels import one_token
@@ -138,14 +138,15 @@ def _alone(rule: MemoryRule, keys: Tensor, values: Tensor) -> Run | None:
 def supports_on_cpu(
     rule: MemoryRule, keys: Float[Tensor, "*tokens features"], values: Float[Tensor, "*tokens values"]
 ) -> bool:
-    """Return whether kernels for a CPU know this memory: a matrix written by descent of `l2`.
+    """Return whether kernels for a CPU know this memory: a matrix, or two layers, written by descent of `l2`.
 
-    Under Newton-Schulz there are no more values than features.
+    Under Newton-Schulz it is a matrix; two layers are not read at their anchor.
     """
-    known = _is_plain(rule) and keys.dtype == values.dtype and keys.dtype in SUFFIXES and keys.numel() > 0
-    if not rule.orthogonalised:
-        return known
-    return known and values.shape[-1] <= keys.shape[-1] and rule.coefficients != "polar_express_paper"
+    if keys.dtype != values.dtype or keys.dtype not in SUFFIXES or keys.numel() == 0:
+        return False
+    if rule.orthogonalised:
+        return _is_plain(rule, "matrix") and rule.coefficients != "polar_express_paper"
+    return _is_plain(rule, "matrix") or (_is_plain(rule, "mlp") and rule.read != "anchor")
 
 
 def supports(
@@ -164,7 +165,7 @@ def supports(
 
 def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
     """Return whether kernels know a memory of these sizes (`supports`)."""
-    if not _is_plain(rule) or slots > MOST_SLOTS:
+    if not _is_plain(rule, "matrix") or slots > MOST_SLOTS:
         return False
     if not rule.orthogonalised:
         return features <= most_features(slots) and width <= MOST_VALUES
@@ -172,10 +173,10 @@ def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
     return width <= features <= MOST_ORTHOGONAL and rule.coefficients != "polar_express_paper"
 
 
-def _is_plain(rule: MemoryRule) -> bool:
-    """Return whether a memory is the matrix of the equations of `rules`, without what other axes change."""
+def _is_plain(rule: MemoryRule, architecture: ArchitectureName) -> bool:
+    """Return whether a memory is that of the equations of `rules`, without what other axes change."""
     axes = (rule.architecture, rule.bias.name, rule.link.name, rule.gate_axis, rule.retention, rule.at_retained)
-    return axes == ("matrix", "l2", "identity", "head", "dual", False)
+    return axes == (architecture, "l2", "identity", "head", "dual", False)
 
 
 def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:

@@ -81,10 +81,9 @@ def ask(loaded: ctypes.CDLL, name: str, dtype: torch.dtype, call: ctypes.Structu
         raise MemoryError(f"{WHAT}: there is no memory for {name}")
 
 
-def padded(loaded: ctypes.CDLL, length: int, dtype: torch.dtype) -> int:
-    """Return the length of a row in whole registers of the library."""
-    lanes = int(loaded.register_bytes()) // dtype.itemsize
-    return -(-length // lanes) * lanes
+def stride(loaded: ctypes.CDLL, length: int, dtype: torch.dtype) -> int:
+    """Return how far one row of a matrix that the library holds is from the next."""
+    return int(loaded[f"stride_{SUFFIXES[dtype]}"](ctypes.c_int64(length)))
 
 
 def instructions() -> str:

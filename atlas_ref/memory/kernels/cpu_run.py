@@ -1,6 +1,7 @@
-"""The memory of one matrix on a CPU: a call of the library over all segments, forward and backward.
+"""The memory of a matrix, or of two layers, on a CPU: a call of the library over all segments, forward and backward.
 
-Each row and head goes from segment to segment by itself (`cpp/matrix.hpp`, under Newton-Schulz `cpp/orthogonal.hpp`).
+Each row and head goes from segment to segment by itself (`cpp/matrix.hpp`, under Newton-Schulz `cpp/orthogonal.hpp`; of
+two layers `cpp/mlp.hpp`).
 Only M and S at the borders of segments are kept for the backward pass, which makes everything else again.
 """
 
@@ -17,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.memory.kernels.choice import Asked
-from atlas_ref.memory.kernels.cpu_library import ask, padded
+from atlas_ref.memory.kernels.cpu_library import ask, stride
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, ReadTime, WriteCoefficients, offset
 from atlas_ref.memory.segments import Start
@@ -26,20 +27,32 @@ from atlas_ref.memory.state import Carry, MemoryState
 READS: dict[ReadTime, int] = {"post": 0, "pre": 1, "anchor": 2}
 SIZES = (
     *("threads", "batch", "time", "past", "heads", "features", "values", "segments", "width", "front"),
-    *("chunk", "normalised", "read", "kept", "steps", "writers"),
+    *("chunk", "normalised", "read", "kept", "hidden", "steps", "writers"),
 )
 STRIDES = ("key_strides", "value_strides", "query_strides")
 PAIRS = ("keys", "value_rows", "queries", "window_keys", "window_values")
 GATES = ("retention", "momentum", "intake", "release", "gamma")
 HELD = ("weights", "momenta", "anchors")
 AFTER = tuple(f"last_{name}" for name in HELD)
-D_AFTER = ("d_reads", *(f"d_{name}" for name in AFTER))
-GRADS = (
-    *("d_keys", "d_values", "d_queries", "d_window_keys", "d_window_values"),
-    *(f"d_{name}" for name in (*GATES, *HELD, "initial")),
-)
 PLANS = ("coefficients", "writing", "table")
-ADDRESSES = (*PLANS, *PAIRS, *GATES, *HELD, "initial", "reads", *AFTER, "errors", "states", *D_AFTER, *GRADS)
+
+
+def _each(names: Sequence[str], matrices: int) -> list[str]:
+    """Return the names of the first and the second matrix, as many as there are, of each of some names."""
+    return [f"{name}{i}" for name in names for i in range(matrices)]
+
+
+def _gradients(names: Sequence[str]) -> list[str]:
+    return [f"d_{name}" for name in names]
+
+
+ADDRESSES = (
+    *(*PLANS, *PAIRS, *GATES, *_each((*HELD, "initial"), 2)),
+    *("reads", *_each(AFTER, 2), "errors", "states"),
+    *("d_reads", *_gradients(_each(AFTER, 2))),
+    *("d_keys", "d_values", "d_queries", "d_window_keys", "d_window_values"),
+    *_gradients((*GATES, *_each((*HELD, "initial"), 2))),
+)
 
 
 class _Call(ctypes.Structure):
@@ -81,19 +94,21 @@ def run_cpu(
     """
     keys, values, queries = (x if x.stride(-1) == 1 else x.contiguous() for x in asked)
     gates = (write.retention, write.momentum, write.intake, write.release, write.window)
-    held = (state.weights[0], state.momentum[0], state.anchor[0], start.initial[0])
+    held = (*state.weights, *state.momentum, *state.anchor, *start.initial)
     rest = (state.window_keys, state.window_values, *gates, *held)
     given = (keys, values, queries, *(x.to(keys.dtype).contiguous() for x in rest))
-    layout = _layout(rule, plan, asked, state.window_keys.shape[1], measured)
+    layout = _layout(rule, plan, asked, start, state.window_keys.shape[1], measured)
     apply: Callable[..., tuple[Tensor, ...]] = _Memory.apply
     if torch.is_grad_enabled():
-        reads, weights, momentum, anchor, *errors = apply(library, layout, *given)
+        reads, *after = apply(library, layout, *given)
     else:
-        (reads, weights, momentum, anchor, *errors), _ = _answer(library, layout, given, False)
-    return reads, Carry((weights,), (momentum,), (anchor,)), errors[0] if measured else None
+        reads, *after = _answer(library, layout, given, False)[0]
+    n = len(start.initial)
+    carry = Carry(tuple(after[:n]), tuple(after[n : 2 * n]), tuple(after[2 * n : 3 * n]))
+    return reads, carry, after[-1] if measured else None
 
 
-def _layout(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int, measured: bool) -> _Layout:
+def _layout(rule: MemoryRule, plan: SegmentPlan, asked: Asked, start: Start, past: int, measured: bool) -> _Layout:
     batch, time, heads, features = asked.keys.shape
     steps = rule.newton_schulz_steps if rule.orthogonalised else 0
     sizes = {
@@ -110,10 +125,11 @@ def _layout(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int, measur
         "chunk": rule.chunk if rule.boundary == "truncate" else 0,
         "normalised": int(rule.normalised),
         "read": READS[rule.read],
+        "hidden": start.initial[-1].shape[-2],
         "steps": steps,
         "writers": -(-plan.width // rule.update_every),
     }
-    name = "orthogonal" if rule.orthogonalised else "memory"
+    name = "orthogonal" if rule.orthogonalised else rule.architecture
     writing = writing_tokens(plan.position, rule.update_every)
     return _Layout(name, sizes, offset(rule), _table_of(rule.coefficients, steps), writing, plan.table, measured)
 
@@ -128,19 +144,22 @@ def _answer(
     library: ctypes.CDLL, layout: _Layout, given: Sequence[Tensor], kept: bool
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return reads, M, S and xi after the call, where measured the squared errors, and M and S at borders if `kept`."""
-    keys, values, held, sizes = given[0], given[1], given[10], layout.sizes
-    borders = sizes["segments"] + 1 if kept else 2
-    rows, columns = sizes["features"], sizes["values"]
-    if layout.name == "orthogonal":
-        rows, columns = columns, rows
-    states = keys.new_empty(sizes["batch"], sizes["heads"], borders, 2, rows, padded(library, columns, keys.dtype))
-    found = [keys.new_empty(values.shape), *(torch.empty_like(held) for _ in HELD)]
+    keys, values, sizes, matrices = given[0], given[1], layout.sizes, _matrices(given)
+    held = [x.shape[-2:] if layout.name == "orthogonal" else x.shape[:-3:-1] for x in given[10 : 10 + matrices]]
+    size = sum(rows * stride(library, columns, keys.dtype) for rows, columns in held)
+    states = keys.new_empty(sizes["batch"], sizes["heads"], sizes["segments"] + 1 if kept else 2, 2, size)
+    found = [keys.new_empty(values.shape), *(torch.empty_like(x) for x in given[10 : 10 + 3 * matrices])]
     if layout.measured:
         slots = sizes["past"] + sizes["width"]
         found.append(keys.new_zeros(sizes["segments"], sizes["batch"], sizes["heads"], slots))
-    named = dict(zip(("reads", *AFTER, "errors"), found, strict=False))
+    named = dict(zip(("reads", *_each(AFTER, matrices), "errors"), found, strict=False))
     ask(library, f"{layout.name}_forward", keys.dtype, _call(layout, given, kept, states, named))
     return tuple(found), states
+
+
+def _matrices(given: Sequence[Tensor]) -> int:
+    """Return how many matrices the memory has: behind pairs and gates stand M, S, xi and M_0 of each."""
+    return (len(given) - len(PAIRS) - len(GATES)) // 4
 
 
 class _Memory(torch.autograd.Function):
@@ -159,21 +178,27 @@ class _Memory(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, states = ctx.saved_tensors
-        keys, values, queries, *rest, initial = given
-        batch = len(keys)
+        keys, values, queries, *rest = given
+        matrices = _matrices(given)
+        rest, initial = rest[:-matrices], rest[-matrices:]
         added = [x.new_zeros(x.shape) for x in (keys, values, *rest[:2])]
         made = [x.new_empty(x.shape) for x in (queries, *rest[2:])]
-        of_initial = initial.new_zeros(batch, *initial.shape)
-        found = [*added[:2], made[0], *added[2:], *made[1:], of_initial]
-        wanted = (x.contiguous() for x in grads[:4])
-        named = dict(zip((*GRADS, *D_AFTER), (*found, *wanted), strict=True))
+        of_initial = [x.new_zeros(len(keys), *x.shape) for x in initial]
+        found = [*added[:2], made[0], *added[2:], *made[1:], *of_initial]
+        wanted = (x.contiguous() for x in grads[: 1 + 3 * matrices])
+        names = [
+            *("d_keys", "d_values", "d_queries", "d_window_keys", "d_window_values"),
+            *_gradients((*GATES, *_each((*HELD, "initial"), matrices))),
+            *("d_reads", *_gradients(_each(AFTER, matrices))),
+        ]
+        named = dict(zip(names, (*found, *wanted), strict=True))
         ask(ctx.library, f"{ctx.layout.name}_backward", keys.dtype, _call(ctx.layout, given, True, states, named))
-        return None, None, *found[:-1], of_initial.sum(0)
+        return None, None, *found[:-matrices], *(x.sum(0) for x in of_initial)
 
 
 def _call(layout: _Layout, given: Sequence[Tensor], kept: bool, states: Tensor, more: dict[str, Tensor]) -> _Call:
     """Return a call with everything that both passes read, and `more`; what it names must outlive it."""
-    named = dict(zip((*PAIRS, *GATES, *HELD, "initial"), given, strict=True)) | more
+    named = dict(zip((*PAIRS, *GATES, *_each((*HELD, "initial"), _matrices(given))), given, strict=True)) | more
     named |= {name: getattr(layout, name) for name in PLANS} | {"states": states}
     places = {name: x.data_ptr() for name, x in named.items()}
     strides = {name: x.stride()[:3] for name, x in zip(STRIDES, given, strict=False)}

@@ -2,7 +2,7 @@
 //
 //     X_0 = S / (||S||_F + offset),      X <- a X + (b A + c A^2) X with A = X X^T
 //
-// for no more rows than columns (`functional/newton_schulz.py`).
+// for no more rows than columns; a matrix with more is turned before and after (`functional/newton_schulz.py`).
 #pragma once
 
 #include <cmath>
@@ -21,8 +21,9 @@ template <class T>
 class NewtonSchulz {
    public:
     NewtonSchulz(int rows, int columns, int64_t steps, const double* coefficients, double offset, Workspace<T>& work)
-        : R(rows),
-          C(columns),
+        : R(std::min(rows, columns)),
+          C(std::max(rows, columns)),
+          tall_(rows > columns),
           steps_(static_cast<int>(steps)),
           coefficients_(coefficients),
           offset_(offset),
@@ -30,7 +31,8 @@ class NewtonSchulz {
           d_polynomial_(work.rows(R, R)),
           mirrored_(work.rows(R, R)),
           through_(work.rows(R, R)),
-          d_x_(work.rows(R, C)) {}
+          d_x_(work.rows(R, C)),
+          lying_{work.rows(tall_ ? R : 0, C), work.rows(tall_ ? R : 0, C)} {}
 
     // The steps of one matrix, to be kept for the way back.
     std::vector<Step<T>> trace(Workspace<T>& work) const {
@@ -40,6 +42,34 @@ class NewtonSchulz {
     }
 
     void forward(const Rows<T>& s, const std::vector<Step<T>>& trace, const Rows<T>& out) {
+        if (!tall_) return iterate(s, trace, out);
+        lay(s, lying_[0]);
+        iterate(lying_[0], trace, lying_[1]);
+        transpose(out[0], out.width, lying_[1][0], lying_[1].width, R, C);
+    }
+
+    // d enters as the gradient of the result and leaves as that of S.
+    void backward(const Rows<T>& s, const std::vector<Step<T>>& trace, const Rows<T>& d) {
+        if (!tall_) return iterate_back(s, trace, d);
+        lay(s, lying_[0]), lay(d, lying_[1]);
+        iterate_back(lying_[0], trace, lying_[1]);
+        transpose(d[0], d.width, lying_[1][0], lying_[1].width, R, C);
+    }
+
+   private:
+    const int R, C;
+    const bool tall_;
+    const int steps_;
+    const double* coefficients_;
+    const double offset_;
+    Rows<T> turned_, d_polynomial_, mirrored_, through_, d_x_;
+    Rows<T> lying_[2];  // S and the result, or its gradient, of a tall matrix
+
+    void lay(const Rows<T>& tall, const Rows<T>& lying) {
+        transpose(lying[0], lying.width, tall[0], tall.width, C, R);
+    }
+
+    void iterate(const Rows<T>& s, const std::vector<Step<T>>& trace, const Rows<T>& out) {
         const T factor = static_cast<T>(1.0 / (norm(s) + offset_));
         for (int i = 0; i < R; ++i) scale_to((steps_ ? trace[0].x : out)[i], factor, s[i], C);
         for (int k = 0; k < steps_; ++k) {
@@ -56,8 +86,7 @@ class NewtonSchulz {
         }
     }
 
-    // d enters as the gradient of the result and leaves as that of S.
-    void backward(const Rows<T>& s, const std::vector<Step<T>>& trace, const Rows<T>& d) {
+    void iterate_back(const Rows<T>& s, const std::vector<Step<T>>& trace, const Rows<T>& d) {
         for (int k = steps_ - 1; k >= 0; --k) step_back(k, trace[k], d);
         const double length = norm(s), divisor = length + offset_;
         double along = 0;
@@ -66,12 +95,6 @@ class NewtonSchulz {
         const T back = length > 0 ? static_cast<T>(-along / (divisor * divisor * length)) : T(0);
         for (int i = 0; i < R; ++i) mix(d[i], factor, back, s[i], C);
     }
-
-   private:
-    const int R, C, steps_;
-    const double* coefficients_;
-    const double offset_;
-    Rows<T> turned_, d_polynomial_, mirrored_, through_, d_x_;
 
     // y = p y + q x.
     static void mix(T* __restrict y, T p, T q, const T* __restrict x, int n) {

@@ -2,7 +2,7 @@
 //
 //     S_t = theta_t S_{t-1} + intake_t sum_a gamma_a e k^T / max(1, kappa),      M_t = alpha_t M_{t-1} + release_t NS(S_t)
 //
-// M and S have a row for each value, of which there are no more than features.
+// M and S have a row for each value.
 #pragma once
 
 #include <memory>
@@ -43,13 +43,13 @@ class Orthogonal {
 
     void forward(int64_t task) {
         const int64_t row = task / call_.heads, head = task % call_.heads;
-        copy_in(state(task, 0), call_.weights, task);
-        copy_in(second(state(task, 0)), call_.momenta, task);
-        transpose(anchor_[0], anchor_.width, call_.anchors + task * V * D, D, V, D);
+        copy_in(state(task, 0), call_.weights[0], task);
+        copy_in(second(state(task, 0)), call_.momenta[0], task);
+        transpose(anchor_[0], anchor_.width, call_.anchors[0] + task * V * D, D, V, D);
         for (int64_t n = 0; n < call_.segments; ++n) {
             const Rows<T> m = state(task, n), s = second(m), m_next = state(task, n + 1);
             if (call_.resets_at(row, n)) {
-                copy_in(m, call_.initial, head);
+                copy_in(m, call_.initial[0], head);
                 std::memset(s[0], 0, size() * sizeof(T));
             }
             if (call_.opens_at(row, n)) transpose(anchor_[0], anchor_.width, m[0], m.width, V, D);
@@ -71,9 +71,9 @@ class Orthogonal {
             std::memcpy(second(m_next)[0], s_now[0], size() * sizeof(T));
         }
         const Rows<T> last = state(task, call_.segments);
-        copy_out(call_.last_weights, last, task);
-        copy_out(call_.last_momenta, second(last), task);
-        transpose(call_.last_anchors + task * V * D, D, anchor_[0], anchor_.width, D, V);
+        copy_out(call_.last_weights[0], last, task);
+        copy_out(call_.last_momenta[0], second(last), task);
+        transpose(call_.last_anchors[0] + task * V * D, D, anchor_[0], anchor_.width, D, V);
     }
 
    protected:
@@ -86,11 +86,10 @@ class Orthogonal {
     std::vector<Written<T>> writes_;
     std::vector<int> written_;  // the tokens of the segment that write
 
-    std::size_t size() const { return static_cast<std::size_t>(V) * padded<T>(D); }
+    std::size_t size() const { return static_cast<std::size_t>(V) * stride<T>(D); }
 
     Rows<T> state(int64_t task, int64_t n) const {
-        const int64_t held = call_.kept ? call_.segments + 1 : 2;
-        return {call_.states + (task * held + (call_.kept ? n : n % 2)) * 2 * size(), padded<T>(D)};
+        return {call_.state(task, n, 2 * size()), stride<T>(D)};
     }
 
     Rows<T> second(const Rows<T>& m) const { return {m.data + size(), m.width}; }
@@ -105,6 +104,7 @@ class Orthogonal {
 
     void begin(int64_t row, int64_t head, int64_t n) {
         seg_.load(row, head, n);
+        seg_.squares();
         seg_.errors_at(anchor_);
         written_.clear();
         for (int i = 0; i < seg_.tokens; ++i)

@@ -28,9 +28,9 @@ class OrthogonalBack : Orthogonal<T> {
 
     void backward(int64_t task) {
         const int64_t row = task / call_.heads, head = task % call_.heads;
-        this->copy_in(d_m_, call_.d_last_weights, task);
-        this->copy_in(d_s_, call_.d_last_momenta, task);
-        this->copy_in(d_anchor_, call_.d_last_anchors, task);
+        this->copy_in(d_m_, call_.d_last_weights[0], task);
+        this->copy_in(d_s_, call_.d_last_momenta[0], task);
+        this->copy_in(d_anchor_, call_.d_last_anchors[0], task);
         for (int64_t n = call_.segments - 1; n >= 0; --n) {
             again(row, head, n, task);
             if (call_.read == AT_ANCHOR) reads_back(upright_, d_anchor_, 0, seg_.tokens);
@@ -43,14 +43,15 @@ class OrthogonalBack : Orthogonal<T> {
                 write_back(written_[stage - 1], writes_[stage - 1], before, s_before);
             }
             errors_back(call_.opens_at(row, n));
+            seg_.squares_back(d_keys_);
             seg_.give_back(d_keys_, d_errors_);
             for (int i = 0; i < seg_.tokens; ++i)
                 std::memcpy(call_.d_queries + seg_.gate(i) * D, d_queries_[i], D * sizeof(T));
             if (call_.resets_at(row, n)) begin_back(task);
         }
-        this->copy_out(call_.d_weights, d_m_, task);
-        this->copy_out(call_.d_momenta, d_s_, task);
-        this->copy_out(call_.d_anchors, d_anchor_, task);
+        this->copy_out(call_.d_weights[0], d_m_, task);
+        this->copy_out(call_.d_momenta[0], d_s_, task);
+        this->copy_out(call_.d_anchors[0], d_anchor_, task);
     }
 
    private:
@@ -59,12 +60,11 @@ class OrthogonalBack : Orthogonal<T> {
 
     // Make a segment again, with all its writes.
     void again(int64_t row, int64_t head, int64_t n, int64_t task) {
-        int64_t from = n;
-        while (from >= 0 && !call_.opens_at(row, from)) --from;
+        const int64_t from = call_.opened(row, n);
         if (from >= 0)
             std::memcpy(upright_[0], state(task, from)[0], size() * sizeof(T));
         else
-            this->copy_in(upright_, call_.anchors, task);
+            this->copy_in(upright_, call_.anchors[0], task);
         transpose(anchor_[0], anchor_.width, upright_[0], upright_.width, V, D);
         this->begin(row, head, n);
         Rows<T> m = state(task, n), s = second(m);
@@ -143,7 +143,7 @@ class OrthogonalBack : Orthogonal<T> {
 
     // A document that begins here takes the gradient of M to M_0 and lets nothing through.
     void begin_back(int64_t task) {
-        for (int i = 0; i < V; ++i) add_scaled(call_.d_initial + (task * V + i) * D, T(1), d_m_[i], D);
+        for (int i = 0; i < V; ++i) add_scaled(call_.d_initial[0] + (task * V + i) * D, T(1), d_m_[i], D);
         std::memset(d_m_[0], 0, size() * sizeof(T));
         std::memset(d_s_[0], 0, size() * sizeof(T));
     }

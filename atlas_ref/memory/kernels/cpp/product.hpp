@@ -63,12 +63,10 @@ void strip(T* c, int c_width, const Left<T>& a, const T* b, int b_width, int row
         tile<T, 1, WIDTH>(c + i * c_width, c_width, a.data + i * a.row, a.row, a.column, b, b_width, inner, add);
 }
 
-// C = A B, or C += A B: `rows` by `columns`, summed over `inner`.
+// Part of a product: `inner` rows of B, of which a strip fits into the first cache.
 template <class T>
-__attribute__((noinline)) void product(const Rows<T>& c, const Left<T>& a, const Rows<T>& b, int rows, int columns,
-                                       int inner, bool add = false) {
+void part(const Rows<T>& c, const Left<T>& a, const Rows<T>& b, int rows, int width, int inner, bool add) {
     constexpr int lanes = Register<T>::LANES;
-    const int width = padded<T>(columns);
     int j = 0;
     if constexpr (REGISTER == 64) {  // 32 registers
         for (; j + 4 * lanes <= width; j += 4 * lanes)
@@ -86,6 +84,17 @@ __attribute__((noinline)) void product(const Rows<T>& c, const Left<T>& a, const
             strip<T, 6, 2>(c.data + j, c.width, a, b.data + j, b.width, rows, inner, add);
     }
     if (j < width) strip<T, 8, 1>(c.data + j, c.width, a, b.data + j, b.width, rows, inner, add);
+}
+
+// C = A B, or C += A B: `rows` by `columns`, summed over `inner`.
+template <class T>
+__attribute__((noinline)) void product(const Rows<T>& c, const Left<T>& a, const Rows<T>& b, int rows, int columns,
+                                       int inner, bool add = false) {
+    constexpr int most = 64;
+    const int width = padded<T>(columns);
+    part(c, a, b, rows, width, std::min(inner, most), add);
+    for (int p = most; p < inner; p += most)
+        part<T>(c, {a.data + p * a.column, a.row, a.column}, {b[p], b.width}, rows, width, std::min(most, inner - p), true);
 }
 
 }  // namespace kernels

@@ -32,14 +32,22 @@ struct Register {
     static constexpr int LANES = REGISTER / sizeof(T);
 };
 
-// The length of a row of n numbers in whole registers.
+// n numbers in whole registers.
 template <class T>
 constexpr int padded(int64_t n) {
     constexpr int lanes = Register<T>::LANES;
     return static_cast<int>((n + lanes - 1) / lanes * lanes);
 }
 
-// Rows of one padded length.
+// From one row of n numbers to the next: whole registers, and not a multiple of 512 bytes, as few lines of a cache would
+// hold a column of such rows.
+template <class T>
+constexpr int stride(int64_t n) {
+    const int width = padded<T>(n);
+    return width * sizeof(T) % 512 ? width : width + Register<T>::LANES;
+}
+
+// Rows of one stride.
 template <class T>
 struct Rows {
     T* data;
@@ -52,7 +60,7 @@ template <class T>
 class Workspace {
    public:
     Rows<T> rows(int64_t count, int64_t length) {
-        const int width = padded<T>(length);
+        const int width = stride<T>(length);
         const std::size_t numbers = std::max<std::size_t>(1, static_cast<std::size_t>(count) * width);
         void* memory = ::operator new(numbers * sizeof(T), std::align_val_t(REGISTER));
         held_.emplace_back(memory);
@@ -81,6 +89,20 @@ template <class T>
 void add_scaled(T* __restrict y, T factor, const T* __restrict x, int n) {
 #pragma omp simd
     for (int i = 0; i < n; ++i) y[i] += factor * x[i];
+}
+
+// y += a o b.
+template <class T>
+void add_product(T* __restrict y, const T* a, const T* b, int n) {
+#pragma omp simd
+    for (int i = 0; i < n; ++i) y[i] += a[i] * b[i];
+}
+
+// y = y o x.
+template <class T>
+void multiply(T* __restrict y, const T* __restrict x, int n) {
+#pragma omp simd
+    for (int i = 0; i < n; ++i) y[i] *= x[i];
 }
 
 // y and x may be the same.

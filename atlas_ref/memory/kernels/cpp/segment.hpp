@@ -64,12 +64,23 @@ class Segment {
         const int64_t* q = call.query_strides;
         for (int i = 0; i < tokens; ++i)
             std::memcpy(queries[i], call.queries + row * q[0] + (start + i) * q[1] + head * q[2], D * sizeof(T));
-        for (int j = 0; j < slots; ++j) {
-            kappa[j] = call.normalised ? dot(keys[j], keys[j], D) : T(0);
-            // Not std::max: a NaN is handed on.
-            share[j] = kappa[j] < T(1) ? T(1) : T(1) / kappa[j];
-        }
-        if (!call.normalised) std::fill(share, share + slots, T(1));
+    }
+
+    // The curvature of the matrix memory, and the shares.
+    void squares() {
+        for (int j = 0; j < slots; ++j) kappa[j] = dot(keys[j], keys[j], D);
+        shares();
+    }
+
+    // What the gradient of each slot is multiplied by. Not std::max: a NaN is handed on.
+    void shares() {
+        for (int j = 0; j < slots; ++j) share[j] = !call.normalised || kappa[j] < T(1) ? T(1) : T(1) / kappa[j];
+    }
+
+    void squares_back(const Rows<T>& d_keys) {
+        if (!call.normalised) return;
+        for (int j = 0; j < slots; ++j)
+            if (kappa[j] >= T(1)) add_scaled(d_keys[j], T(-2) * d_share[j] * share[j] * share[j], keys[j], D);
     }
 
     // U and W, row by row.
@@ -149,8 +160,6 @@ class Segment {
         const int64_t stride = call.heads, keys_dense[3] = {call.time * stride * D, stride * D, D},
                       values_dense[3] = {call.time * stride * V, stride * V, V};
         for (int j = unseen; j < slots; ++j) {
-            if (call.normalised && kappa[j] >= T(1))
-                add_scaled(d_keys[j], T(-2) * d_share[j] * share[j] * share[j], keys[j], D);
             add_scaled(of_slot(j, call.d_keys, keys_dense, call.d_window_keys, D), T(1), d_keys[j], D);
             add_scaled(of_slot(j, call.d_values, values_dense, call.d_window_values, V), T(-1), d_errors[j], V);
         }
