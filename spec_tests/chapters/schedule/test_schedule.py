@@ -9,7 +9,7 @@ from spec_tests.chapters.schedule.calls import Question, call, config
 from spec_tests.chapters.schedule.operation import STATE
 from spec_tests.contract.by_loops import assert_answers, assert_slopes
 from spec_tests.contract.driver import assert_close, precisions, run, run_with_gradients
-from spec_tests.contract.properties import assert_any_split_agrees, unchanged
+from spec_tests.contract.properties import assert_any_split_agrees, representable, unchanged
 from spec_tests.drawing.inputs import splits
 from spec_tests.port import Array, Op, Port
 from spec_tests.tally import where_declared
@@ -122,7 +122,7 @@ def test_the_gradients_are_those_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
         for number, asked in enumerate(CONFIGS):
             with where_declared():
-                inputs = call(asked, 51 + number, time=10)
+                inputs = representable(SCHEDULE, call(asked, 51 + number, time=10))
                 assert_slopes(port, SCHEDULE, numerics, asked, inputs, apart=True, seed=number + 1)
 
 

@@ -9,6 +9,7 @@ from spec_tests.chapters.schedule.calls import Question, call, config
 from spec_tests.chapters.schedule.test_schedule import SCHEDULE
 from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.driver import precisions
+from spec_tests.contract.properties import representable
 from spec_tests.port import Port
 from spec_tests.tally import where_declared
 
@@ -47,7 +48,7 @@ def test_long_wide_and_distant_rows_are_those_of_the_loops(port: Port) -> None:
 @pytest.mark.spec("SHARD-5")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     # Without shards one memory runs from end to end; the loops of a port find its gradients one entry at a time.
-    _, inputs = long_row(width=3)
+    inputs = representable(SCHEDULE, long_row(width=3)[1])
     for numerics in precisions(port):
         with where_declared():
             assert_slopes(port, SCHEDULE, numerics, config(5, 0, chunk=10), inputs, apart=False)

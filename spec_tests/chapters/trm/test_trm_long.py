@@ -8,6 +8,7 @@ import pytest
 from spec_tests.chapters.trm.calls import trm_inputs
 from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.driver import precisions
+from spec_tests.contract.properties import representable
 from spec_tests.drawing.inputs import FAR_AND_MANY, normal
 from spec_tests.port import Array, Op, Port, Scalar
 from spec_tests.tally import where_declared
@@ -56,7 +57,8 @@ def test_no_refinement_no_recursion_and_no_cushion_are_numbers_too(port: Port) -
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
         with where_declared():
-            assert_slopes(port, OP, numerics, config(1, 1, 3, 0.1), trm_inputs(6, LONG, (3, 1, 2, 4)), apart=True)
+            given = representable(OP, trm_inputs(6, LONG, (3, 1, 2, 4)))
+            assert_slopes(port, OP, numerics, config(1, 1, 3, 0.1), given, apart=True)
 
 
 @pytest.mark.spec("TRM-5")
@@ -64,8 +66,8 @@ def test_as_many_recursions_are_unlearned_as_the_configuration_says(port: Port) 
     for numerics in precisions(port):
         for unlearned in (1, 2):
             with where_declared():
-                given = config(1, 3, 3, 0.1, unlearned)
-                assert_slopes(port, OP, numerics, given, trm_inputs(9, SHORT[:2], (3, 1, 2, 4)), apart=False)
+                given = representable(OP, trm_inputs(9, SHORT[:2], (3, 1, 2, 4)))
+                assert_slopes(port, OP, numerics, config(1, 3, 3, 0.1, unlearned), given, apart=False)
 
 
 @pytest.mark.spec("TRM-7")
