@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from atlas_ref.errors import UserError
 from spec_tests.contract.outcome import PortError
 from spec_tests.matrix.catalogue import Implementation
 from spec_tests.matrix.cells import cells_of
@@ -51,7 +52,10 @@ def row_of(implementation: Implementation, folder: Path | None = None) -> Row:
 
 
 def asked(implementation: Implementation, python: Path) -> Report:
-    """Ask every case of the precisions named; NotInstalledError where the port does not start."""
+    """Ask every case of the precisions named.
+
+    NotInstalledError where the port does not start; UserError where the run of the suite does not end as it should.
+    """
     if not implementation.port:
         raise NotInstalledError(implementation.unasked)
     command = shlex.join([str(python), "-m", "spec_tests.process.server", implementation.port])
@@ -59,7 +63,7 @@ def asked(implementation: Implementation, python: Path) -> Report:
         options = [f"--level={LEVEL}", f"--numerics={','.join(implementation.numerics)}", f"--report={folder}"]
         code = Launch(f"cmd:{command}", options, "1", files_that_ask(declared(command))).run(quiet=True)
         if code not in DONE:
-            raise NotInstalledError(f"the run of the suite ended with {code}")
+            raise UserError(f"{implementation.name}: the suite is not whole and says nothing; atlas conform says why.")
         return Report.model_validate_json((Path(folder) / "report.json").read_bytes(), strict=False)
 
 

@@ -2,9 +2,12 @@
 
 import pytest
 
+from atlas_ref.errors import UserError
+from spec_tests.matrix import asking
 from spec_tests.matrix.asking import row_of
 from spec_tests.matrix.catalogue import Implementation
 from spec_tests.port import Numerics
+from spec_tests.report.launch import Launch
 
 
 def implementation(port: str, **fields: object) -> Implementation:
@@ -20,6 +23,14 @@ def test_what_has_no_adapter_or_does_not_start_is_absent_and_says_why() -> None:
     row = row_of(implementation("no_such_module:Port"))
     assert row.absent.startswith("its port does not start: ")
     assert "no_such_module" in row.absent
+
+
+def test_a_suite_that_is_not_whole_gives_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a broken suite that is published as an implementation that is absent."""
+    monkeypatch.setattr(asking, "declared", lambda command: frozenset())
+    monkeypatch.setattr(Launch, "run", lambda self, quiet: 4)
+    with pytest.raises(UserError, match=r"^tiny: the suite is not whole"):
+        row_of(implementation("a:B"))
 
 
 @pytest.mark.exhaustive
