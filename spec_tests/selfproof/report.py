@@ -219,7 +219,8 @@ def _checks(part: Part, jobs: int) -> list[Check]:
         try:
             check = measured(*test)
         except AssertionError as error:
-            return str(error).splitlines()[0]
+            # An assertion without words is told by its kind.
+            return (str(error).splitlines() or [type(error).__name__])[0]
         return (check.seconds, check.reaches) if check else None
 
     checks = []
