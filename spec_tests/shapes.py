@@ -8,7 +8,7 @@ the same forms of arguments and result get the same answer. So nothing goes unch
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import update_wrapper, wraps
@@ -101,7 +101,7 @@ def once(checked: Any) -> Any:
     def called(*args: Any, **kwargs: Any) -> Any:
         if jaxtyping.config.jaxtyping_disable:
             return checked(*args, **kwargs)
-        asked = form(args, worded), form(kwargs, worded) if kwargs else None
+        asked = forms(args, worded), (tuple(kwargs), forms(kwargs.values(), worded)) if kwargs else None
         answers = right.get(asked)
         if answers is None:
             result = check(checked, args, kwargs)
@@ -125,32 +125,38 @@ def is_seen(hint: Any) -> bool:
 
 
 def form(value: Any, worded: bool) -> object:
-    """Return what an annotation can see of a value, which two values have in common if they are checked alike.
-
-    Called a dozen times at each call of a function: what is met most often is asked first.
-    """
+    """Return what an annotation can see of a value, which two values have in common if they are checked alike."""
     kind = type(value)
     if kind in ARRAYS:
         return kind, value.shape, value.dtype
     if kind in OTHERS:
         return kind
-    if kind in PLAIN:
-        return value[:FIRST] if worded and kind is str else kind
+    if kind is str:
+        return value[:FIRST] if worded else kind
     if issubclass(kind, (tuple, list, set, frozenset)):
-        return kind, *[form(part, worded) for part in _first(value)]
+        return kind, forms(value, worded)
     if issubclass(kind, dict):
-        return kind, *[(form(key, worded), form(value[key], worded)) for key in _first(value)]
+        return kind, forms(value, worded), forms(value.values(), worded)
     (ARRAYS if hasattr(kind, "shape") and hasattr(kind, "dtype") else OTHERS).add(kind)
     return form(value, worded)
 
 
-def _first(parts: Collection[Any]) -> Iterable[Any]:
-    return parts if len(parts) <= FIRST else islice(parts, FIRST)
+def forms(values: Collection[Any], worded: bool) -> tuple[object, ...]:
+    """Return the form of each value; what is met most often is seen at once, for this is half of what a check takes."""
+    return tuple(
+        [
+            (kind, value.shape, value.dtype)
+            if (kind := type(value)) in ARRAYS
+            else kind
+            if kind in OTHERS
+            else form(value, worded)
+            for value in (values if len(values) <= FIRST else islice(values, FIRST))
+        ]
+    )
 
 
-PLAIN: Final = {int, float, bool, str, type(None)}
 ARRAYS: Final[set[type]] = set()
-OTHERS: Final[set[type]] = set()
+OTHERS: Final[set[type]] = {int, float, bool, type(None)}
 """Classes whose values have a shape and a number type, and classes of which an annotation sees no more than themselves:
 as they are met."""
 
