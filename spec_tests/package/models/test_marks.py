@@ -23,6 +23,7 @@ from spec_tests.package.micro.models import (
     make_tokens,
     rows_of,
 )
+from spec_tests.sampling import crossed
 
 TOLERANCE = 1e-12
 MARKED = 9
@@ -56,8 +57,7 @@ def new_memory(state: BlockState, fresh: BlockState) -> BlockState:
     return replace(state, memory=branch)
 
 
-@every_variant
-@pytest.mark.parametrize("which", ["context", "memory"])
+@pytest.mark.parametrize(("which", "variant"), crossed(["context", "memory"], VARIANTS))
 def test_a_mark_of_one_part_equals_a_call_in_which_that_part_alone_is_fresh(variant: str, which: str) -> None:
     """Kills: angles, sight or convolution counted by the memory's position; a projection that begins with the context;
     chunks that are counted from the context.
