@@ -24,8 +24,6 @@ CASES: dict[str, dict[str, Any]] = {
     "titans truncated read before": {"name": "titans", "boundary": "truncate", "read": "pre", "step_scale": "literal"},
     "omega read at the anchor": {"read": "anchor", "loss_scale": 1.0},
     "delta": {"name": "delta", "chunk": 1},
-    "atlas": {"name": "atlas"},
-    "atlas_appendix read before": {"name": "atlas_appendix", "read": "pre"},
 }
 
 
@@ -91,5 +89,5 @@ def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:
     assert choice.kernel_run("triton", rule_of({}), *given) is None
     with torch.no_grad():
         assert choice.kernel_run("triton", rule_of({}), *given) is not None
-        assert choice.kernel_run("triton", rule_of({"architecture": "mlp"}), *given) is None
+        assert choice.kernel_run("triton", rule_of({"name": "atlas"}), *given) is None
         assert choice.kernel_run("reference", rule_of({}), *given) is None

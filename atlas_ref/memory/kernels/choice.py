@@ -127,8 +127,8 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
 
 def _alone(rule: MemoryRule, keys: Tensor, values: Tensor) -> Run | None:
     """Return the run of one token by a kernel, None of a memory that it does not know and where there are gradients."""
-    known = _is_plain(rule, "matrix") and {keys.dtype, values.dtype} == {torch.float32} and keys.shape[-1] <= MOST_ALONE
-    if torch.is_grad_enabled() or not known or keys.numel() == 0:
+    known = _is_plain(rule, "matrix") and not rule.orthogonalised and {keys.dtype, values.dtype} == {torch.float32}
+    if torch.is_grad_enabled() or not known or keys.numel() == 0 or keys.shape[-1] > MOST_ALONE:
         return None
     from atlas_ref.memory.kernels import one_token
 

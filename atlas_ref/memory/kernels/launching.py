@@ -24,9 +24,12 @@ LEAST: Final = 16
 def compiled(kernel: Callable[..., object]) -> Any:
     """Return a kernel as Triton compiles it, or interprets it where TRITON_INTERPRET is set.
 
-    For what it counts, COUNTED, one form serves all numbers.
+    For what it counts, COUNTED, one form serves all numbers. Raises TypeError where that is a constant of the kernel.
     """
-    counted = [name for name in signature(kernel).parameters if name in COUNTED]
+    parameters = signature(kernel).parameters
+    counted = [name for name in parameters if name in COUNTED]
+    if constant := [name for name in counted if parameters[name].annotation is tl.constexpr]:
+        raise TypeError(f"{kernel.__name__}: {constant[0]} is counted, and so no constant")
     return triton.jit(kernel, do_not_specialize=counted)
 
 

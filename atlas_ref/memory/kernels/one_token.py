@@ -3,8 +3,7 @@
     S <- theta S + intake sum_a gamma_a r_a (A k_a - v_a) k_a^T,      M <- alpha M + release S,      y = M q
 
 with r_a what divides each gradient, over the pairs in sight of the token. What begins with the token is told by its
-position, as in `layout`. Under Newton-Schulz the kernel ends with S. The reference is `memory.one_token`; there is no
-gradient, as decoding needs none.
+position, as in `layout`. The reference is `memory.one_token`; there is no gradient, as decoding needs none.
 """
 
 import torch
@@ -17,15 +16,13 @@ from atlas_ref.memory.kernels.choice import Asked
 from atlas_ref.memory.kernels.held import Held
 from atlas_ref.memory.kernels.launching import compiled, dense, tile
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, released
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import Carry, MemoryState
 
 TILE_OF_M = 1024
 """Numbers of M that a program holds: a row of a batch has few heads, and each program waits for memory."""
 READS = {"pre": 0, "anchor": 1, "post": 2}
-NOTHING = 3
-"""What is read where S is all that is wanted."""
 
 
 def run_alone(
@@ -44,11 +41,6 @@ def run_alone(
     position = plan.position[:, 0]
     held = Held(state.weights[0], state.momentum[0], state.anchor[0])
     reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], held)
-    if rule.orthogonalised:
-        entered, weights = after.weights, released(rule, write.at(0), (after.weights,), (after.momentum,))[0]
-        seen = {"pre": entered, "anchor": after.anchor, "post": weights}[rule.read]
-        reads = (asked.queries.transpose(1, 2) @ seen.mT).transpose(1, 2)
-        after = after._replace(weights=weights)
     carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
     return reads, carry, _errors(rule, position, keys, values, after.anchor) if measured else None
 
@@ -72,7 +64,7 @@ def one_token(
     held: Held,
 ) -> tuple[Float[Tensor, "batch 1 heads values"], Held]:
     """Return the reads and what is held after the token, of a matrix that is written by descent of `l2` (derived);
-    `held` is M, S and the anchor before it. Under Newton-Schulz the reads are any, and M is what the token finds.
+    `held` is M, S and the anchor before it.
 
     Keys and values end with the token's own pair; `position` is its index in the document.
     """
@@ -92,7 +84,7 @@ def one_token(
         reads,
         *after,
         rule.chunk,
-        HEADS=heads,
+        heads,
         WINDOW=window,
         FEATURES=features,
         VALUES=width,
@@ -100,7 +92,7 @@ def one_token(
         VALUE_TILE=block,
         TRUNCATES=rule.boundary == "truncate",
         DIVIDES=rule.normalised,
-        READ=NOTHING if rule.orthogonalised else READS[rule.read],
+        READ=READS[rule.read],
         num_warps=2,
     )
     return reads, after
@@ -126,7 +118,7 @@ def _one_token(
     s_after: tl.tensor,
     a_after: tl.tensor,
     CHUNK: tl.tensor,
-    HEADS: tl.constexpr,
+    HEADS: tl.tensor,
     WINDOW: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -161,12 +153,11 @@ def _one_token(
             share = share / tl.maximum(tl.sum(k * k, 0), 1.0)
         error = tl.sum(a * k[None, :], 1) - x
         after += (share * error)[:, None] * k[None, :]
-    if READ != 3:
-        before = m
-        m = tl.load(retention + row) * m + tl.load(release + row) * after
-        q = tl.load(queries + row * FEATURES + d, mask=of_d, other=0.0)
-        looked_at = before if READ == 0 else a if READ == 1 else m
-        tl.store(reads + row * VALUES + v, tl.sum(looked_at * q[None, :], 1), mask=of_v)
+    before = m
+    m = tl.load(retention + row) * m + tl.load(release + row) * after
+    q = tl.load(queries + row * FEATURES + d, mask=of_d, other=0.0)
+    looked_at = before if READ == 0 else a if READ == 1 else m
+    tl.store(reads + row * VALUES + v, tl.sum(looked_at * q[None, :], 1), mask=of_v)
     tl.store(m_after + row * size + matrix, m, mask=of_m)
     tl.store(s_after + row * size + matrix, after, mask=of_m)
     tl.store(a_after + row * size + matrix, a, mask=of_m)

@@ -128,10 +128,10 @@ def test_a_resumed_run_keeps_its_config_and_so_does_a_branch(
 def test_a_resumed_run_may_change_its_length_and_its_intervals(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: an empty list of changeable fields."""
     changes: dict[str, object] = {"max_steps": 8, "log_interval": 5, "eval_interval": 7, "save_interval": 4}
-    changes |= {"threads": 2, "keep_last": 9, "micro_batches": 2, "parallel": "'fsdp'"}
+    changes |= {"threads": 2, "graph": "'off'", "keep_last": 9, "micro_batches": 2, "parallel": "'fsdp'"}
     switches = {f"kill_switches.{name}" for name in KillSwitchesConfig.model_fields}
     more = {"data.path", "train.device", "train.keep_best", "train.tensorboard", "train.wandb"}
-    more |= {"optim.schedule", "optim.decay_steps", "data.curriculum.judged", "train.best"}
+    more |= {"optim.schedule", "optim.decay_steps", "data.curriculum.judged", "train.best", "train.patience"}
     more |= {f"stage2.{name}" for name in ("steps", "chunks", "rate", "trainable")}
     more |= {"train.sample_interval", "train.sample_prompt", "train.sample_tokens"}
     assert {f"train.{name}" for name in changes} | more | switches == set(CHANGEABLE)
