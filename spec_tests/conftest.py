@@ -23,6 +23,8 @@ if "torch" in sys.modules:
 if not os.path.exists("/dev/nvidia0"):
     # Triton reads this where it is imported, which torch may do long before the kernels are asked (`ports.kernels`).
     os.environ.setdefault("TRITON_INTERPRET", "1")
+# What a user has compiled decides nothing here: on a CPU `auto` is the reference, in processes that tests start too.
+os.environ["ATLAS_KERNELS"] = os.path.join(os.path.dirname(__file__), "kernels-of-nobody")
 # Tests start hundreds of Python processes, each of which would compile this package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

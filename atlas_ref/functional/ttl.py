@@ -32,11 +32,12 @@ def gathered_window(
 
     `weights` are the gamma of the N-1 tokens before the call and of its own tokens, gathered = N-1 + time.
     """
-    time, window = position.shape[1], weights.shape[-1]
+    window = weights.shape[-1]
     total = weights.new_zeros(*position.shape, weights.shape[2], window + every - 1)
-    for j in range(every):
-        start = every - 1 - j
-        total = total + F.pad(weights[:, start : start + time], (j, start))
+    for age in reversed(range(window)):
+        # Of each of the last N tokens, the newest first, the weight of the pair of this age.
+        recent_first = weights[..., age].unfold(1, every, 1).flip(-1)
+        total = total + F.pad(recent_first, (age, window - 1 - age))
     return torch.where(writing_tokens(position, every)[:, :, None, None], total, 0.0)
 
 

@@ -244,7 +244,7 @@ def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_referen
 def test_kernels_that_are_not_built_are_refused_and_never_built_by_themselves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("ATLAS_KERNELS", str(tmp_path))
     cpu_library._built.cache_clear()
     cpu = torch.device("cpu")
     try:

@@ -6,6 +6,7 @@ that it was compiled for, and of the compiler; the compiler need not be there wh
 """
 
 import ctypes
+import os
 import platform
 import shlex
 from collections.abc import Iterator
@@ -93,7 +94,9 @@ def instructions() -> str:
 
 
 def _folder() -> Path:
-    return user_cache() / "kernels"
+    """Return where the library lies: in ATLAS_KERNELS, else in the user's cache."""
+    named = os.environ.get("ATLAS_KERNELS")
+    return Path(named) if named else user_cache() / "kernels"
 
 
 def _flags() -> tuple[str, ...]:
