@@ -29,14 +29,7 @@ def dropout(share: float, memory: float) -> tuple[str, ...]:
 SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "book": (
         "shakespeare-10m",
-        (
-            "optim.name='adamw'",
-            "train.eval_interval=50",
-            "train.eval_batches=8",
-            "train.patience=0",
-            "train.save_interval=100000",
-            "train.keep_last=1",
-        ),
+        ("train.eval_interval=50", "train.eval_batches=8", "train.save_interval=100000", "train.keep_last=1"),
     ),
     "long": (
         "recall",

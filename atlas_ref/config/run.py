@@ -110,6 +110,12 @@ class RunConfig(Section):
         return isinstance(self.any_model, ModelConfig) and self.any_model.dropout.acts
 
     @property
+    def asks_for_tf32(self) -> bool:
+        """Whether products of float32 are of tf32 on a GPU: beside those of bf16, under Newton-Schulz."""
+        written = isinstance(self.any_model, ModelConfig) and self.any_model.memory.rule in ("atlas", "atlas_appendix")
+        return written and self.train.precision == "bf16"
+
+    @property
     def judged_episodes(self) -> int:
         """Episodes of a validation: as many whole ones as its batches hold, one at least."""
         return max(1, self.train.eval_batches * self.data.sequence_length // self.data.episodes.tokens)

@@ -88,12 +88,18 @@ def enter(plan: SegmentPlan, n: int, start: Start, carry: Carry) -> Carry:
     if plan.resets[n] is not False:
         weights = _restarted(plan.resets[n], start.initial, weights)
         momentum = tuple(where_rows(plan.resets[n], torch.zeros_like(s), s) for s in momentum)
-    crossings = plan.crossings[n]
-    if start.shards is not None and crossings is not None:
-        weights = _restarted(crossings >= 0, start.initial, weights)
-        momentum = tuple(start.shards.inherit(s, crossings) for s in momentum)
+    weights, momentum, _ = cross(plan, n, start, Carry(weights, momentum, carry.anchor))
     anchor = tuple(where_rows(plan.opens[n], m, xi) for m, xi in zip(weights, carry.anchor, strict=True))
     return Carry(weights, momentum, anchor)
+
+
+def cross(plan: SegmentPlan, n: int, start: Start, carry: Carry) -> Carry:
+    """Return the carry at segment n where rows begin a shard there: M restarts and inherits a share of S."""
+    crossings = plan.crossings[n]
+    if start.shards is None or crossings is None:
+        return carry
+    weights = _restarted(crossings >= 0, start.initial, carry.weights)
+    return carry._replace(weights=weights, momentum=tuple(start.shards.inherit(s, crossings) for s in carry.momentum))
 
 
 def segment_by_segment(

@@ -1,4 +1,4 @@
-"""Numbers too small to matter count as zero while a model is trained, evaluated or examined on a CPU.
+"""Numbers too small to matter count as zero on a CPU; on a GPU products of float32 are of tf32 beside those of bf16.
 
 A decay that runs through a chunk, 0.1^40 say, is soon below 1.2e-38, the least number that float32 holds in full.
 Below that stand its denormals, and on many processors a product with one of them takes a hundred times as long: a
@@ -28,3 +28,18 @@ def without_denormals() -> Iterator[None]:
 def keeps_denormals() -> bool:
     """Return whether half of the least full number of float32 is not zero in this thread."""
     return bool(torch.tensor(torch.finfo(torch.float32).tiny) * 0.5)
+
+
+@contextmanager
+def in_tf32(wanted: bool) -> Iterator[None]:
+    """Multiply numbers of float32 on a GPU in tf32 inside, where that is `wanted`: ten bits of each, summed in float32.
+
+    Kernels of a memory go by it (`kernels.launching.precision`), forwards and backwards.
+    """
+    before = torch.get_float32_matmul_precision()
+    if wanted and before == "highest":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

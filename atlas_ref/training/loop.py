@@ -27,7 +27,7 @@ from atlas_ref.storage.metrics_log import MetricsLog
 from atlas_ref.storage.retention import VALIDATION, Retention, improves, judged, out_of_patience, read_validations
 from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
-from atlas_ref.training.arithmetic import without_denormals
+from atlas_ref.training.arithmetic import in_tf32, without_denormals
 from atlas_ref.training.border import cross
 from atlas_ref.training.context import Context
 from atlas_ref.training.epochs import end_of_epoch, place_in_curriculum
@@ -121,6 +121,12 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step; also,
     after a checkpoint of the last one, when the run ends worse than it began.
     """
+    with in_tf32(ready.config.asks_for_tf32 and ready.device.type == "cuda"):
+        return _train(ready, admission, reporter, stop)
+
+
+def _train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
+    """Do what `train` does."""
     started = time.monotonic()
     config, directory, checkpoint, world = ready.config, ready.directory, ready.checkpoint, ready.world
     # A checkpoint at the border of the stages is one of the first.

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from math import log2, prod
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.functional.newton_schulz import step_coefficients
 from atlas_ref.memory.kernels.cpu_library import SUFFIXES, library
 from atlas_ref.memory.rules import ArchitectureName, MemoryRule
 from atlas_ref.memory.segments import Start
@@ -55,10 +57,11 @@ class Widths(NamedTuple):
 
 MOST_VALUES = 64
 MOST_SLOTS = 128
-MOST_ORTHOGONAL = 64
-"""Sides of the matrices that a program holds on the chip; under Newton-Schulz it holds several."""
+"""Sides of what a program holds on the chip."""
 MOST_ALONE = 1024
 """Features that one program holds of a row of M, where it has no more to hold."""
+HALF_GROWTH = 2.0**13
+"""How much the steps of Newton-Schulz may enlarge a matrix of norm one that is to stay within half precision."""
 LARGE = (9, 10)
 """Compute capabilities with 227 KiB of shared memory a block, which these sides were tried on (Hopper); on a card with
 less they may not fit."""
@@ -72,6 +75,25 @@ def most_features(slots: int) -> int:
     if slots > 64:
         return 64
     return 128 if torch.get_float32_matmul_precision() == "highest" else 256
+
+
+def near(a: float) -> float:
+    """Return the power of two nearest to a, as its logarithm has it."""
+    return 2.0 ** round(log2(a))
+
+
+def halves(rule: MemoryRule) -> bool:
+    """Return whether products under Newton-Schulz are of half precision.
+
+    It has the ten bits of tf32, which is thus asked for; what would not fit is divided before.
+    """
+    growth = prod(near(a) for a, _, _ in step_coefficients(rule.coefficients, rule.newton_schulz_steps))
+    return torch.get_float32_matmul_precision() != "highest" and growth <= HALF_GROWTH
+
+
+def most_orthogonal(rule: MemoryRule) -> int:
+    """Return the widest features under Newton-Schulz: a program holds several matrices of each token that writes."""
+    return 256 if halves(rule) else 64
 
 
 def chosen(kernels: Kernels, device: torch.device) -> Form:
@@ -110,7 +132,7 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
     """
     keys, values = asked[:2]
     form, found = chosen(kernels, keys.device), library()
-    if start.shards is not None:
+    if start.shards is not None and (form == "cpu" or not rule.orthogonalised):
         return None
     if form == "cpu" and found is not None and supports_on_cpu(rule, keys, values):
         from atlas_ref.memory.kernels import cpu_run
@@ -170,7 +192,8 @@ def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
     if not rule.orthogonalised:
         return features <= most_features(slots) and width <= MOST_VALUES
     # The Gram matrix is that of the rows, which are the smaller side then.
-    return width <= features <= MOST_ORTHOGONAL and rule.coefficients != "polar_express_paper"
+    small = width <= min(features, MOST_VALUES) and features <= most_orthogonal(rule)
+    return small and rule.coefficients != "polar_express_paper"
 
 
 def _is_plain(rule: MemoryRule, architecture: ArchitectureName) -> bool:

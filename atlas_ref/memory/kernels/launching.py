@@ -16,7 +16,7 @@ from torch import Tensor
 Precision = Literal["tf32x3", "tf32"]
 LAUNCH: Final = {"num_warps": 4, "num_stages": 1}
 """A program has 128 threads and loads nothing ahead: tiles of 64 x 64 would fill the shared memory several times."""
-COUNTED: Final = frozenset({"SEGMENTS", "BATCH", "HEADS", "TIME", "REACH"})
+COUNTED: Final = frozenset({"SEGMENTS", "BATCH", "HEADS", "TIME", "REACH", "FIRST", "SHIFT"})
 LEAST: Final = 16
 """Rows and columns that a matrix product of Triton has at least."""
 

@@ -1,10 +1,14 @@
-"""What a segment reads and leaves, a program for each head and block of values (`orthogonal`).
+"""What a segment reads and leaves, and what its cotangents leave for the one before (`orthogonal`).
 
-M <- sum_i w_i O_i + w_M M,      y_t = sum_i W[t, i] O_i q_t + W[t, M] M q_t,      S <- u_s S + (E o u)^T K
+M <- sum_i w_i O_i + w_M M,      y_t = sum_i W[t, i] O_i q_t + W[t, M] M q_t,      S <- (E o u) K + u_s S
+
+A program for each head and block of values. At the border behind a segment rows restart and take their anchor, as
+`segments.enter` has it: both kernels do it where they store.
 """
 
 import triton.language as tl
 
+from atlas_ref.memory.kernels.iteration import by_rows, product, times
 from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 from atlas_ref.memory.kernels.orthogonal_write import errors
 
@@ -15,17 +19,22 @@ def read(
     values: tl.tensor,
     shares: tl.tensor,
     queries: tl.tensor,
-    weights: tl.tensor,
-    momentum: tl.tensor,
-    anchor: tl.tensor,
     u: tl.tensor,
     u_s: tl.tensor,
     w: tl.tensor,
     mix: tl.tensor,
+    initial: tl.tensor,
+    resets: tl.tensor,
+    opens: tl.tensor,
     updates: tl.tensor,
+    scales: tl.tensor,
     reads: tl.tensor,
-    m_after: tl.tensor,
-    s_after: tl.tensor,
+    weights: tl.tensor,
+    momentum: tl.tensor,
+    anchor: tl.tensor,
+    FIRST: tl.tensor,
+    ROWS: tl.tensor,
+    HEADS: tl.tensor,
     WRITERS: tl.constexpr,
     TOKENS: tl.constexpr,
     SLOTS: tl.constexpr,
@@ -35,67 +44,75 @@ def read(
     SLOT_TILE: tl.constexpr,
     FEATURE_TILE: tl.constexpr,
     VALUE_TILE: tl.constexpr,
+    HALF: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Store the reads, M and S after the segment, going over the tokens that write (module docstring)."""
-    row = tl.program_id(0).to(tl.int64)
+    """Store the reads of a segment, and M, S and the anchor that enter the next, going over the tokens that write."""
+    own = tl.program_id(0).to(tl.int64)
+    row = own + FIRST
     t, i, d = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE)
     v = tl.program_id(1) * VALUE_TILE + tl.arange(0, VALUE_TILE)
-    tokens, of_v, of_d = t < TOKENS, v < VALUES, (d < FEATURES)[None, :]
-    of_m = of_v[:, None] & of_d
+    tokens, slots = t < TOKENS, i < SLOTS
+    of_m = (v < VALUES)[:, None] & (d < FEATURES)[None, :]
     matrix = v[:, None] * FEATURES + d[None, :]
     size = VALUES * FEATURES
-    q = loaded(queries, row * TOKENS + t, d, tokens, FEATURES)
-    share = mix + (row * TOKENS + t) * (WRITERS + 1)
+    share, part = mix + row * (WRITERS + 1) * TOKENS + t, w + row * (WRITERS + 1)
+    q, of_q = by_rows(loaded(queries + row * TOKENS * FEATURES, t, d, tokens, FEATURES), HALF)
     m = tl.load(weights + row * size + matrix, mask=of_m, other=0.0)
-    y = tl.load(share + WRITERS, mask=tokens, other=0.0)[:, None] * tl.dot(q, tl.trans(m), input_precision=PRECISION)
-    m = tl.load(w + row * (WRITERS + 1) + WRITERS) * m
+    rows, of_rows = by_rows(m, HALF)
+    known = tl.load(share + WRITERS * TOKENS, mask=tokens, other=0.0) * of_q
+    y = known[:, None] * of_rows[None, :] * times(q, tl.trans(rows), PRECISION)
+    m = tl.load(part + WRITERS) * m
     for n in range(WRITERS):
-        update = tl.load(updates + (row * WRITERS + n) * size + matrix, mask=of_m, other=0.0)
-        m += tl.load(w + row * (WRITERS + 1) + n) * update
-        seen = tl.dot(q, tl.trans(update), input_precision=PRECISION)
-        y += tl.load(share + n, mask=tokens, other=0.0)[:, None] * seen
-    tl.store(m_after + row * size + matrix, m, mask=of_m)
-    stored(reads, row * TOKENS + t, v, tokens, y, VALUES)
-    k, raw, part = errors(keys, values, shares, anchor, row, i, d, v, SLOTS, FEATURES, VALUES, PRECISION)
-    part = part * tl.load(u + row * SLOTS + i, mask=i < SLOTS, other=0.0)
+        place = own * WRITERS + n
+        update, scale = tl.load(updates + place * size + matrix, mask=of_m, other=0.0), tl.load(scales + place)
+        m += (tl.load(part + n) * scale) * update.to(tl.float32)
+        seen = (tl.load(share + n * TOKENS, mask=tokens, other=0.0) * of_q * scale)[:, None]
+        y += seen * times(q, tl.trans(update), PRECISION)
+    stored(reads + row * TOKENS * VALUES, t, v, tokens, y, VALUES)
+    k, _, of_k, error = errors(
+        keys, values, shares, anchor, row, i, d, d, v, SLOTS, FEATURES, VALUES, 0, HALF, PRECISION
+    )
+    last = of_k * tl.load(u + row * SLOTS + i, mask=slots, other=0.0)
     s = tl.load(u_s + row) * tl.load(momentum + row * size + matrix, mask=of_m, other=0.0)
-    s += tl.dot(tl.trans(raw * part[:, None]), k, input_precision=PRECISION)
-    tl.store(s_after + row * size + matrix, s, mask=of_m)
+    s += product(error * last[None, :], k, HALF, PRECISION)
+    # The border behind the segment.
+    after = row + ROWS
+    restarts, moves = tl.load(resets + after // HEADS) != 0, tl.load(opens + after // HEADS) != 0
+    fresh = tl.load(initial + (row % HEADS) * size + matrix, mask=of_m, other=0.0)
+    m = tl.where(restarts, fresh, m)
+    xi = tl.load(anchor + row * size + matrix, mask=of_m, other=0.0)
+    tl.store(weights + after * size + matrix, m, mask=of_m)
+    tl.store(momentum + after * size + matrix, tl.where(restarts, 0.0, s), mask=of_m)
+    tl.store(anchor + after * size + matrix, tl.where(moves, m, xi), mask=of_m)
 
 
 @compiled
-def read_adjoint(
+def carry_adjoint(
     keys: tl.tensor,
-    values: tl.tensor,
     shares: tl.tensor,
     queries: tl.tensor,
-    weights: tl.tensor,
-    momentum: tl.tensor,
-    anchor: tl.tensor,
     writing: tl.tensor,
     writing_s: tl.tensor,
     u: tl.tensor,
     u_s: tl.tensor,
     w: tl.tensor,
     mix: tl.tensor,
-    updates: tl.tensor,
+    resets: tl.tensor,
+    opens: tl.tensor,
     d_each: tl.tensor,
+    factors: tl.tensor,
     d_reads: tl.tensor,
-    d_m_after: tl.tensor,
-    d_s_after: tl.tensor,
-    d_keys: tl.tensor,
+    d_anchors: tl.tensor,
     d_values: tl.tensor,
-    d_shares: tl.tensor,
-    d_queries: tl.tensor,
+    d_initial: tl.tensor,
     d_weights: tl.tensor,
     d_momentum: tl.tensor,
     d_anchor: tl.tensor,
-    d_u: tl.tensor,
-    d_u_s: tl.tensor,
-    d_w_m: tl.tensor,
-    d_mix_m: tl.tensor,
+    FIRST: tl.tensor,
+    SHIFT: tl.tensor,
     ROWS: tl.tensor,
+    HEADS: tl.tensor,
     WRITERS: tl.constexpr,
     TOKENS: tl.constexpr,
     SLOTS: tl.constexpr,
@@ -105,59 +122,46 @@ def read_adjoint(
     SLOT_TILE: tl.constexpr,
     FEATURE_TILE: tl.constexpr,
     VALUE_TILE: tl.constexpr,
+    HALF: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Store the cotangents of all that `read` reads but the O_i; what is summed over values, a part a block."""
-    row = tl.program_id(0).to(tl.int64)
-    mine = tl.program_id(1) * ROWS + row
+    """Store the cotangents of the values, and of M, S and the anchor before the border in front of the segment."""
+    own = tl.program_id(0).to(tl.int64)
+    row, after = own + FIRST, own + FIRST + ROWS
     t, i, d = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE)
     v = tl.program_id(1) * VALUE_TILE + tl.arange(0, VALUE_TILE)
-    tokens, slots, of_v, of_d = t < TOKENS, i < SLOTS, v < VALUES, (d < FEATURES)[None, :]
-    of_m, of_q, of_k = of_v[:, None] & of_d, tokens[:, None] & of_d, slots[:, None] & of_d
+    tokens, slots, of_v = t < TOKENS, i < SLOTS, v < VALUES
+    of_m = of_v[:, None] & (d < FEATURES)[None, :]
     matrix = v[:, None] * FEATURES + d[None, :]
     size = VALUES * FEATURES
-    k, raw, share = errors(keys, values, shares, anchor, row, i, d, v, SLOTS, FEATURES, VALUES, PRECISION)
-    error = raw * share[:, None]
-    q = tl.load(queries + (row * TOKENS + t)[:, None] * FEATURES + d[None, :], mask=of_q, other=0.0)
-    d_y = loaded(d_reads, row * TOKENS + t, v, tokens, VALUES)
-    # What S leaves: one more momentum, with the coordinates of the last token.
-    last = tl.load(u + row * SLOTS + i, mask=slots, other=0.0)
-    d_s_next = tl.load(d_s_after + row * size + matrix, mask=of_m, other=0.0)
-    s = tl.load(momentum + row * size + matrix, mask=of_m, other=0.0)
-    via = tl.dot(k, tl.trans(d_s_next), input_precision=PRECISION)
-    tl.store(d_u + mine * SLOTS + i, tl.sum(error * via, 1), mask=slots)
-    tl.store(d_u_s + mine, tl.sum(d_s_next * s))
-    d_error = last[:, None] * via
-    d_k = tl.dot(error * last[:, None], d_s_next, input_precision=PRECISION)
-    d_s = tl.load(u_s + row) * d_s_next
-    # M itself, in the reads and in what it leaves.
-    m = tl.load(weights + row * size + matrix, mask=of_m, other=0.0)
-    d_m_next = tl.load(d_m_after + row * size + matrix, mask=of_m, other=0.0)
-    shown = d_y * tl.load(mix + (row * TOKENS + t) * (WRITERS + 1) + WRITERS, mask=tokens, other=0.0)[:, None]
-    d_m = tl.load(w + row * (WRITERS + 1) + WRITERS) * d_m_next
-    d_m += tl.dot(tl.trans(shown), q, input_precision=PRECISION)
-    tl.store(d_weights + row * size + matrix, d_m, mask=of_m)
-    tl.store(d_w_m + mine, tl.sum(m * d_m_next))
-    tl.store(
-        d_mix_m + mine * TOKENS + t, tl.sum(d_y * tl.dot(q, tl.trans(m), input_precision=PRECISION), 1), mask=tokens
-    )
-    d_q = tl.dot(shown, m, input_precision=PRECISION)
+    k, of_k = by_rows(loaded(keys + row * SLOTS * FEATURES, i, d, slots, FEATURES), HALF)
+    d_s = tl.load(d_momentum + after * size + matrix, mask=of_m, other=0.0)
+    rows, of_rows = by_rows(d_s, HALF)
+    last = of_k * tl.load(u + row * SLOTS + i, mask=slots, other=0.0)
+    d_error = last[:, None] * of_rows[None, :] * times(k, tl.trans(rows), PRECISION)
+    d_s = tl.load(u_s + row) * d_s
     for n in range(WRITERS):
-        at = row * WRITERS + n
-        update = tl.load(updates + at * size + matrix, mask=of_m, other=0.0)
-        d_one = tl.load(d_each + at * size + matrix, mask=of_m, other=0.0)
-        own = tl.load(writing + at * SLOTS + i, mask=slots, other=0.0)
-        shown = d_y * tl.load(mix + (row * TOKENS + t) * (WRITERS + 1) + n, mask=tokens, other=0.0)[:, None]
-        d_q += tl.dot(shown, update, input_precision=PRECISION)
-        d_error += own[:, None] * tl.dot(k, tl.trans(d_one), input_precision=PRECISION)
-        d_k += tl.dot(error * own[:, None], d_one, input_precision=PRECISION)
-        d_s += tl.load(writing_s + at) * d_one
-    tl.store(d_momentum + row * size + matrix, d_s, mask=of_m)
-    tl.store(d_queries + (mine * TOKENS + t)[:, None] * FEATURES + d[None, :], d_q, mask=of_q)
-    d_raw = d_error * share[:, None]
-    a = tl.load(anchor + row * size + matrix, mask=of_m, other=0.0)
-    d_k += tl.dot(d_raw, a, input_precision=PRECISION)
-    tl.store(d_keys + (mine * SLOTS + i)[:, None] * FEATURES + d[None, :], d_k, mask=of_k)
-    stored(d_values, row * SLOTS + i, v, slots, -d_raw, VALUES)
-    tl.store(d_shares + mine * SLOTS + i, tl.sum(d_error * raw, 1), mask=slots)
-    tl.store(d_anchor + row * size + matrix, tl.dot(tl.trans(d_raw), k, input_precision=PRECISION), mask=of_m)
+        place, at = (own + SHIFT) * WRITERS + n, row * WRITERS + n
+        d_one, factor = tl.load(d_each + place * size + matrix, mask=of_m, other=0.0), tl.load(factors + place)
+        seen = (tl.load(writing + at * SLOTS + i, mask=slots, other=0.0) * of_k * factor)[:, None]
+        d_error += seen * times(k, tl.trans(d_one), PRECISION)
+        d_s += (tl.load(writing_s + at) * factor) * d_one.to(tl.float32)
+    d_raw = d_error * tl.load(shares + row * SLOTS + i, mask=slots, other=0.0)[:, None]
+    stored(d_values + row * SLOTS * VALUES, i, v, slots, -d_raw, VALUES)
+    d_xi = product(tl.trans(d_raw * of_k[:, None]), k, HALF, PRECISION)
+    d_xi += tl.load(d_anchor + after * size + matrix, mask=of_m, other=0.0)
+    d_xi += tl.load(d_anchors + row * size + matrix, mask=of_m, other=0.0)
+    q, of_q = by_rows(loaded(queries + row * TOKENS * FEATURES, t, d, tokens, FEATURES), HALF)
+    number = row * (WRITERS + 1) + WRITERS
+    shown = of_q * tl.load(mix + number * TOKENS + t, mask=tokens, other=0.0)
+    d_y = shown[:, None] * loaded(d_reads + row * TOKENS * VALUES, t, v, tokens, VALUES)
+    d_m = tl.load(w + number) * tl.load(d_weights + after * size + matrix, mask=of_m, other=0.0)
+    d_m += product(tl.trans(d_y), q, HALF, PRECISION)
+    # The border in front of the segment.
+    restarts, moved = tl.load(resets + row // HEADS) != 0, tl.load(opens + row // HEADS) != 0
+    d_m += tl.where(moved, d_xi, 0.0)
+    begun = tl.load(d_initial + own * size + matrix, mask=of_m, other=0.0)
+    tl.store(d_initial + own * size + matrix, begun + tl.where(restarts, d_m, 0.0), mask=of_m)
+    tl.store(d_weights + row * size + matrix, tl.where(restarts, 0.0, d_m), mask=of_m)
+    tl.store(d_momentum + row * size + matrix, tl.where(restarts, 0.0, d_s), mask=of_m)
+    tl.store(d_anchor + row * size + matrix, tl.where(moved, 0.0, d_xi), mask=of_m)

@@ -1,39 +1,30 @@
-"""O_i = NS(S_i) of every token that writes, a program each, and the adjoint of that (`orthogonal`).
+"""O_i = NS(S_i) of the tokens that write, and the adjoint of that (`orthogonal`).
 
-A matrix stays on the chip for all steps of its iteration, X <- a X + (b A + c A^2) X with A = X X^T, whose reference is
-`functional.newton_schulz`; the adjoint forms the steps again and goes back through them.
+    E = (A K^T - V^T) r,      S_i = (E o U_i) K + U[i, S] S,      t_i = ||S_i|| / (||S_i|| + offset)
+    X_i = S_i / ||S_i||,      O_i = t_i X_i after the steps of `iteration`
+
+`write` holds E for some tokens that write, one after the other; `write_adjoint` is a program for each. They leave X_i
+with t_i, and the cotangent of S_i with a factor of its own: both fit into half precision.
 """
 
 import triton.language as tl
 
-from atlas_ref.memory.kernels.launching import compiled, loaded
+from atlas_ref.memory.kernels.iteration import (
+    between,
+    by_largest,
+    by_rows,
+    derivative,
+    narrow,
+    polynomial,
+    rows_of,
+    step_of,
+    times,
+    with_diagonal,
+)
+from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 
-
-@compiled
-def _step(x: tl.tensor, a: tl.tensor, b: tl.tensor, c: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
-    """Return a X + (b A + c A^2) X with A = X X^T."""
-    gram = tl.dot(x, tl.trans(x), input_precision=PRECISION)
-    polynomial = b * gram + c * tl.dot(gram, gram, input_precision=PRECISION)
-    return a * x + tl.dot(polynomial, x, input_precision=PRECISION)
-
-
-@compiled
-def _step_adjoint(
-    x: tl.tensor, d_next: tl.tensor, a: tl.tensor, b: tl.tensor, c: tl.tensor, PRECISION: tl.constexpr
-) -> tl.tensor:
-    """Return the cotangent of X from that of the next one; A and its polynomial are symmetric."""
-    gram = tl.dot(x, tl.trans(x), input_precision=PRECISION)
-    polynomial = b * gram + c * tl.dot(gram, gram, input_precision=PRECISION)
-    d_polynomial = tl.dot(d_next, tl.trans(x), input_precision=PRECISION)
-    d_square = tl.dot(d_polynomial, gram, input_precision=PRECISION) + tl.dot(
-        gram, d_polynomial, input_precision=PRECISION
-    )
-    d_gram = b * d_polynomial + c * d_square
-    return (
-        a * d_next
-        + tl.dot(polynomial, d_next, input_precision=PRECISION)
-        + tl.dot(d_gram + tl.trans(d_gram), x, input_precision=PRECISION)
-    )
+SMALL = tl.constexpr(64.0)
+"""What the largest entry of a cotangent is over, so that no product of it leaves half precision."""
 
 
 @compiled
@@ -45,21 +36,23 @@ def errors(
     row: tl.tensor,
     i: tl.tensor,
     d: tl.tensor,
+    z: tl.tensor,
     v: tl.tensor,
     SLOTS: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
+    TAIL: tl.constexpr,
+    HALF: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> tl.tensor:
-    """Return the keys of a segment, K A^T - V, and what divides it, of the values `v`."""
-    slots, of_d, of_v = i < SLOTS, (d < FEATURES)[None, :], v < VALUES
-    place = row * SLOTS + i
-    k = loaded(keys, place, d, slots, FEATURES)
-    x = loaded(values, place, v, slots, VALUES)
-    matrix = (row * VALUES + v)[:, None] * FEATURES + d[None, :]
-    a = tl.load(anchor + matrix, mask=of_v[:, None] & of_d, other=0.0)
-    raw = tl.dot(k, tl.trans(a), input_precision=PRECISION) - x
-    return k, raw, tl.load(shares + place, mask=slots, other=0.0)
+    """Return the keys of a segment by rows, what they are over, and E of the values `v`, [values, slots]."""
+    slots, of_v = i < SLOTS, v < VALUES
+    k, k_tail, of_k = rows_of(keys + row * SLOTS * FEATURES, i, slots, d, z, FEATURES, TAIL, HALF)
+    a, a_tail, of_a = rows_of(anchor + row * VALUES * FEATURES, v, of_v, d, z, FEATURES, TAIL, HALF)
+    there = slots[None, :] & of_v[:, None]
+    x = tl.load(values + row * SLOTS * VALUES + i[None, :] * VALUES + v[:, None], mask=there, other=0.0)
+    raw = of_a[:, None] * of_k[None, :] * between(a, a_tail, k, k_tail, TAIL, PRECISION) - x
+    return k, k_tail, of_k, raw * tl.load(shares + row * SLOTS + i, mask=slots, other=0.0)[None, :]
 
 
 @compiled
@@ -71,8 +64,11 @@ def write(
     anchor: tl.tensor,
     writing: tl.tensor,
     writing_s: tl.tensor,
-    coefficients: tl.tensor,
+    table: tl.tensor,
     updates: tl.tensor,
+    scales: tl.tensor,
+    wholes: tl.tensor,
+    FIRST: tl.tensor,
     OFFSET: tl.tensor,
     STEPS: tl.constexpr,
     WRITERS: tl.constexpr,
@@ -81,121 +77,184 @@ def write(
     VALUES: tl.constexpr,
     SLOT_TILE: tl.constexpr,
     FEATURE_TILE: tl.constexpr,
+    TAIL: tl.constexpr,
     VALUE_TILE: tl.constexpr,
+    GROUP: tl.constexpr,
+    HALF: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Store O_i of one writing token (module docstring)."""
-    at = tl.program_id(0).to(tl.int64)
-    row = at // WRITERS
-    i, d, v = tl.arange(0, SLOT_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
-    of_m = (v < VALUES)[:, None] & (d < FEATURES)[None, :]
-    matrix = v[:, None] * FEATURES + d[None, :]
-    k, raw, share = errors(keys, values, shares, anchor, row, i, d, v, SLOTS, FEATURES, VALUES, PRECISION)
-    u = tl.load(writing + at * SLOTS + i, mask=i < SLOTS, other=0.0)
-    before = tl.load(momentum + row * VALUES * FEATURES + matrix, mask=of_m, other=0.0)
-    s = tl.load(writing_s + at) * before
-    s += tl.dot(tl.trans(raw * (share * u)[:, None]), k, input_precision=PRECISION)
-    # Entries above one are not squared: 1e20 is a valid float32, and its square is not.
-    scale = tl.maximum(tl.max(tl.abs(s)), 1.0)
-    s = s / scale
-    x = s / (tl.sqrt(tl.sum(s * s)) + OFFSET / scale)
-    for step in range(STEPS):
-        a, b, c = (
-            tl.load(coefficients + 3 * step),
-            tl.load(coefficients + 3 * step + 1),
-            tl.load(coefficients + 3 * step + 2),
-        )
-        x = _step(x, a, b, c, PRECISION)
-    tl.store(updates + at * VALUES * FEATURES + matrix, x, mask=of_m)
+    """Store X_i after its steps, t_i and ||S_i|| + offset of GROUP tokens that write."""
+    own = tl.program_id(0).to(tl.int64)
+    row, first = own + FIRST, tl.program_id(1) * GROUP
+    i, v = tl.arange(0, SLOT_TILE), tl.arange(0, VALUE_TILE)
+    d, z = tl.arange(0, FEATURE_TILE), FEATURE_TILE + tl.arange(0, TAIL or FEATURE_TILE)
+    of_v = v < VALUES
+    k, k_tail, of_k, error = errors(
+        keys, values, shares, anchor, row, i, d, z, v, SLOTS, FEATURES, VALUES, TAIL, HALF, PRECISION
+    )
+    error, of_error = by_rows(error, HALF)
+    for writer in range(first, tl.minimum(first + GROUP, WRITERS)):
+        at, place = row * WRITERS + writer, own * WRITERS + writer
+        u, of_u = by_largest(of_k * tl.load(writing + at * SLOTS + i, mask=i < SLOTS, other=0.0), HALF)
+        left, of_left = error * u[None, :], of_error * of_u
+        kept = tl.load(writing_s + at)
+        s = of_left[:, None] * times(left, k, PRECISION)
+        s += kept * loaded(momentum + row * VALUES * FEATURES, v, d, of_v, FEATURES)
+        most = tl.max(tl.abs(s))
+        s_tail = s
+        if TAIL:
+            s_tail = of_left[:, None] * times(left, k_tail, PRECISION)
+            s_tail += kept * loaded(momentum + row * VALUES * FEATURES, v, z, of_v, FEATURES)
+            most = tl.maximum(most, tl.max(tl.abs(s_tail)))
+        # Entries above one are not squared: 1e20 is a valid float32, and its square is not.
+        most = tl.maximum(most, 1.0)
+        square = tl.sum((s / most) * (s / most))
+        if TAIL:
+            square += tl.sum((s_tail / most) * (s_tail / most))
+        norm = tl.sqrt(square)
+        over = tl.where(norm > 0.0, 1.0 / tl.where(norm > 0.0, norm, 1.0), 0.0) / most
+        x, x_tail = s * over, s_tail * over
+        whole = norm + OFFSET / most
+        t = norm / whole
+        for n in range(STEPS):
+            m, b, c, f = step_of(table, n)
+            h, h_tail = narrow(x, HALF), narrow(x_tail, HALF)
+            gram = t * t * between(h, h_tail, h, h_tail, TAIL, PRECISION)
+            p = narrow(polynomial(narrow(gram, HALF), gram, b, c, HALF, PRECISION), HALF)
+            x = tl.dot(p, h, m * x, input_precision=PRECISION)
+            if TAIL:
+                x_tail = tl.dot(p, h_tail, m * x_tail, input_precision=PRECISION)
+            t = t * f
+        stored(updates + place * VALUES * FEATURES, v, d, of_v, narrow(x, HALF), FEATURES)
+        if TAIL:
+            stored(updates + place * VALUES * FEATURES, v, z, of_v, narrow(x_tail, HALF), FEATURES)
+        tl.store(scales + place, t)
+        tl.store(wholes + place, whole * most)
+
+
+@compiled
+def _arriving(
+    queries: tl.tensor,
+    w: tl.tensor,
+    mix: tl.tensor,
+    d_reads: tl.tensor,
+    d_m_behind: tl.tensor,
+    row: tl.tensor,
+    number: tl.tensor,
+    t: tl.tensor,
+    d: tl.tensor,
+    z: tl.tensor,
+    v: tl.tensor,
+    TOKENS: tl.constexpr,
+    FEATURES: tl.constexpr,
+    VALUES: tl.constexpr,
+    TAIL: tl.constexpr,
+    HALF: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> tl.tensor:
+    """Return the cotangent of O_i, from the reads and from M behind the segment, its tail and what both are over."""
+    tokens, of_v = t < TOKENS, v < VALUES
+    q, q_tail, of_q = rows_of(queries + row * TOKENS * FEATURES, t, tokens, d, z, FEATURES, TAIL, HALF)
+    there = tokens[None, :] & of_v[:, None]
+    d_y = tl.load(d_reads + row * TOKENS * VALUES + t[None, :] * VALUES + v[:, None], mask=there, other=0.0)
+    left, of_left = by_rows(d_y * (of_q * tl.load(mix + number * TOKENS + t, mask=tokens, other=0.0))[None, :], HALF)
+    share = tl.load(w + number)
+    whole = of_left[:, None] * times(left, q, PRECISION) + share * loaded(d_m_behind, v, d, of_v, FEATURES)
+    most = tl.max(tl.abs(whole))
+    tail = whole
+    if TAIL:
+        tail = of_left[:, None] * times(left, q_tail, PRECISION) + share * loaded(d_m_behind, v, z, of_v, FEATURES)
+        most = tl.maximum(most, tl.max(tl.abs(tail)))
+    factor = tl.where(most > 0.0, most, 1.0) * SMALL
+    return narrow(whole / factor, HALF), narrow(tail / factor, HALF), factor
 
 
 @compiled
 def write_adjoint(
-    keys: tl.tensor,
-    values: tl.tensor,
-    shares: tl.tensor,
+    starts: tl.tensor,
+    scales: tl.tensor,
+    wholes: tl.tensor,
     queries: tl.tensor,
-    momentum: tl.tensor,
-    anchor: tl.tensor,
-    writing: tl.tensor,
-    writing_s: tl.tensor,
     w: tl.tensor,
     mix: tl.tensor,
-    coefficients: tl.tensor,
+    table: tl.tensor,
     d_reads: tl.tensor,
     d_m_after: tl.tensor,
-    scratch: tl.tensor,
     updates: tl.tensor,
+    ends: tl.tensor,
     d_each: tl.tensor,
-    d_writing: tl.tensor,
-    d_writing_s: tl.tensor,
-    d_w: tl.tensor,
-    d_mix: tl.tensor,
-    OFFSET: tl.tensor,
+    factors: tl.tensor,
+    FIRST: tl.tensor,
+    SHIFT: tl.tensor,
+    ROWS: tl.tensor,
     STEPS: tl.constexpr,
     WRITERS: tl.constexpr,
     TOKENS: tl.constexpr,
-    SLOTS: tl.constexpr,
     FEATURES: tl.constexpr,
     VALUES: tl.constexpr,
     TOKEN_TILE: tl.constexpr,
-    SLOT_TILE: tl.constexpr,
     FEATURE_TILE: tl.constexpr,
+    TAIL: tl.constexpr,
     VALUE_TILE: tl.constexpr,
+    WHOLE: tl.constexpr,
+    HALF: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Store O_i, the cotangent of S_i and those of its coordinates; `scratch` holds the iterates."""
-    at = tl.program_id(0).to(tl.int64)
-    row, writer = at // WRITERS, at % WRITERS
-    t, i = tl.arange(0, TOKEN_TILE), tl.arange(0, SLOT_TILE)
-    d, v = tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
-    tokens, of_v, of_d = t < TOKENS, v < VALUES, (d < FEATURES)[None, :]
-    of_m = of_v[:, None] & of_d
-    matrix = v[:, None] * FEATURES + d[None, :]
-    size = VALUES * FEATURES
-    k, raw, share = errors(keys, values, shares, anchor, row, i, d, v, SLOTS, FEATURES, VALUES, PRECISION)
-    u = tl.load(writing + at * SLOTS + i, mask=i < SLOTS, other=0.0)
-    before = tl.load(momentum + row * size + matrix, mask=of_m, other=0.0)
-    s = tl.load(writing_s + at) * before
-    s += tl.dot(tl.trans(raw * (share * u)[:, None]), k, input_precision=PRECISION)
-    scale = tl.maximum(tl.max(tl.abs(s)), 1.0)
-    s = s / scale
-    norm = tl.sqrt(tl.sum(s * s))
-    x = s / (norm + OFFSET / scale)
-    for step in range(STEPS):
-        tl.store(scratch + (at * STEPS + step) * size + matrix, x, mask=of_m)
-        a, b, c = (
-            tl.load(coefficients + 3 * step),
-            tl.load(coefficients + 3 * step + 1),
-            tl.load(coefficients + 3 * step + 2),
-        )
-        x = _step(x, a, b, c, PRECISION)
-    tl.store(updates + at * size + matrix, x, mask=of_m)
-    q = loaded(queries, row * TOKENS + t, d, tokens, FEATURES)
-    d_y = loaded(d_reads, row * TOKENS + t, v, tokens, VALUES)
-    d_m = tl.load(d_m_after + row * size + matrix, mask=of_m, other=0.0)
-    place = (row * TOKENS + t) * (WRITERS + 1) + writer
-    seen = tl.dot(q, tl.trans(x), input_precision=PRECISION)
-    tl.store(d_mix + place, tl.sum(d_y * seen, 1), mask=tokens)
-    tl.store(d_w + row * (WRITERS + 1) + writer, tl.sum(x * d_m))
-    shown = d_y * tl.load(mix + place, mask=tokens, other=0.0)[:, None]
-    d_x = tl.dot(tl.trans(shown), q, input_precision=PRECISION)
-    d_x += tl.load(w + row * (WRITERS + 1) + writer) * d_m
-    tl.debug_barrier()
-    for back in range(STEPS):
-        step = STEPS - 1 - back
-        x = tl.load(scratch + (at * STEPS + step) * size + matrix, mask=of_m, other=0.0)
-        a, b, c = (
-            tl.load(coefficients + 3 * step),
-            tl.load(coefficients + 3 * step + 1),
-            tl.load(coefficients + 3 * step + 2),
-        )
-        d_x = _step_adjoint(x, d_x, a, b, c, PRECISION)
-    # The start; a norm of zero has a gradient of zero.
-    whole = norm + OFFSET / scale
-    along = tl.where(norm > 0.0, tl.sum(d_x * s) / (tl.where(norm > 0.0, norm, 1.0) * whole * whole), 0.0)
-    d_s = (d_x / whole - s * along) / scale
-    tl.store(d_each + at * size + matrix, d_s, mask=of_m)
-    via = tl.dot(k, tl.trans(d_s), input_precision=PRECISION)
-    tl.store(d_writing + at * SLOTS + i, tl.sum(raw * via, 1) * share, mask=i < SLOTS)
-    tl.store(d_writing_s + at, tl.sum(d_s * before))
+    """Store X_i after its steps again, with its t, and the cotangent of S_i, with its factor, of one token that writes.
+
+    The segment begins at row FIRST of all, and at row SHIFT of those whose X_i are at hand.
+    """
+    own, writer = tl.program_id(0).to(tl.int64) // WRITERS, tl.program_id(0) % WRITERS
+    row, place = own + FIRST, (own + SHIFT) * WRITERS + writer
+    t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
+    d, z = tl.arange(0, FEATURE_TILE), FEATURE_TILE + tl.arange(0, TAIL or FEATURE_TILE)
+    of_v = v < VALUES
+    number = row * (WRITERS + 1) + writer
+    behind = d_m_after + (row + ROWS) * VALUES * FEATURES
+    y, y_tail, factor = _arriving(
+        queries, w, mix, d_reads, behind, row, number, t, d, z, v, TOKENS, FEATURES, VALUES, TAIL, HALF, PRECISION
+    )
+    kind: tl.constexpr = tl.float32 if WHOLE or not HALF else tl.float16
+    x = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES).to(kind)
+    x_tail = x
+    if TAIL:
+        x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES).to(kind)
+    begun = tl.load(scales + place)
+    scale = begun
+    for n in range(STEPS):
+        m, b, c, f = step_of(table, n)
+        h, h_tail = narrow(x, HALF), narrow(x_tail, HALF)
+        gram = scale * scale * between(h, h_tail, h, h_tail, TAIL, PRECISION)
+        g = narrow(gram, HALF)
+        p = polynomial(g, gram, b, c, HALF, PRECISION)
+        p_m = with_diagonal(p, m, HALF)
+        # One t in dA and one in dP, so that neither is large.
+        d_gram = tl.dot(h, tl.trans(y), between(y, y_tail, h, h_tail, TAIL, PRECISION), input_precision=PRECISION)
+        if TAIL:
+            d_gram = tl.dot(h_tail, tl.trans(y_tail), d_gram, input_precision=PRECISION)
+        if WHOLE:
+            x = tl.dot(narrow(p, HALF), h, m * x, input_precision=PRECISION)
+            if TAIL:
+                x_tail = tl.dot(narrow(p, HALF), h_tail, m * x_tail, input_precision=PRECISION)
+        d_p = narrow(scale * derivative(g, scale * d_gram, b, c, HALF, PRECISION), HALF)
+        y = narrow(tl.dot(d_p, h, times(p_m, y, PRECISION), input_precision=PRECISION), HALF)
+        if TAIL:
+            y_tail = narrow(tl.dot(d_p, h_tail, times(p_m, y_tail, PRECISION), input_precision=PRECISION), HALF)
+        if not WHOLE:
+            x = times(p_m, h, PRECISION).to(kind)
+            if TAIL:
+                x_tail = times(p_m, h_tail, PRECISION).to(kind)
+        scale, factor = scale * f, factor * f
+    tl.store(ends + place, scale)
+    stored(updates + place * VALUES * FEATURES, v, d, of_v, narrow(x, HALF), FEATURES)
+    # The start: what is along S changes its norm too; a norm of zero has a gradient of zero.
+    x, y = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES).to(tl.float32), y.to(tl.float32)
+    along = tl.sum(x * y)
+    if TAIL:
+        stored(updates + place * VALUES * FEATURES, v, z, of_v, narrow(x_tail, HALF), FEATURES)
+        x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES).to(tl.float32)
+        along += tl.sum(x_tail * y_tail.to(tl.float32))
+        y_tail = y_tail.to(tl.float32) - x_tail * (along * begun)
+        stored(d_each + place * VALUES * FEATURES, v, z, of_v, narrow(y_tail, HALF), FEATURES)
+    stored(d_each + place * VALUES * FEATURES, v, d, of_v, narrow(y - x * (along * begun), HALF), FEATURES)
+    tl.store(factors + place, factor / tl.load(wholes + place))

@@ -5,21 +5,28 @@ not linear in what a segment knows at once, so segments are laid out and follow 
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked
+from atlas_ref.memory.kernels.choice import Asked, halves, near
 from atlas_ref.memory.kernels.held import Decays, Held, Pairs, Sizes
 from atlas_ref.memory.kernels.linear_run import Given, linear_run
-from atlas_ref.memory.kernels.orthogonal import Entering, Iteration, orthogonal_segment
+from atlas_ref.memory.kernels.orthogonal import orthogonal_run
+from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration
 from atlas_ref.memory.orthogonalised import segment_inputs
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, offset
-from atlas_ref.memory.segments import Start, enter, lay
+from atlas_ref.memory.segments import Start, cross, lay
 from atlas_ref.memory.state import Carry, MemoryState
+
+KEPT = 2**26
+"""Most numbers of M at the borders of segments that are kept for the backward pass under Newton-Schulz; where there are
+more, the forward pass is made again there."""
 
 
 def run_linear_kernels(
@@ -80,26 +87,52 @@ def run_orthogonal_kernels(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return what `run_linear_kernels` does, under Newton-Schulz."""
+    given = (rule, plan, asked, write, start, state, measured)
+    if plan.count * sum(m.numel() for m in state.weights) <= KEPT:
+        return _run_orthogonal(*given)
+    found: tuple[Tensor, Carry, Tensor | None] = checkpoint(
+        _run_orthogonal, *given, use_reentrant=False, preserve_rng_state=False
+    )
+    return found
+
+
+def _run_orthogonal(
+    rule: MemoryRule,
+    plan: SegmentPlan,
+    asked: Asked,
+    write: WriteCoefficients,
+    start: Start,
+    state: MemoryState,
+    measured: bool,
+) -> tuple[Tensor, Carry, Tensor | None]:
+    """Do what `run_orthogonal_kernels` does, and keep all of it for the backward pass."""
     past_keys, past_values = asked.keys, asked.values
     if state.window_keys.shape[1]:
         past_keys = torch.cat([state.window_keys, asked.keys], 1)
         past_values = torch.cat([state.window_values, asked.values], 1)
     segments = lay(rule, plan, past_keys, past_values, asked.queries, write)
-    keys, values = segments[:2]
-    shares = _shares(rule, keys)
-    iteration = Iteration(_steps(rule.coefficients, rule.newton_schulz_steps, keys.device), offset(rule))
-    carry = Carry(state.weights, state.momentum, state.anchor)
-    found, anchors = [], []
-    each = zip(shares.unbind(), *(x.unbind() for x in segment_inputs(rule, plan, segments, write)), strict=True)
-    for n, (share, k, v, q, *coordinates) in enumerate(each):
-        carry = enter(plan, n, start, carry)
-        before = (carry.weights[0], carry.momentum[0], carry.anchor[0])
-        read, weights, momentum = orthogonal_segment(iteration, Entering(k, v, share, q, *before, *coordinates))
-        anchors.append(carry.anchor[0])
-        found.append(predict_with(rule.architecture, carry.anchor, q) if rule.read == "anchor" else read)
-        carry = Carry((weights,), (momentum,), carry.anchor)
-    reads = plan.join(torch.stack(found).transpose(2, 3))
-    return reads, carry, _squared_errors(keys, values, torch.stack(anchors)) if measured else None
+    shares = _shares(rule, segments.keys)
+    keys, values, queries, *coordinates, mix = segment_inputs(rule, plan, segments, write)
+    entering = Entering._make((keys, values, shares, queries, *coordinates, mix.mT))
+    table = _table(rule.coefficients, rule.newton_schulz_steps, keys.device)
+    iteration = Iteration(table, offset(rule), halves(rule))
+    # Where rows begin a shard a new run begins, from what they inherit.
+    cuts = [n for n, rows in enumerate(plan.crossings) if n > 0 and rows is not None]
+    lengths = [stop - first for first, stop in pairwise([0, *cuts, plan.count])]
+    resets, opens = (torch.split(mark, lengths) for mark in plan.table[3:])
+    pieces = zip(*(torch.split(x, lengths) for x in entering), strict=True)
+    carry, found, anchors = Carry(state.weights, state.momentum, state.anchor), [], []
+    for n, restarts, moves, piece in zip([0, *cuts], resets, opens, pieces, strict=True):
+        held = Held(*(x[0] for x in cross(plan, n, start, carry)))
+        given = Entering._make(piece)
+        read, anchor, after = orthogonal_run(iteration, restarts, moves, given, start.initial[0], held)
+        found.append(read)
+        anchors.append(anchor)
+        carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
+    entered = torch.cat(anchors)
+    seen = predict_with(rule.architecture, (entered,), queries) if rule.read == "anchor" else torch.cat(found)
+    reads = plan.join(seen.transpose(2, 3))
+    return reads, carry, _squared_errors(keys, values, entered) if measured else None
 
 
 def _shares(rule: MemoryRule, keys: Tensor) -> Tensor:
@@ -116,6 +149,9 @@ def _squared_errors(keys: Tensor, values: Tensor, anchors: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _steps(coefficients: CoefficientSet, steps: int, device: torch.device) -> Tensor:
-    """Return the a, b and c of each step where the kernels read them."""
-    return torch.tensor(step_coefficients(coefficients, steps), device=device).view(steps, 3)
+def _table(coefficients: CoefficientSet, steps: int, device: torch.device) -> Tensor:
+    """Return the table of the steps (`iteration`) where the kernels read it."""
+    rows = [
+        (near(a), b * near(a) / a, c * near(a) / a, a / near(a)) for a, b, c in step_coefficients(coefficients, steps)
+    ]
+    return torch.tensor(rows, device=device).view(steps, 4)
