@@ -29,7 +29,14 @@ def dropout(share: float, memory: float) -> tuple[str, ...]:
 SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "book": (
         "shakespeare-10m",
-        ("train.eval_interval=50", "train.eval_batches=8", "train.save_interval=100000", "train.keep_last=1"),
+        (
+            "optim.name='adamw'",
+            "train.eval_interval=50",
+            "train.eval_batches=8",
+            "train.patience=0",
+            "train.save_interval=100000",
+            "train.keep_last=1",
+        ),
     ),
     "long": (
         "recall",

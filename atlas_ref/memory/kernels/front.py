@@ -18,15 +18,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.choice import Widths
-from atlas_ref.memory.kernels.front_parts import filtered, inputs, length_of, of_head
+from atlas_ref.memory.kernels.front_parts import filtered, length_of, of_head
 from atlas_ref.memory.kernels.launching import compiled, tile
 
 TOKENS: Final = 32
 """Tokens of a program that are held at once."""
-FEW: Final = 16
-TURNS: Final = 8
-"""Tokens of a program of the backward pass, which holds more of each, and how often it goes on to further ones: what it
-sums over tokens is written once."""
 
 
 def front(
@@ -104,7 +100,6 @@ def _front_adjoint(
     d_keys: tl.tensor,
     d_values: tl.tensor,
     d_filtered: tl.tensor,
-    d_weight: tl.tensor,
     d_scale: tl.tensor,
     TIME: tl.tensor,
     CHANNELS: tl.tensor,
@@ -116,53 +111,46 @@ def _front_adjoint(
     TOKENS: tl.constexpr,
     TILE: tl.constexpr,
     SCALED: tl.constexpr,
-    TURNS: tl.constexpr,
-    AGES: tl.constexpr,
 ) -> None:
-    blocks = tl.cdiv(TIME, TOKENS * TURNS)
+    blocks = tl.cdiv(TIME, TOKENS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
+    begin, t = (tl.program_id(0) % blocks) * TOKENS, tl.arange(0, TOKENS)
     kind, first, size = of_head(KEYS, VALUES, HEADS)
-    width, age = tl.arange(0, TILE), tl.arange(0, AGES)
+    width = tl.arange(0, TILE)
     held, channel = width < size, first + width
-    of_weight = tl.zeros([AGES, TILE], tl.float32)
+    there = (begin + t < TIME)[:, None] & held[None, :]
+    place = tl.load(position + row * TIME + begin + t, mask=begin + t < TIME, other=0)
+    first_out = ((row * TIME + begin) * HEADS + tl.program_id(1) % HEADS) * size
+    out = (t * HEADS)[:, None] * size + width[None, :]
+    d_y = tl.load(d_queries + first_out + out, mask=there & (kind == 0), other=0.0).to(tl.float32)
+    d_y += tl.load(d_keys + first_out + out, mask=there & (kind == 1), other=0.0).to(tl.float32)
+    d_y += tl.load(d_values + first_out + out, mask=there & (kind == 2), other=0.0).to(tl.float32)
     of_scale = 0.0
-    for turn in range(TURNS):
-        begin, t = ((tl.program_id(0) % blocks) * TURNS + turn) * TOKENS, tl.arange(0, TOKENS)
-        there = (begin + t < TIME)[:, None] & held[None, :]
-        place = tl.load(position + row * TIME + begin + t, mask=begin + t < TIME, other=0)
-        first_out = ((row * TIME + begin) * HEADS + tl.program_id(1) % HEADS) * size
-        out = (t * HEADS)[:, None] * size + width[None, :]
-        d_y = tl.load(d_queries + first_out + out, mask=there & (kind == 0), other=0.0).to(tl.float32)
-        d_y += tl.load(d_keys + first_out + out, mask=there & (kind == 1), other=0.0).to(tl.float32)
-        d_y += tl.load(d_values + first_out + out, mask=there & (kind == 2), other=0.0).to(tl.float32)
-        if kind < 2:
-            y = filtered(x, tail, weight, row, begin, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
-            share = tl.sigmoid(y)
-            length = length_of(y * share, EPS)[:, None]
-            unit = y * share / length
-            if SCALED:
-                of_scale += tl.sum(unit * d_y)
-                d_y = d_y * tl.load(scale)
-            d_y = (d_y - unit * tl.sum(unit * d_y, 1)[:, None]) / length
-            d_y = d_y * share * (1.0 + y * (1.0 - share))
-        rows = d_filtered + (row * TIME + begin) * CHANNELS
-        tl.store(rows + t[:, None] * CHANNELS + channel[None, :], d_y, mask=there)
-        for j in tl.static_range(KERNEL):
-            seen = inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
-            of_weight += tl.where((age == KERNEL - 1 - j)[:, None], tl.sum(seen * d_y, 0)[None, :], 0.0)
-    part = tl.program_id(0).to(tl.int64) * CHANNELS
-    entry = (part + channel)[None, :] * KERNEL + age[:, None]
-    tl.store(d_weight + entry, of_weight, mask=held[None, :] & (age < KERNEL)[:, None])
+    if kind < 2:
+        y = filtered(x, tail, weight, row, begin, t, place, channel, held, TIME, CHANNELS, KERNEL, TOKENS, TILE)
+        share = tl.sigmoid(y)
+        length = length_of(y * share, EPS)[:, None]
+        unit = y * share / length
+        if SCALED:
+            of_scale = tl.sum(unit * d_y)
+            d_y = d_y * tl.load(scale)
+        d_y = (d_y - unit * tl.sum(unit * d_y, 1)[:, None]) / length
+        d_y = d_y * share * (1.0 + y * (1.0 - share))
+    rows = d_filtered + (row * TIME + begin) * CHANNELS
+    tl.store(rows + t[:, None] * CHANNELS + channel[None, :], d_y, mask=there)
     tl.store(d_scale + tl.program_id(0) * HEADS * 3 + tl.program_id(1), of_scale)
 
 
 @compiled
 def _front_inputs(
+    x: tl.tensor,
     weight: tl.tensor,
+    tail: tl.tensor,
     position: tl.tensor,
     d_filtered: tl.tensor,
     d_x: tl.tensor,
     d_tail: tl.tensor,
+    d_weight: tl.tensor,
     TIME: tl.tensor,
     CHANNELS: tl.tensor,
     KERNEL: tl.constexpr,
@@ -174,20 +162,26 @@ def _front_inputs(
     # The tail stands before the call: its tokens are -(K-1) to -1.
     begin, t = (tl.program_id(0) % blocks) * TOKENS - (KERNEL - 1), tl.arange(0, TOKENS)
     channel = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    held = channel < CHANNELS
-    now = (row * TIME + begin) * CHANNELS
+    held, token = channel < CHANNELS, begin + t
+    now, old = (row * TIME + begin) * CHANNELS, (row * (KERNEL - 1) + KERNEL - 1 + begin) * CHANNELS
     entry = t[:, None] * CHANNELS + channel[None, :]
+    in_call, in_tail = ((token >= 0) & (token < TIME))[:, None] & held[None, :], (token < 0)[:, None] & held[None, :]
+    given = tl.load(x + now + entry, mask=in_call, other=0.0).to(tl.float32)
+    given += tl.load(tail + old + entry, mask=in_tail, other=0.0).to(tl.float32)
     found = tl.zeros([TOKENS, TILE], tl.float32)
     for j in tl.static_range(KERNEL):
-        later = begin + t + j
+        later = token + j
         inside = (later >= 0) & (later < TIME)
         seen = inside & (tl.load(position + row * TIME + later, mask=inside, other=0) >= j)
         there = seen[:, None] & held[None, :]
         d_y = tl.load(d_filtered + (now + j * CHANNELS) + entry, mask=there, other=0.0).to(tl.float32)
-        found += tl.load(weight + channel * KERNEL + KERNEL - 1 - j, mask=held, other=0.0).to(tl.float32)[None, :] * d_y
-    token, old = begin + t, (row * (KERNEL - 1) + KERNEL - 1 + begin) * CHANNELS
-    tl.store(d_x + now + entry, found, mask=((token >= 0) & (token < TIME))[:, None] & held[None, :])
-    tl.store(d_tail + old + entry, found, mask=(token < 0)[:, None] & held[None, :])
+        factor = (KERNEL - 1 - j) * CHANNELS + channel
+        found += tl.load(weight + factor, mask=held, other=0.0).to(tl.float32)[None, :] * d_y
+        part = d_weight + tl.program_id(0).to(tl.int64) * KERNEL * CHANNELS
+        # Selected: what no token sees may be infinite.
+        tl.store(part + factor, tl.sum(tl.where(there, given * d_y, 0.0), 0), mask=held)
+    tl.store(d_x + now + entry, found, mask=in_call)
+    tl.store(d_tail + old + entry, found, mask=in_tail)
 
 
 class _Front(torch.autograd.Function):
@@ -202,15 +196,14 @@ class _Front(torch.autograd.Function):
         widths: Widths,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        given = tuple(x.contiguous() for x in (projected, weight, tail, position))
+        # Weights of an age side by side, as a program reads them.
+        given = tuple(x.contiguous() for x in (projected, weight.T, tail, position))
         batch, time = position.shape
         shape = (batch, time, widths.heads)
         queries, keys = (projected.new_empty(*shape, widths.key, dtype=dtype) for _ in range(2))
         found = (queries, keys, projected.new_empty(*shape, widths.value, dtype=dtype))
         grid = (batch * -(-time // TOKENS), 3 * widths.heads)
-        _front[grid](
-            *given, weight if scale is None else scale, *found, *_sizes(given, widths, TOKENS), scale is not None
-        )
+        _front[grid](*given, weight if scale is None else scale, *found, *_sizes(given, widths), scale is not None)
         ctx.save_for_backward(*given, scale)
         ctx.widths = widths
         return found
@@ -219,35 +212,32 @@ class _Front(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (*given, scale), widths = ctx.saved_tensors, ctx.widths
-        projected, weight, tail, position = given
+        projected, weight, tail = given[:3]
         batch, time, channels = projected.shape
-        kernel, scaled = weight.shape[1], scale is not None
+        kernel, scaled = len(weight), scale is not None
         d_filtered = torch.empty_like(projected)
-        programs = batch * -(-time // (FEW * TURNS))
-        parts = projected.new_empty(programs, channels, kernel, dtype=torch.float32)
+        programs = batch * -(-time // TOKENS)
         of_scale = projected.new_empty(programs, 3 * widths.heads, dtype=torch.float32)
         _front_adjoint[(programs, 3 * widths.heads)](
             *given,
             scale if scaled else weight,
             *(grad.contiguous() for grad in grads),
             d_filtered,
-            parts,
             of_scale,
-            *_sizes(given, widths, FEW),
+            *_sizes(given, widths),
             scaled,
-            TURNS,
-            1 << (kernel - 1).bit_length(),
         )
         d_x, d_tail = torch.empty_like(projected), torch.empty_like(tail)
         side = 64
         grid = (batch * -(-(time + kernel - 1) // TOKENS), -(-channels // side))
-        _front_inputs[grid](weight, position, d_filtered, d_x, d_tail, time, channels, kernel, TOKENS, side)
+        parts = projected.new_empty(grid[0], kernel, channels, dtype=torch.float32)
+        _front_inputs[grid](*given, d_filtered, d_x, d_tail, parts, time, channels, kernel, TOKENS, side)
         d_scale = of_scale.sum().view(1) if scaled else None
-        return d_x, parts.sum(0).to(weight.dtype), d_tail, None, d_scale, None, None
+        return d_x, parts.sum(0).T.to(weight.dtype), d_tail, None, d_scale, None, None
 
 
-def _sizes(given: Sequence[Tensor], widths: Widths, tokens: int) -> tuple[float, ...]:
+def _sizes(given: Sequence[Tensor], widths: Widths) -> tuple[float, ...]:
     """Return the sizes that both kernels take, in their order."""
-    (_, time, channels), kernel = given[0].shape, given[1].shape[1]
+    (_, time, channels), kernel = given[0].shape, len(given[1])
     side = tile(max(widths.key, widths.value))
-    return (time, channels, widths.heads, widths.eps, widths.key, widths.value, kernel, tokens, side)
+    return (time, channels, widths.heads, widths.eps, widths.key, widths.value, kernel, TOKENS, side)

@@ -49,7 +49,7 @@ def filtered(
     """Return y."""
     y = tl.zeros([TOKENS, TILE], tl.float32)
     for j in tl.static_range(KERNEL):
-        factor = tl.load(weight + channel * KERNEL + KERNEL - 1 - j, mask=held, other=0.0).to(tl.float32)
+        factor = tl.load(weight + (KERNEL - 1 - j) * CHANNELS + channel, mask=held, other=0.0).to(tl.float32)
         y += factor[None, :] * inputs(x, tail, row, begin, t, place, channel, held, j, TIME, CHANNELS, KERNEL)
     return y
 
