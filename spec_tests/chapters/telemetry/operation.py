@@ -8,7 +8,6 @@ from spec_tests.port import Op
 OUTPUTS: Final = (
     "memory_norm",
     "momentum_norm",
-    "update",
     "read_norm",
     "gate_mean",
     "gate_deviation",
@@ -23,6 +22,7 @@ OUTPUTS: Final = (
     "argument",
     "linear",
     "saturated",
+    "update",
 )
 ROWS: Final = (
     Operation(
