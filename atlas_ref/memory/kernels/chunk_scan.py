@@ -149,9 +149,8 @@ def _scan_adjoint(
     SLOTS = PAST + TOKENS
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
-    d, v = tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
-    t = tl.arange(0, TOKEN_TILE)
-    v += tl.program_id(1) * VALUE_TILE
+    d, t = tl.arange(0, FEATURE_TILE), tl.arange(0, TOKEN_TILE)
+    v = tl.program_id(1) * VALUE_TILE + tl.arange(0, VALUE_TILE)
     of_d, of_v = (d < FEATURES)[None, :], v < VALUES
     matrix = v[:, None] * FEATURES + d[None, :]
     of_m = of_v[:, None] & of_d

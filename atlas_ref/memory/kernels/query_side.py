@@ -19,6 +19,24 @@ from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_
 
 
 @compiled
+def _left(
+    weights: tl.tensor,
+    momentum: tl.tensor,
+    d_weights: tl.tensor,
+    d_momentum: tl.tensor,
+    first: tl.tensor,
+    v: tl.tensor,
+    d: tl.tensor,
+    of_v: tl.tensor,
+    FEATURES: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return tiles of M and S that a segment entered with, and of them M . dM, S . dM and S . dS of what it left."""
+    m, s = loaded(weights + first, v, d, of_v, FEATURES), loaded(momentum + first, v, d, of_v, FEATURES)
+    d_m, d_s = loaded(d_weights + first, v, d, of_v, FEATURES), loaded(d_momentum + first, v, d, of_v, FEATURES)
+    return m, s, tl.sum(m * d_m), tl.sum(s * d_m), tl.sum(s * d_s)
+
+
+@compiled
 def _query_side(
     queries: tl.tensor,
     keys: tl.tensor,
@@ -58,10 +76,9 @@ def _query_side(
     NORMALISED: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
-    mark, head = at // HEADS, at % HEADS
-    row, last = mark % BATCH, at * TOKENS + TOKENS - 1
+    mark, head, last = at // HEADS, at % HEADS, at * TOKENS + TOKENS - 1
+    row, SLOTS = mark % BATCH, PAST + TOKENS
     start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
@@ -70,32 +87,24 @@ def _query_side(
     known, at_end = (t < TOKENS) & (when >= 0), when == TOKENS - 1
     share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
     d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
-    to_m = tl.zeros([TOKEN_TILE], tl.float32)
-    to_s = tl.zeros([TOKEN_TILE], tl.float32)
-    d_w_m, d_w_s, d_u_s = 0.0, 0.0, 0.0
-    d_q = tl.zeros([TOKEN_TILE, BLOCK], tl.float32)
+    to_m, to_s = tl.zeros([TOKEN_TILE], tl.float32), tl.zeros([TOKEN_TILE], tl.float32)
+    d_w_m, d_w_s, d_u_s, d_q = 0.0, 0.0, 0.0, tl.zeros([TOKEN_TILE, BLOCK], tl.float32)
     for first in range(0, FEATURES, BLOCK):
         d = first + tl.arange(0, BLOCK)
-        m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
-        d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
-        d_w_m += tl.sum(m * d_m)
-        d_w_s += tl.sum(s * d_m)
-        d_u_s += tl.sum(s * d_s)
+        m, s, w_m, w_s, u_s = _left(weights, momentum, d_weights, d_momentum, of_m, v, d, of_v, FEATURES)
+        d_w_m, d_w_s, d_u_s = d_w_m + w_m, d_w_s + w_s, d_u_s + u_s
         if ANCHOR:
             d_q = tl.dot(d_y, loaded(anchors + of_m, v, d, of_v, FEATURES), input_precision=PRECISION)
         else:
             q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-            from_weights = tl.dot(d_y, m, input_precision=PRECISION)
-            from_momentum = tl.dot(d_y, s, input_precision=PRECISION)
-            to_m += tl.sum(from_weights * q, 1)
-            to_s += tl.sum(from_momentum * q, 1)
-            d_q = share_m[:, None] * from_weights + share_s[:, None] * from_momentum
+            by_m, by_s = tl.dot(d_y, m, input_precision=PRECISION), tl.dot(d_y, s, input_precision=PRECISION)
+            to_m, to_s = to_m + tl.sum(by_m * q, 1), to_s + tl.sum(by_s * q, 1)
+            d_q = share_m[:, None] * by_m + share_s[:, None] * by_s
         if ANCHOR or FEATURES > BLOCK or PAST > 0:
             stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
-        close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
-        d_mixed = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
+        close, d_mixed = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32), tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
         if not ANCHOR:
             raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
             kappa = tl.zeros([i.shape[0]], tl.float32)
@@ -106,8 +115,7 @@ def _query_side(
                 kappa += tl.sum(k * k, 1)
                 raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
                 close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-            error = raw * share_of(kappa, NORMALISED)[:, None]
-            d_mixed = tl.dot(d_y, tl.trans(error), input_precision=PRECISION)
+            d_mixed = tl.dot(d_y, tl.trans(raw * share_of(kappa, NORMALISED)[:, None]), input_precision=PRECISION)
         entry = at * TOKENS * SLOTS + when[:, None] * SLOTS + i[None, :]
         tl.store(d_inside + entry, d_mixed * close, mask=known[:, None] & slots[None, :])
         if BEFORE:
@@ -118,14 +126,12 @@ def _query_side(
                 d = first + tl.arange(0, BLOCK)
                 k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
                 if FEATURES > BLOCK or PAST > 0:
-                    # What this program wrote before.
                     tl.debug_barrier()
                     d_q = loaded(d_queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
                 d_q += tl.dot(d_close, k, input_precision=PRECISION)
                 stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
-    of_w = at * TOKENS + when
-    tl.store(d_from_m + of_w, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
-    tl.store(d_from_s + of_w, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)
+    tl.store(d_from_m + at * TOKENS + when, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
+    tl.store(d_from_s + at * TOKENS + when, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)
     if BEFORE:
         tl.store(d_from_m + last, d_w_m)
         tl.store(d_from_s + last, d_w_s)
