@@ -11,6 +11,8 @@ from spec_tests.port import Array, Op
 
 TEST: Final = "test_telemetry:test_what_is_told_is_what_lists_of_numbers_give"
 BEFORE: Final = "test_telemetry:test_what_a_memory_held_before_a_document_or_shard_of_the_call_is_not_looked_at"
+SIZES: Final = "test_telemetry:test_sizes_are_those_of_matrices_of_one_number"
+ALONE: Final = "test_telemetry:test_one_gate_alone_has_a_deviation_of_zero"
 NORMS: Final = "misreading: which norm, and which mean of it"
 SINCE: Final = "source: a change of the memory is taken over resets"
 GATES: Final = "source: statistics behind the floor, where no gate is near to collapse"
@@ -82,8 +84,9 @@ def _median(_: Config, x: dict[str, Array]) -> dict[str, object]:
 
 
 def _of_a_sample(_: Config, x: dict[str, Array]) -> dict[str, object]:
-    alone = x["raw"].size == 1
-    return {} if alone else {"gate_deviation": _acting(x).std(ddof=1), "raw_deviation": x["raw"].std(ddof=1)}
+    """One gate alone then has none."""
+    parts = {"gate_deviation": _acting(x), "raw_deviation": x["raw"]}
+    return {name: gate.std(ddof=1) if gate.size > 1 else np.nan for name, gate in parts.items()}
 
 
 def _of_means(_: Config, x: dict[str, Array]) -> dict[str, object]:
@@ -100,14 +103,14 @@ RAW: Final = ("raw_mean", "raw_deviation", "raw_least", "raw_largest")
 
 FAULTS: Final[tuple[Fault, ...]] = (
     _f("spectral-norm", "TELE-1a", _told(_spectral), NORMS),
-    _f("norm-of-all-rows", "TELE-1b", _told(_whole), NORMS),
+    _f("norm-of-all-rows", "TELE-1b", _told(_whole), NORMS, SIZES),
     _f("difference-of-norms", "TELE-2a", _told(_difference_of_norms), NORMS),
     _f("update-over-documents", "TELE-2b", _told(_over_documents), SINCE),
     _f("update-over-shards", "TELE-2c", _told(_over_shards), SINCE),
     _f("before-times-zero", "TELE-2d", _told(_masked), "porting: hidden by a product with zero", BEFORE),
     _f("reads-by-entry", "TELE-3", _told(lambda _, x: {"read_norm": np.sqrt((x["reads"] ** 2).mean())}), NORMS),
     _f("median", "TELE-4a", _told(_median), SHARES),
-    _f("deviation-of-a-sample", "TELE-4b", _told(_of_a_sample), "porting: a standard deviation with n - 1"),
+    _f("deviation-of-a-sample", "TELE-4b", _told(_of_a_sample), "porting: a standard deviation with n - 1", ALONE),
     _f("least-of-means", "TELE-4c", _told(_of_means), SHARES),
     _f("floor-left-out", "TELE-4d", _told(lambda _, x: _gates(x["raw"], 0 * x["floor"], *FLOORED)), GATES),
     _f("raw-behind-the-floor", "TELE-4e", _told(lambda _, x: _gates(_acting(x), 0 * x["floor"], *RAW)), GATES),
