@@ -1,10 +1,10 @@
 """Training steps without launches: forward and backward of a step, recorded once as a CUDA graph and replayed.
 
 A step of a small model is thousands of small kernels, which the host gives out more slowly than a GPU does them. What
-is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch and state; the optimiser stays as it
-is. A recording serves the steps that are the same function of their batch:
+is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch, state and what dropout draws from;
+the optimiser stays as it is. A recording serves the steps that are the same function of their batch:
 
-    one process; no schedule moves (`Model.schedules`); no polarisation, dropout or optimiser that filters gradients
+    one process; no schedule moves (`Model.schedules`); no polarisation, and no optimiser that filters gradients
     rows in step: all at one index of their chunk, and no memory begins inside a chunk
 
 Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. Any other step
@@ -54,12 +54,20 @@ class Recording:
     """One kind of step in buffers, as a CUDA graph; on a CPU the step itself."""
 
     def __init__(
-        self, network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, phase: int
+        self,
+        network: nn.Module,
+        batch: Batch,
+        state: StateTree,
+        step: int,
+        config: RunConfig,
+        draws: Tensor | None,
+        phase: int,
     ) -> None:
         """Record the step; its work is still to be done."""
         self._network = network
         self._batch = batch.map(torch.clone)
         self._state = state.map(lambda x: x.detach().clone(memory_format=torch.contiguous_format))
+        self._draws = None if draws is None else draws.clone()
         self._given = step, config, phase
         self._graph: torch.cuda.CUDAGraph | None = None
         if batch.tokens.device.type == "cuda":
@@ -71,10 +79,12 @@ class Recording:
                 self._worked = self._work()
             self._gradients = {x: x.grad for x in network.parameters()}
 
-    def __call__(self, batch: Batch, state: StateTree) -> Worked:
-        """Do the work on a batch and a state, which are copied; what comes back is overwritten by the next call."""
+    def __call__(self, batch: Batch, state: StateTree, draws: Tensor | None) -> Worked:
+        """Do the work on what is given, which is copied; what comes back is overwritten by the next call."""
         for buffer, tensor in zip(self._batch.tensors(), batch.tensors(), strict=True):
             buffer.copy_(tensor)
+        if self._draws is not None and draws is not None:
+            self._draws.copy_(draws)
         buffers = self._state.to_tensors()
         for name, tensor in state.to_tensors().items():
             if tensor is not buffers[name]:
@@ -95,7 +105,7 @@ class Recording:
         """Work on the buffers, and put the state after the step into those of the state before it."""
         step, config, phase = self._given
         with unseen(phase):
-            worked = work(self._network, self._batch, self._state, step, config)
+            worked = work(self._network, self._batch, self._state, step, config, self._draws)
         buffers = self._state.to_tensors()
         held = {x.untyped_storage().data_ptr() for x in buffers.values()}
         after = worked.output.state.to_tensors()
@@ -112,8 +122,8 @@ class Recordings:
     """The recorded steps of a run (`step.Replays`): one of each kind that comes several times in a row."""
 
     def __init__(self, model: Model, network: nn.Module, state: StateTree, config: RunConfig) -> None:
-        # Filters look into the forward pass of every step (`mugrokfast.ClippedHeads`), and dropout draws anew in it.
-        standing = None if config.optim.filters or config.leaves_out else model.standing(state)
+        # Filters look into the forward pass of every step (`mugrokfast.ClippedHeads`).
+        standing = None if config.optim.filters else model.standing(state)
         self._standing = None if standing is None else Standing(*standing)
         self._model, self._network, self._config = model, network, config
         self.made: dict[Hashable, Recording | None] = {}
@@ -130,7 +140,7 @@ class Recordings:
         """Note where the rows stand in the next batch, which is still on the host."""
         self._phase = None if self._standing is None else self._standing.read(batch)
 
-    def work(self, batch: Batch, state: StateTree, step: int) -> Worked | None:
+    def work(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Worked | None:
         """Do the work of a step as it was recorded; None where it has to be done as it is."""
         phase = self._phase
         if phase is None or polarisation(step, self._config) > 0.0:
@@ -142,18 +152,18 @@ class Recordings:
         if kind not in self.made:
             if self._times <= PLAIN_STEPS:
                 return None
-            self.made[kind] = self._record(batch, state, step, phase)
+            self.made[kind] = self._record(batch, state, step, draws, phase)
         recording = self.made[kind]
         if recording is None:
             return None
         self.replayed += 1
-        return recording(batch, state)
+        return recording(batch, state, draws)
 
-    def _record(self, batch: Batch, state: StateTree, step: int, phase: int) -> Recording | None:
+    def _record(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None, phase: int) -> Recording | None:
         if not _has_room(batch.tokens.device):
             return None
         try:
-            return Recording(self._network, batch, state, step, self._config, phase)
+            return Recording(self._network, batch, state, step, self._config, draws, phase)
         except RuntimeError as error:
             # It needs a look, or something that a graph cannot hold; whatever it left in gradients is forgotten.
             self.refused = str(error)

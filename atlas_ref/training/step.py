@@ -115,7 +115,7 @@ class Sizes(NamedTuple):
 class Replays(Protocol):
     """Steps that were recorded (`training.graphed`)."""
 
-    def work(self, batch: Batch, state: StateTree, step: int) -> Worked | None:
+    def work(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Worked | None:
         """Do the forward and backward pass of a step as it was recorded; None where it has to be done as it is."""
 
 
@@ -138,9 +138,10 @@ def train_step(
     processes, when the loss or a gradient is not finite. `replays` saves launches and changes nothing else.
     """
     optimiser.zero_grad()
-    worked = replays.work(batch, state, step) if replays else None
+    draws = draws_of(batch, step, config, world)
+    worked = replays.work(batch, state, step, draws) if replays else None
     if worked is None:
-        worked = work(network, batch, state, step, config, world)
+        worked = work(network, batch, state, step, config, draws, world)
     loss, *parts = world.sums(*map(sum, zip(*worked.losses.tolist(), strict=True)))
     largest, norm = worked.sizes or (None, None)
     drop_zero_gradients(bare(network), world, largest)
@@ -153,12 +154,26 @@ def train_step(
     return StepResult(loss, grad_norm, rate, output, dict(zip(worked.names, parts, strict=True)))
 
 
+def draws_of(batch: Batch, step: int, config: RunConfig, world: World = ALONE) -> Tensor | None:
+    """Return the numbers that the rows of this process draw from in a step, None where nothing is to be left out."""
+    if not config.leaves_out:
+        return None
+    rows = len(batch.tokens)
+    return row_keys(config.train.seed, step, world.rows(rows), rows).to(batch.tokens.device)
+
+
 def work(
-    network: nn.Module, batch: Batch, state: StateTree, step: int, config: RunConfig, world: World = ALONE
+    network: nn.Module,
+    batch: Batch,
+    state: StateTree,
+    step: int,
+    config: RunConfig,
+    draws: Tensor | None,
+    world: World = ALONE,
 ) -> Worked:
     """Leave the gradient of the global loss in the parameters, and return what there is to know of it.
 
-    The rows of this process are run in `micro_batches` parts, one after another.
+    The rows of this process are run in `micro_batches` parts, one after another; `draws` are those of `draws_of`.
     """
     task = task_of(config.data)
     count = task.count(batch).clamp(min=1)
@@ -166,17 +181,13 @@ def work(
     size = (mine.stop - mine.start) // config.train.micro_batches
     weight = polarisation(step, config)
     losses, outputs, names = [], [], ["supervised"]
-
-    def draws(rows: slice) -> Tensor | None:
-        keys = row_keys(config.train.seed, step, rows, len(batch.tokens)) if config.leaves_out else None
-        return None if keys is None else keys.to(batch.tokens.device)
-
     for first in range(mine.start, mine.stop, size):
         rows = slice(first, first + size)
         part = batch.map(itemgetter(rows))
-        before = state.rows(slice(first - mine.start, rows.stop - mine.start))
+        own = slice(first - mine.start, rows.stop - mine.start)
+        before, drawn = state.rows(own), None if draws is None else draws[own]
         with without_sync(network, last=rows.stop == mine.stop):
-            output = forward(network, part, before, config.train.precision, step, weight > 0.0, draws(rows))
+            output = forward(network, part, before, config.train.precision, step, weight > 0.0, drawn)
             share = Share(rows, len(batch.tokens), count, config.train.seed, step)
             loss, minimised, parts = learn(task, output, part, share)
             # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
