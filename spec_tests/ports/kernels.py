@@ -1,8 +1,7 @@
 """The kernels of this repository behind the port contract: the fast forms of the memory, judged like any other.
 
-    atlas conform --port spec_tests.ports.kernels:TritonPort --level L3 --numerics f32
-
-    atlas conform --port spec_tests.ports.kernels:CpuPort --level L3                  CpuMlpPort: two layers
+    atlas conform --port spec_tests.ports.kernels:TritonPort --level L3            TritonOrthogonalPort: Newton-Schulz
+    atlas conform --port spec_tests.ports.kernels:CpuPort --level L3               CpuMlpPort: two layers
 
 On a GPU Triton compiles its kernels; elsewhere it interprets them, which takes a hundred times as long and computes the
 same. Those for a CPU the port compiles itself, apart from those
@@ -27,11 +26,13 @@ from atlas_ref.memory.kernels.choice import supports, supports_on_cpu
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.places import user_cache
-from spec_tests.port import GRADIENTS, Declaration, Numerics, Op, UnsupportedError
+from spec_tests.port import GRADIENTS, Declaration, Feature, Numerics, Op, UnsupportedError
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.ports.reference.memory import memory
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
+LINEAR: Final = frozenset({"titans", "omega", "delta"})
+ORTHOGONALISED: Final = frozenset({"atlas", "atlas_appendix"})
 DEVICE: Final = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu":
     # Read where a kernel is declared, and none is before the first question.
@@ -61,8 +62,8 @@ def _on_device(config: Config, inputs: Tensors) -> Tensors:
     return {name: x.cpu() for name, x in found.items()}
 
 
-class TritonPort(ReferencePort):
-    """The kernels in Triton, in single precision."""
+class TritonKernels(ReferencePort):
+    """All kernels in Triton, in single precision; what they do not know is unsupported."""
 
     functions: Mapping[Op, Function] = dict.fromkeys((Op.MEMORY_CHUNKED, Op.MEMORY_GRAD), _on_device)
     taps: Mapping[Op, Function] = {}
@@ -78,6 +79,24 @@ class TritonPort(ReferencePort):
             numerics=(Numerics.F32, Numerics.BF16_IO),
             only={"architecture": frozenset({"matrix"})},
         )
+
+
+class TritonPort(TritonKernels):
+    """The kernels of a linear memory, which know all of it that is declared."""
+
+    def declare(self) -> Declaration:
+        """Declare the parallel form of a matrix that is written as it is."""
+        return replace(super().declare(), only={"architecture": frozenset({"matrix"}), "rule": LINEAR})
+
+
+class TritonOrthogonalPort(TritonKernels):
+    """The kernels under Newton-Schulz, which know no more values than features: it is asked where there are as many."""
+
+    def declare(self) -> Declaration:
+        """Declare the parallel form of a matrix that is written orthogonalised."""
+        only = {"architecture": frozenset({"matrix"}), "rule": ORTHOGONALISED}
+        name = "atlas_ref kernels (triton, newton-schulz)"
+        return replace(super().declare(), name=name, only=only, without=frozenset({Feature.D_V}))
 
 
 def build_for_cpu() -> Path:
@@ -113,5 +132,5 @@ class CpuMlpPort(CpuPort):
 
     def declare(self) -> Declaration:
         """Declare the parallel form of this memory, with its gradients."""
-        only = {"architecture": frozenset({"mlp"}), "rule": frozenset({"titans", "omega", "delta"})}
+        only = {"architecture": frozenset({"mlp"}), "rule": LINEAR}
         return replace(super().declare(), name="atlas_ref kernels (cpu, mlp)", only=only)

@@ -62,7 +62,7 @@ def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dic
     if "reset" in cell:
         inputs["reset"][cell["reset"]] = 1
     asked = cotangents(inputs, seed=0)
-    found = run_with_gradients(kernels.TritonPort(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
+    found = run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
     wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
     assert worst(found.outputs, expected(config, inputs)) < ROUNDING
     assert worst(found.outputs, gradients(wanted)) < ROUNDING
@@ -86,7 +86,7 @@ def test_the_port_of_the_kernels_answers_by_kernels_alone(monkeypatch: pytest.Mo
         return found
 
     monkeypatch.setattr("atlas_ref.memory.chunked.kernel_run", seen)
-    run_with_gradients(kernels.TritonPort(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, {}, **config)
+    run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, {}, **config)
     assert ran == ["run_linear_kernels"]
 
 
@@ -101,7 +101,7 @@ def test_what_kernels_do_not_know_is_unsupported_and_not_answered_by_the_referen
             inputs[name] = inputs[name][..., :12]
     tensors = {name: torch.tensor(value) for name, value in inputs.items()}
     with pytest.raises(UnsupportedError, match="the kernels have no form of this memory"):
-        kernels.TritonPort().functions[Op.MEMORY_CHUNKED](config, tensors)
+        kernels.TritonKernels().functions[Op.MEMORY_CHUNKED](config, tensors)
 
 
 def test_kernels_that_cannot_run_are_refused_and_auto_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def test_newton_schulz_in_half_precision_errs_as_its_ten_bits_do_and_features_ma
                 *inputs[name].shape[:-1], -1
             )
         asked = {name: 1e6 * x for name, x in cotangents(inputs, seed=0).items()}
-        found = run_with_gradients(kernels.TritonPort(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
+        found = run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
         wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
         assert 1e-5 < worst(found.outputs, gradients(wanted)) < 5e-3
     finally:
