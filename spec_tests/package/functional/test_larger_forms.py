@@ -1,4 +1,4 @@
-"""Forms of whole calls that no operation of the port contract shows: means by chunks, the largest logit in sight."""
+"""Forms that no operation of the port contract shows: means by chunks, the largest logit in sight, one floor for all."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from atlas_ref.functional.ltm import ltm_chunked
 from atlas_ref.functional.segment_attention import largest_logit_in_sight
+from atlas_ref.functional.telemetry import gate_statistics
 from spec_tests.chapters.ltm.oracle import running_mean
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array
@@ -62,3 +63,12 @@ def test_the_largest_logit_is_that_of_the_pairs_in_sight() -> None:
     pairs = np.argwhere(sight)
     expected = [max(queries[b, t, h] @ keys[b, k, h] / np.sqrt(6.0) for b, t, k in pairs) for h in range(3)]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+def test_a_floor_that_is_a_number_is_told_as_numpy_has_it() -> None:
+    """Kills: a floor that is taken off, or that scales the gate the wrong way; an extreme of the raw gate."""
+    raw = generator(2750).random((3, 4, 5))
+    acting = 0.3 + 0.7 * raw
+    found = gate_statistics(torch.from_numpy(raw), 0.3)
+    expected = [x for gate in (acting, raw) for x in (gate.mean(), gate.std(), gate.min(), gate.max())]
+    np.testing.assert_allclose([float(x) for x in found[:8]], expected, rtol=1e-12)
