@@ -1,4 +1,4 @@
-"""Forms that no operation of the port contract shows: means by chunks, the largest logit in sight, one floor for all."""
+"""Forms that no operation of the port contract shows: means by chunks, the largest logit, one floor for all gates."""
 
 import numpy as np
 import pytest
