@@ -125,7 +125,7 @@ def test_a_port_is_asked_in_another_environment(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_action_asks_with_options_that_there_are_and_keeps_the_folder_of_the_report() -> None:
-    text = (SUITE.parent / "action.yml").read_text()
+    text = (SUITE.parent / "docs/conformance/action.yml").read_text()
     (command,) = re.findall(r"atlas (conform .*?) \|\|", text)
     options = {word.removeprefix("--"): value for word, value in re.findall(r"(--\w+) \"\$(\w+)\"", command)}
     assert len(options) == command.count("--")

@@ -87,7 +87,11 @@ def test_its_workflow_asks_this_port_with_what_the_action_takes(language: str, t
     text = (tmp_path / ".github/workflows/conformance.yml").read_text()
     given = dict(re.findall(r"^          (\w+): (.*)$", text, re.MULTILINE))
     assert given["port"] == skeleton.port
-    inputs = set(re.findall(r"^  (\w+):\n    description:", (SUITE.parent / "action.yml").read_text(), re.MULTILINE))
+    inputs = set(
+        re.findall(
+            r"^  (\w+):\n    description:", (SUITE.parent / "docs/conformance/action.yml").read_text(), re.MULTILINE
+        )
+    )
     assert given.keys() <= inputs
     assert ("- run: make\n" in text) == (language == "cpp")
     assert "# build" not in text
