@@ -1,9 +1,11 @@
 # Every target sets itself up: a bare machine needs make, a shell and Python 3.11 or newer, nothing else.
-# Variables: PYTHON (the interpreter to build with), STEPS (training steps), TORCH_INDEX (where the CPU build of torch is).
+# Variables: PYTHON (the interpreter to build with), STEPS (training steps), TORCH_INDEX (where the CPU build of torch is),
+# GPU_PYTHON (an interpreter with torch for CUDA, Triton and what pyproject.toml asks for; .venv has torch for the CPU).
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 STEPS ?= 300
+GPU_PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
@@ -20,7 +22,7 @@ TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = s
 	web.urlopen(index + "/torch/", timeout=5).close(); print("--index-url", index)' "$(TORCH_INDEX)" 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernels train grok test exhaustive lint types suite ci bench clean
+.PHONY: help setup kernels train grok test exhaustive lint types suite ci gpu bench bench-gpu clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,9 +56,18 @@ suite: $(READY)  ## Check that the stored cases are what both oracles say today
 
 ci: lint types suite exhaustive  ## Everything a change must pass
 
+gpu:  ## Put the fast kernels to the suite on a GPU (GPU_PYTHON)
+	@for port in TritonPort TritonOrthogonalPort; do for numerics in f32 bf16_io; do \
+	$(GPU_PYTHON) -m cli.main conform --port spec_tests.ports.kernels:$$port --level L3 --numerics $$numerics || exit; done; done
+
 bench: $(BENCH) kernels  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
 	$(BIN)/python -m benchmarks.memory_layer
 	$(BIN)/python -m benchmarks.scaling
+
+bench-gpu:  ## Time kernels, training steps and decoding on a GPU (GPU_PYTHON)
+	$(GPU_PYTHON) -m benchmarks.kernels
+	$(GPU_PYTHON) -m benchmarks.recorded_steps
+	$(GPU_PYTHON) -m benchmarks.decoding
 
 clean:  ## Remove the environment, caches and build results (runs/ stays)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -89,8 +89,18 @@ FINAL: Mapping[str, tuple[str, ...]] = {
     "attention, muon": (*TAKEN, *FROZEN, *CLOSED, *NARROWER, "model.attention.window=512"),
     "memory, muon, gate closed": (*TAKEN, *CLOSED, *NARROWER),
     "frozen, muon, gate closed": (*TAKEN, *FROZEN, *CLOSED, *NARROWER),
+    "memory, muon, half rate": (*TAKEN, "optim.memory_rate=0.5"),
+    "memory, muon, double rate": (*TAKEN, "optim.memory_rate=2.0"),
+    "memory, muon, average": (*TAKEN, "optim.average=0.95"),
 }
 """What is compared: attention has a gate that gives it a way to the stream of its own, which `source` does not."""
+SHIPPED: Mapping[str, tuple[str, ...]] = {
+    "preset": MUON,
+    "preset, frozen": (*MUON, *FROZEN),
+    "preset, attention": (*MUON, *FROZEN, *CLOSED, *NARROWER, "model.attention.window=512"),
+    "preset, transformer": (*MUON, *FROZEN, *CLOSED, *NARROWER, "model.attention.window=1024"),
+}
+"""`shakespeare-10m` as shipped, and what stands against it; the last one's attention sees a whole row of a batch."""
 RULES: Mapping[str, tuple[str, ...]] = {
     "omega": (),
     "titans": ("model.memory.rule='titans'",),
@@ -115,7 +125,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "attention": (*FROZEN, "model.attention.window=512"),
 }
 """Memories and their controls on the long text."""
-ARMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"book": {**FINAL, **SEARCH}, "long": RULES}
+ARMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"book": {**FINAL, **SEARCH, **SHIPPED}, "long": RULES}
 
 
 def kind_of(text: str) -> str:

@@ -6,8 +6,8 @@ Looks into runs of `benchmarks.worth`, at the best checkpoint where it was kept,
 text, which is known by its data, it makes new documents and has the nats of digits by the distance to the same name's
 last mention (0: the first mention, which nobody can know). Of a run on any other text it reads the validation part in
 rows of one context, and has the nats by position, and by whether the last ORDER bytes and the token stood before:
-within the window, only beyond it, or never. Gates with logits of their own tell which share of each head of each layer
-is the memory's.
+within the window, only beyond it, or never. What the gate lets in of the memory is told for each head of each
+layer.
 """
 
 import argparse
@@ -127,15 +127,16 @@ def since(row: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def shares(model: AtlasModel, tokens: Tensor) -> list[list[float]]:
-    """Return the mean share of the memory in each head of each layer, of gates with logits (1 - g); else nothing."""
+    """Return the mean gate of the memory in each head of each layer of MAG: 1 - g of logits, sigmoid(a) of `source`."""
     found: list[list[float]] = []
+    made_by, sign = ("attention_norm", 1.0) if model.config.gate.kind == "source" else ("gate", -1.0)
 
     def note(module: nn.Module, inputs: tuple[Any, ...], logits: Tensor) -> None:
         del module, inputs
-        heads = torch.sigmoid(-logits.float()).mean((0, 1)).view(model.config.n_heads, -1)
+        heads = torch.sigmoid(sign * logits.float()).mean((0, 1)).view(model.config.n_heads, -1)
         found.append(heads.mean(1).tolist())
 
-    gates = [module for name, module in model.named_modules() if name.endswith("mag.gate")]
+    gates = [module for name, module in model.named_modules() if name.endswith(f"mag.{made_by}")]
     hooks = [gate.register_forward_hook(note) for gate in gates]
     model(tokens, model.initial_state(len(tokens)), None)
     for hook in hooks:
