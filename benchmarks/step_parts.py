@@ -81,7 +81,7 @@ def part_of(event: Any, by_sequence: dict[int, str]) -> str:
     return "other"
 
 
-def show_times(done: profile, most: int) -> None:
+def show_times(done: Any, most: int) -> None:
     """Print the time of every part, and of the costliest kernels."""
     events = list(done.events() or ())
     host = [event for event in events if str(event.device_type).endswith("CPU")]
