@@ -1,28 +1,30 @@
 """One memory layer on a GPU: its kernels, the reference, and DeltaNet of flash-linear-attention where it is there.
 
-    python -m benchmarks.kernels [--rows 4 16] [--tokens 4096] [--passes 10] [--precision high]
+    python -m benchmarks.kernels [--rows 4 16] [--layers titans DeltaNet] [--tokens 4096] [--precision high]
 
 Forward and backward of a layer with its norm, projections, convolution, gates and output: width 1,024, 16 heads of 64,
 chunks of 64 unless a row says otherwise, bf16 autocast. The median of some passes, each ended by a synchronisation, and
 the peak of the memory that torch holds. The rival is timed in the same run, on the same card. `--precision` is that of
 `torch.set_float32_matmul_precision`: `high` is tf32, `highest` three products of it for each.
+
+A row is printed as soon as it is known. `first` is what the first pass took: kernels are compiled in it, once for each
+layer and not again for other rows; the rival tries many forms of its kernels, so it comes last.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from statistics import median
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from atlas_ref.blocks.memory_layer import MemoryLayer
 from atlas_ref.blocks.timeline import make_timeline
 from atlas_ref.config import load_config
 from atlas_ref.memory.kernels.choice import Kernels
-from benchmarks.report import machine, print_table, write_results
+from benchmarks.report import machine, write_results
 
 WIDTH, HEADS = 1024, 16
 LAYERS = {
@@ -38,13 +40,14 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What was timed, million tokens a second at the median, and GiB at the peak."""
+    """What was timed, million tokens a second at the median, GiB at the peak, and seconds of the first pass."""
 
     layer: str
     form: str
     rows: int
     speed: float
     peak: float
+    first: float
 
 
 def memory_layer(rows: int, tokens: int, fields: str, kernels: Kernels) -> Callable[[], None]:
@@ -91,17 +94,22 @@ def delta_net(rows: int, tokens: int) -> Callable[[], None] | None:
     return step
 
 
-def timed(step: Callable[[], None], passes: int) -> tuple[float, float]:
-    """Return the median of some passes in seconds after three that compile and warm up, and the peak in GiB."""
-    for _ in range(3):
+def seconds_of(step: Callable[[], None]) -> float:
+    """Return what one pass takes."""
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def timed(step: Callable[[], None], passes: int) -> tuple[float, float, float]:
+    """Return the median of some passes in seconds after three that compile and warm up, the peak in GiB, and what the
+    first of all took."""
+    first = seconds_of(step)
+    for _ in range(2):
         step()
     torch.cuda.reset_peak_memory_stats()
-    seconds = []
-    for _ in range(passes):
-        started = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - started)
-    return median(seconds), torch.cuda.max_memory_allocated() / 2**30
+    usual = median(seconds_of(step) for _ in range(passes))
+    return usual, torch.cuda.max_memory_allocated() / 2**30, first
 
 
 def _made(tokens: int, fields: str, kernels: Kernels) -> Callable[[int], Callable[[], None]]:
@@ -109,29 +117,36 @@ def _made(tokens: int, fields: str, kernels: Kernels) -> Callable[[int], Callabl
     return lambda rows: memory_layer(rows, tokens, fields, kernels)
 
 
-def measure(rows: list[int], tokens: int, passes: int) -> list[Row]:
-    """Time every layer by kernels, one by the reference, and the rival."""
-    subjects: list[tuple[str, str, Callable[[int], Callable[[], None] | None]]] = [
-        ("DeltaNet", "flash-linear-attention", lambda batch: delta_net(batch, tokens))
-    ]
+def subjects(tokens: int) -> list[tuple[str, str, Callable[[int], Callable[[], None] | None]]]:
+    """Return every layer by kernels, one by the reference, and the rival."""
+    found: list[tuple[str, str, Callable[[int], Callable[[], None] | None]]] = []
     for name, fields in LAYERS.items():
-        subjects.append((name, "triton", _made(tokens, fields, "triton")))
-    subjects.append(("omega, c = 1", "reference", _made(tokens, LAYERS["omega, c = 1"], "reference")))
-    found = []
-    for name, form, make in subjects:
+        found.append((name, "triton", _made(tokens, fields, "triton")))
+    found.append(("omega, c = 1", "reference", _made(tokens, LAYERS["omega, c = 1"], "reference")))
+    found.append(("DeltaNet", "flash-linear-attention", lambda batch: delta_net(batch, tokens)))
+    return found
+
+
+def measure(layers: list[str], rows: list[int], tokens: int, passes: int) -> Iterator[Row]:
+    """Time the layers that are named, or all where none is."""
+    for name, form, make in subjects(tokens):
+        if layers and name not in layers:
+            continue
         for batch in rows:
             step = make(batch)
             if step is not None:
-                seconds, peak = timed(step, passes)
-                found.append(Row(name, form, batch, batch * tokens / seconds / 1e6, peak))
+                usual, peak, first = timed(step, passes)
+                yield Row(name, form, batch, batch * tokens / usual / 1e6, peak, first)
+            del step
             torch.cuda.empty_cache()
-    return found
 
 
 def main() -> None:
     """Measure, print the table and write the numbers as JSON."""
     parser = argparse.ArgumentParser(description="Time one memory layer on a GPU.")
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 16], help="rows of a batch")
+    names = [*LAYERS, "DeltaNet"]
+    parser.add_argument("--layers", nargs="+", default=[], choices=names, metavar="LAYER", help=f"of {names}")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a row")
     parser.add_argument("--passes", type=int, default=10, help="passes that count")
     parser.add_argument("--precision", choices=["high", "highest"], default="high", help="of products of float32")
@@ -139,14 +154,14 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error("no GPU was found: kernels are timed where they are compiled")
     torch.set_float32_matmul_precision(options.precision)
-    found = measure(options.rows, options.tokens, options.passes)
-    table = Table(title=f"One layer, forward + backward, {options.tokens} tokens, {torch.cuda.get_device_name()}")
-    for heading in ("layer", "form", "rows", "M tokens/s", "GiB"):
-        table.add_column(heading, justify="left" if heading in ("layer", "form") else "right", no_wrap=True)
-    for row in found:
-        table.add_row(row.layer, row.form, str(row.rows), f"{row.speed:.3f}", f"{row.peak:.2f}")
-    print_table(table)
-    print(f"wrote {write_results('kernels', {'machine': machine(1), 'rows': [asdict(row) for row in found]})}")
+    print(f"One layer, forward + backward, {options.tokens} tokens a row, {torch.cuda.get_device_name()}")
+    print("| layer | form | rows | M tokens/s | GiB | first, s |\n|---|---|---|---|---|---|", flush=True)
+    found = []
+    for row in measure(options.layers, options.rows, options.tokens, options.passes):
+        found.append(asdict(row))
+        sizes = f"{row.speed:.3f} | {row.peak:.2f} | {row.first:.1f}"
+        print(f"| {row.layer} | {row.form} | {row.rows} | {sizes} |", flush=True)
+    print(f"wrote {write_results('kernels', {'machine': machine(1), 'rows': found})}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import MemoryState, fresh_memory_state
 
 # The port first: it asks for the interpreter, which Triton reads where it is imported.
-pytest.importorskip("spec_tests.ports.kernels")
+DEVICE = pytest.importorskip("spec_tests.ports.kernels").DEVICE
 pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
 
 BATCH, HEADS, FEATURES, VALUES, WINDOW = 2, 2, 5, 3, 3
@@ -49,11 +49,11 @@ def text(rule: MemoryRule, kernels: choice.Kernels, state: MemoryState, initial:
     window = 1 if rule.name == "delta" else WINDOW
     found = []
     for token in range(TOKENS):
-        keys, queries = (torch.randn(BATCH, 1, HEADS, FEATURES, generator=random) for _ in range(2))
-        values = torch.randn(BATCH, 1, HEADS, VALUES, generator=random)
-        retention, momentum, step = torch.rand(3, BATCH, 1, HEADS, generator=random).unbind()
-        gates = Gates(retention, momentum, step, torch.rand(BATCH, 1, HEADS, window, generator=random))
-        reset = torch.tensor([[False], [token == 2]])
+        keys, queries = torch.randn(2, BATCH, 1, HEADS, FEATURES, generator=random).to(DEVICE)
+        values = torch.randn(BATCH, 1, HEADS, VALUES, generator=random).to(DEVICE)
+        retention, momentum, step = torch.rand(3, BATCH, 1, HEADS, generator=random).to(DEVICE).unbind()
+        gates = Gates(retention, momentum, step, torch.rand(BATCH, 1, HEADS, window, generator=random).to(DEVICE))
+        reset = torch.tensor([[False], [token == 2]], device=DEVICE)
         with torch.no_grad(), unseen():
             output = memory_chunked(rule, keys, values, queries, gates, (initial,), state, reset, kernels=kernels)
         state = output.state
@@ -72,7 +72,7 @@ def test_the_kernel_of_one_token_is_the_plain_run(changes: dict[str, Any], monke
         return runs[-1]
 
     monkeypatch.setattr("atlas_ref.memory.chunked.kernel_run", noted)
-    initial = torch.randn(HEADS, VALUES, FEATURES, generator=torch.Generator().manual_seed(1))
+    initial = torch.randn(HEADS, VALUES, FEATURES, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     window = 1 if rule.name == "delta" else WINDOW
     fresh = fresh_memory_state((initial,), BATCH, window, FEATURES, VALUES)
     for one, other in zip(text(rule, "triton", fresh, initial), text(rule, "reference", fresh, initial), strict=True):
@@ -84,7 +84,7 @@ def test_the_kernel_of_one_token_is_the_plain_run(changes: dict[str, Any], monke
 
 def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:
     """Kills: a kernel without a derivative in a step of training."""
-    keys = torch.randn(BATCH, 1, HEADS, FEATURES)
+    keys = torch.randn(BATCH, 1, HEADS, FEATURES, device=DEVICE)
     given = choice.Asked(keys, keys[..., :VALUES], keys), WINDOW, Start((torch.zeros(HEADS, VALUES, FEATURES),), None)
     assert choice.kernel_run("triton", rule_of({}), *given) is None
     with torch.no_grad():
