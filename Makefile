@@ -25,7 +25,7 @@ TORCH_OPTION = $$($(BIN)/python -c 'import sys, urllib.request as web; index = s
 .PHONY: help setup kernels train grok test exhaustive lint types suite ci gpu bench bench-gpu clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Make .venv with the pinned packages (the other targets do this by themselves)
 
