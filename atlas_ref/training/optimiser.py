@@ -8,7 +8,7 @@ Deliberately different from `Optimizer.state_dict`: the state is keyed by parame
 tensors, so that it can be stored without pickle and a checkpoint of another model is recognised.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,9 @@ from atlas_ref.blocks.memory_branch import MemoryBranch
 from atlas_ref.config import OptimConfig
 from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
+from atlas_ref.processes.parallel import is_shard
 from atlas_ref.training.mugrokfast import Clippable, ClippedHeads, ExactMuon, SlowGradients, WeightAverage
+from atlas_ref.training.stacked_muon import StackedMuon
 
 TRANSFORMED = frozenset({"log_gain", "ridge"})
 """Names of what is stored as a logarithm or before a softplus; with an axis for heads it is no matrix for that."""
@@ -211,7 +213,7 @@ def optimiser_of(
         fused = all(parameter.device.type == "cuda" for parameter in adamw.values())
         parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
     if muon:
-        kind = Muon if config.name == "muon" else ExactMuon
+        kind = _muon_of(muon.values()) if config.name == "muon" else ExactMuon
         matrices: list[Any] = [
             {**group, "params": [p for _, p in chosen]}
             for group, chosen in _by_rate(muon, remembering, config.memory_rate)
@@ -227,6 +229,12 @@ def optimiser_of(
         names={part: names for part, names in (("adamw", adamw), ("muon", muon)) if names},
         peaks={"adamw": config.learning_rate, "muon": config.muon_learning_rate},
     )
+
+
+def _muon_of(matrices: Iterable[Tensor]) -> type[Muon]:
+    """Return the form of Muon for some matrices: on a GPU side by side, unless they are held in shards."""
+    stacked = all(matrix.device.type == "cuda" and not is_shard(matrix) for matrix in matrices)
+    return StackedMuon if stacked else Muon
 
 
 def _by_rate(

@@ -1,0 +1,69 @@
+"""Muon on matrices of equal shape side by side: the step of `torch.optim.Muon`, in a few launches a shape.
+
+    B <- m B + (1 - m) G,   U = NS((1 - m) G + m B),   W <- (1 - lr wd) W - lr sqrt(max(1, rows / columns)) U
+
+torch takes one matrix after another, some twenty launches each; a GPU is done with a small one sooner than the host
+with giving them out. Here every product of the iteration is that of all matrices of a shape. Nothing else differs: the
+iteration is in bfloat16, the buffers are those of torch under their names, so a checkpoint goes from one to the other.
+Products of stacks may round otherwise than those of single matrices do.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Muon
+
+
+class StackedMuon(Muon):
+    """Muon that orthogonalises all matrices of a shape at once (module docstring)."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Move every matrix that has a gradient."""
+        del closure
+        with torch.no_grad():
+            for group in self.param_groups:
+                by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        by_shape[parameter.shape].append(parameter)
+                for weights in by_shape.values():
+                    self._move(weights, group)
+
+    def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        """Move matrices of one shape."""
+        momentum, rate = group["momentum"], group["lr"]
+        gradients = [x.grad for x in weights if x.grad is not None]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            self.state[weight].setdefault("momentum_buffer", torch.zeros_like(gradient))
+        buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
+        torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)
+        ahead = torch._foreach_lerp(gradients, buffers, momentum)
+        moves = orthogonal(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        rows, columns = weights[0].shape
+        torch._foreach_mul_(weights, 1.0 - rate * group["weight_decay"])
+        # Widened first: one launch for all, and no other numbers.
+        wide = moves.to(weights[0].dtype).unbind()
+        torch._foreach_add_(weights, wide, alpha=-rate * math.sqrt(max(1.0, rows / columns)))
+
+
+def orthogonal(
+    matrices: Sequence[Float[Tensor, "rows columns"]], coefficients: tuple[float, float, float], steps: int, eps: float
+) -> Float[Tensor, "count rows columns"]:
+    """Return matrices of one shape after `steps` of X <- a X + (b G + c G G) X, G = X X^T, from X / max(||X||_F, eps).
+
+    In bfloat16; the Gram matrix is that of the shorter side.
+    """
+    a, b, c = coefficients
+    x = torch.stack([matrix.bfloat16() for matrix in matrices])
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
