@@ -114,9 +114,13 @@ def test_a_place_that_cannot_be_used_is_refused_before_the_suite_starts(place: s
     assert {path.name for path in Path().rglob("*")} == {"file", "theirs", "badge.svg"}
 
 
-def test_a_file_of_results_that_cannot_be_written_is_refused_before_the_proof(atlas: Atlas) -> None:
+@pytest.mark.parametrize("option", ["--json", "--keep"])
+def test_a_file_of_results_that_cannot_be_written_is_refused_before_the_proof(atlas: Atlas, option: str) -> None:
     for place, words in (("nowhere/x", "there is no directory nowhere"), (".", "is a directory")):
-        assert words in refused(atlas, "selfproof", "--part", "faults", "--json", place)
+        assert words in refused(atlas, "selfproof", "--part", "faults", option, place)
+    Path("notes").write_text("mine")
+    assert "notes" in refused(atlas, "selfproof", "--part", "faults", option, "notes")
+    assert Path("notes").read_text() == "mine"
 
 
 def test_a_report_takes_the_place_of_an_earlier_one(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,39 +7,23 @@ nothing the specification speaks of stand in `equivalent.toml` with the reason; 
 import importlib
 import pkgutil
 import signal
-import sys
-import time
 import tomllib
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any, Final
+from types import FrameType
+from typing import Final
 
-import pytest
-
+from spec_tests.selfproof.checks import PACKAGES, Check, place
 from spec_tests.selfproof.mutate import Mutant, functions_of, mutants_of
 
-PACKAGES: Final = ("atlas_ref.functional", "atlas_ref.memory")
 EQUIVALENT: Final = Path(__file__).with_name("equivalent.toml")
 PATIENCE: Final = 20.0
 """Seconds, beyond ten times what the sound reference took, after which a check counts as failed: a mutant may loop."""
 ENOUGH: Final = 40.0
 """Seconds of checks, as measured on the sound reference, after which a mutant counts as a survivor."""
-Place = tuple[str, int, str]
-"""Where code stands: file, line, qualified name. Code itself cannot be sent from process to process."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """Something that a sound reference passes; `reaches` is the code that it runs through."""
-
-    name: str
-    call: Callable[[], None]
-    seconds: float
-    reaches: frozenset[Place]
 
 
 @dataclass(frozen=True)
@@ -69,32 +53,6 @@ def every_mutant(modules: Container[str] | None = None) -> Iterator[Mutant]:
         if modules is None or name in modules:
             for function in functions_of(importlib.import_module(name)):
                 yield from mutants_of(function)
-
-
-def measured(name: str, call: Callable[[], None]) -> Check | None:
-    """Run a check once on the sound reference and note what it reaches; None where it is skipped."""
-    reached: set[CodeType] = set()
-
-    def note(frame: FrameType, _: str, __: Any) -> None:
-        # Called as a function begins and, as it returns None, for nothing inside: a profile would cost minutes.
-        reached.add(frame.f_code)
-
-    before = sys.gettrace()
-    sys.settrace(note)
-    start = time.process_time()
-    try:
-        call()
-    except pytest.skip.Exception:
-        return None
-    finally:
-        sys.settrace(before)
-    seconds = time.process_time() - start
-    return Check(name, call, seconds, frozenset(map(place, reached)))
-
-
-def place(code: CodeType) -> Place:
-    """Return where code stands."""
-    return code.co_filename, code.co_firstlineno, code.co_qualname
 
 
 def judge(mutant: Mutant, checks: list[Check], reasons: dict[str, str]) -> Verdict:

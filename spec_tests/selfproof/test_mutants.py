@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from atlas_ref.functional.ltm import ltm_scan
-from spec_tests.selfproof.mutants import Check, every_mutant, judge, key, measured, place, reasons
+from spec_tests.selfproof.checks import Check, measured, place
+from spec_tests.selfproof.mutants import every_mutant, judge, key, reasons
 from spec_tests.selfproof.mutate import Mutant, mutants_of
 
 
