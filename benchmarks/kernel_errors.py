@@ -1,0 +1,211 @@
+"""How far kernels in Triton are from float64, beside the plain form in the same precision: reads, states, gradients.
+
+    python -m benchmarks.kernel_errors [--every 1] [--precisions highest high] [--jobs 1]
+
+Every rule that they know over short and long calls, chunks, windows and sizes; reading time, the borders of windows and
+the scale of steps are drawn cell by cell. Each has three rows out of step, documents that begin anywhere, keys and
+queries that lie between other numbers, and a call that is cut into three. `high` is tf32, `highest` float32. An error
+is the largest of a tensor over its largest entry in float64, by the recurrence. A ratio is that of two errors of one
+tensor of one cell; one below `ROUNDED` counts as that, as an answer may be exact by chance. Cells of which kernels have
+no form are left out.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.kernels.choice import supports
+from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
+from atlas_ref.memory.rules import Gates
+from atlas_ref.memory.state import MemoryState
+from benchmarks.report import machine, write_results
+from spec_tests.chapters.memory_chunked.grid import pieces
+from spec_tests.chapters.memory_step.calls import HEADS, ORTHOGONALISED, RULES, beginnings, directions, gates, rule
+from spec_tests.drawing.inputs import generator
+from spec_tests.ports.reference.memory import memory_rule
+
+WHOLE: Final[Mapping[str, tuple[Any, ...]]] = {
+    "rule": RULES,
+    "time": (1, 2, 3, 4, 100),
+    "chunk": (1, 4, 64),
+    "window": (1, 2, 8),
+    "sizes": ((64, 64), (16, 12), (152, 64)),
+}
+DRAWN: Final[Mapping[str, tuple[Any, ...]]] = {
+    "boundary": ("carry", "truncate"),
+    "read": ("post", "pre", "anchor"),
+    "step_scale": ("literal", "mass"),
+}
+BATCH: Final = 3
+ROUNDED: Final = {"highest": 2.0**-22, "high": 2.0**-11}
+"""What rounding one product may cost."""
+ALLOWED: Final = 2.0
+Cell = Mapping[str, Any]
+Answers = dict[str, Tensor]
+
+
+class Found(NamedTuple):
+    """Errors of one tensor of a cell: of the kernels and of the plain form."""
+
+    precision: str
+    cell: str
+    rule: str
+    tensor: str
+    kernels: float
+    plain: float
+
+    @property
+    def ratio(self) -> float:
+        """Return how many times as large the error of the kernels is."""
+        least = ROUNDED[self.precision]
+        return max(self.kernels, least) / max(self.plain, least)
+
+
+def cells() -> Iterator[dict[str, Any]]:
+    """Yield every cell; `delta` has a window of one token only."""
+    turns = list(product(*DRAWN.values()))
+    for number, values in enumerate(product(*WHOLE.values())):
+        cell = dict(zip(WHOLE, values, strict=True))
+        if cell["rule"] != "delta" or cell["window"] == 1:
+            yield cell | dict(zip(DRAWN, turns[int(generator(number).integers(len(turns)))], strict=True))
+
+
+def drawn(cell: Cell, config: dict[str, Any], seed: int) -> tuple[Answers, Tensor, Tensor]:
+    """Return what a cell is given that has a gradient, the marks of its documents and where its rows stand."""
+    (features, values), rng, past = cell["sizes"], generator(seed), cell["window"] - 1
+    tokens, matrices = (BATCH, cell["time"], HEADS), (BATCH, HEADS, values, features)
+    position = rng.integers(1, 40, BATCH)
+    position[0] = 0
+    live = (torch.arange(past, 0, -1) <= torch.tensor(position)[:, None])[..., None, None]
+    arrays = {
+        "keys": directions((*tokens, features), seed + 1),
+        "values": rng.standard_normal((*tokens, values)),
+        "queries": directions((*tokens, features), seed + 2),
+        **gates(config, tokens, cell["window"], seed + 3),
+        "initial": rng.standard_normal(matrices[1:]) / features**0.5,
+        **{name: rng.standard_normal(matrices) / features**0.5 for name in ("weights", "momentum", "anchor")},
+        "window_keys": directions((BATCH, past, HEADS, features), seed + 4),
+        "window_values": rng.standard_normal((BATCH, past, HEADS, values)),
+    }
+    found = {name: torch.tensor(value, dtype=torch.float32) for name, value in arrays.items()}
+    for name in ("window_keys", "window_values"):
+        found[name] = torch.where(live, found[name], 0.0)
+    marks = beginnings(BATCH, cell["time"], (5, 60)[seed % 2], rng)
+    return found, torch.tensor(marks, dtype=torch.bool), torch.tensor(position)
+
+
+def answers(
+    form: str, kind: torch.dtype, config: dict[str, Any], given: tuple[Answers, Tensor, Tensor], cuts: list[slice]
+) -> Answers:
+    """Return reads, states and gradients of one way to run a cell, in float64."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tensors, marks, position = given
+    x = {name: value.to(device, kind).requires_grad_() for name, value in tensors.items()}
+    marks, position = marks.to(device), position.to(device)
+    # As a projection leaves them: side by side, and not one behind the other.
+    width = x["keys"].shape[-1]
+    keys, queries = torch.cat([x["keys"], x["queries"]], -1).tensor_split([width], -1)
+    tokens = (keys, x["values"], queries, x["retention"], x["momentum_decay"], x["step_size"], x["window_weights"])
+    state = MemoryState(
+        (x["weights"],), (x["momentum"],), (x["anchor"],), x["window_keys"], x["window_values"], position
+    )
+    reads = []
+    for cut in cuts:
+        k, v, q, *gate = (part[:, cut] for part in tokens)
+        output = _run(form, config, (k, v, q, Gates(*gate), (x["initial"],), state, marks[:, cut]))
+        state = output.state
+        reads.append(output.reads)
+    found = {"reads": torch.cat(reads, 1), "weights": state.weights[0], "momentum": state.momentum[0]}
+    found["anchor"] = state.anchor[0]
+    random = torch.Generator().manual_seed(0)
+    asked = [torch.randn(part.shape, generator=random).to(part) for part in found.values()]
+    leaves = list(x.values())
+    slopes = torch.autograd.grad(list(found.values()), leaves, asked, allow_unused=True, materialize_grads=True)
+    found |= {f"grad.{name}": slope for name, slope in zip(x, slopes, strict=True)}
+    return {name: part.detach().double().cpu() for name, part in found.items() if part.numel()}
+
+
+def _run(form: str, config: dict[str, Any], given: tuple[Any, ...]) -> MemoryOutput:
+    if form == "recurrence":
+        return memory_recurrent(memory_rule(config), *given)
+    return memory_chunked(memory_rule(config), *given, kernels="triton" if form == "triton" else "reference")
+
+
+def measure(numbered: tuple[int, dict[str, Any]], precisions: list[str]) -> list[Found]:
+    """Return the errors of a cell in each precision."""
+    seed, cell = numbered
+    torch.set_num_threads(1)
+    options = {name: cell[name] for name in ("chunk", *DRAWN)}
+    config, time = rule(cell["rule"], **options), int(cell["time"])
+    given, found = drawn(cell, config, seed), []
+    exact = answers("recurrence", torch.float64, config, given, [slice(0, time)])
+    whole, parts = [slice(0, time)], pieces(time, cell["chunk"], seed)
+    slots = min(cell["chunk"], time) + cell["window"] - 1
+    for precision in precisions:
+        torch.set_float32_matmul_precision(precision)
+        if time == 1 or not supports(memory_rule(config), given[0]["keys"], given[0]["values"], slots):
+            continue
+        for name, cuts in (("", whole), ("split ", [part for part in parts if part.start < part.stop])):
+            ours, plain = (answers(form, torch.float32, config, given, cuts) for form in ("triton", "reference"))
+            described = " ".join(f"{key}={value}" for key, value in cell.items())
+            for tensor, right in exact.items():
+                size = max(float(right.abs().max()), 1e-30)
+                errors = (float((each[tensor] - right).abs().max()) / size for each in (ours, plain))
+                found.append(Found(precision, name + described, cell["rule"], tensor, *errors))
+    torch.set_float32_matmul_precision("highest")
+    return found
+
+
+def summary(found: list[Found]) -> Iterator[str]:
+    """Yield a line for each precision, kind of rule and kind of tensor."""
+    yield "| products | rules | of | tensors | plain, worst | kernels, worst | ratio, median | worst | above 2 |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for precision, newton, slope in product(ROUNDED, (False, True), (False, True)):
+        mine = [
+            f
+            for f in found
+            if (f.precision, f.rule in ORTHOGONALISED, f.tensor.startswith("grad.")) == (precision, newton, slope)
+        ]
+        if mine:
+            ratios = [f.ratio for f in mine]
+            kinds = ("Newton-Schulz" if newton else "linear", "gradients" if slope else "reads and states")
+            errors = f"{max(f.plain for f in mine):.1e} | {max(f.kernels for f in mine):.1e}"
+            shares = f"{median(ratios):.2f} | {max(ratios):.2f} | {sum(ratio > ALLOWED for ratio in ratios)}"
+            yield f"| {precision} | {kinds[0]} | {kinds[1]} | {len(mine)} | {errors} | {shares} |"
+
+
+def main() -> None:
+    """Run the grid, print a summary and the worst cells, and write all as JSON; exit 1 where a ratio is above 2."""
+    parser = argparse.ArgumentParser(description="Compare kernels in Triton and the plain form with float64.")
+    parser.add_argument("--every", type=int, default=1, help="run each n-th cell only")
+    parser.add_argument("--precisions", nargs="+", default=list(ROUNDED), choices=list(ROUNDED))
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time, as most of the time is compilation")
+    options = parser.parse_args()
+    chosen = [(seed, cell) for seed, cell in enumerate(cells()) if seed % options.every == 0]
+    found: list[Found] = []
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        for number, each in enumerate(pool.map(partial(measure, precisions=options.precisions), chosen)):
+            found += each
+            if (number + 1) % 20 == 0:
+                print(f"{number + 1} of {len(chosen)} cells", flush=True)
+                write_results("kernel_errors", {"machine": machine(1), "found": [f._asdict() for f in found]})
+    print("\n".join(summary(found)))
+    over = sorted((f for f in found if not f.ratio <= ALLOWED), key=lambda f: -f.ratio)
+    for f in over[:20]:
+        print(f"{f.ratio:.1f} times: {f.precision} {f.tensor} {f.kernels:.1e} against {f.plain:.1e} in {f.cell}")
+    print(f"wrote {write_results('kernel_errors', {'machine': machine(1), 'found': [f._asdict() for f in found]})}")
+    if over:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
