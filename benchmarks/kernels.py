@@ -33,6 +33,7 @@ LAYERS = {
     "omega, c = 8": "rule=omega,omega_window=8",
     "omega, chunks of 16": "rule=omega,omega_window=1,chunk=16",
     "titans, degree 2 of keys of 16": "rule=titans,key_dim=16,features.degree=2",
+    "titans, MLP": "rule=titans,architecture=mlp",
     "atlas, every token orthogonalised": "rule=atlas,omega_window=1",
     "atlas, c = 8, degree 2 of keys of 16": "rule=atlas,omega_window=8,key_dim=16,features.degree=2",
 }

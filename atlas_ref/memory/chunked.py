@@ -73,7 +73,7 @@ def memory_chunked(
         write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
         waiting = (waiting_losses(windows, seen, rule.update_every),)
     start, asked = Start(initial, shards), Asked(keys, values, queries)
-    run = kernel_run(kernels, rule, asked, plan.width + past, start)
+    run = kernel_run(kernels, rule, asked, plan.width, past, start)
     if run is None:
         found, carry, errors = _by_reference(rule, plan, asked, write, start, state, reset, schedule)
     else:

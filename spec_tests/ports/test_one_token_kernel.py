@@ -85,7 +85,12 @@ def test_the_kernel_of_one_token_is_the_plain_run(changes: dict[str, Any], monke
 def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:
     """Kills: a kernel without a derivative in a step of training."""
     keys = torch.randn(BATCH, 1, HEADS, FEATURES, device=DEVICE)
-    given = choice.Asked(keys, keys[..., :VALUES], keys), WINDOW, Start((torch.zeros(HEADS, VALUES, FEATURES),), None)
+    given = (
+        choice.Asked(keys, keys[..., :VALUES], keys),
+        1,
+        WINDOW - 1,
+        Start((torch.zeros(HEADS, VALUES, FEATURES),), None),
+    )
     assert choice.kernel_run("triton", rule_of({}), *given) is None
     with torch.no_grad():
         assert choice.kernel_run("triton", rule_of({}), *given) is not None

@@ -58,6 +58,8 @@ class Widths(NamedTuple):
 MOST_VALUES = 64
 MOST_SLOTS = 128
 """Sides of what a program holds on the chip."""
+MOST_OF_MLP = 64
+"""Features, values and tokens of a segment of the memory of two layers, of which a program holds ten such squares."""
 MOST_ALONE = 1024
 """Features that one program holds of a row of M, where it has no more to hold."""
 HALF_GROWTH = 2.0**13
@@ -125,8 +127,8 @@ def _refuse_cpu(device: torch.device) -> None:
         )
 
 
-def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, start: Start) -> Run | None:
-    """Return the run by kernels, None where the reference runs; `slots` as in `supports`.
+def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, past: int, start: Start) -> Run | None:
+    """Return the run by kernels, None where the reference runs; segments have `width` tokens behind `past` others.
 
     On a GPU a call of one token, which is what decoding makes, has a kernel of its own, without a derivative.
     """
@@ -140,7 +142,11 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, slots: int, sta
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
         return _alone(rule, keys, values)
-    if form == "triton" and supports(rule, keys, values, slots):
+    if form == "triton" and supports_mlp(rule, keys, values, width, past):
+        from atlas_ref.memory.kernels import mlp_run
+
+        return mlp_run.run_mlp_kernels
+    if form == "triton" and supports(rule, keys, values, width + past):
         from atlas_ref.memory.kernels import run
 
         return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
@@ -183,6 +189,20 @@ def supports(
     if not {keys.dtype, values.dtype} <= known or keys.numel() == 0:
         return False
     return fits(rule, keys.shape[-1], values.shape[-1], slots)
+
+
+def supports_mlp(
+    rule: MemoryRule,
+    keys: Float[Tensor, "*tokens features"],
+    values: Float[Tensor, "*tokens values"],
+    width: int,
+    past: int,
+) -> bool:
+    """Return whether kernels know this memory of two layers: written by descent of `l2`, without a window before it."""
+    if not {keys.dtype, values.dtype} <= {torch.float32, torch.bfloat16} or keys.numel() == 0 or past:
+        return False
+    known = _is_plain(rule, "mlp") and not rule.orthogonalised and rule.read != "anchor"
+    return known and max(keys.shape[-1], values.shape[-1], width) <= MOST_OF_MLP
 
 
 def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:

@@ -39,17 +39,17 @@ def run_linear_kernels(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, time, heads, values], the state, and where asked for the squared errors of all slots."""
-    sizes = _sizes(rule, plan, asked, state.window_keys.shape[1])
+    sizes = sizes_of(rule, plan, asked, state.window_keys.shape[1])
     pairs = Pairs(asked.keys, asked.values, state.window_keys, state.window_values)
     decays = Decays(write.retention, write.momentum, write.intake, write.release, write.window)
     held = Held(state.weights[0], state.momentum[0], state.anchor[0])
     given = Given(asked.queries, pairs, decays, start.initial[0], held)
     found, after, errors = linear_run(sizes, plan.table, given, measured)
     carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
-    return found, carry, None if errors is None else _as_laid(plan, errors)
+    return found, carry, None if errors is None else as_laid(plan, errors)
 
 
-def _sizes(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int) -> Sizes:
+def sizes_of(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int) -> Sizes:
     """Return the sizes of a call."""
     batch, time, heads, features = asked.keys.shape
     return Sizes(
@@ -70,7 +70,7 @@ def _sizes(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int) -> Size
     )
 
 
-def _as_laid(plan: SegmentPlan, errors: Tensor) -> Tensor:
+def as_laid(plan: SegmentPlan, errors: Tensor) -> Tensor:
     """Return the slots of every segment where `segments.lay` has them: the first may have empty ones in front."""
     if plan.front:
         errors = torch.cat([errors[:1].roll(plan.front, -1), errors[1:]])
