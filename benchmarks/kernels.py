@@ -1,10 +1,11 @@
-"""One memory layer on a GPU: its kernels, the reference, and DeltaNet of flash-linear-attention where it is there.
+"""One memory layer on a GPU: its kernels, the reference, and the rivals that are installed.
 
     python -m benchmarks.kernels [--rows 4 16] [--layers titans DeltaNet] [--tokens 4096] [--precision high]
 
 Forward and backward of a layer with its norm, projections, convolution, gates and output: width 1,024, 16 heads of 64,
 chunks of 64 unless a row says otherwise, bf16 autocast. The median of some passes, each ended by a synchronisation, and
-the peak of the memory that torch holds. The rival is timed in the same run, on the same card. `--precision` is that of
+the peak of the memory that torch holds. The rivals, DeltaNet of flash-linear-attention and the MLP memory of
+titans-pytorch, are timed in the same run, on the same card. `--precision` is that of
 `torch.set_float32_matmul_precision`: `high` is tf32, `highest` three products of it for each.
 
 A row is printed as soon as it is known. `first` is what the first pass took: kernels are compiled in it, once for each
@@ -95,6 +96,28 @@ def delta_net(rows: int, tokens: int) -> Callable[[], None] | None:
     return step
 
 
+def titans_pytorch(rows: int, tokens: int) -> Callable[[], None] | None:
+    """Return a pass of titans-pytorch's memory of two layers in its fastest setting, None where it is not installed."""
+    try:
+        from titans_pytorch import MemoryMLP, NeuralMemory
+    except ImportError:
+        return None
+    model = MemoryMLP(WIDTH // HEADS, depth=2, expansion_factor=4.0)
+    shape = {"dim": WIDTH, "heads": HEADS, "dim_head": WIDTH // HEADS, "chunk_size": 64}
+    layer = NeuralMemory(**shape, model=model, mem_model_norm_add_residual=False).cuda()
+    hidden = torch.randn(rows, tokens, WIDTH, device="cuda", requires_grad=True)
+
+    def step() -> None:
+        layer.zero_grad(set_to_none=True)
+        hidden.grad = None
+        with torch.autocast("cuda", torch.bfloat16):
+            y: Tensor = layer(hidden)[0]
+        torch.autograd.backward(y.sum())
+        torch.cuda.synchronize()
+
+    return step
+
+
 def seconds_of(step: Callable[[], None]) -> float:
     """Return what one pass takes."""
     started = time.perf_counter()
@@ -125,6 +148,7 @@ def subjects(tokens: int) -> list[tuple[str, str, Callable[[int], Callable[[], N
         found.append((name, "triton", _made(tokens, fields, "triton")))
     found.append(("omega, c = 1", "reference", _made(tokens, LAYERS["omega, c = 1"], "reference")))
     found.append(("DeltaNet", "flash-linear-attention", lambda batch: delta_net(batch, tokens)))
+    found.append(("MLP", "titans-pytorch", lambda batch: titans_pytorch(batch, tokens)))
     return found
 
 
@@ -146,7 +170,7 @@ def main() -> None:
     """Measure, print the table and write the numbers as JSON."""
     parser = argparse.ArgumentParser(description="Time one memory layer on a GPU.")
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 16], help="rows of a batch")
-    names = [*LAYERS, "DeltaNet"]
+    names = [*LAYERS, "DeltaNet", "MLP"]
     parser.add_argument("--layers", nargs="+", default=[], choices=names, metavar="LAYER", help=f"of {names}")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a row")
     parser.add_argument("--passes", type=int, default=10, help="passes that count")
