@@ -22,26 +22,34 @@ from spec_tests.vectors.judge import judge
 PACKAGES: Final = ("atlas_ref.functional", "atlas_ref.memory")
 """The packages of which mutants are made."""
 OWN_TESTS: Final = (
+    "spec_tests.package.blocks.test_memory_metrics",
     "spec_tests.package.functional.test_dropout",
     "spec_tests.package.functional.test_functional",
+    "spec_tests.package.functional.test_gain_storage",
     "spec_tests.package.functional.test_larger_forms",
     "spec_tests.package.functional.test_largest",
     "spec_tests.package.functional.test_slot_memory",
     "spec_tests.package.functional.test_surely_finite",
     "spec_tests.package.functional.test_unseen",
     "spec_tests.package.memory.test_bias",
+    "spec_tests.package.memory.test_curvature",
     "spec_tests.package.memory.test_delta_schedule",
+    "spec_tests.package.memory.test_factors",
     "spec_tests.package.memory.test_folding",
     "spec_tests.package.memory.test_hierarchical",
     "spec_tests.package.memory.test_link",
     "spec_tests.package.memory.test_miras_chunked",
     "spec_tests.package.memory.test_miras_properties",
     "spec_tests.package.memory.test_miras_recurrent",
+    "spec_tests.package.memory.test_named_models",
     "spec_tests.package.memory.test_out_of_sight",
+    "spec_tests.package.memory.test_read_anchor",
     "spec_tests.package.memory.test_ridge",
     "spec_tests.package.memory.test_rows_in_step",
     "spec_tests.package.memory.test_shards",
+    "spec_tests.package.memory.test_step_chunk",
     "spec_tests.package.memory.test_ttl",
+    "spec_tests.package.models.test_ttl_model",
 )
 """Tests of the package that hold what no operation of the table shows."""
 
