@@ -8,8 +8,9 @@ along a cotangent is what the backward pass asks for. It goes forwards beside X,
 
 What is iterated is x = X / t, of norm one at the start: half precision, which has the ten bits of tf32, holds it
 whatever the size of X is. A step is x <- m x + m / a P x and t <- a / m t with m the power of two nearest to a. A table
-has m, b m / a, c m / a and a / m of every step. x is float32, so that what is small in it grows as it is; y, whose
-errors do not grow against it, is rounded after every step.
+has m, b m / a, c m / a and a / m of every step. x and y are float32, and rounded where a product takes them: what is
+small in them grows by a at every step, and what is large does not, so that the rounding of the large would become as
+large as the small.
 
 Features beyond a power of two are a tail, a tile of its own; without one it is the tile itself and never looked at.
 """

@@ -89,7 +89,7 @@ class _Run(torch.autograd.Function):
         entered.weights[0] = torch.where(restarts, initial, weights)
         entered.momentum[0] = torch.where(restarts, 0.0, momentum)
         entered.anchor[0] = torch.where(moves, entered.weights[0], anchor)
-        found = Momenta.room(given, sizes, 1, half)
+        found = Momenta.room(given, sizes, 1, iteration.kind)
         reads = given.queries.new_empty(*given.queries.shape[:-1], sizes.values)
         for n in range(sizes.segments):
             _form(found, iteration, given, entered, sizes, n, len(iteration.table), 1)
@@ -130,7 +130,9 @@ class _Run(torch.autograd.Function):
             for n, x in enumerate(map(torch.empty_like, given))
         )
         back = _Back(ctx.iteration, sizes, given, entered, (resets, opens), cotangents, found, d_initial)
-        rooms = [Momenta.room(given, sizes, sizes.stretch, ctx.iteration.half) for _ in range(3)]
+        # An iteration starts in float32: what is small in it grows. Cotangents are summed as they are.
+        kinds = (torch.float32, ctx.iteration.kind, torch.float32)
+        rooms = [Momenta.room(given, sizes, sizes.stretch, kind) for kind in kinds]
         for end in range(sizes.segments, 0, -sizes.stretch):
             back.stretch(max(0, end - sizes.stretch), end, rooms, d_reads, d_anchors)
         summed = (x if n in (0, 1, 3) else x.squeeze(0) if sizes.parts == 1 else x.sum(0) for n, x in enumerate(found))

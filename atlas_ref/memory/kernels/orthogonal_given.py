@@ -15,11 +15,12 @@ FEATURE_BLOCK = 64
 FEATURES_AT_ONCE = 128
 """Features of the larger tile of a matrix that is cut in two."""
 WHOLE = 64
-"""Widest features whose X_i the backward pass keeps in float32 from step to step."""
+"""Widest features whose X_i and cotangents the backward pass keeps in float32 from step to step."""
 GROUP = 8
 """Tokens that write of one program, which hold their errors in common."""
 AT_ONCE = 2**15
-"""Matrices whose iterations the backward pass keeps at once: 256 MiB of each of three in half precision."""
+"""Matrices whose iterations the backward pass keeps at once: 512 MiB of where they start and of cotangents, 256 MiB of
+where they end in half precision."""
 
 
 class Iteration(NamedTuple):
@@ -29,6 +30,11 @@ class Iteration(NamedTuple):
     offset: float
     half: bool
     """whether products are of half precision (`choice.halves`)"""
+
+    @property
+    def kind(self) -> torch.dtype:
+        """Return the precision of what products alone read."""
+        return torch.float16 if self.half else torch.float32
 
 
 class Entering(NamedTuple):
@@ -65,7 +71,7 @@ class Sizes(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Return whether the backward pass keeps X_i in float32 from step to step."""
+        """Return whether the backward pass keeps X_i and cotangents in float32 from step to step."""
         return self.features <= WHOLE
 
     @property
@@ -121,9 +127,8 @@ class Momenta(NamedTuple):
     wholes: Float[Tensor, " writers"]
 
     @classmethod
-    def room(cls, given: Entering, sizes: Sizes, segments: int, half: bool) -> "Momenta":
-        """Return room for those of some segments."""
+    def room(cls, given: Entering, sizes: Sizes, segments: int, kind: torch.dtype) -> "Momenta":
+        """Return room for those of some segments, matrices in the precision `kind`."""
         count = segments * sizes.rows * sizes.writers
-        kind = torch.float16 if half else torch.float32
         matrices = given.keys.new_empty(count, sizes.values, sizes.features, dtype=kind)
         return cls(matrices, given.keys.new_empty(count), given.keys.new_empty(count))

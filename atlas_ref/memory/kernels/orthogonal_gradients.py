@@ -11,7 +11,7 @@ summed over features is a part of each block.
 
 import triton.language as tl
 
-from atlas_ref.memory.kernels.iteration import by_largest, by_rows, product, times
+from atlas_ref.memory.kernels.iteration import by_largest, by_rows, narrow, product, times
 from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 
 
@@ -141,11 +141,11 @@ def gradients(
         tl.store(d_w + part + n, scale * of_d_m * tl.sum(o.to(tl.float32) * d_m.to(tl.float32)))
         d_one, factor = tl.load(d_each + near * size + matrix, mask=of_m, other=0.0), tl.load(factors + near)
         own = tl.load(writing + (row * WRITERS + n) * SLOTS + i, mask=slots, other=0.0)
-        more, found = _written(k, of_k, e, of_e, d_one, own * share * factor, PRECISION)
+        more, found = _written(k, of_k, e, of_e, narrow(d_one, HALF), own * share * factor, PRECISION)
         d_k += more
         d_share += own * found * factor
         tl.store(d_writing + (mine * WRITERS + n) * SLOTS + i, share * found * factor, mask=slots)
-        tl.store(d_writing_s + mine * WRITERS + n, factor * of_s * tl.sum(d_one.to(tl.float32) * s.to(tl.float32)))
+        tl.store(d_writing_s + mine * WRITERS + n, factor * of_s * tl.sum(d_one * s.to(tl.float32)))
     stored(d_queries + row * TOKENS * FEATURES, t, d, tokens, d_q, FEATURES)
     stored(d_keys + row * SLOTS * FEATURES, i, d, slots, d_k, FEATURES)
     tl.store(d_shares + mine * SLOTS + i, d_share, mask=slots)

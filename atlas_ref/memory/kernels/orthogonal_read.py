@@ -8,7 +8,7 @@ A program for each head and block of values. At the border behind a segment rows
 
 import triton.language as tl
 
-from atlas_ref.memory.kernels.iteration import by_rows, product, times
+from atlas_ref.memory.kernels.iteration import by_rows, narrow, product, times
 from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 from atlas_ref.memory.kernels.orthogonal_write import errors
 
@@ -144,8 +144,8 @@ def carry_adjoint(
         place, at = (own + SHIFT) * WRITERS + n, row * WRITERS + n
         d_one, factor = tl.load(d_each + place * size + matrix, mask=of_m, other=0.0), tl.load(factors + place)
         seen = (tl.load(writing + at * SLOTS + i, mask=slots, other=0.0) * of_k * factor)[:, None]
-        d_error += seen * times(k, tl.trans(d_one), PRECISION)
-        d_s += (tl.load(writing_s + at) * factor) * d_one.to(tl.float32)
+        d_error += seen * times(k, tl.trans(narrow(d_one, HALF)), PRECISION)
+        d_s += (tl.load(writing_s + at) * factor) * d_one
     d_raw = d_error * tl.load(shares + row * SLOTS + i, mask=slots, other=0.0)[:, None]
     stored(d_values + row * SLOTS * VALUES, i, v, slots, -d_raw, VALUES)
     d_xi = product(tl.trans(d_raw * of_k[:, None]), k, HALF, PRECISION)

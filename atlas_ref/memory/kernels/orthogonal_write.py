@@ -125,9 +125,9 @@ def write(
             if TAIL:
                 x_tail = tl.dot(p, h_tail, m * x_tail, input_precision=PRECISION)
             t = t * f
-        stored(updates + place * VALUES * FEATURES, v, d, of_v, narrow(x, HALF), FEATURES)
+        stored(updates + place * VALUES * FEATURES, v, d, of_v, x, FEATURES)
         if TAIL:
-            stored(updates + place * VALUES * FEATURES, v, z, of_v, narrow(x_tail, HALF), FEATURES)
+            stored(updates + place * VALUES * FEATURES, v, z, of_v, x_tail, FEATURES)
         tl.store(scales + place, t)
         tl.store(wholes + place, whole * most)
 
@@ -166,7 +166,7 @@ def _arriving(
         tail = of_left[:, None] * times(left, q_tail, PRECISION) + share * loaded(d_m_behind, v, z, of_v, FEATURES)
         most = tl.maximum(most, tl.max(tl.abs(tail)))
     factor = tl.where(most > 0.0, most, 1.0) * SMALL
-    return narrow(whole / factor, HALF), narrow(tail / factor, HALF), factor
+    return whole / factor, tail / factor, factor
 
 
 @compiled
@@ -216,45 +216,48 @@ def write_adjoint(
     )
     kind: tl.constexpr = tl.float32 if WHOLE or not HALF else tl.float16
     x = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES).to(kind)
-    x_tail = x
+    x_tail, y, y_tail = x, y.to(kind), y_tail.to(kind)
     if TAIL:
         x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES).to(kind)
     begun = tl.load(scales + place)
     scale = begun
     for n in range(STEPS):
         m, b, c, f = step_of(table, n)
-        h, h_tail = narrow(x, HALF), narrow(x_tail, HALF)
+        h, h_tail, e, e_tail = narrow(x, HALF), narrow(x_tail, HALF), narrow(y, HALF), narrow(y_tail, HALF)
         gram = scale * scale * between(h, h_tail, h, h_tail, TAIL, PRECISION)
         g = narrow(gram, HALF)
         p = polynomial(g, gram, b, c, HALF, PRECISION)
-        p_m = with_diagonal(p, m, HALF)
         # One t in dA and one in dP, so that neither is large.
-        d_gram = tl.dot(h, tl.trans(y), between(y, y_tail, h, h_tail, TAIL, PRECISION), input_precision=PRECISION)
+        d_gram = tl.dot(h, tl.trans(e), between(e, e_tail, h, h_tail, TAIL, PRECISION), input_precision=PRECISION)
         if TAIL:
-            d_gram = tl.dot(h_tail, tl.trans(y_tail), d_gram, input_precision=PRECISION)
-        if WHOLE:
-            x = tl.dot(narrow(p, HALF), h, m * x, input_precision=PRECISION)
-            if TAIL:
-                x_tail = tl.dot(narrow(p, HALF), h_tail, m * x_tail, input_precision=PRECISION)
+            d_gram = tl.dot(h_tail, tl.trans(e_tail), d_gram, input_precision=PRECISION)
         d_p = narrow(scale * derivative(g, scale * d_gram, b, c, HALF, PRECISION), HALF)
-        y = narrow(tl.dot(d_p, h, times(p_m, y, PRECISION), input_precision=PRECISION), HALF)
-        if TAIL:
-            y_tail = narrow(tl.dot(d_p, h_tail, times(p_m, y_tail, PRECISION), input_precision=PRECISION), HALF)
-        if not WHOLE:
-            x = times(p_m, h, PRECISION).to(kind)
+        if WHOLE:
+            p = narrow(p, HALF)
+            x = tl.dot(p, h, m * x, input_precision=PRECISION)
+            y = tl.dot(d_p, h, tl.dot(p, e, m * y, input_precision=PRECISION), input_precision=PRECISION)
             if TAIL:
-                x_tail = times(p_m, h_tail, PRECISION).to(kind)
+                x_tail = tl.dot(p, h_tail, m * x_tail, input_precision=PRECISION)
+                y_tail = tl.dot(p, e_tail, m * y_tail, input_precision=PRECISION)
+                y_tail = tl.dot(d_p, h_tail, y_tail, input_precision=PRECISION)
+        else:
+            p = with_diagonal(p, m, HALF)
+            x = times(p, h, PRECISION).to(kind)
+            y = tl.dot(d_p, h, times(p, e, PRECISION), input_precision=PRECISION).to(kind)
+            if TAIL:
+                x_tail = times(p, h_tail, PRECISION).to(kind)
+                y_tail = tl.dot(d_p, h_tail, times(p, e_tail, PRECISION), input_precision=PRECISION).to(kind)
         scale, factor = scale * f, factor * f
     tl.store(ends + place, scale)
-    stored(updates + place * VALUES * FEATURES, v, d, of_v, narrow(x, HALF), FEATURES)
+    stored(updates + place * VALUES * FEATURES, v, d, of_v, x, FEATURES)
     # The start: what is along S changes its norm too; a norm of zero has a gradient of zero.
     x, y = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES).to(tl.float32), y.to(tl.float32)
     along = tl.sum(x * y)
     if TAIL:
-        stored(updates + place * VALUES * FEATURES, v, z, of_v, narrow(x_tail, HALF), FEATURES)
+        stored(updates + place * VALUES * FEATURES, v, z, of_v, x_tail, FEATURES)
         x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES).to(tl.float32)
         along += tl.sum(x_tail * y_tail.to(tl.float32))
         y_tail = y_tail.to(tl.float32) - x_tail * (along * begun)
-        stored(d_each + place * VALUES * FEATURES, v, z, of_v, narrow(y_tail, HALF), FEATURES)
-    stored(d_each + place * VALUES * FEATURES, v, d, of_v, narrow(y - x * (along * begun), HALF), FEATURES)
+        stored(d_each + place * VALUES * FEATURES, v, z, of_v, y_tail, FEATURES)
+    stored(d_each + place * VALUES * FEATURES, v, d, of_v, y - x * (along * begun), FEATURES)
     tl.store(factors + place, factor / tl.load(wholes + place))
