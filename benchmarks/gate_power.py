@@ -1,11 +1,14 @@
 """What a verdict of the gates says about the run behind it: does what passes learn, and does what learns pass?
 
-    python -m benchmarks.gate_power [--jobs 1] [--seconds S] [--lines FILE] [--only GROUP ...] [--limit N] [--report]
+    python -m benchmarks.gate_power [--draws 0] [--jobs 1] [--seconds S] [--lines FILE ...] [--only GROUP ...]
+                                    [--limit N] [--report]
 
 Configurations of every family (`gate_power_cases`) are examined by their gates, trained, and trained without memory
 (`gate_power_runs`); each part is a process of one thread and a line of FILE, and what is there already is not made
-again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_tables`).
-`--seconds` stops a study where it is, `--report` makes the tables and the picture of the lines that there are.
+again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_tables`);
+a run that is too bad to have learned, whatever its twin is, gets none. Draw 0 was tuned on and has the gates as they
+were beside them; later draws judge them. `--seconds` stops a study where it is, `--report` makes the tables and the
+picture of the lines that there are, of several files where they are given.
 """
 
 import argparse
@@ -17,19 +20,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.gate_power_cases import GROUPS, Case, cases
+from benchmarks.gate_power_cases import GROUPS, HALVES, Case, cases
 from benchmarks.gate_power_runs import PARTS, Part, work
-from benchmarks.gate_power_tables import Lines, draw, tables
+from benchmarks.gate_power_tables import EARLIER, RUN, TWIN, Lines, draw, hopeless, tables
 from benchmarks.report import RESULTS, machine, write_results
 
 LINES = RESULTS / "gate_power.jsonl"
 PICTURE = Path("docs/images/gate-power.png")
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(*paths: Path) -> Lines:
     """Return the lines of a study by case and part; of a line that a cut left unfinished, nothing."""
     found: Lines = {}
-    for text in path.read_text().splitlines() if path.exists() else ():
+    for text in (line for path in paths if path.exists() for line in path.read_text().splitlines()):
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
@@ -38,8 +41,19 @@ def read_lines(path: Path) -> Lines:
     return found
 
 
-def make(parts: Sequence[Part], path: Path, jobs: int, seconds: float) -> None:
-    """Make parts in processes of one thread and write the line of each as it ends, for at most so many seconds."""
+def missing(found: Sequence[Case], lines: Lines) -> list[Part]:
+    """Return the parts that are to be made now: what a twin is needed for is known when its run is there."""
+    absent = [Part(case, part) for case in found for part in PARTS if (case.name, part) not in lines]
+    wanted = [each for each in absent if each.part not in (TWIN, EARLIER)]
+    wanted += [each for each in absent if each.part == EARLIER and each.case.half in HALVES]
+    known = {case.name for case in found if (case.name, RUN) in lines}
+    return wanted or [
+        each for each in absent if each.part == TWIN and each.case.name in known and not hopeless(each.case, lines)
+    ]
+
+
+def make(parts: Sequence[Part], path: Path, jobs: int, seconds: float) -> bool:
+    """Make parts in processes of one thread and write the line of each as it ends; return whether there was time."""
     # Idle OpenMP threads wait in a loop: one thread a process lets several share a machine.
     os.environ["OMP_NUM_THREADS"] = "1"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,34 +66,37 @@ def make(parts: Sequence[Part], path: Path, jobs: int, seconds: float) -> None:
                 line = made.next(max(0.0, seconds - (perf_counter() - started)))
             except multiprocessing.TimeoutError:
                 print(f"{len(parts) - number} parts are left", file=sys.stderr, flush=True)
-                return
+                return False
             file.write(json.dumps(line) + "\n")
             file.flush()
             print(f"{line['case']} {line['part']}: {line['seconds']:.0f} s", file=sys.stderr, flush=True)
+    return True
 
 
-def chosen(groups: Sequence[str], limit: int | None) -> list[Case]:
-    """Return the cases of some groups, at most `limit`."""
-    return [case for case in cases() if case.group in groups][:limit]
+def chosen(draws: Sequence[int], groups: Sequence[str], limit: int | None) -> list[Case]:
+    """Return the cases of some groups, at most `limit` of each draw."""
+    return [case for seed in draws for case in [each for each in cases(seed) if each.group in groups][:limit]]
 
 
 def main() -> None:
     """Make what is missing, print the tables and draw the picture."""
     parser = argparse.ArgumentParser(description="Ask what the verdict of the gates says about the run behind it.")
+    parser.add_argument("--draws", nargs="+", type=int, default=[0], metavar="SEED", help="of the covering")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time, of one thread each")
     parser.add_argument("--seconds", type=float, default=1e6, help="the study ends after these")
-    parser.add_argument("--lines", type=Path, default=LINES, metavar="FILE", help="where the lines are")
+    parser.add_argument("--lines", nargs="+", type=Path, default=[LINES], metavar="FILE", help="the first is added to")
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), metavar="GROUP")
     parser.add_argument("--limit", type=int, help="the first so many configurations")
     parser.add_argument("--report", action="store_true", help="make nothing, tell what is there")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="where the picture goes")
     options = parser.parse_args()
-    before, found = machine(1), chosen(options.only, options.limit)
-    if not options.report:
-        lines = read_lines(options.lines)
-        missing = [Part(case, part) for case in found for part in PARTS if (case.name, part) not in lines]
-        make(missing, options.lines, options.jobs, options.seconds)
-    lines = read_lines(options.lines)
+    before, found = machine(1), chosen(options.draws, options.only, options.limit)
+    started = perf_counter()
+    while not options.report and (parts := missing(found, read_lines(*options.lines))):
+        left = options.seconds - (perf_counter() - started)
+        if not make(parts, options.lines[0], options.jobs, left):
+            break
+    lines = read_lines(*options.lines)
     told = tables(found, lines)
     print(told.text)
     draw(told, options.picture)

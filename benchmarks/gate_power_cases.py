@@ -2,10 +2,11 @@
 
 Each group has a base that learns and factors, each with values and how many parts of the group have them. A value is
 drawn from a deck that has it so many times, and of several draws the one is taken that brings the most pairs of values
-no case had before. Cases of a group are tuned on and held out in turn.
+no case had before. Cases of the first draw are tuned on and held out in turn; those of a later draw, another seed of
+the same covering, are fresh: nothing was ever tuned on them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, zip_longest
 from typing import Final
@@ -17,6 +18,9 @@ from atlas_ref.errors import UserError
 
 DRAWS, SPARE = 60, 3
 """Draws for each case, and values in a deck that no case need have."""
+HALVES: Final = ("tuning", "held out")
+FRESH: Final = "fresh"
+"""The halves of the first draw, and what the later ones are as a whole."""
 Changes = tuple[str, ...]
 Factor = Mapping[str, tuple[int, Changes]]
 """From the name of a value to its parts and to what it changes."""
@@ -24,7 +28,7 @@ Factor = Mapping[str, tuple[int, Changes]]
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration: its group, which half it is of, its values, and what makes a twin without memory of it."""
+    """One configuration: its group, its half or draw, its values, and what makes a twin without memory of it."""
 
     name: str
     group: str
@@ -197,7 +201,7 @@ GROUPS: Final[Mapping[str, Group]] = {
 
 
 def cases(seed: int = 0) -> list[Case]:
-    """Return all cases, a group after the other in turn, so that a study that is cut has some of each."""
+    """Return all cases of a draw, a group after the other in turn, so that a study that is cut has some of each."""
     groups = [list(covering(name, group, seed)) for name, group in GROUPS.items()]
     others = [each for line in zip_longest(*groups[1:]) for each in line if each is not None]
     # The first group is as large as all others together: they alternate.
@@ -217,9 +221,9 @@ def covering(name: str, group: Group, seed: int) -> Iterator[Case]:
         for factor, value in best.items():
             decks[factor].remove(value)
         yield Case(
-            name=f"{name}-{number:02d}",
+            name=f"{name}-{seed}-{number:02d}" if seed else f"{name}-{number:02d}",
             group=name,
-            half="held out" if number % 2 else "tuning",
+            half=FRESH if seed else HALVES[number % 2],
             preset=group.preset,
             values=tuple(best.values()),
             changes=_changes(group, best),
@@ -249,8 +253,3 @@ def _is_valid(group: Group, draw: Mapping[str, str]) -> bool:
 
 def _pairs(draw: Mapping[str, str]) -> set[tuple[str, str]]:
     return set(combinations(draw.values(), 2))
-
-
-def halves(found: Sequence[Case]) -> Mapping[str, Sequence[Case]]:
-    """Return the cases that are tuned on and those that are held out."""
-    return {half: [case for case in found if case.half == half] for half in ("tuning", "held out")}

@@ -7,17 +7,20 @@
     precision   of what passes, the share that learned
     recall      of what learned, the share that passes
 
-A check is judged again by the present threshold of its name, so that a study need not be made again for another one.
+Shares have the exact interval of a binomial (Clopper and Pearson 1934) at 95%. A check is judged again by the present
+threshold of its name, so that a study need not be made again for another one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import comb
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.gate_power_cases import Case
+from benchmarks.gate_power_cases import FRESH, HALVES, Case
 from preflight.heard import HEARD, LASTS, LEAST_ECHO, LEAST_KEPT, LEAST_TRAVEL, TRAVELS
 from preflight.result import Check, GateResult, Verdict, at_least, worst
 from preflight.statistics import mean_interval, paired_differences
@@ -30,9 +33,12 @@ NEW: Final[Mapping[str, float]] = {
     TRAVELS: LEAST_TRAVEL,
 }
 """Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
+OUT_OF_SIGHT: Final = "answers out of sight"
 ALL, ANY = "all", "all, by any margin"
 """All gates against what learned, and against what beats its twin."""
-EARLIER: Final = "earlier"
+RUN, TWIN, EARLIER = "memory", "twin", "earlier"
+SURE: Final = 0.95
+"""Confidence of the interval of a share."""
 LOST: Final = "the training broke off"
 
 
@@ -53,6 +59,13 @@ class Judged:
         """Whether it is better than its twin by any margin."""
         return self.interval[0] > 0.0
 
+    @property
+    def out_of_sight(self) -> bool:
+        """Whether its answers lie where the memory alone can bring them, so that PASS promises that it learns."""
+        life = self.gates.get("proof-of-life")
+        evidence: Any = None if life is None else life.evidence
+        return evidence is not None and bool(evidence["span"].get("out_of_sight"))
+
     def passes(self, gates: Mapping[str, GateResult]) -> bool:
         """Return whether all of these gates pass."""
         return worst(list(gates.values())) is Verdict.PASS
@@ -67,15 +80,25 @@ class Told:
     rows: Sequence[Mapping[str, object]]
 
 
+def hopeless(case: Case, lines: Lines) -> bool:
+    """Return whether the run of a case is too bad to have learned, whatever its twin is: margin <= accuracy."""
+    run = lines[case.name, RUN]
+    if run["failure"] is not None:
+        return True
+    return case.group != "text" and float(np.mean(run["held_accuracy"])) <= _unbound(case)
+
+
 def judge(case: Case, lines: Lines) -> Judged | None:
-    """Return a case whose parts are all there."""
-    parts = {part: lines.get((case.name, part)) for part in ("gates", EARLIER, "memory", "twin")}
-    if any(line is None for line in parts.values()):
+    """Return a case whose parts are all there; a later draw has no gates as they were, a hopeless run no twin."""
+    gates, run = lines.get((case.name, "gates")), lines.get((case.name, RUN))
+    earlier = lines.get((case.name, EARLIER), {"gates": [], "seconds": 0.0} if case.half == FRESH else None)
+    twin = lines.get((case.name, TWIN))
+    if gates is None or run is None or earlier is None or (twin is None and not hopeless(case, lines)):
         return None
-    found = {part: line for part, line in parts.items() if line is not None}
-    margin, interval = _margin(case, found["memory"], found["twin"])
-    results = {each["gate"]: GateResult.model_validate(each) for each in found["gates"]["gates"]}
-    before = {each["gate"]: GateResult.model_validate(each) for each in found[EARLIER]["gates"]}
+    margin, interval = (0.0, (0.0, 0.0)) if twin is None else _margin(case, run, twin)
+    results = {each["gate"]: GateResult.model_validate(each) for each in gates["gates"]}
+    before = {each["gate"]: GateResult.model_validate(each) for each in earlier["gates"]}
+    found = {"gates": gates, EARLIER: earlier, RUN: run, TWIN: twin or {"seconds": 0.0}}
     return Judged(
         case=case,
         learned=interval[0] > _unbound(case),
@@ -124,10 +147,11 @@ def tables(found: Sequence[Case], lines: Lines) -> Told:
     judged = [each for case in found if (each := judge(case, lines)) is not None]
     missing = len(found) - len(judged)
     parts = [f"{len(judged)} configurations; {missing} without all of their parts"]
-    for half in ("tuning", "held out"):
-        some = [each for each in judged if each.case.half == half]
-        parts += [f"\n{half}, {len(some)} configurations, {sum(each.learned for each in some)} of which learned"]
-        parts += [_power(some)] if some else []
+    for half, sight in product((*HALVES, FRESH), ("all", OUT_OF_SIGHT)):
+        some = [each for each in judged if each.case.half == half and (sight == "all" or each.out_of_sight)]
+        if some:
+            told = f"{len(some)} configurations, {sum(each.learned for each in some)} of which learned"
+            parts += [f"\n{half}, {sight}: {told}", _power(some)]
     parts += ["\nevery configuration", _all(judged), "\nwhere verdict and truth disagree", _disagreements(judged)]
     parts += ["\n" + _alone(judged), _seconds(judged)] if judged else []
     return Told("\n".join(parts), judged, [_row(each) for each in judged])
@@ -158,7 +182,32 @@ def _shares(said: Sequence[tuple[bool, bool]]) -> list[str]:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part}/{whole} = {part / whole:.0%}" if whole else "none"
+    """Return a count, its share and the interval of that."""
+    if not whole:
+        return "none"
+    low, high = binomial_interval(part, whole)
+    return f"{part}/{whole} = {part / whole:.0%} [{low:.0%}, {high:.0%}]"
+
+
+def binomial_interval(part: int, whole: int, confidence: float = SURE) -> tuple[float, float]:
+    """Return the p with P(X >= part) = (1 - confidence) / 2, X binomial of `whole` and p, and its mirror image.
+
+    Clopper and Pearson (1934): it covers the share with `confidence` at least. ValueError unless 0 <= part <= whole.
+    """
+    if not 0 <= part <= whole:
+        raise ValueError(f"{part} of {whole}")
+    tail = 0.5 * (1.0 - confidence)
+    return _least(part, whole, tail), 1.0 - _least(whole - part, whole, tail)
+
+
+def _least(part: int, whole: int, tail: float) -> float:
+    """Return the p with P(X >= part) = tail, by bisection; 0 where part is 0."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        p = 0.5 * (low + high)
+        above = sum(comb(whole, k) * p**k * (1.0 - p) ** (whole - k) for k in range(part, whole + 1))
+        low, high = (low, p) if above > tail else (p, high)
+    return 0.0 if part == 0 else low
 
 
 def _all(judged: Sequence[Judged]) -> str:

@@ -1,15 +1,16 @@
 """The study of the gates: what it draws, what counts as learned, and how verdicts are counted against that."""
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.gate_power import read_lines
+from benchmarks.gate_power import missing, read_lines
 from benchmarks.gate_power_cases import GROUPS, Case, cases, covering
-from benchmarks.gate_power_tables import Judged, judge, tables
+from benchmarks.gate_power_tables import Judged, binomial_interval, judge, tables
 from preflight.heard import LASTS, LEAST_KEPT
 from preflight.result import Check, GateResult, at_least, conclude
 
@@ -75,8 +76,40 @@ def test_a_run_that_broke_off_has_not_learned_and_a_case_without_all_parts_is_le
     found = judge(RECALL, lines)
     assert found is not None
     assert not found.learned
-    del lines[RECALL.name, "twin"]
+    del lines[RECALL.name, "gates"]
     assert judge(RECALL, lines) is None
+
+
+def test_a_twin_is_trained_where_a_run_may_have_learned_and_the_gates_as_they_were_are_asked_of_the_first_draw() -> (
+    None
+):
+    """Kills: hours of twins that decide nothing; a run that may have learned judged without its twin."""
+    fresh = Case("recall-1-00", "recall", "fresh", "recall", (), (), ())
+    lines = lines_of(fresh, life(0.9), [0.9] * 4, [0.0] * 4) | lines_of(RECALL, life(0.9), [0.12] * 4, [0.0] * 4)
+    for case in (fresh, RECALL):
+        del lines[case.name, "twin"], lines[case.name, "earlier"]
+    assert [each.key for each in missing([fresh, RECALL], lines)] == [("recall-00", "earlier")]
+    assert [each.key for each in missing([fresh], lines)] == [("recall-1-00", "twin")]
+    assert judge(fresh, lines) is None
+    lines["recall-00", "earlier"] = {"gates": [], "seconds": 1.0}
+    assert missing([RECALL], lines) == []
+    found = judge(RECALL, lines)
+    assert found is not None
+    assert not found.learned
+
+
+@pytest.mark.parametrize(("part", "whole"), [(0, 9), (9, 9), (14, 15), (30, 88)])
+def test_the_interval_of_a_share_leaves_a_fortieth_on_each_side(part: int, whole: int) -> None:
+    """Kills: the normal interval, which is a point at 0 and at 1; a tail of 5% on each side."""
+    low, high = binomial_interval(part, whole)
+    binomial = [math.factorial(whole) // (math.factorial(k) * math.factorial(whole - k)) for k in range(whole + 1)]
+
+    def chance(p: float, counts: range) -> float:
+        return sum(binomial[k] * p**k * (1.0 - p) ** (whole - k) for k in counts)
+
+    assert low == pytest.approx(0.0, abs=1e-12) or chance(low, range(part, whole + 1)) == pytest.approx(0.025)
+    assert high == pytest.approx(1.0, abs=1e-12) or chance(high, range(part + 1)) == pytest.approx(0.025)
+    assert (low > 0.0, high < 1.0) == (part > 0, part < whole)
 
 
 def test_a_study_is_judged_by_the_thresholds_of_the_code_as_it_is() -> None:
@@ -99,8 +132,8 @@ def test_precision_is_of_what_passes_and_recall_of_what_learned() -> None:
         lines |= lines_of(case, life(kept), [right, right + 0.01] * 2, [0.0] * 4)
     told = tables(found, lines)
     (line,) = (each for each in told.text.splitlines() if each.startswith("| all |"))
-    assert line.split("|")[-4:-1] == [" 3 of 6 ", " 2/3 = 67% ", " 2/5 = 40% "]
-    assert "tuning, 0 configurations" in told.text
+    assert line.split("|")[-4:-1] == [" 3 of 6 ", " 2/3 = 67% [9%, 99%] ", " 2/5 = 40% [5%, 85%] "]
+    assert "tuning" not in told.text.partition("every configuration")[0]
     assert sum(isinstance(each, Judged) for each in told.judged) == 6
 
 
