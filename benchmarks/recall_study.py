@@ -1,14 +1,15 @@
 """Associative recall beyond the attention window: which memories learn it, on every seed.
 
     python -m benchmarks.recall_study [--variants "omega c=1" ...] [--chunks 16 64] [--seeds 0 1 2] [--steps 200]
-                                      [--threads 1] [--jobs 1]
+                                      [--threads 1] [--jobs 1] [--go-on]
 
 Trains the preset `recall` through the command line, with few fields changed: same task and steps for all, and the same
 parameters but where a variant has narrower keys. The blocks (`block ...`) are compared among each other, with segments
 of 16 tokens, as windows have, and chunks of no more: `--variants "block mag" "block mac" --chunks 16`. A variant may
 also be a published model (docs/models.md), which brings its own memory, chunk included: `--variants deltanet kda mesa`.
 Hierarchies of memories, whole and with parts taken away, are trained where they are named (`recall_hierarchies`):
-`--chunks 16 --variants "tnt 1" "tnt 1 no global"`.
+`--chunks 16 --variants "tnt 1" "tnt 1 no global"`. With `--go-on` a study that was stopped goes on from the newest
+checkpoint of each run, and runs that are finished stay as they are.
 Accuracy is the share of right answers over the validation batches after the last step. Guessing a value is right once
 in 64 times, guessing among the values of the row once in 8; memory that binds values to keys can do better.
 """
@@ -145,11 +146,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="optimiser steps of each run; left out: those of the preset")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument(
+        "--go-on", action="store_true", help="continue runs that are there, from their newest checkpoints"
+    )
     options = parser.parse_args()
     runs = study(options.variants, options.chunks, options.seeds, options.steps)
     order = list(runs.values())
     before, rows = machine(options.threads), list[Row]()
-    for run, result in run_all(runs, options.threads, options.jobs):
+    for run, result in run_all(runs, options.threads, options.jobs, go_on=options.go_on):
         rows.append(as_row(runs[run], result))
         print(f"{run.name}: {rows[-1].accuracy:.1%} in {rows[-1].seconds:.0f} s", flush=True)
         rows.sort(key=lambda row: order.index((row.variant, row.chunk, row.seed)))

@@ -66,27 +66,31 @@ class Result:
         return [(line["step"], line[f"val/{key}"]) for line in self.metrics if f"val/{key}" in line]
 
 
-def run_all(runs: Iterable[TrainingRun], threads: int, jobs: int) -> Iterator[tuple[TrainingRun, Result]]:
-    """Make all runs anew, `jobs` at a time with `threads` each, and yield each with its result as it ends."""
+def run_all(
+    runs: Iterable[TrainingRun], threads: int, jobs: int, *, go_on: bool = False
+) -> Iterator[tuple[TrainingRun, Result]]:
+    """Make all runs, `jobs` at a time with `threads` each, and yield each with its result as it ends."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_train, run, threads): run for run in runs}
+        futures = {pool.submit(_train, run, threads, go_on): run for run in runs}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def launch(run: TrainingRun, threads: int) -> subprocess.CompletedProcess[str]:
-    """Make one run anew and return how its process ended."""
-    shutil.rmtree(run.directory, ignore_errors=True)
+def launch(run: TrainingRun, threads: int, *, go_on: bool = False) -> subprocess.CompletedProcess[str]:
+    """Make one run, anew or from its newest checkpoint, and return how its process ended."""
+    if not go_on:
+        shutil.rmtree(run.directory, ignore_errors=True)
+    resume = ("--resume", "auto") if go_on else ()
     # Idle OpenMP threads wait in a loop: one thread a process lets several runs share a machine.
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return subprocess.run(
-        [*run.command, "--threads", str(threads)], env=environment, capture_output=True, text=True, check=False
+        [*run.command, *resume, "--threads", str(threads)], env=environment, capture_output=True, text=True, check=False
     )
 
 
-def _train(run: TrainingRun, threads: int) -> Result:
+def _train(run: TrainingRun, threads: int, go_on: bool) -> Result:
     """Make one run; RuntimeError with its own words if it fails."""
-    done = launch(run, threads)
+    done = launch(run, threads, go_on=go_on)
     if done.returncode != 0:
         raise RuntimeError(f"{run.name} ended with exit code {done.returncode}: {done.stderr.strip()}")
     summary: dict[str, Any] = json.loads((run.directory / "summary.json").read_text())
