@@ -59,6 +59,7 @@ ci: lint types suite exhaustive  ## Everything a change must pass
 gpu:  ## Put the fast kernels to the suite on a GPU (GPU_PYTHON)
 	@for port in TritonPort TritonOrthogonalPort; do for numerics in f32 bf16_io; do \
 	$(GPU_PYTHON) -m cli.main conform --port spec_tests.ports.kernels:$$port --level L3 --numerics $$numerics || exit; done; done
+	$(GPU_PYTHON) -m cli.main conform --port spec_tests.ports.kernels:TritonAttentionPort --level L0
 
 bench: $(BENCH) kernels  ## Time one memory layer beside titans-pytorch, and measure how peak memory grows
 	$(BIN)/python -m benchmarks.memory_layer

@@ -1,6 +1,7 @@
 """Multi-head attention of a block: its projection, its persistent tokens, and what it carries from call to call."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atlas_ref.blocks.block import BlockState
+from atlas_ref.blocks.kernels.choice import Attention, Past, Shape, kernel_attention
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.functional.window import recent
+from atlas_ref.functional.window import latest, recent
 from atlas_ref.optim.qk_clip import largest_in_sight
 
 
@@ -43,7 +45,10 @@ class AttentionHeads(nn.Module):
 
     def project(self, tokens: Float[Tensor, "batch time model"]) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of every token, each [batch, time, heads, dim]."""
-        projected: Tensor = self.projection(tokens)
+        return self.apart(self.projection(tokens))
+
+    def apart(self, projected: Float[Tensor, "*tokens channels"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of every head of what was projected."""
         queries, keys, values = torch.unflatten(projected, -1, (3, self.n_heads, self.head_dim)).unbind(-3)
         return queries, keys, values
 
@@ -61,7 +66,7 @@ class SlidingWindowAttention(AttentionHeads):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.window = config.attention.window
+        self.window, self.kernels = config.attention.window, config.kernels
 
     def initial_cache(self, batch: int) -> Float[Tensor, "batch past heads dim"]:
         """Return the empty key or value cache of `batch` rows."""
@@ -78,27 +83,44 @@ class SlidingWindowAttention(AttentionHeads):
 
         `drop` leaves some of the weights out.
         """
-        queries, keys, values = self.project(hidden)
-        # Persistent tokens have no position: they pass through the same projections and are not rotated.
-        _, persistent_keys, persistent_values = self.project(self.persistent.unsqueeze(0))
-        # Both at once: the angles are the same.
-        queries, keys = timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
-        output, cache_keys, cache_values = sliding_window_attention(
-            queries,
-            keys,
-            values,
-            persistent_keys[0],
-            persistent_values[0],
-            state.cache_keys,
-            state.cache_values,
-            timeline.context,
-            self.window,
-            drop,
-        )
+        projected: Tensor = self.projection(hidden)
+        # Persistent tokens have no position: they pass through the same projection and are not rotated.
+        persistent: Tensor = self.projection(self.persistent)
+        past = Past(state.cache_keys, state.cache_values)
+        attend = kernel_attention(self.kernels, projected, self.head_dim, past)
+        run = self._by_reference if attend is None else partial(self._by_kernels, attend)
+        found, cache_keys, cache_values = run(projected, persistent, past, timeline, drop)
         seen = timeline.seen(state.memory.context)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
         cache_keys, cache_values = recent(seen, self.window - 1, *wide)
-        return output.flatten(-2), cache_keys, cache_values
+        return found.flatten(-2), cache_keys, cache_values
+
+    def _by_reference(
+        self, projected: Tensor, persistent: Tensor, past: Past, timeline: Timeline, drop: Drop | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return outputs, and what the caches hold after the call."""
+        queries, keys, values = self.apart(projected)
+        _, fixed_keys, fixed_values = self.apart(persistent)
+        # Both at once: the angles are the same.
+        queries, keys = timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
+        return sliding_window_attention(
+            queries, keys, values, fixed_keys, fixed_values, *past, timeline.context, self.window, drop
+        )
+
+    def _by_kernels(
+        self,
+        attend: Attention,
+        projected: Tensor,
+        persistent: Tensor,
+        past: Past,
+        timeline: Timeline,
+        drop: Drop | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the same by kernels."""
+        turning = timeline.angles(self.head_dim, self.rope_base, torch.float32)
+        shape = Shape(self.n_heads, self.head_dim, self.window)
+        output, keys = attend(projected, persistent, past, timeline.context, turning, shape, drop)
+        return output, latest(past.keys, keys), latest(past.values, self.apart(projected)[-1])
 
     def largest_logits(
         self, hidden: Float[Tensor, "batch time model"], state: AttentionState, timeline: Timeline

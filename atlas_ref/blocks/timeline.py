@@ -74,10 +74,14 @@ class Timeline:
 
     def turned(self, x: Float[Tensor, "batch time heads dim"], base: float) -> Float[Tensor, "batch time heads dim"]:
         """Return queries or keys turned by their places in the context (`rotary`); all layers share the angles."""
-        key = x.shape[-1], base, at_least_float32(x).dtype
+        return turned(x, *self.angles(x.shape[-1], base, at_least_float32(x).dtype))
+
+    def angles(self, dim: int, base: float, dtype: torch.dtype) -> Angles:
+        """Return cosine and sine of the angles of heads of width `dim`, made once for all layers."""
+        key = dim, base, dtype
         if key not in self._angles:
             self._angles[key] = angles(self.context, *key)
-        return turned(x, *self._angles[key])
+        return self._angles[key]
 
     @cached_property
     def _angles(self) -> dict[tuple[int, float, torch.dtype], Angles]:

@@ -56,6 +56,14 @@ def window_band(weights: Float[Tensor, "*batch time window"]) -> Float[Tensor, "
     return skewed[..., : time * span].reshape(*batch, time, span)
 
 
+def latest(
+    before: Float[Tensor, "batch past *rest"], tokens: Float[Tensor, "batch time *rest"]
+) -> Float[Tensor, "batch past *rest"]:
+    """Return the last of what came before and of the tokens behind it, as many as came before."""
+    past, time = before.shape[1], tokens.shape[1]
+    return tokens[:, time - past :] if time >= past else torch.cat([before[:, time:].to(tokens.dtype), tokens], 1)
+
+
 def recent(
     seen: Int[Tensor, " batch"], length: int, *sequences: Float[Tensor, "batch _time _heads _dim"]
 ) -> tuple[Float[Tensor, "batch length _heads _dim"], ...]:

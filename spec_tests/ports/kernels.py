@@ -1,6 +1,7 @@
 """The kernels of this repository behind the port contract: the fast forms of the memory, judged like any other.
 
     atlas conform --port spec_tests.ports.kernels:TritonPort --level L3            TritonOrthogonalPort: Newton-Schulz
+                                                                               TritonAttentionPort: attention
     atlas conform --port spec_tests.ports.kernels:CpuPort --level L3               CpuMlpPort: two layers
     atlas conform --port spec_tests.ports.kernels:TritonMlpPort --level L3
 
@@ -21,6 +22,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from atlas_ref.blocks.kernels.choice import Past, Shape
+from atlas_ref.functional.window import latest
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import cpu_library
 from atlas_ref.memory.kernels.choice import supports, supports_mlp, supports_on_cpu
@@ -57,6 +60,26 @@ def by_cpu_kernels(path: Path, rule: MemoryRule, keys: Tensor, values: Tensor, *
         return memory_chunked(rule, keys, values, *given, kernels="cpu")
 
 
+def _attention(config: Config, given: Tensors) -> Tensors:
+    """Return attention over a window by kernels, of queries and keys that are turned by no angle."""
+    from atlas_ref.blocks.kernels.attention import attention
+
+    x = {name: value.to(DEVICE) for name, value in given.items()}
+    queries, cache, dtype = x["queries"], Past(x["cache_keys"], x["cache_values"]), given["queries"].dtype
+    batch, time, heads, dim = queries.shape
+    if time == 0:
+        return {name: given[name] for name in ("cache_keys", "cache_values")} | {"output": given["values"]}
+    if dim % 2:
+        raise UnsupportedError("the kernels have no form of this attention", capability="kernels")
+    asked = torch.stack([queries, x["keys"], x["values"]], 2).float()
+    fixed = torch.stack([torch.zeros_like(x["persistent_keys"]), x["persistent_keys"], x["persistent_values"]], 1)
+    none = torch.zeros(batch, time, 1, dim // 2, device=DEVICE)
+    shape = Shape(heads, dim, config["window"])
+    output, keys = attention(asked.flatten(2), fixed.flatten(1), cache, x["position"], (none + 1, none), shape, None)
+    after = {"cache_keys": latest(cache.keys, keys), "cache_values": latest(cache.values, asked[:, :, 2])}
+    return {name: value.cpu() for name, value in {**after, "output": output.to(dtype)}.items()}
+
+
 def _on_device(config: Config, inputs: Tensors) -> Tensors:
     """Answer on the device of the kernels."""
     found = memory(by_kernels, config, {name: x.to(DEVICE) for name, x in inputs.items()})
@@ -79,6 +102,24 @@ class TritonKernels(ReferencePort):
             capabilities=frozenset({GRADIENTS}),
             numerics=(Numerics.F32, Numerics.BF16_IO),
             only={"architecture": frozenset({"matrix"})},
+        )
+
+
+class TritonAttentionPort(ReferencePort):
+    """The kernels of attention over a window, with even widths."""
+
+    functions: Mapping[Op, Function] = {Op.SLIDING_WINDOW_ATTENTION: _attention}
+    taps: Mapping[Op, Function] = {}
+
+    def declare(self) -> Declaration:
+        """Declare attention with its gradients, but for those of caches."""
+        return replace(
+            super().declare(),
+            name="atlas_ref kernels (triton, attention)",
+            language="python (triton)",
+            operations=frozenset(self.functions),
+            capabilities=frozenset({GRADIENTS}),
+            numerics=(Numerics.F32, Numerics.BF16_IO),
         )
 
 

@@ -1,0 +1,1 @@
+"""Kernels in Triton of what a block does beside its memory."""

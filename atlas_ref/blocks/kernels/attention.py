@@ -1,0 +1,168 @@
+"""Attention over a window by kernels, from what was projected to outputs: rotation, scores, dropout, weighted sums.
+
+What runs on the chip is written down in `attention_kernels`; the reference is `functional.rotary` and
+`functional.attention.sliding_window_attention`. Rotated queries and keys are rounded to the dtype of the projection, as
+there; weights are rounded to it before they are divided by their sum, which the reference does first.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from atlas_ref.blocks.kernels.attention_kernels import forward, to_keys, to_queries, turn
+from atlas_ref.blocks.kernels.choice import Past, Shape
+from atlas_ref.functional.dropout import Drop
+from atlas_ref.functional.rotary import Angles
+from atlas_ref.memory.kernels.launching import precision, tile
+
+QUERIES: Final = 64
+KEYS: Final = 64
+PAIRS: Final = 256
+ROWS: Final = 4
+"""Sides of the tiles: queries and keys of a program, pairs that are turned and tokens whose pairs they are."""
+LAUNCH: Final = {"num_warps": 4, "num_stages": 2}
+
+
+def attention(
+    projected: Float[Tensor, "batch time channels"],
+    persistent: Float[Tensor, "tokens channels"],
+    past: Past,
+    position: Int[Tensor, "batch time"],
+    turning: Angles,
+    shape: Shape,
+    drop: Drop | None,
+) -> tuple[Float[Tensor, "batch time heads dim"], Float[Tensor, "batch time heads dim"]]:
+    """Return the outputs and the rotated keys; `channels` are queries, keys and values of all heads.
+
+    What is cached has no gradient here, and persistent tokens are not rotated.
+    """
+    apply: Callable[..., tuple[Tensor, Tensor]] = _Attention.apply
+    return apply(projected, persistent, *past, position, *turning, shape, drop)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        projected: Tensor,
+        persistent: Tensor,
+        old_keys: Tensor,
+        old_values: Tensor,
+        position: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
+        shape: Shape,
+        drop: Drop | None,
+    ) -> tuple[Tensor, Tensor]:
+        projected, persistent, position = projected.contiguous(), persistent.contiguous(), position.contiguous()
+        angles = cosine.contiguous(), sine.contiguous()
+        batch, time, _ = projected.shape
+        heads, dim, _ = shape
+        turned = projected.new_empty(batch, time, 2, heads, dim)
+        _turn(projected, turned, angles, shape, back=False)
+        out = projected.new_empty(batch, time, heads, dim)
+        logs = projected.new_empty(batch, heads, time, dtype=torch.float32)
+        given = (*_parts(projected, persistent, turned, shape), old_keys.contiguous(), old_values.contiguous())
+        q, k, v, fixed_k, fixed_v, old_k, old_v = given
+        drop_keys, numbers, settings = _settings(shape, persistent, drop, position)
+        forward[(batch * -(-time // QUERIES), heads)](
+            *(q, k, v, old_k, old_v, fixed_k, fixed_v, position, drop_keys, out, logs),
+            *_sizes(time, shape),
+            persistent.shape[1],
+            *numbers,
+            *settings,
+            QUERIES,
+            KEYS,
+            tile(len(persistent)),
+            drop is not None,
+            precision(),
+            **LAUNCH,
+        )
+        ctx.save_for_backward(projected, persistent, turned, old_k, old_v, position, drop_keys, out, logs, *angles)
+        ctx.shape, ctx.drop = shape, drop
+        ctx.set_materialize_grads(False)
+        return out, turned[:, :, 1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        projected, persistent, turned, old_k, old_v, position, drop_keys, out, logs, *angles = ctx.saved_tensors
+        shape, drop = ctx.shape, ctx.drop
+        d_out, d_turned = grads
+        batch, time, _ = projected.shape
+        d_out = torch.zeros_like(out) if d_out is None else d_out.contiguous()
+        q, k, v, fixed_k, fixed_v = _parts(projected, persistent, turned, shape)
+        d_projected = torch.empty_like(projected)
+        d_q, d_k, d_v = d_projected.view(batch, time, 3, *shape[:2]).unbind(2)
+        along = torch.empty_like(logs)
+        blocks = batch * -(-time // QUERIES)
+        d_fixed = logs.new_empty(2, blocks, len(persistent), *shape[:2])
+        _, numbers, settings = _settings(shape, persistent, drop, position)
+        to_queries[(blocks, shape.heads)](
+            *(q, k, v, old_k, old_v, fixed_k, fixed_v, position, drop_keys, out, logs, d_out, along, d_q, *d_fixed),
+            *_sizes(time, shape),
+            persistent.shape[1],
+            *numbers,
+            *settings,
+            QUERIES,
+            KEYS,
+            tile(len(persistent)),
+            drop is not None,
+            precision(),
+            **LAUNCH,
+        )
+        to_keys[(batch * -(-time // KEYS), shape.heads)](
+            *(q, k, v, position, drop_keys, logs, d_out, along, d_k, d_v),
+            *_sizes(time, shape),
+            *numbers,
+            *settings,
+            QUERIES,
+            KEYS,
+            drop is not None,
+            precision(),
+            **LAUNCH,
+        )
+        if d_turned is not None:
+            d_k += d_turned
+        _turn(d_projected, d_projected, tuple(angles), shape, back=True)
+        d_persistent = torch.zeros_like(persistent)
+        d_persistent.view(-1, 3, *shape[:2])[:, 1:] = d_fixed.sum(1).movedim(0, 1)
+        return d_projected, d_persistent, *(None,) * 7
+
+
+def _parts(projected: Tensor, persistent: Tensor, turned: Tensor, shape: Shape) -> tuple[Tensor, ...]:
+    """Return rotated queries and keys, values, and keys and values of the persistent tokens, where each begins."""
+    heads, dim, _ = shape
+    values = projected.view(*projected.shape[:2], 3, heads, dim)[:, :, 2]
+    _, keys, fixed = persistent.view(-1, 3, heads, dim).unbind(1)
+    return turned[:, :, 0], turned[:, :, 1], values, keys, fixed
+
+
+def _sizes(time: int, shape: Shape) -> tuple[int, ...]:
+    """Return the tokens, the heads, and the numbers in a row of what is turned and of what is projected."""
+    wide = shape.heads * shape.dim
+    return time, shape.heads, 2 * wide, 3 * wide
+
+
+def _settings(
+    shape: Shape, persistent: Tensor, drop: Drop | None, position: Tensor
+) -> tuple[Tensor, tuple[float, ...], tuple[int, ...]]:
+    """Return what rows draw from; first token, limit, scale and share of what stays; and sizes of the tiles."""
+    _, dim, window = shape
+    settings = window - 1, len(persistent), dim, tile(dim)
+    if drop is None:
+        return position, (0, 0, dim**-0.5, 1.0), settings
+    limit = round(drop.rate * 2**32) - 2**31
+    return drop.keys.contiguous(), (drop.first, limit, dim**-0.5, 1.0 / (1.0 - drop.rate)), settings
+
+
+def _turn(x: Tensor, out: Tensor, angles: tuple[Tensor, ...], shape: Shape, *, back: bool) -> None:
+    """Turn queries and keys of the rows of x."""
+    pairs, tokens = shape.heads * shape.dim, x.shape[0] * x.shape[1]
+    grid = (-(-tokens // ROWS), -(-pairs // PAIRS))
+    strides = x.stride(1), out.stride(1)
+    turn[grid](x, *angles, out, tokens, pairs, *strides, -1 if back else 1, shape.dim // 2, PAIRS, ROWS)

@@ -1,0 +1,316 @@
+"""Softmax attention over a window, block by block on the chip: no weight of a pair is ever stored.
+
+    p_tj = exp(s q_t . k_j - L_t),   o_t = sum_j m_tj p_tj v_j,   m what dropout leaves, scaled up
+    D_t = do_t . o_t,   dp_tj = m_tj do_t . v_j,   de_tj = p_tj (dp_tj - D_t)
+    dq_t = s sum_j de_tj k_j,   dk_j = s sum_t de_tj q_t,   dv_j = sum_t m_tj p_tj do_t
+
+over the persistent tokens and those in sight (Rabe and Staats, 2112.05682; Dao et al., 2205.14135). L is the logarithm
+of the sum of the exponentials, the only thing that is kept beside the output; an L of infinity marks a query that had
+something in sight that is not finite (`functional.sight`): its output is NaN and has no gradient. Programs have one
+head and a block of queries, or of keys; sums over queries are made in one order, so a gradient is the same each time.
+"""
+
+import triton.language as tl
+
+from atlas_ref.blocks.kernels.attention_parts import in_sight, is_bad, pair_number, rows_of, stays, tokens_of
+from atlas_ref.memory.kernels.launching import compiled
+
+
+@compiled
+def forward(
+    q: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    old_k: tl.tensor,
+    old_v: tl.tensor,
+    fixed_k: tl.tensor,
+    fixed_v: tl.tensor,
+    position: tl.tensor,
+    drop_keys: tl.tensor,
+    out: tl.tensor,
+    logs: tl.tensor,
+    TIME: tl.tensor,
+    HEADS: tl.tensor,
+    TURNED: tl.tensor,
+    VALUES: tl.tensor,
+    FIXED: tl.tensor,
+    BEGIN: tl.tensor,
+    LIMIT: tl.tensor,
+    SCALE: tl.tensor,
+    KEEP: tl.tensor,
+    PAST: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    MORE: tl.constexpr,
+    DROPS: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """Write outputs and L of a block of queries; a row of q and k has TURNED numbers, one of v VALUES."""
+    blocks = tl.cdiv(TIME, QUERIES)
+    row, head = tl.program_id(0) // blocks, tl.program_id(1)
+    begin = (tl.program_id(0) % blocks) * QUERIES
+    query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
+    there, far = query < TIME, row.to(tl.int64)
+    q += far * TIME * TURNED + head * DIM
+    k += far * TIME * TURNED + head * DIM
+    v += far * TIME * VALUES + head * DIM
+    old_k += (far * PAST * HEADS + head) * DIM
+    old_v += (far * PAST * HEADS + head) * DIM
+    asked = rows_of(q, query, there, width, TURNED, DIM)
+    spoilt = is_bad(asked)
+    asked = tl.where(spoilt[:, None], 0.0, asked).to(asked.dtype)
+    place = tl.load(position + far * TIME + query, mask=there, other=0)
+    most = tl.full([QUERIES], float("-inf"), tl.float32)
+    total = tl.zeros([QUERIES], tl.float32)
+    found = tl.zeros([QUERIES, WIDTH], tl.float32)
+    if PERSISTENT > 0:
+        slot = tl.arange(0, MORE)
+        held = slot < PERSISTENT
+        keys = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        values = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        logits = tl.where(held[None, :], logits, float("-inf"))
+        most = tl.max(logits, 1)
+        weights = tl.exp(logits - most[:, None])
+        total = tl.sum(weights, 1)
+        if DROPS:
+            number = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
+            weights = tl.where(stays(drop_keys, row, number, LIMIT), weights * KEEP, 0.0)
+        found = tl.dot(weights.to(values.dtype), values, input_precision=PRECISION)
+    for block in range((QUERIES + PAST + KEYS - 1) // KEYS):
+        token = begin - PAST + block * KEYS + tl.arange(0, KEYS)
+        keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
+        values = tokens_of(v, old_v, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
+        bad = is_bad(keys) | is_bad(values)
+        keys = tl.where(bad[:, None], 0.0, keys).to(asked.dtype)
+        values = tl.where(bad[:, None], 0.0, values).to(asked.dtype)
+        sight = in_sight(query, token, place, PAST)
+        spoilt = spoilt | (tl.max(tl.where(sight & bad[None, :], 1, 0), 1) > 0)
+        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        logits = tl.where(sight, logits, float("-inf"))
+        higher = tl.maximum(most, tl.max(logits, 1))
+        # Of a query that has seen nothing yet there is no largest logit.
+        base = tl.where(higher == float("-inf"), 0.0, higher)
+        weights, shrunk = tl.exp(logits - base[:, None]), tl.exp(most - base)
+        total = total * shrunk + tl.sum(weights, 1)
+        if DROPS:
+            age = query[:, None] - token[None, :]
+            number = pair_number(query, PERSISTENT + age, head, BEGIN, HEADS, PERSISTENT, PAST)
+            weights = tl.where(stays(drop_keys, row, number, LIMIT), weights * KEEP, 0.0)
+        found = found * shrunk[:, None]
+        found += tl.dot(weights.to(values.dtype), values, input_precision=PRECISION)
+        most = higher
+    found = tl.where(spoilt[:, None], float("nan"), found / total[:, None])
+    entry = (far * TIME * HEADS + head) * DIM + query[:, None] * HEADS * DIM + width[None, :]
+    tl.store(out + entry, found, mask=there[:, None] & (width < DIM)[None, :])
+    length = tl.where(spoilt, float("inf"), most + tl.log(total))
+    tl.store(logs + (far * HEADS + head) * TIME + query, length, mask=there)
+
+
+@compiled
+def to_queries(
+    q: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    old_k: tl.tensor,
+    old_v: tl.tensor,
+    fixed_k: tl.tensor,
+    fixed_v: tl.tensor,
+    position: tl.tensor,
+    drop_keys: tl.tensor,
+    out: tl.tensor,
+    logs: tl.tensor,
+    d_out: tl.tensor,
+    along: tl.tensor,
+    d_q: tl.tensor,
+    d_fixed_k: tl.tensor,
+    d_fixed_v: tl.tensor,
+    TIME: tl.tensor,
+    HEADS: tl.tensor,
+    TURNED: tl.tensor,
+    VALUES: tl.tensor,
+    FIXED: tl.tensor,
+    BEGIN: tl.tensor,
+    LIMIT: tl.tensor,
+    SCALE: tl.tensor,
+    KEEP: tl.tensor,
+    PAST: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    MORE: tl.constexpr,
+    DROPS: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """Write dq and D of a block of queries, and what it adds to the gradients of the persistent tokens."""
+    blocks = tl.cdiv(TIME, QUERIES)
+    row, head = tl.program_id(0) // blocks, tl.program_id(1)
+    begin = (tl.program_id(0) % blocks) * QUERIES
+    query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
+    there, far = query < TIME, row.to(tl.int64)
+    q += far * TIME * TURNED + head * DIM
+    k += far * TIME * TURNED + head * DIM
+    v += far * TIME * VALUES + head * DIM
+    old_k += (far * PAST * HEADS + head) * DIM
+    old_v += (far * PAST * HEADS + head) * DIM
+    out += (far * TIME * HEADS + head) * DIM
+    d_out += (far * TIME * HEADS + head) * DIM
+    length = tl.load(logs + (far * HEADS + head) * TIME + query, mask=there, other=float("inf"))
+    sound = length < float("inf")
+    asked = rows_of(q, query, sound, width, TURNED, DIM)
+    given = rows_of(d_out, query, sound, width, HEADS * DIM, DIM).to(asked.dtype)
+    made = rows_of(out, query, sound, width, HEADS * DIM, DIM)
+    slope = tl.sum(given.to(tl.float32) * made.to(tl.float32), 1)
+    tl.store(along + (far * HEADS + head) * TIME + query, slope, mask=there)
+    place = tl.load(position + far * TIME + query, mask=there, other=0)
+    found = tl.zeros([QUERIES, WIDTH], tl.float32)
+    if PERSISTENT > 0:
+        slot = tl.arange(0, MORE)
+        held = slot < PERSISTENT
+        keys = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        values = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        weights = tl.where(held[None, :] & sound[:, None], tl.exp(logits - length[:, None]), 0.0)
+        d_weights = tl.dot(given, tl.trans(values), input_precision=PRECISION)
+        left = weights
+        if DROPS:
+            number = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
+            stay = stays(drop_keys, row, number, LIMIT)
+            left, d_weights = tl.where(stay, weights * KEEP, 0.0), tl.where(stay, d_weights * KEEP, 0.0)
+        d_logits = weights * (d_weights - slope[:, None]) * SCALE
+        found = tl.dot(d_logits.to(keys.dtype), keys, input_precision=PRECISION)
+        of_keys = tl.dot(tl.trans(d_logits.to(asked.dtype)), asked, input_precision=PRECISION)
+        of_values = tl.dot(tl.trans(left.to(given.dtype)), given, input_precision=PRECISION)
+        first = (tl.program_id(0).to(tl.int64) * PERSISTENT * HEADS + head) * DIM
+        entry = first + slot[:, None] * HEADS * DIM + width[None, :]
+        mask = held[:, None] & (width < DIM)[None, :]
+        tl.store(d_fixed_k + entry, of_keys, mask=mask)
+        tl.store(d_fixed_v + entry, of_values, mask=mask)
+    for block in range((QUERIES + PAST + KEYS - 1) // KEYS):
+        token = begin - PAST + block * KEYS + tl.arange(0, KEYS)
+        keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
+        values = tokens_of(v, old_v, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
+        bad = is_bad(keys) | is_bad(values)
+        keys = tl.where(bad[:, None], 0.0, keys).to(asked.dtype)
+        values = tl.where(bad[:, None], 0.0, values).to(asked.dtype)
+        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        sight = in_sight(query, token, place, PAST) & sound[:, None]
+        weights = tl.where(sight, tl.exp(logits - length[:, None]), 0.0)
+        d_weights = tl.dot(given, tl.trans(values), input_precision=PRECISION)
+        if DROPS:
+            age = query[:, None] - token[None, :]
+            number = pair_number(query, PERSISTENT + age, head, BEGIN, HEADS, PERSISTENT, PAST)
+            d_weights = tl.where(stays(drop_keys, row, number, LIMIT), d_weights * KEEP, 0.0)
+        d_logits = weights * (d_weights - slope[:, None]) * SCALE
+        found += tl.dot(d_logits.to(keys.dtype), keys, input_precision=PRECISION)
+    entry = far * TIME * VALUES + head * DIM + query[:, None] * VALUES + width[None, :]
+    tl.store(d_q + entry, found, mask=there[:, None] & (width < DIM)[None, :])
+
+
+@compiled
+def to_keys(
+    q: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    position: tl.tensor,
+    drop_keys: tl.tensor,
+    logs: tl.tensor,
+    d_out: tl.tensor,
+    along: tl.tensor,
+    d_k: tl.tensor,
+    d_v: tl.tensor,
+    TIME: tl.tensor,
+    HEADS: tl.tensor,
+    TURNED: tl.tensor,
+    VALUES: tl.tensor,
+    BEGIN: tl.tensor,
+    LIMIT: tl.tensor,
+    SCALE: tl.tensor,
+    KEEP: tl.tensor,
+    PAST: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    DROPS: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """Write dk and dv of a block of keys of the call, whose rows have VALUES numbers."""
+    blocks = tl.cdiv(TIME, KEYS)
+    row, head = tl.program_id(0) // blocks, tl.program_id(1)
+    begin = (tl.program_id(0) % blocks) * KEYS
+    token, width = begin + tl.arange(0, KEYS), tl.arange(0, WIDTH)
+    known, far = token < TIME, row.to(tl.int64)
+    q += far * TIME * TURNED + head * DIM
+    d_out += (far * TIME * HEADS + head) * DIM
+    keys = rows_of(k + far * TIME * TURNED + head * DIM, token, known, width, TURNED, DIM)
+    values = rows_of(v + far * TIME * VALUES + head * DIM, token, known, width, VALUES, DIM)
+    bad = is_bad(keys) | is_bad(values)
+    keys = tl.where(bad[:, None], 0.0, keys).to(keys.dtype)
+    values = tl.where(bad[:, None], 0.0, values).to(values.dtype)
+    of_keys, of_values = tl.zeros([KEYS, WIDTH], tl.float32), tl.zeros([KEYS, WIDTH], tl.float32)
+    for block in range((KEYS + PAST + QUERIES - 1) // QUERIES):
+        query = begin + block * QUERIES + tl.arange(0, QUERIES)
+        there = query < TIME
+        length = tl.load(logs + (far * HEADS + head) * TIME + query, mask=there, other=float("inf"))
+        slope = tl.load(along + (far * HEADS + head) * TIME + query, mask=there, other=0.0)
+        place = tl.load(position + far * TIME + query, mask=there, other=0)
+        sound = length < float("inf")
+        asked = rows_of(q, query, sound, width, TURNED, DIM)
+        given = rows_of(d_out, query, sound, width, HEADS * DIM, DIM).to(asked.dtype)
+        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        sight = in_sight(query, token, place, PAST) & sound[:, None]
+        weights = tl.where(sight, tl.exp(logits - length[:, None]), 0.0)
+        d_weights = tl.dot(given, tl.trans(values), input_precision=PRECISION)
+        left = weights
+        if DROPS:
+            age = query[:, None] - token[None, :]
+            number = pair_number(query, PERSISTENT + age, head, BEGIN, HEADS, PERSISTENT, PAST)
+            stay = stays(drop_keys, row, number, LIMIT)
+            left, d_weights = tl.where(stay, weights * KEEP, 0.0), tl.where(stay, d_weights * KEEP, 0.0)
+        d_logits = weights * (d_weights - slope[:, None]) * SCALE
+        of_keys += tl.dot(tl.trans(d_logits.to(asked.dtype)), asked, input_precision=PRECISION)
+        of_values += tl.dot(tl.trans(left.to(given.dtype)), given, input_precision=PRECISION)
+    entry = far * TIME * VALUES + head * DIM + token[:, None] * VALUES + width[None, :]
+    mask = known[:, None] & (width < DIM)[None, :]
+    tl.store(d_k + entry, of_keys, mask=mask)
+    tl.store(d_v + entry, of_values, mask=mask)
+
+
+@compiled
+def turn(
+    x: tl.tensor,
+    cosine: tl.tensor,
+    sine: tl.tensor,
+    out: tl.tensor,
+    TOKENS: tl.tensor,
+    PAIRS: tl.tensor,
+    STRIDE: tl.tensor,
+    OUT: tl.tensor,
+    SIGN: tl.constexpr,
+    HALF: tl.constexpr,
+    TILE: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """Turn the first PAIRS pairs of each token by its angles, or with a SIGN of -1 back (`functional.rotary`).
+
+    A row of x has STRIDE numbers, one of `out` OUT; they may be the same.
+    """
+    token = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    pair = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    mask = (token < TOKENS)[:, None] & (pair < PAIRS)[None, :]
+    angle = token[:, None] * HALF + (pair % HALF)[None, :]
+    c = tl.load(cosine + angle, mask=mask, other=0.0)
+    s = tl.load(sine + angle, mask=mask, other=0.0) * SIGN
+    entry = token[:, None] * STRIDE + 2 * pair[None, :]
+    even = tl.load(x + entry, mask=mask, other=0.0).to(tl.float32)
+    odd = tl.load(x + entry + 1, mask=mask, other=0.0).to(tl.float32)
+    entry = token[:, None] * OUT + 2 * pair[None, :]
+    tl.store(out + entry, even * c - odd * s, mask=mask)
+    tl.store(out + entry + 1, even * s + odd * c, mask=mask)

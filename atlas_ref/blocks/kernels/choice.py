@@ -1,0 +1,48 @@
+"""Which form of what a block does beside its memory runs: the reference, or kernels in Triton (`model.kernels`)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atlas_ref.memory.kernels.choice import Kernels, chosen
+
+Attention = Callable[..., tuple[Tensor, Tensor]]
+"""Attention from what is projected, with the arguments of `blocks.kernels.attention.attention`."""
+WIDEST = {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}
+"""Widest heads whose tiles fit on the chip, by the dtype of queries, keys and values."""
+
+
+class Past(NamedTuple):
+    """The last window - 1 keys and values before a call."""
+
+    keys: Float[Tensor, "batch past heads dim"]
+    values: Float[Tensor, "batch past heads dim"]
+
+
+class Shape(NamedTuple):
+    """Heads and their width, and the window: a query sees itself and window - 1 tokens before it."""
+
+    heads: int
+    dim: int
+    window: int
+
+
+def kernel_attention(kernels: Kernels, projected: Tensor, dim: int, past: Past) -> Attention | None:
+    """Return attention by kernels, None where the reference runs.
+
+    That runs a call of one token, heads too wide, a width that is odd, and wherever caches are learned through.
+    """
+    if chosen(kernels, projected.device) != "triton" or projected.numel() == 0 or projected.shape[1] == 1:
+        return None
+    narrow = projected.device.type == "cpu" and projected.dtype == torch.bfloat16
+    if dim % 2 or dim > WIDEST.get(projected.dtype, 0) or narrow:
+        # The interpreter on a CPU has no products of bfloat16.
+        return None
+    if torch.is_grad_enabled() and any(cache.requires_grad for cache in past):
+        return None
+    from atlas_ref.blocks.kernels import attention
+
+    return attention.attention

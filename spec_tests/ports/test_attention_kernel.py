@@ -1,0 +1,125 @@
+"""Triton's kernels of attention, interpreted where there is no GPU, against the reference."""
+
+from typing import Any, Final
+
+import pytest
+import torch
+from torch import Tensor
+
+from atlas_ref.blocks.kernels.choice import Past, Shape, kernel_attention
+from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.dropout import Drop, row_keys
+from atlas_ref.functional.rotary import Angles, angles, turned
+
+# The port first: it asks for the interpreter, which Triton reads where it is imported.
+DEVICE = pytest.importorskip("spec_tests.ports.kernels").DEVICE
+pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
+
+ROUNDING: Final = 2e-6
+BATCH, HEADS, DIM, PERSISTENT = 2, 2, 6, 3
+Given = tuple[Tensor, Tensor, Past, Tensor, Angles, Shape, Drop | None]
+
+
+def given(time: int, window: int, rate: float = 0.0) -> Given:
+    """Return rows in the middle of a document each, of which the first begins another one in the call."""
+    drawn = torch.Generator().manual_seed(time)
+    projected = torch.randn(BATCH, time, 3 * HEADS * DIM, generator=drawn)
+    persistent = torch.randn(PERSISTENT, 3 * HEADS * DIM, generator=drawn)
+    past = Past(*torch.randn(2, BATCH, window - 1, HEADS, DIM, generator=drawn).to(DEVICE))
+    position = torch.arange(time).repeat(BATCH, 1) + torch.tensor([[window // 2], [time]])
+    position[0, time // 2 :] = torch.arange(time - time // 2)
+    turning = angles(position.to(DEVICE), DIM, 50.0, torch.float32)
+    drop = Drop(rate, row_keys(1, 2, slice(0, BATCH), BATCH).to(DEVICE), 5) if rate else None
+    shape = Shape(HEADS, DIM, window)
+    return projected.to(DEVICE), persistent.to(DEVICE), past, position.to(DEVICE), turning, shape, drop
+
+
+def reference(
+    projected: Tensor,
+    persistent: Tensor,
+    past: Past,
+    position: Tensor,
+    turning: Angles,
+    shape: Shape,
+    drop: Drop | None,
+) -> tuple[Tensor, Tensor]:
+    """Return what `blocks.attention` makes of this without kernels, in the precision of what is given."""
+    queries, keys, values = projected.view(*projected.shape[:2], 3, HEADS, DIM).unbind(2)
+    _, fixed_keys, fixed_values = persistent.view(-1, 3, HEADS, DIM).unbind(1)
+    queries, keys = turned(queries, *turning), turned(keys, *turning)
+    fixed = fixed_keys, fixed_values
+    output, *_ = sliding_window_attention(queries, keys, values, *fixed, *past, position, shape.window, drop)
+    return output, keys
+
+
+def learned(run: Any, call: Given, dtype: torch.dtype) -> list[Tensor]:
+    """Return outputs, rotated keys and gradients of what was projected; nothing is learned from an output of NaN."""
+    inputs = [x.to(dtype, copy=True).requires_grad_() for x in call[:2]]
+    past, (cosine, sine) = Past(*(x.to(dtype) for x in call[2])), call[4]
+    turning = (cosine.double(), sine.double()) if dtype == torch.float64 else call[4]
+    output, keys = run(*inputs, past, call[3], turning, *call[5:])
+    drawn = torch.Generator().manual_seed(9)
+    weights = torch.randn(2, *output.shape, generator=drawn).to(DEVICE)
+    known = torch.where(output.isfinite(), output, 0.0), torch.where(keys.isfinite(), keys, 0.0)
+    torch.autograd.backward(sum((x * w).sum() for x, w in zip(known, weights, strict=True)))
+    return [output.detach(), keys.detach(), *(x.grad for x in inputs if x.grad is not None)]
+
+
+def check(call: Given, dtype: torch.dtype, rounding: float) -> None:
+    from atlas_ref.blocks.kernels.attention import attention
+
+    found, wanted = learned(attention, call, dtype), learned(reference, call, torch.float64)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert torch.equal(ours.isnan(), theirs.isnan())
+        size = theirs.nan_to_num(posinf=0.0).abs().max()
+        assert (ours - theirs).nan_to_num().abs().max() <= rounding * size
+
+
+@pytest.fixture(autouse=True)
+def side(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Multiply exactly, and interpret small tiles: their number is what takes time."""
+    from atlas_ref.blocks.kernels import attention
+
+    before, found = torch.get_float32_matmul_precision(), attention.QUERIES
+    if DEVICE.type == "cpu":
+        found = 16
+        monkeypatch.setattr(attention, "QUERIES", found)
+        monkeypatch.setattr(attention, "KEYS", found)
+    torch.set_float32_matmul_precision("highest")
+    yield found
+    torch.set_float32_matmul_precision(before)
+
+
+def test_attention_by_kernels_is_the_reference_in_float64_with_its_gradients_and_its_dropout(side: int) -> None:
+    """Kills: a border of tiles that is seen twice, weights left out that should stay, a rotation turned on."""
+    check(given(side + 1, side // 2, rate=0.3), torch.float32, ROUNDING)
+
+
+def test_what_is_not_finite_spoils_those_that_see_it_and_has_no_gradient() -> None:
+    call = given(14, 5)
+    projected = call[0]
+    projected[0, 3, HEADS * DIM + 1] = torch.nan
+    projected[1, 12, 0] = torch.inf
+    projected[1, 7, -1] = -torch.inf
+    call[2].values[0, -1, 0, 0] = torch.nan
+    check(call, torch.float32, ROUNDING)
+
+
+@pytest.mark.exhaustive
+def test_attention_in_half_precision_rounds_and_does_no_more() -> None:
+    check(given(9, 4, rate=0.2), torch.float16, 4e-3)
+
+
+def test_kernels_are_given_what_they_know_alone() -> None:
+    known = torch.zeros(1, 3, 12)
+    past = Past(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4))
+    learning = past._replace(keys=past.keys.clone().requires_grad_())
+    assert kernel_attention("triton", known, 4, past) is not None
+    assert kernel_attention("reference", known, 4, past) is None
+    for projected, dim, cached in (
+        (known[:, :1], 4, past),
+        (known[..., :9], 3, past),
+        (known, 4, learning),
+        (known.double(), 4, past),
+    ):
+        assert kernel_attention("triton", projected, dim, cached) is None
