@@ -74,7 +74,7 @@ def slot_scan(
         logits = (kept @ token.unsqueeze(-1)).squeeze(-1) / math.sqrt(x.shape[-1])
         shares = _shares(logits, read_at > UNUSED)
         reads.append((shares.unsqueeze(1) @ kept).squeeze(1))
-        most = _most(logits.detach(), read_at)
+        most = _most(logits, read_at)
         read_at = torch.where((place == most) & (read_at > UNUSED), here.unsqueeze(1), read_at)
     read = torch.stack(reads, 1) if reads else at_least_float32(x)
     novelty = torch.stack(novelties, 1) if novelties else read.new_zeros(x.shape[:2])
@@ -122,7 +122,8 @@ def _block(tokens: Tensor, slots: Tensor, read_at: Tensor, position: Tensor, thr
     (seen, bad), (asked, bad_asked) = take_out_bad(pool), take_out_bad(tokens)
     logits = asked @ seen.mT / math.sqrt(tokens.shape[-1])
     with torch.no_grad():
-        filled = _fill(unit_vector(tokens) @ unit_vector(pool).mT, logits, read_at, position, threshold)
+        # The products as they are: a slot that holds no number weighs as in the loop, and stays or goes as there.
+        filled = _fill(unit_vector(tokens) @ unit_vector(pool).mT, tokens @ pool.mT, read_at, position, threshold)
         sight = _sight(filled, read_at, position)
     reads = _shares(logits, sight) @ seen
     reads = spoil(reads, (sees_bad(sight, bad, logits.dtype) | bad_asked).unsqueeze(-1))
@@ -130,8 +131,8 @@ def _block(tokens: Tensor, slots: Tensor, read_at: Tensor, position: Tensor, thr
     return SlotReads(reads, filled.novelty, _in_use(after, filled.read_at), filled.read_at)
 
 
-def _fill(cosines: Tensor, logits: Tensor, read_at: Tensor, position: Tensor, threshold: float) -> _Filled:
-    """Return what stands where after each token, from the products [batch, time, pool] of tokens with the pool."""
+def _fill(cosines: Tensor, products: Tensor, read_at: Tensor, position: Tensor, threshold: float) -> _Filled:
+    """Return what stands where after each token, from those [batch, time, pool] of tokens with the pool."""
     time, count = position.shape[1], read_at.shape[1]
     read_at = read_at.clone()
     held = torch.arange(count, device=read_at.device).expand_as(read_at).clone()
@@ -146,7 +147,7 @@ def _fill(cosines: Tensor, logits: Tensor, read_at: Tensor, position: Tensor, th
         left.scatter_(1, before, torch.where(writes, t, left.gather(1, before)))
         held.scatter_(1, into, torch.where(writes, count + t, before))
         read_at.scatter_(1, into, torch.where(writes, here, read_at.gather(1, into)))
-        most = _most(logits[:, t].gather(1, held), read_at)
+        most = _most(products[:, t].gather(1, held), read_at)
         found = read_at.gather(1, most)
         read_at.scatter_(1, most, torch.where(found > UNUSED, here, found))
     return _Filled(held, left, torch.stack(written, 1), torch.stack(novelties, 1), read_at)
@@ -179,6 +180,6 @@ def _shares(logits: Float[Tensor, "*shape places"], sight: Bool[Tensor, "*shape 
     return torch.where(sight, torch.softmax(torch.where(sight | ~some, logits, -torch.inf), -1), 0.0)
 
 
-def _most(logits: Float[Tensor, "batch slots"], read_at: Tensor) -> Int[Tensor, "batch 1"]:
+def _most(weights: Float[Tensor, "batch slots"], read_at: Tensor) -> Int[Tensor, "batch 1"]:
     """Return the slot in use with the largest weight, the first of several; any slot where none is in use."""
-    return torch.where(read_at > UNUSED, logits, -torch.inf).argmax(1, keepdim=True)
+    return torch.where(read_at > UNUSED, weights, -torch.inf).argmax(1, keepdim=True)

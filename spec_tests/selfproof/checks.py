@@ -30,6 +30,7 @@ OWN_TESTS: Final = (
     "spec_tests.package.functional.test_largest",
     "spec_tests.package.functional.test_slot_memory",
     "spec_tests.package.functional.test_surely_finite",
+    "spec_tests.package.functional.test_told",
     "spec_tests.package.functional.test_unseen",
     "spec_tests.package.memory.test_bias",
     "spec_tests.package.memory.test_curvature",
