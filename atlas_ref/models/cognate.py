@@ -203,8 +203,8 @@ class CognateModel(Model):
         return logits.squeeze(-1)
 
     def parts(self) -> list[nn.Module]:
-        """Return the layers of the backbone, then the recursion."""
-        return [*self.layers, self.recursion]
+        """Return the layers of the backbone; the recursion is never called as a module."""
+        return [*self.layers]
 
     def _layers(self) -> list[BackboneLayer]:
         return [layer for layer in self.layers if isinstance(layer, BackboneLayer)]

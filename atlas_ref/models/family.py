@@ -108,7 +108,8 @@ class Model(nn.Module):
         return ""
 
     def parts(self) -> list[nn.Module]:
-        """Return the modules that are used one after another, which several processes may hold in shards."""
+        """Return the modules that are called one after another: several processes may hold each in shards of its own,
+        and all that is in none of them together."""
         raise NotImplementedError
 
 

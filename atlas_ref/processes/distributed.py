@@ -160,15 +160,10 @@ class World:
             )
         if self.size > 1 and config.stage2.steps:
             raise UserError(f"stage2.steps is {config.stage2.steps}; a second stage is trained in one process.")
-        if self.size > 1 and config.optim.filters:
+        if self.size > 1 and train.parallel == "fsdp" and (config.optim.filters or config.optim.name == "muon"):
             raise UserError(
-                f'optim.name is "{config.optim.name}", whose largest logits are those of one process; use optim.name = '
-                '"muon" or "adamw" with several processes.'
-            )
-        if self.size > 1 and train.parallel == "fsdp" and config.optim.name == "muon":
-            raise UserError(
-                'train.parallel is "fsdp", which holds matrices in shards, and optim.name is "muon", which needs whole '
-                'ones; use train.parallel = "ddp" or optim.name = "adamw" with several processes.'
+                f'train.parallel is "fsdp", which holds matrices in shards, and optim.name is "{config.optim.name}", '
+                'which needs whole ones; use train.parallel = "ddp" or optim.name = "adamw" with several processes.'
             )
 
 

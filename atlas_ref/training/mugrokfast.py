@@ -26,6 +26,7 @@ from atlas_ref.optim.grokfast import filtered
 from atlas_ref.optim.muon import muon_step
 from atlas_ref.optim.perp_grad import perp_grad
 from atlas_ref.optim.qk_clip import qk_clip
+from atlas_ref.processes.distributed import World
 
 NEWTON_SCHULZ_STEPS = 5
 """Of the quintic set, as everybody's Muon has it."""
@@ -112,6 +113,15 @@ class ClippedHeads(Optimizer):
     def note(self, weight: Tensor, largest: Float[Tensor, " heads"]) -> None:
         """Note the largest logits that a projection made."""
         self.largest[weight] = torch.maximum(largest, self.largest.get(weight, largest))
+
+    def agree(self, world: World) -> None:
+        """Take the largest logits of all processes, so that each clips as one that has read every row."""
+        seen = [weight for weight in self.heads if weight in self.largest]
+        if world.size == 1 or not seen:
+            return
+        found = world.gather(torch.cat([self.largest[weight] for weight in seen])).amax(0)
+        for weight, largest in zip(seen, found.split([self.heads[weight] for weight in seen]), strict=True):
+            self.largest[weight] = largest.to(self.largest[weight])
 
     def _see(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         if torch.is_grad_enabled() and isinstance(layer, Clippable):

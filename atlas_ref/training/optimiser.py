@@ -21,6 +21,7 @@ from atlas_ref.blocks.memory_branch import MemoryBranch
 from atlas_ref.config import OptimConfig
 from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
+from atlas_ref.processes.distributed import World
 from atlas_ref.processes.parallel import is_shard
 from atlas_ref.training.mugrokfast import Clippable, ClippedHeads, ExactMuon, SlowGradients, WeightAverage
 from atlas_ref.training.stacked_muon import StackedMuon
@@ -71,6 +72,11 @@ class OuterOptimiser:
                 for group in optimiser.param_groups:
                     group["lr"] = self.peaks[part] * group.get("multiple", 1.0) * factor
             optimiser.step()
+
+    def agree(self, world: World) -> None:
+        """Take in what the other processes saw of this step beside its gradients, which they share already."""
+        if isinstance(clipped := self.parts.get("clipped"), ClippedHeads):
+            clipped.agree(world)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

@@ -149,6 +149,7 @@ def train_step(
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
     grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world, norm)
     rate = learning_rate(step, config)
+    optimiser.agree(world)
     optimiser.step(rate / config.optim.learning_rate)
     output = worked.output._replace(indecision=_mean(worked.undecided, world))
     return StepResult(loss, grad_norm, rate, output, dict(zip(worked.names, parts, strict=True)))

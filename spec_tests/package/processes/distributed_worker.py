@@ -35,6 +35,7 @@ from atlas_ref.watching.kill_report import KilledError
 from atlas_ref.watching.monitor import measure_layers
 from cli.interrupt import StopRequest
 from cli.main import main as atlas
+from spec_tests.package.micro.curriculum import curriculum_config
 from spec_tests.package.micro.runs import SKIPPED, Silence, micro_config, stop_before
 from spec_tests.package.processes.forked import in_two
 
@@ -60,6 +61,11 @@ CUTS = {
     "fsdp in two parts": ("train.parallel='fsdp'", "train.micro_batches=2"),
 }
 """How two processes share what one process does alone."""
+COGNATE = {
+    "ddp": ("optim.name='mugrokfast'", "optim.mugrokfast.qk_clip=0.001", "data.curriculum.judged=1"),
+    "fsdp": ("train.parallel='fsdp'", "data.curriculum.judged=0"),
+}
+"""The other family over three stages of a curriculum, each way with what only it can do."""
 STEPS = 3
 
 
@@ -87,6 +93,11 @@ def examine(config: RunConfig, world: World) -> tuple[dict[str, torch.Tensor], d
     found |= {f"state.{n}": whole(t) for n, t in across(run.state.to_tensors(), world, CPU).items()}
     validation = evaluate(run.model, task_of(config.data), source, 2, "fp32", STEPS, world)
     return found, {"steps": numbers, "validation": validation}
+
+
+def cognate_config(directory: Path, way: str, *overrides: str) -> RunConfig:
+    """Return the run of the family `cognate` on the sets in a directory, in one of the ways of COGNATE."""
+    return curriculum_config(directory / "sets", *ROWS, *COGNATE[way], *overrides)
 
 
 def start_together(
@@ -177,6 +188,10 @@ def check_all(directory: Path) -> None:
                 save_file(whole_ones, directory / f"{name}.safetensors")
                 (directory / f"{name}.json").write_text(json.dumps(numbers))
         reshard(directory, world)
+        start_together(cognate_config(directory, "ddp"), directory / "cognate-ddp", world)
+        # On from the last step of a stage.
+        begin = directory / "cognate-fsdp-alone/checkpoints/step-00000002"
+        start_together(cognate_config(directory, "fsdp"), directory / "cognate-fsdp", world, begin)
         (directory / f"alike-{world.rank}.json").write_text(json.dumps(leave_alike(directory, world)))
 
 

@@ -24,6 +24,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.processes.distributed import ALONE
 from atlas_ref.storage.checkpoint import META, MODEL, OPTIMISER, STATE, find_checkpoint, saved_steps
 from spec_tests.package.micro.command import in_this_process
+from spec_tests.package.micro.curriculum import write_sets
 from spec_tests.package.micro.runs import (
     UNEXAMINED,
     go_on,
@@ -34,7 +35,15 @@ from spec_tests.package.micro.runs import (
     stop_before,
     without_timing,
 )
-from spec_tests.package.processes.distributed_worker import CUTS, ROWS, STEPS, VARIED, examine
+from spec_tests.package.processes.distributed_worker import (
+    COGNATE,
+    CUTS,
+    ROWS,
+    STEPS,
+    VARIED,
+    cognate_config,
+    examine,
+)
 from spec_tests.package.processes.forked import run_worker
 
 RELATIVE = 1e-6
@@ -59,6 +68,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     start(CONFIG, directory / "whole")
     start(CONFIG, directory / "one", stop_before(4))
+    write_sets(directory / "sets")
+    for way in COGNATE:
+        start(cognate_config(directory, way), directory / f"cognate-{way}-alone")
     ended = run_worker("distributed_worker", directory)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return directory
@@ -116,6 +128,14 @@ def test_a_run_goes_on_in_any_number_of_processes(way: str, found: Path) -> None
     """Kills: a checkpoint that holds the rows of one process; moments of the optimiser not restored, or put into other
     shards; a memory state that does not follow its rows; the kill switches' memory lost."""
     assert_same_run(found / "whole", found / way)
+
+
+@pytest.mark.parametrize("way", COGNATE)
+def test_a_curriculum_of_the_other_family_is_that_of_one_process(way: str, found: Path) -> None:
+    """Kills: a recursion whose parameters FSDP2 leaves in shards while it is used, as it is no call of a module; heads
+    clipped by what one process saw; a stage, or a judgement at the end of an epoch, that is drawn by process.
+    """
+    assert_same_run(found / f"cognate-{way}-alone", found / f"cognate-{way}")
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])

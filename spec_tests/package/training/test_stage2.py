@@ -20,6 +20,7 @@ from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import forward, train_step
 from cli.checkpoints import chunk_line, open_model
 from cli.evaluate import judged
+from spec_tests.package.micro.curriculum import write_sets
 from spec_tests.package.micro.runs import (
     Listener,
     go_on,
@@ -115,6 +116,30 @@ def test_a_run_that_stops_near_the_border_goes_on_bit_for_bit(
     lines = [without_timing(metric_lines(tmp_path / name)) for name in ("whole", "cut")]
     assert lines[0] == lines[1]
     assert [line["train/stage"] for line in lines[0] if "train/stage" in line] == [1.0] * 6 + [2.0] * 4
+
+
+def test_a_second_stage_behind_a_curriculum_goes_on_bit_for_bit_at_every_border(tmp_path: Path) -> None:
+    """The last stage of the curriculum begins with the second stage of training. Kills: a border of the one that hides
+    that of the other; a model made anew that reads the sets of the stage before; one that is made anew at each border.
+    """
+    write_sets(tmp_path / "sets")
+    sets = ("data.source='sets'", f"data.path='{tmp_path / 'sets'}'", "data.tokenizer='bytes'", "model.vocab_size=257")
+    plan = ("epoch_steps=3", "reasoning_epoch=2", "advanced_epoch=3", "judged=1")
+    config = two_stages(*sets, *(f"data.curriculum.{field}" for field in plan))
+    told = Listener()
+    start(config, tmp_path / "whole", reporter=told)
+    start(config, tmp_path / "cut", stop_before(4))
+    assert go_on(config, tmp_path / "cut", stop=stop_before(4)).step == 6
+    assert go_on(config, tmp_path / "cut").step == 10
+    assert saved_bytes(tmp_path / "cut") == saved_bytes(tmp_path / "whole")
+    lines = [without_timing(metric_lines(tmp_path / name)) for name in ("whole", "cut")]
+    assert lines[0] == lines[1]
+    borders = [
+        (line.get("train/stage"), line.get("train/curriculum_stage")) for line in lines[0] if "train/loss" in line
+    ]
+    assert borders == [(1.0, 1.0)] * 3 + [(1.0, 2.0)] * 3 + [(2.0, 3.0)] * 4
+    for begins in ("stage 2 from step 7 to 10", "curriculum: stage 3, advanced, from step 7 (epoch 3)"):
+        assert any(line.startswith(begins) for line in told.said), told.said
 
 
 def test_of_a_hierarchy_only_starts_and_gates_of_local_memories_learn(tmp_path: Path) -> None:
