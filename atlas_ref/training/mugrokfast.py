@@ -120,7 +120,7 @@ class ClippedHeads(Optimizer):
         if world.size == 1 or not seen:
             return
         found = world.gather(torch.cat([self.largest[weight] for weight in seen])).amax(0)
-        for weight, largest in zip(seen, found.split([self.heads[weight] for weight in seen]), strict=True):
+        for weight, largest in zip(seen, torch.split(found, [self.heads[weight] for weight in seen]), strict=True):
             self.largest[weight] = largest.to(self.largest[weight])
 
     def _see(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
