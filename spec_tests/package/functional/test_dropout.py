@@ -86,6 +86,29 @@ def test_what_is_left_out_is_zero_even_where_it_is_not_finite_and_the_rest_is_sc
     assert dropped(x, None) is x
 
 
+def test_a_call_that_begins_later_leaves_out_what_the_whole_does_there() -> None:
+    """Kills: places that are counted from the first token of a call."""
+    keys, x = keys_of(0), torch.ones(ROWS, 9, 4)
+    whole = dropped(x, Drop(0.4, keys))
+    parts = [dropped(x[:, first:last], Drop(0.4, keys, first)) for first, last in pairwise([0, 2, 3, 9])]
+    assert torch.equal(torch.cat(parts, 1), whole)
+
+
+def test_the_least_number_that_stays_is_the_rate_itself() -> None:
+    """Kills: a number that equals the rate and is left out. The hash of zero is zero, half way."""
+    keys, place = torch.zeros(1, 2, dtype=torch.int32), torch.zeros(1, dtype=torch.int32)
+    assert kept(keys, place, 0.5).item()
+    assert not kept(keys, place, 0.5 + 2.0**-32).item()
+
+
+def test_the_numbers_of_a_row_are_those_that_seed_and_step_had_before() -> None:
+    """Kills: another stream, or another place in it: a run that is resumed by a newer version would draw otherwise."""
+    assert row_keys(seed=7, step=5, rows=slice(1, 3), batch=4).tolist() == [
+        [-1700605938, -546962171],
+        [-329065194, 1651624753],
+    ]
+
+
 def attend(first: int, stop: int, drop: Drop | None, rows: int = ROWS) -> Tensor:
     """Return what tokens [first, stop) of equal rows see, all tokens before them in the caches of their window."""
     generator = torch.Generator().manual_seed(2)
@@ -162,6 +185,7 @@ def test_sites_have_the_numbers_of_the_hash_of_what_sets_them_apart() -> None:
     """Kills: a site that is not wrapped to 32 bits; shifts and factors of the other round; numbers of a few bits."""
     keys = keys_of(0, 300)
     found = site_keys(keys, 5).numpy().astype(np.uint32)
+    assert found.shape == (5, 300, 2)
     for number in range(5):
         apart = np.uint32((0x9E3779B9 * (number + 1)) % 2**32)
         numbers = keys.numpy().astype(np.uint32) + apart
