@@ -2,7 +2,7 @@
 
     iterations    made by a scored place until it halts, the mean of a row
     slots         in use after a row
-    latency       seconds a token, in which rows leave the recursion when they halt (`early_exit`)
+    latency       seconds a token, in which rows leave the recursion when their scored places halt (`early_exit`)
     accuracy      of the answers that are served, the share of a row's scored places
 
 Each is measured row by row, latency call by call: on a CPU in time of the processor, else by the clock.
@@ -45,8 +45,8 @@ def behave(
     """
     if not isinstance(model, CognateModel):
         raise UserError("the model never halts; only one of the family cognate behaves in this way.")
-    left, seconds = _timed(model, tokens, reset, known)
     scored = targets >= 0
+    left, seconds = _timed(model, tokens, reset, known, scored)
     asked = scored.any(-1)
     count = scored.sum(-1)[asked]
     right = (left.logits.argmax(-1) == targets) & scored
@@ -68,14 +68,14 @@ def slots_used(
     return used
 
 
-def _timed(model: CognateModel, tokens: Tensor, reset: Tensor, known: int | None) -> tuple[Exit, float]:
+def _timed(model: CognateModel, tokens: Tensor, reset: Tensor, known: int | None, asked: Tensor) -> tuple[Exit, float]:
     """Return what the rows answer, and the seconds that it took."""
     cuda = tokens.device.type == "cuda"
     clock = time.perf_counter if cuda else time.process_time
     if cuda:
         torch.cuda.synchronize(tokens.device)
     began = clock()
-    left = answer_early(model, tokens, model.config.halting.threshold, reset, known)
+    left = answer_early(model, tokens, model.config.halting.threshold, reset, known, asked)
     if cuda:
         torch.cuda.synchronize(tokens.device)
     return left, clock() - began

@@ -3,8 +3,10 @@
     N = min {n : sigmoid(q_n) >= threshold}, or the last iteration       (decision `halting`; `functional.supervision`)
 
 Who halts is the model's `halting.kind`: a row as a whole, by the mean of the logits of its tokens, or each token; then
-a row leaves when all its tokens have. The answer of a row or token is that of its own N, what all iterations would have
-given there, as rows never meet. A tokenizer may have fewer tokens than the model: the others have no logit here.
+a row leaves when all its tokens have, or all that are asked for: of a prompt nobody asks an answer. The answer of a row
+or token is that of its own N, what all iterations would have given there, as rows never meet; of a token that is not
+asked for it is at the latest that with which its row left. A tokenizer may have fewer tokens than the model: the others
+have no logit here.
 """
 
 from typing import NamedTuple
@@ -34,10 +36,12 @@ def answer_early(
     threshold: float,
     reset: Bool[Tensor, "batch time"] | None = None,
     known: int | None = None,
+    asked: Bool[Tensor, "batch time"] | None = None,
 ) -> Exit:
     """Return what each row answers from a fresh state (module docstring); raise UserError where nothing halts.
 
-    `known` is the number of tokens that may be answered, the first of the model's; None for all.
+    `known` is the number of tokens that may be answered, the first of the model's; None for all. `asked` are the tokens
+    whose answers a row waits for; None for all of them.
     """
     kind = model.config.halting.kind
     if kind == "none":
@@ -57,10 +61,12 @@ def answer_early(
         sure = torch.sigmoid(model.halting(z))
         if kind == "row":
             sure = torch.sigmoid(model.halting(z).mean(-1, keepdim=True)).expand_as(sure)
-        halts = (steps[left] == 0) & ((sure >= threshold) | (number + 1 == last))
+        open_yet = steps[left] == 0
+        halts = open_yet & ((sure >= threshold) | (number + 1 == last))
+        goes_on = (open_yet & ~halts & (True if asked is None else asked[left])).any(-1)
+        halts = torch.where(goes_on.unsqueeze(-1), halts, open_yet)
         answers[left] = torch.where(halts.unsqueeze(-1), y, answers[left])
         steps[left] = torch.where(halts, number + 1, steps[left])
-        goes_on = (steps[left] == 0).any(-1)
         if not goes_on.any():
             break
         left, features, y, z = left[goes_on], features[goes_on], y[goes_on], z[goes_on]

@@ -175,9 +175,11 @@ def test_exploration_draws_for_each_row_by_itself_and_anew_at_each_step() -> Non
     assert not torch.equal(explored(settings, share._replace(step=8), (4, 64, 3)), drawn)
 
 
-@pytest.mark.parametrize("kind", ["token", "row"])
-def test_early_exit_gives_each_the_answer_of_its_own_iteration(kind: str) -> None:
-    """Kills: rows that leave in another order than they came; the caches of the rows that left; a late answer."""
+@pytest.mark.parametrize(("kind", "asked"), [("token", 21), ("row", 21), ("token", 2)])
+def test_early_exit_gives_each_the_answer_of_its_own_iteration(kind: str, asked: int) -> None:
+    """Of the last tokens of a row, that are asked for. Kills: rows that leave in another order than they came; the
+    caches of the rows that left; a late answer; rows that wait for a token that nobody asks.
+    """
     model = make_model("shared", f"model.halting.kind={kind!r}")
     tokens = make_tokens(16, seed=4)
     with torch.no_grad():
@@ -187,9 +189,12 @@ def test_early_exit_gives_each_the_answer_of_its_own_iteration(kind: str) -> Non
     if kind == "row":
         chances = torch.sigmoid(answers.halting.mean(-1, keepdim=True)).expand_as(answers.halting)
     threshold = float(chances.median())
-    found = answer_early(model, tokens, threshold)
+    wanted = torch.arange(tokens.shape[1]).expand_as(tokens) >= tokens.shape[1] - asked
+    found = answer_early(model, tokens, threshold, asked=wanted)
     seen = set()
     for row, place in np.ndindex(*tokens.shape):
+        if not wanted[row, place]:
+            continue
         reached = [n for n, chance in enumerate(chances[:, row, place].tolist(), 1) if chance >= threshold]
         steps = reached[0] if reached else len(chances)
         seen.add(steps)
@@ -197,7 +202,8 @@ def test_early_exit_gives_each_the_answer_of_its_own_iteration(kind: str) -> Non
         expected = answers.hidden[steps][row, place] @ answers.head.mT
         torch.testing.assert_close(found.logits[row, place], expected, rtol=0.0, atol=1e-11)
     assert len(seen) > 2
-    assert torch.equal(found.made, found.steps.amax(-1))
+    assert torch.equal(found.made, torch.where(wanted, found.steps, 0).amax(-1))
+    assert bool((found.steps <= found.made.unsqueeze(-1)).all())
 
 
 def kept_for_the_backward_pass(model: CognateModel, config: RunConfig, batch: Batch) -> int:
