@@ -10,6 +10,8 @@ from typing import Final
 
 from atlas_ref.config import RunConfig
 from atlas_ref.config.span import retention_over
+from atlas_ref.config.starts import ROOM as ROOM_ABOVE
+from atlas_ref.config.starts import fitted_step
 from preflight.span import span_of
 
 Change = tuple[str, ...]
@@ -72,11 +74,13 @@ def _no_shards(config: RunConfig, statistic: float, threshold: float) -> Change:
 
 
 def _larger_steps(config: RunConfig, statistic: float, threshold: float) -> Change:
-    """Four times the size, or half the largest: what is heard grows less than in proportion."""
+    """What fits the chunk, and its bound; where there is no room below it, nothing."""
     del statistic, threshold
-    gates = config.model.memory.gates
-    size = min(4.0 * gates.step_init, 0.5 * gates.step_max)
-    return (f"{GATES}.step_init={size:.3g}",) if gates.step_kind == "learned" and size > gates.step_init else ()
+    gates, size = config.model.memory.gates, fitted_step(config.model.memory)
+    if gates.step_kind != "learned" or size <= gates.step_init:
+        return ()
+    bound = (f"{GATES}.step_max={round(ROOM_ABOVE * size, 6)}",) if size >= 0.99 * gates.step_max else ()
+    return f"{GATES}.step_init={size}", *bound
 
 
 def _faster(config: RunConfig, statistic: float, threshold: float) -> Change:

@@ -29,9 +29,9 @@ class GatesConfig(Section):
     momentum_max: float = Field(gt=0.0, lt=1.0)
     """upper bound of the momentum decay"""
     step_init: float = Field(gt=0.0, le=100.0)
-    """inner step size, at the start"""
+    """inner step size, at the start; "chunk": what fits the chunk and the momentum"""
     step_max: float = Field(gt=0.0, le=100.0)
-    """upper bound of the inner step size"""
+    """upper bound of the inner step size; "chunk": four thirds of what fits"""
     window_init: float = Field(gt=0.0, lt=1.0)
     """weight of each past token in the Omega window, at the start"""
     fast_heads: int = Field(ge=0, le=4096)

@@ -1,9 +1,9 @@
 """A complete run: all sections, and what they must have in common."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.data import GENERATED, DataConfig
@@ -11,8 +11,8 @@ from atlas_ref.config.model import ModelConfig
 from atlas_ref.config.optim import OptimConfig
 from atlas_ref.config.perceptron import PerceptronConfig
 from atlas_ref.config.section import Section
-from atlas_ref.config.span import SPANNED, retention_over
 from atlas_ref.config.stage2 import Stage2Config, second_stage
+from atlas_ref.config.starts import written_out
 from atlas_ref.config.switches import KillSwitchesConfig
 from atlas_ref.config.train import TrainConfig
 from atlas_ref.config.transformer import TransformerConfig
@@ -28,23 +28,6 @@ SECTIONS: dict[type[Section], str] = {
     TransformerConfig: TRANSFORMER,
 }
 """The families that a section names."""
-
-
-RETENTION = ("model", "memory", "gates", "retention_init")
-"""Where the start of retention lies in the table of a run."""
-
-
-def found(table: Any, *path: str) -> Any:
-    """Return what lies at a path of nested tables, None where they do not reach so far."""
-    for name in path:
-        table = table.get(name) if isinstance(table, dict) else None
-    return table
-
-
-def replaced(table: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return nested tables with another value at a path that they have."""
-    name, *rest = path
-    return {**table, name: replaced(table[name], rest, value) if rest else value}
 
 
 def named_family(section: Any) -> str:
@@ -76,19 +59,9 @@ class RunConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _span_written_out(cls, table: Any) -> Any:
-        """Return the table with the number that `model.memory.gates.retention_init = "span"` stands for.
-
-        Where the data say no span, their own sentence is the one to read: any number does.
-        """
-        gates = found(table, "model", "memory", "gates")
-        if found(gates, "retention_init") != SPANNED:
-            return table
-        try:
-            data = DataConfig.model_validate(table.get("data"))
-        except ValidationError:
-            return replaced(table, RETENTION, 0.5)
-        return replaced(table, RETENTION, retention_over(data.span.farthest))
+    def _written_out(cls, table: Any) -> Any:
+        """Return the table with the numbers that the words of gates stand for (`starts`)."""
+        return written_out(table)
 
     @property
     def model(self) -> ModelConfig:
