@@ -121,8 +121,13 @@ def train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable
     can mend and KilledError when a kill switch fires, after its report and before a checkpoint of a bad step; also,
     after a checkpoint of the last one, when the run ends worse than it began.
     """
-    with in_tf32(ready.config.asks_for_tf32 and ready.device.type == "cuda"):
+    with in_tf32(_in_tf32(ready)):
         return _train(ready, admission, reporter, stop)
+
+
+def _in_tf32(ready: Ready) -> bool:
+    """Return whether all products of float32 of the run, not of the memory alone, are of tf32."""
+    return ready.config.asks_for_tf32 and ready.device.type == "cuda"
 
 
 def _train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callable[[], bool]) -> Outcome:
@@ -144,7 +149,7 @@ def _train(ready: Ready, admission: Admission, reporter: Reporter, stop: Callabl
                 ready.check_directory()
                 prepare(directory, checkpoint, config, admission, reporter.say)
         shared = f" in {world.size} processes ({config.train.parallel})" if world.size > 1 else ""
-        by = run.model.runs_by(ready.device)
+        by = run.model.runs_by(ready.device) + (", products of float32 in tf32" if _in_tf32(ready) else "")
         reporter.say(f"{parameters:,} parameters on {ready.device}{by}{shared}; writing to {directory.path}")
         if checkpoint is not None and (line := change_of_plan(run.step, checkpoint.config, config)):
             reporter.say(line)

@@ -1,12 +1,16 @@
 """Newton-Schulz in Triton's kernels: half precision, blocks of features, and shards, against the loop in float64."""
 
-from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.recurrent import MemoryOutput
+from atlas_ref.memory.state import MemoryState
 from spec_tests.chapters.memory_chunked.grid import call, cotangents, gradients
 from spec_tests.chapters.memory_step.calls import worst
 from spec_tests.contract.driver import run_with_gradients
@@ -47,6 +51,19 @@ def test_newton_schulz_in_half_precision_errs_as_its_ten_bits_do_and_features_ma
         torch.set_float32_matmul_precision("highest")
 
 
+def by_kernels(*given: Any, **options: Any) -> MemoryOutput:
+    """Return what `memory_chunked` does, where the kernels run, and back."""
+
+    def at(device: torch.device | str, x: Any) -> Any:
+        if isinstance(x, MemoryState):
+            return x.map(lambda y: y.to(device))
+        return tree_map_only(Tensor, lambda y: y.to(device), x)
+
+    named = {name: at(kernels.DEVICE, x) for name, x in options.items()}
+    found = memory_chunked(*(at(kernels.DEVICE, x) for x in given), **named, kernels="triton")
+    return MemoryOutput(*(at("cpu", x) for x in found))
+
+
 def test_a_shard_begins_with_what_it_inherits_under_newton_schulz(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: a border that the kernels run over; a share of the momentum that is not that of the row's crossing."""
     schedule = ttl_loop.Schedule(shard=2 * ttl_loop.CHUNK, warmup=1)
@@ -57,7 +74,7 @@ def test_a_shard_begins_with_what_it_inherits_under_newton_schulz(monkeypatch: p
     single = {name: x.astype(np.float32) if x.dtype == np.float64 else x for name, x in inputs.items()}
     wanted = ttl_loop.make_call(config, inputs, waiting, schedule)
     exact = ttl_loop.gradients(wanted, reads := ttl_loop.outcome(wanted, chunked=False), seed=0)
-    monkeypatch.setattr(ttl_loop, "memory_chunked", partial(memory_chunked, kernels="triton"))
+    monkeypatch.setattr(ttl_loop, "memory_chunked", by_kernels)
     asked = ttl_loop.make_call(config, single, waiting, schedule)
     slopes = ttl_loop.gradients(asked, found := ttl_loop.outcome(asked, chunked=True), seed=0)
     for one, other in ((found, reads), (slopes, exact)):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, MixingGradients, Pairs, Sizes
 from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored, tile
-from atlas_ref.memory.kernels.parts import near, part_of, segment, share_of, some_of
+from atlas_ref.memory.kernels.parts import located, near, part_of, segment, share_of, some_of
 from atlas_ref.memory.kernels.query_side import query_side
 
 
@@ -62,13 +62,11 @@ def _key_side(
 ) -> None:
     SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
-    mark, head = at // HEADS, at % HEADS
-    row, last = mark % BATCH, at * TOKENS + TOKENS - 1
-    start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
+    last = at * TOKENS + TOKENS - 1
+    row, head, start, length, before, place = located(borders, at, SEGMENTS, BATCH, HEADS, TIME, PAST, CHUNK)
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     of_v, when = v < VALUES, t - 1 if BEFORE else t
-    place, of_m = (row * TIME + start) * HEADS + head, at * VALUES * FEATURES
-    own = (row * TIME + start - PAST) * HEADS + head
+    of_m, own = at * VALUES * FEATURES, place - PAST * HEADS
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
         raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)

@@ -20,6 +20,26 @@ def segment(
 
 
 @compiled
+def located(
+    borders: tl.tensor,
+    at: tl.tensor,
+    SEGMENTS: tl.tensor,
+    BATCH: tl.tensor,
+    HEADS: tl.tensor,
+    TIME: tl.tensor,
+    PAST: tl.constexpr,
+    CHUNK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return where program `at` of a segment, row and head is: its row and head, what `segment` says of the segment,
+    and the place of its first token among all tokens and heads of the call.
+    """
+    mark, head = at // HEADS, at % HEADS
+    row = mark % BATCH
+    start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
+    return row, head, start, length, before, (row * TIME + start) * HEADS + head
+
+
+@compiled
 def part_of(
     PART: tl.constexpr,
     TOKEN_TILE: tl.constexpr,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, Pairs, Sizes
 from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
-from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of, some_of
+from atlas_ref.memory.kernels.parts import located, mixed, near, part_of, share_of, some_of
 
 
 @compiled
@@ -77,12 +77,11 @@ def _query_side(
     PRECISION: tl.constexpr,
 ) -> None:
     at = tl.program_id(0).to(tl.int64)
-    mark, head, last = at // HEADS, at % HEADS, at * TOKENS + TOKENS - 1
-    row, SLOTS = mark % BATCH, PAST + TOKENS
-    start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
+    SLOTS, last = PAST + TOKENS, at * TOKENS + TOKENS - 1
+    row, head, start, length, before, place = located(borders, at, SEGMENTS, BATCH, HEADS, TIME, PAST, CHUNK)
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
-    place, of_m = (row * TIME + start) * HEADS + head, at * VALUES * FEATURES
+    of_m = at * VALUES * FEATURES
     # Row t of W is read by token t, or under `pre` by the next; nobody reads the last row then.
     known, at_end = (t < TOKENS) & (when >= 0), when == TOKENS - 1
     share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)

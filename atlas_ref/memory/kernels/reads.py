@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Mixing, Pairs, Sizes
 from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
-from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of, some_of
+from atlas_ref.memory.kernels.parts import located, mixed, near, part_of, share_of, some_of
 
 
 @compiled
@@ -53,12 +53,10 @@ def _read(
 ) -> None:
     SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
-    mark, head = at // HEADS, at % HEADS
-    row = mark % BATCH
-    start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
+    row, head, start, length, before, place = located(borders, at, SEGMENTS, BATCH, HEADS, TIME, PAST, CHUNK)
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
-    place, of_m = (row * TIME + start) * HEADS + head, at * VALUES * FEATURES
+    of_m = at * VALUES * FEATURES
     share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
     y = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
     for first in range(0, FEATURES, BLOCK):
@@ -121,11 +119,9 @@ def _missed(
 ) -> None:
     SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
-    mark, head = at // HEADS, at % HEADS
-    row = mark % BATCH
-    start, length, before = segment(borders, mark, SEGMENTS * BATCH, PAST, CHUNK)
+    row, head, start, length, before, place = located(borders, at, SEGMENTS, BATCH, HEADS, TIME, PAST, CHUNK)
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
-    place, when = (row * TIME + start) * HEADS + head, t - 1 if BEFORE else t
+    when = t - 1 if BEFORE else t
     d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
