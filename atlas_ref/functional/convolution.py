@@ -11,12 +11,14 @@ Documents never mix: a token's filter reaches back no further than its `position
 what lies before counts for nothing even where it is infinite or NaN (`sight`).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d, conv_transpose2d
 
 from atlas_ref.functional.looking import may_look
 from atlas_ref.functional.sight import not_finite, spoil, surely_finite
@@ -34,22 +36,23 @@ def short_convolution(
     take. Computed in the widest dtype given; y has the dtype of x, the tail is never narrower than it was.
     """
     time, kernel = x.shape[1], weight.shape[1]
-    padded = torch.cat([tail, x], dim=1)
-    weight = weight.to(padded.dtype)
-    # Copied, so that the state does not keep the whole sequence alive.
-    new_tail = padded[:, time:].clone()
+    last = x[:, max(0, time - kernel + 1) :]
+    new_tail = torch.cat([tail, last], dim=1)[:, last.shape[1] :]
     if time == 0:
         return x, new_tail
+    age = torch.arange(kernel - 1, 0, -1, device=x.device)
+    seen = torch.where((age <= position[:, :1]).unsqueeze(-1), tail, 0.0)
+    padded = torch.cat([seen, x], dim=1)
+    weight = weight.to(padded.dtype)
     if not may_look():
         return _selected(padded, weight, position).to(x.dtype), new_tail
     bad = None if surely_finite(padded) else not_finite(padded)
     if bad is not None:
         padded = torch.where(bad, 0.0, padded)
     y = _filtered(padded, weight)
-    row, token = (position < kernel - 1).nonzero(as_tuple=True)
-    # A filter that would reach before its document stops at its start.
-    short = _first_filters(position[row, token], row, token, kernel) if row.numel() else None
+    short = _short_filters(position, kernel) if time > 1 else None
     if short is not None:
+        row, token = short.row.squeeze(-1), short.place[:, -1] - (kernel - 1)
         y = y.index_put((row, token), (short.select(padded) * weight.T).sum(1))
     if bad is not None:
         hit = bad.unfold(1, kernel, 1).any(-1)
@@ -63,9 +66,35 @@ def _filtered(padded: Tensor, weight: Tensor) -> Tensor:
     if padded.shape[1] < 2 * kernel:
         # A call of a few tokens, as in decoding, is over before a convolution has begun.
         return (padded.unfold(1, kernel, 1) * weight).sum(-1)
-    # A depthwise convolution over rows of height one; channels last is the layout of x and by far the fastest here.
-    rows = padded.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    return conv2d(rows, weight[:, None, None, :], groups=weight.shape[0]).squeeze(2).transpose(1, 2)
+    apply: Callable[[Tensor, Tensor], Tensor] = _Convolved.apply
+    return apply(padded, weight)
+
+
+class _Convolved(torch.autograd.Function):
+    """A depthwise convolution over rows of height one: channels last is the layout of x and by far the fastest here.
+
+    Its derivative in the inputs is the transposed convolution; that in the weights, a product of sequences for each
+    tap, is what torch is slow at.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(padded, weight)
+        return conv2d(_rows(padded), weight[:, None, None, :], groups=len(weight)).squeeze(2).transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        padded, weight = ctx.saved_tensors
+        of_padded = conv_transpose2d(_rows(grads[0]), weight[:, None, None, :], groups=len(weight))
+        taps, product = padded.unfold(1, grads[0].shape[1], 1).mT.unbind(1), torch.empty_like(grads[0])
+        of_weight = [torch.mul(grads[0], tap, out=product).sum((0, 1)) for tap in taps]
+        return of_padded.squeeze(2).transpose(1, 2), torch.stack(of_weight, -1)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return [batch, time, channels] as rows of height one, channels last."""
+    return x.transpose(1, 2).unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 def _selected(padded: Tensor, weight: Tensor, position: Int[Tensor, "batch time"]) -> Tensor:
@@ -91,8 +120,15 @@ class _Filters(NamedTuple):
         return torch.where(self.inside, padded[self.row, self.place], 0)
 
 
-def _first_filters(position: Tensor, row: Tensor, token: Tensor, kernel: int) -> _Filters:
-    """Return the filters of tokens at some positions of their documents."""
+def _short_filters(position: Int[Tensor, "batch time"], kernel: int) -> _Filters | None:
+    """Return the filters that would reach before a document that begins behind the first token; None: there are none.
+
+    What lies before the call is not seen of such a filter's document: that is zero already.
+    """
+    reach = torch.arange(position.shape[1], device=position.device).clamp(max=kernel - 1)
+    row, token = (position < reach).nonzero(as_tuple=True)
+    if row.numel() == 0:
+        return None
     age = torch.arange(kernel - 1, -1, -1, device=position.device)
-    place = token.unsqueeze(-1) + kernel - 1 - age
-    return _Filters(row.unsqueeze(-1), place, (age <= position.unsqueeze(-1)).unsqueeze(-1))
+    place, inside = token.unsqueeze(-1) + kernel - 1 - age, age <= position[row, token].unsqueeze(-1)
+    return _Filters(row.unsqueeze(-1), place, inside.unsqueeze(-1))

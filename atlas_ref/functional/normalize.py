@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from atlas_ref.errors import UserError
 
@@ -60,16 +61,17 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        y = x / _length(x, eps)
-        ctx.eps = eps
-        ctx.save_for_backward(x, y)
+        length = _length(x, eps)
+        y = x / length
+        ctx.save_for_backward(y, length)
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        x, y = ctx.saved_tensors
+        y, length = ctx.saved_tensors
         along = torch.linalg.vecdot(y, grads[0]).unsqueeze(-1)
-        return torch.addcmul(grads[0], y, along, value=-1) / _length(x, ctx.eps), None
+        return torch.addcmul(grads[0], y, along, value=-1).div_(length), None
 
 
 def unit_vector(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:

@@ -78,7 +78,7 @@ def _features(
         if basis == "monomial_weighted" and i > 1:
             root = root * _multinomial_roots(x.shape[-1], i, x.dtype, x.device)
         parts.append(power * root)
-    return torch.cat(parts, dim=-1)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 def _check(degree: int) -> None:

@@ -69,7 +69,7 @@ def gradient_factors(
     divisor = None
     if rule.normalised:
         divisor = least_one(rule, _curvature(rule.architecture, outer, x, hidden, raw, error), error, threshold)
-        slope = slope / divisor.unsqueeze(-1)
+        slope = slope * divisor.reciprocal().unsqueeze(-1)
     if rule.architecture in NORMED:
         slope = layer_norm_vjp(raw, slope)
     back = tuple((slope @ outer) * part for part in hidden.slopes)

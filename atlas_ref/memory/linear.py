@@ -6,24 +6,18 @@ With the coordinates W of `segments`,
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from atlas_ref.functional.scan import coordinate_scan
 from atlas_ref.memory.architecture import predict, predict_with
 from atlas_ref.memory.factors import Factors, gradient_factors
+from atlas_ref.memory.linear_products import mixed_product, written
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
-from atlas_ref.memory.segments import (
-    Segments,
-    Start,
-    apart,
-    coordinates,
-    enter,
-    seen_by_reads,
-    squared_errors,
-    weighted_sum,
-)
+from atlas_ref.memory.segments import Segments, Start, apart, enter, seen_by_reads, squared_errors
 from atlas_ref.memory.state import Carry, MemoryState
 
 
@@ -31,28 +25,35 @@ def run_linear(
     rule: MemoryRule, plan: SegmentPlan, segments: Segments, write: WriteCoefficients, start: Start, state: MemoryState
 ) -> tuple[Tensor, Carry, Tensor]:
     """Carry M and S from segment to segment, then read all segments at once; return squared errors too."""
-    mixing = coordinates(rule, plan, write)
+    last_u, last_w, coordinates = _coordinates(plan, write)
     carry = Carry(state.weights, state.momentum, state.anchor)
     entered: list[Carry] = []
     factors: list[Factors] = []
     # Taken apart once: indexing segment by segment would make a gradient of full size for each.
-    inputs = (segments.keys, segments.values, *apart(mixing.momentum[-1], 1), *apart(mixing.weights[-1], 2))
+    inputs = (segments.keys, segments.values, *apart(last_u, 1), *apart(last_w, 2))
     each = zip(*(x.unbind() for x in inputs), segments.thresholds(), strict=True)
     for n, (keys, values, u, u_s, w, w_s, w_m, threshold) in enumerate(each):
         carry = enter(plan, n, start, carry)
         found = gradient_factors(rule, carry.anchor, keys, values, threshold)
         entered.append(carry)
         factors.append(found)
-        old = zip(carry.weights, carry.momentum, found.left, found.right, strict=True)
-        new = [
-            (weighted_sum(w, left, right, (w_s, s), (w_m, m)), weighted_sum(u, left, right, (u_s, s)))
-            for m, s, left, right in old
-        ]
-        carry = Carry(tuple(m for m, _ in new), tuple(s for _, s in new), carry.anchor)
+        old = zip(found.left, found.right, carry.weights, carry.momentum, strict=True)
+        weights, momentum = zip(*(written(*matrix, (w, w_s, w_m), (u, u_s)) for matrix in old), strict=True)
+        carry = Carry(weights, momentum, carry.anchor)
     if rule.read == "anchor":
         anchors = tuple(torch.stack(part) for part in zip(*(before.anchor for before in entered), strict=True))
         return predict_with(rule.architecture, anchors, segments.queries), carry, squared_errors(factors)
-    return _read_linear(rule, segments.queries, mixing.weights, entered, factors), carry, squared_errors(factors)
+    return _read_linear(rule, segments.queries, coordinates, entered, factors), carry, squared_errors(factors)
+
+
+def _coordinates(plan: SegmentPlan, write: WriteCoefficients) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the last U, the last W and all W in every segment; an empty slot decays nothing and writes nothing."""
+    momentum, retention = (plan.split(x, 1.0).movedim(2, 0) for x in (write.momentum, write.retention))
+    intake, release = (plan.split(x, 0.0).movedim(2, 0) for x in (write.intake, write.release))
+    # By age in the window, oldest first in the slots.
+    taken = intake.unsqueeze(-1) * plan.split(write.window, 0.0).movedim(2, 0).flip(-1)
+    step = 1 if write.threshold is None else taken.shape[-1]
+    return coordinate_scan(momentum, retention, taken, release, step)
 
 
 def _read_linear(
@@ -60,23 +61,10 @@ def _read_linear(
 ) -> Tensor:
     """Return the reads of all segments: M_t x = sum_i W[t, i] (r_i . x) l_i + W[t, S] S x + W[t, M] M x."""
     mix = seen_by_reads(rule, coordinates)
-    layers = []
+    layers: list[Callable[[Tensor], Tensor]] = []
     for i in range(len(factors[0].left)):
         weights = torch.stack([carry.weights[i] for carry in entered])
         momentum = torch.stack([carry.momentum[i] for carry in entered])
         left, right = torch.stack([f.left[i] for f in factors]), torch.stack([f.right[i] for f in factors])
-        layers.append(_mixed_product(mix, weights, momentum, left, right))
+        layers.append(partial(mixed_product, mix, left, right, weights, momentum))
     return predict(rule.architecture, layers, queries)
-
-
-def _mixed_product(
-    mix: Tensor, weights: Tensor, momentum: Tensor, left: Tensor, right: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """Return x_t -> M_t x_t for every token of every segment (module docstring)."""
-    inside, share, decay = apart(mix, 2)
-
-    def multiply(x: Tensor) -> Tensor:
-        carried = torch.addcmul(decay * (x @ weights.mT), share, x @ momentum.mT)
-        return carried + ((x @ right.mT) * inside) @ left
-
-    return multiply
