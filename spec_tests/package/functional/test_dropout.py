@@ -141,6 +141,30 @@ def test_attention_without_some_weights_is_the_same_in_any_blocks_and_calls() ->
     assert (whole - attend(0, 13, None)).abs().amax() > 0.1
 
 
+def test_a_weight_is_left_out_by_the_number_of_its_query_head_and_key() -> None:
+    """The number: ((query x heads + head) x (persistent + window) + persistent token, or persistent + age.
+
+    Kills: numbers that two pairs share, or that change with window, heads or persistent tokens; another scale.
+    """
+    time, rows, heads, dim, tokens, window = 7, 2, 3, 6, 2, 4
+    generator = torch.Generator().manual_seed(5)
+    q, k, v = torch.randn(3, rows, time, heads, dim, generator=generator, dtype=torch.float64)
+    persistent = torch.randn(2, tokens, heads, dim, generator=generator, dtype=torch.float64)
+    drop, none = Drop(0.4, keys_of(0, rows), 9), torch.zeros(rows, window - 1, heads, dim, dtype=torch.float64)
+    position = torch.arange(time).expand(rows, -1)
+    always_keys, always_values = persistent.unbind()
+    found, *_ = sliding_window_attention(q, k, v, always_keys, always_values, none, none, position, window, drop)
+    for row, t, head in torch.cartesian_prod(*map(torch.arange, (rows, time, heads))).tolist():
+        past = range(max(0, t - window + 1), t + 1)
+        seen = torch.cat([persistent[0, :, head], k[row, past.start : past.stop, head]])
+        values = torch.cat([persistent[1, :, head], v[row, past.start : past.stop, head]])
+        weights = (seen @ q[row, t, head] / 6**0.5).softmax(0)
+        keys = [*range(tokens), *(tokens + t - other for other in past)]
+        numbers = [((9 + t) * heads + head) * (tokens + window) + key for key in keys]
+        stays = kept(drop.keys[row : row + 1], torch.tensor(numbers, dtype=torch.int32), 0.4)[0]
+        torch.testing.assert_close(found[row, t, head], torch.where(stays, weights / 0.6, 0.0) @ values)
+
+
 def test_weights_that_are_left_out_are_those_of_softmax_and_the_mean_over_draws_is_attention() -> None:
     """Kills: weights left out before the softmax, which then adds up to one again; no scale."""
     mean = attend(8, 13, Drop(0.3, keys_of(0, 4000)), 4000).mean(0)

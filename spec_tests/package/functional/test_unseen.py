@@ -108,6 +108,19 @@ def _attention(position: Tensor, window: int, *inputs: Tensor) -> Tensors:
     return sliding_window_attention(queries, keys, values, always_keys, always_values, *past, position, window)
 
 
+@pytest.mark.parametrize(("time", "learned"), [(1, True), (2, False), (2, True)])
+def test_attention_unseen_that_is_no_decoding_is_that_with_a_look(time: int, learned: bool) -> None:
+    """Kills: several queries taken for one; a gradient of what is out of sight and not finite."""
+    window, shape = 4, (3, 3, 2, 6)
+    keys, values = drawn(3, *shape), drawn(4, *shape)
+    keys[1, 0], values[0, 1] = torch.nan, torch.inf
+    position = torch.tensor([[0, 1], [1, 2], [7, 8]])[:, :time]
+    tokens = [drawn(n, 3, time, 2, 6) for n in (5, 6, 7)]
+    always = [drawn(n, 2, 2, 6) for n in (8, 9)]
+    with torch.set_grad_enabled(learned):
+        both_ways(partial(_attention, position, window), *tokens, *always, keys, values)
+
+
 RULE = MemoryRule("matrix", "omega", 3, "carry", "post", 0.5, "mass", 0.9, "quintic", 5)
 POSITIONS = [0, 1, 3, 5, 6, 12]
 """Of the rows: at the start of a document, inside a chunk, at the start of one, of a shard, and of a later one."""

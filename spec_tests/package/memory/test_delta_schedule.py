@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.recurrent import MemoryOutput
+from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
+from atlas_ref.memory.shards import Shards
 from spec_tests.drawing.inputs import generator
 from spec_tests.package.memory.miras_axes import RETAINED, USUAL
 from spec_tests.package.memory.miras_calls import BATCH, TIME, assert_equal, draw, errors, leaves_of, outcome, resets
@@ -29,6 +31,17 @@ def test_a_schedule_is_no_part_of_the_meaning(name: str, schedule: int) -> None:
 def test_a_schedule_changes_nothing_where_the_chunk_has_a_meaning(options: Options) -> None:
     """Kills: any rule, or chunks of two tokens, solved as the delta rule is."""
     assert_equal(errors(memory_chunked, options, time=9, schedule=3))
+
+
+def test_shards_cut_the_schedule_that_nobody_named() -> None:
+    """Kills: a segment of the schedule that goes over the border of a shard, or that has no length."""
+    o = RETAINED["kda"]
+    inputs, initial = draw(o, time=11)
+    given = (o, leaves_of(inputs, initial), resets(BATCH, 11, (7,)))
+    shards = Shards(4, 1, torch.tensor(0.3, dtype=torch.float64))
+    wanted = outcome(memory_recurrent, *given, shards=shards)
+    for name, found in outcome(memory_chunked, *given, shards=shards).items():
+        torch.testing.assert_close(found, wanted[name], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("step", [0.0, 0.3, 1e6])

@@ -1,13 +1,16 @@
 """Shards side by side: which tokens lie together, when folding is left, and that stretches never see each other."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.folding import Stretch, run_folded, stretches
+from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates
 from spec_tests.package.memory.hierarchy_calls import Call, call_of, drawn, hierarchy
 
@@ -28,11 +31,18 @@ RAGGED = marked((0, 0), (0, 5), (0, 9), (0, 16), (1, 3), (1, 7), (1, 13))
 
 def run(call: Call, marks: Tensor, changed: dict[str, Tensor]) -> Tensor:
     """Return the reads of one memory in chunks of 2, some inputs changed."""
+    return ended(run_folded, call, marks, changed).reads
+
+
+def ended(
+    form: Callable[..., MemoryOutput], call: Call, marks: Tensor, changed: dict[str, Tensor], **named: bool
+) -> MemoryOutput:
+    """Return all that a form of one memory in chunks of 2 gives, some inputs changed."""
     leaves = {**call.leaves, **changed}
     keys, values, queries = (leaves[name] for name in ("keys", "values", "queries"))
     gates = Gates(*(leaves[name][:, :, 0] for name in ("retention", "momentum", "step", "window")))
     rule, state = call.hierarchy.rules[0], call.state.memories[0]
-    return run_folded(rule, keys, values, queries, gates, (leaves["initial"][0],), state, marks).reads
+    return form(rule, keys, values, queries, gates, (leaves["initial"][0],), state, marks, **named)
 
 
 def test_stretches_lie_between_marks_and_the_first_goes_on_from_before_the_call() -> None:
@@ -83,3 +93,36 @@ def test_marks_that_would_be_mostly_filling_are_not_folded(monkeypatch: pytest.M
     call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
     run(call, marked(*((0, token) for token in range(10, 20))), {})
     assert shapes == [(2, TIME)]
+
+
+LONG = (0, *range(10, 18))
+"""Marks that cut a row into one stretch of ten tokens and, with the next mark, eight of one: twice 40 tokens in all."""
+
+
+@pytest.mark.parametrize(
+    ("places", "folded"), [(range(0, TIME, 4), True), ([1], True), ([0], False), (LONG, True), ((*LONG, 18), False)]
+)
+def test_marks_are_folded_where_filling_does_not_make_more_than_twice_the_call(
+    places: Sequence[int], folded: bool
+) -> None:
+    """Kills: a call that is run token by token although its stretches fit. Where they are folded there is no loss."""
+    marks = marked(*((0, place) for place in places))
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    assert (ended(run_folded, call, marks, {}).omega_loss is None) == folded
+
+
+def test_a_call_of_one_token_is_made_without_a_look_at_its_marks() -> None:
+    """Kills: decoding that waits for a GPU to say where shards begin."""
+    call = call_of(hierarchy([2], [0]), drawn(1, 1, seed=3, resets=False))
+    marks = torch.ones(2, 1, dtype=torch.bool)
+    seen = run(call, marks, {})
+    with unseen(0):
+        assert torch.equal(run(call, marks, {}), seen)
+
+
+@pytest.mark.parametrize(("writes", "measured"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_loss_is_made_where_the_memory_writes_and_somebody_asks(writes: bool, measured: bool) -> None:
+    """Kills: a loss of what is not written; one that decoding pays for and nobody reads."""
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    found = ended(memory_chunked, call, EVEN, {}, writes=writes, measured=measured)
+    assert (found.omega_loss is not None) == (writes and measured)

@@ -1,0 +1,77 @@
+"""What is hidden and what is seen: bad vectors in sight, windows that end, the last of what came before."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from atlas_ref.functional.gate_floor import NEAR, collapse_risk
+from atlas_ref.functional.segment_attention import attention_in_sight
+from atlas_ref.functional.sight import sees_bad
+from atlas_ref.functional.stablemax import stablemax_loss
+from atlas_ref.functional.window import WindowBoundary, latest, visible_window
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 5])
+@pytest.mark.parametrize("heads", [None, 1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_query_sees_something_bad_where_one_bad_vector_is_in_its_sight(
+    rows: int, heads: int | None, queries: int
+) -> None:
+    """Kills: one bad vector that is not counted; heads or rows that share what they see."""
+    keys = 4
+    sight, bad = drawn(rows, 1, queries, keys) > 0.3, drawn(rows, heads or 1, keys).roll(1, -1) > 0.9
+    expected = torch.tensor(
+        [
+            [[bool((sight[r, 0, q] & bad[r, h]).any()) for q in range(queries)] for h in range(bad.shape[1])]
+            for r in range(rows)
+        ]
+    )
+    if heads is None:
+        assert torch.equal(sees_bad(sight[:, 0], bad[:, 0], torch.float32), expected[:, 0])
+    else:
+        assert torch.equal(sees_bad(sight, bad, torch.float32), expected)
+        of_each = sight.expand(-1, heads, -1, -1)
+        assert torch.equal(sees_bad(of_each, bad, torch.float32), expected)
+
+
+@pytest.mark.parametrize("what", ["keys", "values"])
+def test_a_segment_is_spoilt_where_a_key_or_a_value_in_sight_is_bad(what: str) -> None:
+    """Kills: a bad vector that counts only where key and value are bad."""
+    given = {"queries": drawn(1, 4, 2, 3), "keys": drawn(1, 4, 2, 3), "values": drawn(1, 4, 2, 3)}
+    given[what][0, 2, 1] = torch.inf
+    found = attention_in_sight(**given, sight=torch.ones(1, 4, 4, dtype=torch.bool).tril()).isnan().all(-1)[0]
+    assert found.tolist() == [[False, False], [False, False], [False, True], [False, True]]
+
+
+@pytest.mark.parametrize("boundary", ["carry", "truncate"])
+@pytest.mark.parametrize(("heads", "window"), [(1, 1), (1, 2), (1, 3), (2, 2), (3, 4)])
+def test_ages_before_the_document_or_the_chunk_weigh_nothing(boundary: WindowBoundary, heads: int, window: int) -> None:
+    """Kills: a memory of one head, or a window of two tokens, that looks over the border."""
+    position, chunk = torch.tensor([[0, 1, 2, 3, 4, 0, 1], [5, 6, 7, 8, 9, 10, 11]]), 3
+    weights = drawn(2, 7, heads, window).abs() + 1.0
+    found = visible_window(weights, position, chunk, boundary)
+    reach = position if boundary == "carry" else position % chunk
+    for row, time, head, age in torch.cartesian_prod(*map(torch.arange, weights.shape)).tolist():
+        seen = age <= reach[row, time]
+        assert found[row, time, head, age] == (weights[row, time, head, age] if seen else 0.0)
+
+
+@pytest.mark.parametrize("time", [0, 1, 2, 3, 4, 9])
+def test_the_latest_are_the_last_of_both_together(time: int) -> None:
+    """Kills: tokens of a longer call that are not its last; what came before that is not moved on."""
+    before, tokens = drawn(2, 3, 5), drawn(2, time, 5).float()
+    assert torch.equal(latest(before, tokens), torch.cat([before.float(), tokens], 1)[:, -3:])
+
+
+def test_a_gate_that_is_as_far_above_its_floor_as_counts_is_not_at_risk() -> None:
+    """Kills: a border that belongs to the gates at risk."""
+    assert collapse_risk(torch.tensor([NEAR, 0.5 * NEAR, 0.0, 1.0], dtype=torch.float64), 0.0).item() == 0.5
+
+
+def test_a_vocabulary_of_one_word_has_no_loss_where_nothing_is_asked_either() -> None:
+    """Kills: an ignored label that stands for a word which is not there."""
+    assert stablemax_loss(drawn(1, 2, 1), torch.tensor([[0, -100]])).tolist() == [0.0]
