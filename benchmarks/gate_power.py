@@ -18,7 +18,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from time import perf_counter
+from typing import Any
 
 from benchmarks.gate_power_cases import GROUPS, HALVES, Case, cases
 from benchmarks.gate_power_runs import PARTS, Part, work
@@ -42,35 +44,46 @@ def read_lines(*paths: Path) -> Lines:
 
 
 def missing(found: Sequence[Case], lines: Lines) -> list[Part]:
-    """Return the parts that are to be made now: what a twin is needed for is known when its run is there."""
+    """Return the parts that can be made now, twins first, so that a study that is cut has whole cases.
+
+    Whether a twin is needed is known when its run is there; the gates as they were are asked in the first draw alone.
+    """
     absent = [Part(case, part) for case in found for part in PARTS if (case.name, part) not in lines]
-    wanted = [each for each in absent if each.part not in (TWIN, EARLIER)]
-    wanted += [each for each in absent if each.part == EARLIER and each.case.half in HALVES]
-    known = {case.name for case in found if (case.name, RUN) in lines}
-    return wanted or [
-        each for each in absent if each.part == TWIN and each.case.name in known and not hopeless(each.case, lines)
+    twins = [
+        each
+        for each in absent
+        if each.part == TWIN and (each.case.name, RUN) in lines and not hopeless(each.case, lines)
     ]
+    others = [each for each in absent if each.part not in (TWIN, EARLIER)]
+    return twins + others + [each for each in absent if each.part == EARLIER and each.case.half in HALVES]
 
 
-def make(parts: Sequence[Part], path: Path, jobs: int, seconds: float) -> bool:
-    """Make parts in processes of one thread and write the line of each as it ends; return whether there was time."""
+def make(found: Sequence[Case], lines: Lines, path: Path, jobs: int, seconds: float) -> None:
+    """Make what is missing in processes of one thread and add the line of each to `lines` and a file as it ends."""
     # Idle OpenMP threads wait in a loop: one thread a process lets several share a machine.
     os.environ["OMP_NUM_THREADS"] = "1"
     path.parent.mkdir(parents=True, exist_ok=True)
-    started = perf_counter()
+    started, ended = perf_counter(), SimpleQueue[dict[str, Any] | BaseException]()
+    running: set[tuple[str, str]] = set()
     # To leave the pool ends its processes, whatever they are at.
     with path.open("a") as file, multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        made = pool.imap_unordered(work, parts, chunksize=1)
-        for number in range(len(parts)):
+        while (waiting := [part for part in missing(found, lines) if part.key not in running]) or running:
+            for part in waiting[: jobs - len(running)]:
+                pool.apply_async(work, (part,), callback=ended.put, error_callback=ended.put)
+                running.add(part.key)
             try:
-                line = made.next(max(0.0, seconds - (perf_counter() - started)))
-            except multiprocessing.TimeoutError:
-                print(f"{len(parts) - number} parts are left", file=sys.stderr, flush=True)
-                return False
+                line = ended.get(timeout=max(0.0, seconds - (perf_counter() - started)))
+            except Empty:
+                print("the time is up", file=sys.stderr, flush=True)
+                return
+            if isinstance(line, BaseException):
+                raise line
+            key = line["case"], line["part"]
+            running.remove(key)
+            lines[key] = line
             file.write(json.dumps(line) + "\n")
             file.flush()
             print(f"{line['case']} {line['part']}: {line['seconds']:.0f} s", file=sys.stderr, flush=True)
-    return True
 
 
 def chosen(draws: Sequence[int], groups: Sequence[str], limit: int | None) -> list[Case]:
@@ -91,12 +104,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="where the picture goes")
     options = parser.parse_args()
     before, found = machine(1), chosen(options.draws, options.only, options.limit)
-    started = perf_counter()
-    while not options.report and (parts := missing(found, read_lines(*options.lines))):
-        left = options.seconds - (perf_counter() - started)
-        if not make(parts, options.lines[0], options.jobs, left):
-            break
     lines = read_lines(*options.lines)
+    if not options.report:
+        make(found, lines, options.lines[0], options.jobs, options.seconds)
     told = tables(found, lines)
     print(told.text)
     draw(told, options.picture)

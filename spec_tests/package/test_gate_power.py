@@ -88,7 +88,7 @@ def test_a_twin_is_trained_where_a_run_may_have_learned_and_the_gates_as_they_we
     lines = lines_of(fresh, life(0.9), [0.9] * 4, [0.0] * 4) | lines_of(RECALL, life(0.9), [0.12] * 4, [0.0] * 4)
     for case in (fresh, RECALL):
         del lines[case.name, "twin"], lines[case.name, "earlier"]
-    assert [each.key for each in missing([fresh, RECALL], lines)] == [("recall-00", "earlier")]
+    assert [each.key for each in missing([fresh, RECALL], lines)] == [("recall-1-00", "twin"), ("recall-00", "earlier")]
     assert [each.key for each in missing([fresh], lines)] == [("recall-1-00", "twin")]
     assert judge(fresh, lines) is None
     lines["recall-00", "earlier"] = {"gates": [], "seconds": 1.0}
