@@ -46,6 +46,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, attention: nn.Module | None = None) -> None:
         super().__init__()
+        self.kernels = config.kernels
         self.width = config.n_heads * config.memory.value_dim
         self.final, self.detached = phase_at(config, None), config.inner_grad == "detached"
         self.persistent_in_memory = config.attention.persistent_in_memory

@@ -5,15 +5,26 @@
 With `floor` the gate is floor + (1 - floor) sigmoid(.), never max(gate, floor), which has no gradient below the floor.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.blocks.block import Block
+from atlas_ref.blocks.kernels.choice import kernel_rows
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.dropout import Drop, dropped
-from atlas_ref.functional.mag_gate import WITH_LOGITS, Gated, mag_gate
+from atlas_ref.functional.mag_gate import WITH_LOGITS, mag_gate
+from atlas_ref.functional.normalize import at_least_float32
+
+
+class Joined(NamedTuple):
+    """The join, and the sigmoid below the floor of its gate; None where it has none."""
+
+    joined: Float[Tensor, "batch time width"]
+    raw: Float[Tensor, "batch time width"] | None
 
 
 class JoinedBlock(Block):
@@ -43,9 +54,21 @@ class JoinedBlock(Block):
         reads: Float[Tensor, "batch time width"],
         floor: float | Float[Tensor, "batch time 1"],
         drop: Drop | None,
-    ) -> Gated:
-        """Return the gated join and its gates; `drop` leaves some of the reads out."""
-        attention: Tensor = self.attention_norm(attended.to(hidden.dtype))
-        memory = dropped(self.memory_norm(reads.to(hidden.dtype)), drop)
+        penalised: bool,
+    ) -> Joined:
+        """Return the gated join and its gates; `drop` leaves some of the reads out.
+
+        By kernels nothing is learned through the gates themselves, so they are as they are written where that is asked
+        for (`penalised`).
+        """
         logits: Tensor | None = self.gate(hidden) if self.kind in WITH_LOGITS else None
-        return mag_gate(self.kind, attention, memory, logits, floor)
+        rows = None if penalised or self.kind == "product" else kernel_rows(self.kernels, attended)
+        if rows is not None:
+            norms = (rows.Norm(norm.weight, norm.eps) for norm in (self.attention_norm, self.memory_norm))
+            joined, raw = rows.joined(attended, reads, logits, tuple(norms), rows.Floored(self.kind, floor, drop))
+            return Joined(joined, raw)
+        wide = at_least_float32(hidden).dtype
+        attention: Tensor = self.attention_norm(attended.to(wide))
+        memory = dropped(self.memory_norm(reads.to(wide)), drop)
+        gated = mag_gate(self.kind, attention, memory, logits, floor)
+        return Joined(gated.joined, gated.raw)

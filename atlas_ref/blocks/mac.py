@@ -80,7 +80,7 @@ class MacBlock(JoinedBlock):
             attended.append(seen)
             remembered.append(found)
         whole = join_outputs(remembered)
-        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, floor, phase.drops.memory)
+        gated = self.join(hidden, torch.cat(attended, 1), whole.reads, floor, phase.drops.memory, penalised)
         y = dropped(self.output(gated.joined), phase.drops.residual)
         told = self.tell(state.memory, whole, gated.raw, floor, penalised, measured)
         return BlockOutput(x + y, after, *told)

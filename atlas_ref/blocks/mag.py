@@ -14,10 +14,10 @@ from torch import Tensor
 from atlas_ref.blocks.attention import AttentionState, SlidingWindowAttention
 from atlas_ref.blocks.block import BlockOutput
 from atlas_ref.blocks.joined import JoinedBlock
+from atlas_ref.blocks.passes import added, normed
 from atlas_ref.blocks.phase import Phase
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.functional.dropout import dropped
 
 
 class MagBlock(JoinedBlock):
@@ -52,10 +52,10 @@ class MagBlock(JoinedBlock):
         """Return x plus the gated join of attention and memory (`Block.forward`)."""
         phase = phase or self.final
         floor = timeline.gate_floor(phase.gate_floor)
-        hidden: Tensor = self.norm(x)
+        hidden, written, gating = normed(self.norm, x, self.kernels, uses=3)
         attended, cache_keys, cache_values = self.attention(hidden, state, timeline, drop=phase.drops.attention)
-        remembered = self.remember(hidden, state.memory, timeline, phase.writes, measured)
-        gated = self.join(hidden, attended, remembered.reads, floor, phase.drops.memory)
-        y = dropped(self.output(gated.joined), phase.drops.residual)
+        remembered = self.remember(written, state.memory, timeline, phase.writes, measured)
+        gated = self.join(gating, attended, remembered.reads, floor, phase.drops.memory, penalised)
+        x = added(x, self.output(gated.joined), phase.drops.residual, self.kernels)
         told = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
-        return BlockOutput(x + y, AttentionState(remembered.state, cache_keys, cache_values), *told)
+        return BlockOutput(x, AttentionState(remembered.state, cache_keys, cache_values), *told)

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atlas_ref.blocks.kernels.choice import kernel_rows
 from atlas_ref.blocks.memory_branch import MemoryBranch, MemoryLayerOutput, MemoryLayerState, Part
 from atlas_ref.functional.gate_floor import collapse_risk
 from atlas_ref.functional.telemetry import (
+    GateStatistics,
     change_of_memory,
     gate_statistics,
     size_of_matrices,
@@ -16,6 +18,7 @@ from atlas_ref.functional.telemetry import (
     tanh_statistics,
 )
 from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.rules import Gates
 
 
@@ -103,7 +106,7 @@ def summarise(
         momentum,
         step,
         window,
-        *_of_gate(gate),
+        *_of_gate(gate, layer.kernels),
         size_of_matrices([matrix for part in parts for matrix in part.state.weights]),
         size_of_matrices([matrix for part in parts for matrix in _momentum(part)]),
         size_of_reads(remembered.reads),
@@ -131,11 +134,16 @@ class _OfGate(NamedTuple):
     undecided: Tensor | None
 
 
-def _of_gate(gate: Gate | None) -> _OfGate:
+def _of_gate(gate: Gate | None, kernels: Kernels) -> _OfGate:
     """Return the statistics of a gate, none of a block without."""
     if gate is None:
         return _OfGate(*(None,) * 11)
-    found, risk = gate_statistics(gate.raw, gate.floor), collapse_risk(gate.raw, gate.floor)
+    rows = kernel_rows(kernels, gate.raw) if gate.raw.dtype == torch.float32 else None
+    found: GateStatistics
+    if rows is not None:
+        found, risk = rows.spread(gate.raw, gate.floor)
+    else:
+        found, risk = gate_statistics(gate.raw, gate.floor), collapse_risk(gate.raw, gate.floor)
     return _OfGate(*found[:8], risk, *found[8:])
 
 

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from atlas_ref.blocks.block import Block, BlockOutput, BlockState
 from atlas_ref.blocks.dropout import drops_of
 from atlas_ref.blocks.feed_forward import FeedForward
+from atlas_ref.blocks.passes import left, normed
 from atlas_ref.blocks.phase import Phase, phase_at
 from atlas_ref.blocks.registry import build_block
 from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline, marks_of
 from atlas_ref.config.model import ModelConfig
-from atlas_ref.functional.dropout import dropped
 from atlas_ref.memory.kernels.choice import chosen
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
@@ -134,7 +134,7 @@ class AtlasModel(Model):
         positions, time = (before.context, before.memory.position), tokens.shape[1]
         timeline = make_timeline(self.config.memory, *positions, reset, time, self.config.segment)
         drops = drops_of(self.config.dropout, marks_of(reset).draws, self.config.n_layers)
-        x = dropped(self.embedding(tokens), drops.embedding)
+        x = left(self.embedding(tokens), drops.embedding, self.config.kernels)
         states, telemetry, undecided = [], [], []
         for layer, entered, left_out in zip(self._layers(), state.layers, drops.layers, strict=True):
             of_layer = phase._replace(drops=left_out)
@@ -142,8 +142,8 @@ class AtlasModel(Model):
             states.append(after)
             telemetry.extend([summary] if summary is not None else [])
             undecided.extend([indecision] if indecision is not None else [])
-        normed: Tensor = self.norm(x)
-        logits = F.linear(normed, self.embedding.weight)
+        (told,) = normed(self.norm, x, self.config.kernels)
+        logits = F.linear(told, self.embedding.weight)
         # Every layer has as many gates, so the mean of their means is the mean of all.
         mean = torch.stack(undecided).mean() if undecided else None
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)

@@ -48,7 +48,10 @@ def forward(
     DROPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Write outputs and L of a block of queries; a row of q and k has TURNED numbers, one of v VALUES."""
+    """Write outputs and L of a block of queries; a row of q and k has TURNED numbers, one of v VALUES.
+
+    What a name stands for before a loop it stands for in the loop: Triton gives it one type.
+    """
     blocks = tl.cdiv(TIME, QUERIES)
     row, head = tl.program_id(0) // blocks, tl.program_id(1)
     begin = (tl.program_id(0) % blocks) * QUERIES
@@ -69,17 +72,17 @@ def forward(
     if PERSISTENT > 0:
         slot = tl.arange(0, MORE)
         held = slot < PERSISTENT
-        keys = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
-        values = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
-        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
-        logits = tl.where(held[None, :], logits, float("-inf"))
-        most = tl.max(logits, 1)
-        weights = tl.exp(logits - most[:, None])
-        total = tl.sum(weights, 1)
+        fixed = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        told = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        always = tl.dot(asked, tl.trans(fixed), input_precision=PRECISION) * SCALE
+        always = tl.where(held[None, :], always, float("-inf"))
+        most = tl.max(always, 1)
+        always = tl.exp(always - most[:, None])
+        total = tl.sum(always, 1)
         if DROPS:
-            number = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
-            weights = tl.where(stays(drop_keys, row, number, LIMIT), weights * KEEP, 0.0)
-        found = tl.dot(weights.to(values.dtype), values, input_precision=PRECISION)
+            which = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
+            always = tl.where(stays(drop_keys, row, which, LIMIT), always * KEEP, 0.0)
+        found = tl.dot(always.to(told.dtype), told, input_precision=PRECISION)
     for block in range((QUERIES + PAST + KEYS - 1) // KEYS):
         token = begin - PAST + block * KEYS + tl.arange(0, KEYS)
         keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
@@ -172,25 +175,25 @@ def to_queries(
     if PERSISTENT > 0:
         slot = tl.arange(0, MORE)
         held = slot < PERSISTENT
-        keys = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
-        values = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
-        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
-        weights = tl.where(held[None, :] & sound[:, None], tl.exp(logits - length[:, None]), 0.0)
-        d_weights = tl.dot(given, tl.trans(values), input_precision=PRECISION)
-        left = weights
+        fixed = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        told = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
+        always = tl.dot(asked, tl.trans(fixed), input_precision=PRECISION) * SCALE
+        always = tl.where(held[None, :] & sound[:, None], tl.exp(always - length[:, None]), 0.0)
+        d_always = tl.dot(given, tl.trans(told), input_precision=PRECISION)
+        remaining = always
         if DROPS:
-            number = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
-            stay = stays(drop_keys, row, number, LIMIT)
-            left, d_weights = tl.where(stay, weights * KEEP, 0.0), tl.where(stay, d_weights * KEEP, 0.0)
-        d_logits = weights * (d_weights - slope[:, None]) * SCALE
-        found = tl.dot(d_logits.to(keys.dtype), keys, input_precision=PRECISION)
-        of_keys = tl.dot(tl.trans(d_logits.to(asked.dtype)), asked, input_precision=PRECISION)
-        of_values = tl.dot(tl.trans(left.to(given.dtype)), given, input_precision=PRECISION)
+            which = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
+            kept = stays(drop_keys, row, which, LIMIT)
+            remaining, d_always = tl.where(kept, always * KEEP, 0.0), tl.where(kept, d_always * KEEP, 0.0)
+        d_always = always * (d_always - slope[:, None]) * SCALE
+        found = tl.dot(d_always.to(fixed.dtype), fixed, input_precision=PRECISION)
+        of_keys = tl.dot(tl.trans(d_always.to(asked.dtype)), asked, input_precision=PRECISION)
+        of_values = tl.dot(tl.trans(remaining.to(given.dtype)), given, input_precision=PRECISION)
         first = (tl.program_id(0).to(tl.int64) * PERSISTENT * HEADS + head) * DIM
-        entry = first + slot[:, None] * HEADS * DIM + width[None, :]
+        place_of = first + slot[:, None] * HEADS * DIM + width[None, :]
         mask = held[:, None] & (width < DIM)[None, :]
-        tl.store(d_fixed_k + entry, of_keys, mask=mask)
-        tl.store(d_fixed_v + entry, of_values, mask=mask)
+        tl.store(d_fixed_k + place_of, of_keys, mask=mask)
+        tl.store(d_fixed_v + place_of, of_values, mask=mask)
     for block in range((QUERIES + PAST + KEYS - 1) // KEYS):
         token = begin - PAST + block * KEYS + tl.arange(0, KEYS)
         keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)

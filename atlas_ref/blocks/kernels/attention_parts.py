@@ -63,11 +63,16 @@ def mixed(x: tl.tensor, BITS: tl.constexpr, MASK: tl.constexpr, FACTOR: tl.const
 
 
 @compiled
-def stays(keys: tl.tensor, row: tl.tensor, number: tl.tensor, LIMIT: tl.tensor) -> tl.tensor:
-    """Return which pairs, which have a number each, dropout leaves in a row of the batch."""
-    first, second = tl.load(keys + 2 * row), tl.load(keys + 2 * row + 1)
+def mixed_stays(first: tl.tensor, second: tl.tensor, number: tl.tensor, LIMIT: tl.tensor) -> tl.tensor:
+    """Return which places, which have a number each, dropout leaves in a row of these two numbers."""
     drawn = mixed(number + first, 16, 65535, FIRST) ^ second
     return mixed(drawn, 15, 131071, SECOND) >= LIMIT
+
+
+@compiled
+def stays(keys: tl.tensor, row: tl.tensor, number: tl.tensor, LIMIT: tl.tensor) -> tl.tensor:
+    """Return which pairs, which have a number each, dropout leaves in a row of the batch."""
+    return mixed_stays(tl.load(keys + 2 * row), tl.load(keys + 2 * row + 1), number, LIMIT)
 
 
 @compiled

@@ -1,6 +1,7 @@
 """Which form of what a block does beside its memory runs: the reference, or kernels in Triton (`model.kernels`)."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,12 @@ from torch import Tensor
 
 from atlas_ref.memory.kernels.choice import Kernels, chosen
 
+Rows = ModuleType
+"""`blocks.kernels.rows`."""
 Attention = Callable[..., tuple[Tensor, Tensor]]
 """Attention from what is projected, with the arguments of `blocks.kernels.attention.attention`."""
+MOST_COMPONENTS = 4096
+"""Components of a token that a program holds."""
 WIDEST = {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}
 """Widest heads whose tiles fit on the chip, by the dtype of queries, keys and values."""
 
@@ -46,3 +51,13 @@ def kernel_attention(kernels: Kernels, projected: Tensor, dim: int, past: Past) 
     from atlas_ref.blocks.kernels import attention
 
     return attention.attention
+
+
+def kernel_rows(kernels: Kernels, x: Tensor) -> Rows | None:
+    """Return what does with each token by itself what kernels know, None where the reference runs."""
+    known = x.dtype in (torch.float32, torch.bfloat16) and x.numel() > 0 and x.shape[-1] <= MOST_COMPONENTS
+    if not known or chosen(kernels, x.device) != "triton":
+        return None
+    from atlas_ref.blocks.kernels import rows
+
+    return rows

@@ -1,0 +1,180 @@
+"""What a block does with each token by itself, in one pass over it: norm, dropout, SwiGLU; and the pass back.
+
+    norm       h = w x / r,  r = (mean x^2 + eps)^{1/2};       dx = (w g - n mean(n w g)) / r,  n = x / r,  dw = sum g n
+    dropout    y = a + m x,  m = 1 / (1 - rate) where a place stays, else 0;                             dx = m dy
+    SwiGLU     y = silu(a) b;                 da = dy b s (1 + a (1 - s)),  db = dy a s,  s = sigmoid(a)
+
+Everything is computed in float32 and rounded once, where it leaves. A program has some tokens after another, so that
+its part of a sum over tokens is one row; the rows are added in one order.
+"""
+
+import triton.language as tl
+
+from atlas_ref.blocks.kernels.attention_parts import mixed_stays
+from atlas_ref.memory.kernels.launching import compiled
+
+
+@compiled
+def norm(
+    x: tl.tensor,
+    weight: tl.tensor,
+    out: tl.tensor,
+    TOKENS: tl.tensor,
+    EPS: tl.tensor,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """Write the norm of ROWS tokens."""
+    token, width = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    held = width < DIM
+    mask, entry = (token < TOKENS)[:, None] & held[None, :], token[:, None] * DIM + width[None, :]
+    given = tl.load(x + entry, mask=mask, other=0.0).to(tl.float32)
+    length = tl.sqrt(tl.sum(given * given, 1) / DIM + EPS)
+    factor = tl.load(weight + width, mask=held, other=0.0).to(tl.float32)
+    tl.store(out + entry, given / length[:, None] * factor[None, :], mask=mask)
+
+
+@compiled
+def norm_back(
+    x: tl.tensor,
+    weight: tl.tensor,
+    first: tl.tensor,
+    second: tl.tensor,
+    third: tl.tensor,
+    d_x: tl.tensor,
+    d_weight: tl.tensor,
+    TOKENS: tl.tensor,
+    EPS: tl.tensor,
+    STEPS: tl.tensor,
+    USES: tl.constexpr,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """Write dx of STEPS times ROWS tokens from the gradients of USES outputs, and their part of dw."""
+    width = tl.arange(0, WIDTH)
+    held = width < DIM
+    factor = tl.load(weight + width, mask=held, other=0.0).to(tl.float32)
+    found = tl.zeros([WIDTH], tl.float32)
+    for step in range(STEPS):
+        token = (tl.program_id(0).to(tl.int64) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        mask, entry = (token < TOKENS)[:, None] & held[None, :], token[:, None] * DIM + width[None, :]
+        given = tl.load(x + entry, mask=mask, other=0.0).to(tl.float32)
+        length = tl.sqrt(tl.sum(given * given, 1) / DIM + EPS)[:, None]
+        slope = tl.load(first + entry, mask=mask, other=0.0).to(tl.float32)
+        if USES > 1:
+            slope += tl.load(second + entry, mask=mask, other=0.0).to(tl.float32)
+        if USES > 2:
+            slope += tl.load(third + entry, mask=mask, other=0.0).to(tl.float32)
+        normed = given / length
+        found += tl.sum(slope * normed, 0)
+        slope = slope * factor[None, :]
+        along = tl.sum(slope * normed, 1)[:, None] / DIM
+        tl.store(d_x + entry, (slope - normed * along) / length, mask=mask)
+    tl.store(d_weight + tl.program_id(0) * DIM + width, found, mask=held)
+
+
+@compiled
+def dropout(
+    x: tl.tensor,
+    added: tl.tensor,
+    keys: tl.tensor,
+    out: tl.tensor,
+    TOKENS: tl.tensor,
+    TIME: tl.tensor,
+    BEGIN: tl.tensor,
+    LIMIT: tl.tensor,
+    KEEP: tl.tensor,
+    ADDS: tl.constexpr,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """Write what dropout leaves of ROWS tokens, scaled up, and where there is something to be ADDED, the sum."""
+    token, width = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    mask = (token < TOKENS)[:, None] & (width < DIM)[None, :]
+    entry = token[:, None] * DIM + width[None, :]
+    given = tl.load(x + entry, mask=mask, other=0.0).to(tl.float32)
+    row = token // TIME
+    first = tl.load(keys + 2 * row, mask=token < TOKENS, other=0)
+    second = tl.load(keys + 2 * row + 1, mask=token < TOKENS, other=0)
+    place = ((BEGIN + token % TIME) * DIM).to(tl.int32)[:, None] + width[None, :]
+    found = tl.where(mixed_stays(first[:, None], second[:, None], place, LIMIT), given * KEEP, 0.0)
+    if ADDS:
+        found += tl.load(added + entry, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out + entry, found, mask=mask)
+
+
+@compiled
+def swiglu(
+    up: tl.tensor, out: tl.tensor, TOKENS: tl.tensor, DIM: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr
+) -> None:
+    """Write silu(a) b of ROWS tokens and WIDTH of their components, where a row of `up` is a and b behind it."""
+    token = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    width = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    mask = (token < TOKENS)[:, None] & (width < DIM)[None, :]
+    entry = 2 * token[:, None] * DIM + width[None, :]
+    a = tl.load(up + entry, mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(up + entry + DIM, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out + token[:, None] * DIM + width[None, :], a * tl.sigmoid(a) * b, mask=mask)
+
+
+@compiled
+def swiglu_back(
+    up: tl.tensor,
+    d_out: tl.tensor,
+    d_up: tl.tensor,
+    TOKENS: tl.tensor,
+    DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """Write the gradients of a and b."""
+    token = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    width = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    mask = (token < TOKENS)[:, None] & (width < DIM)[None, :]
+    entry = 2 * token[:, None] * DIM + width[None, :]
+    a = tl.load(up + entry, mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(up + entry + DIM, mask=mask, other=0.0).to(tl.float32)
+    slope = tl.load(d_out + token[:, None] * DIM + width[None, :], mask=mask, other=0.0).to(tl.float32)
+    share = tl.sigmoid(a)
+    tl.store(d_up + entry, slope * b * share * (1.0 + a * (1.0 - share)), mask=mask)
+    tl.store(d_up + entry + DIM, slope * a * share, mask=mask)
+
+
+@compiled
+def spread(
+    raw: tl.tensor,
+    floor: tl.tensor,
+    parts: tl.tensor,
+    COUNT: tl.tensor,
+    FLOOR: tl.tensor,
+    NEAR: tl.constexpr,
+    FAR: tl.constexpr,
+    MIDDLE: tl.constexpr,
+    OWN: tl.constexpr,
+    DIM: tl.constexpr,
+    TILE: tl.constexpr,
+) -> None:
+    """Write of TILE gates: their sum, the squares about their mean, least, largest; how many are polarised, undecided,
+    and low, which is less than NEAR above the floor, that of each token where it has its OWN.
+    """
+    entry = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    there = entry < COUNT
+    gate = tl.load(raw + entry, mask=there, other=0.0)
+    total, number = tl.sum(gate), tl.sum(tl.where(there, 1.0, 0.0))
+    apart, distance = gate - total / number, tl.abs(gate - 0.5)
+    bound = FLOOR + NEAR
+    if OWN:
+        bound = tl.load(floor + entry // DIM, mask=there, other=0.0) + NEAR
+    # A sum that is NaN tells of one gate that is; the least of them need not.
+    bad = (total - total) * 0.0
+    out = parts + tl.program_id(0) * 7
+    tl.store(out, total)
+    tl.store(out + 1, tl.sum(tl.where(there, apart * apart, 0.0)))
+    tl.store(out + 2, bad + tl.min(tl.where(there, gate, float("inf"))))
+    tl.store(out + 3, bad + tl.max(tl.where(there, gate, float("-inf"))))
+    tl.store(out + 4, tl.sum(tl.where(there & (distance > FAR), 1.0, 0.0)))
+    tl.store(out + 5, tl.sum(tl.where(there & (distance < MIDDLE), 1.0, 0.0)))
+    tl.store(out + 6, tl.sum(tl.where(there & (gate < bound), 1.0, 0.0)))
