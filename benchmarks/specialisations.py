@@ -3,14 +3,10 @@
     python -m benchmarks.specialisations [--device cpu|cuda] [--steps 300] [--seeds 0 1 2] [--jobs 1] [--threads 1]
 
 Trains `cognate-reasoning`, `cognate-memory` and `cognate-speed` (`atlas_ref.config.specialisations`) from the same
-seeds on a relay that is hard on each of them: on a CPU in a small form, on a GPU with the widths of the presets.
-
-    two answers         a guess is right half of the time, which is enough for the threshold of speed alone
-    31 fillers          between its symbols a row has tokens that mean nothing, so there is much that could be kept
-    a narrow window     a symbol may be farther away than an iteration can have heard of
-
-Then rows that nobody trained on are answered, each from an empty memory, leaving the recursion where a token halts,
-and the table has
+seeds on a relay of two symbols: a guess is right half of the time, which is enough for the threshold of speed alone,
+and a symbol may be farther away than an iteration can have heard of. On a CPU in a small form, on a GPU with the widths
+of the presets. Then rows that nobody trained on are answered, each from an empty memory, leaving the recursion where a
+token halts, and the table has
 
     iterations, slots in use, latency a token, accuracy     each with a 95% interval (`atlas_ref.training.comparison`)
 
@@ -23,7 +19,6 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
-import numpy as np
 import torch
 from rich.table import Table as Printed
 from torch import Tensor
@@ -31,7 +26,6 @@ from torch import Tensor
 from atlas_ref.config import RunConfig, parse_config
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.config.specialisations import SPECIALISATIONS, specialised
-from atlas_ref.data.batch import Batch
 from atlas_ref.data.relay import RelayTask
 from atlas_ref.models.family import Model
 from atlas_ref.models.registry import build_model
@@ -42,15 +36,14 @@ from benchmarks.report import machine, print_table, write_results
 
 ROWS = 512
 """Rows that are judged."""
-ANSWERS, FILLERS = 2, 31
 TASK = (
     "data.source='relay'",
-    f"data.relay.symbols={ANSWERS + FILLERS - 1}",
-    "data.relay.every=16",
-    f"model.vocab_size={ANSWERS + FILLERS}",
-    "data.sequence_length=48",
+    "data.relay.symbols=2",
+    "data.relay.every=20",
+    "model.vocab_size=3",
+    "data.sequence_length=64",
     "data.context_batches=1",
-    "model.positions=48",
+    "model.positions=64",
     "model.halting.loss_weight=0.5",
     "train.batch_size=32",
     "train.micro_batches=1",
@@ -59,7 +52,7 @@ TASK = (
     "optim.min_learning_rate=0.0001",
 )
 WHOLE = ("model.window=2", "optim.learning_rate=0.0005")
-"""The widths of the presets; eight layers and an iteration hear of what is eleven places away, each more of three."""
+"""The widths of the presets: eight layers and an iteration hear of what is eleven places away, each more of three."""
 SMALL = (
     "model.d_model=32",
     "model.n_layers=1",
@@ -73,20 +66,10 @@ SMALL = (
     "model.init_std=0.1",
     "optim.learning_rate=0.004",
 )
-"""What a CPU trains in seconds; thresholds and surprise stay those of the presets. One layer and an iteration hear of
+"""What a CPU trains in a minute; thresholds and surprise stay those of the presets. One layer and an iteration hear of
 what is twelve places away, each more of nine."""
-FEWER_SLOTS = 128
-"""Of the slots of a preset the small form has one in so many, as its rows have one token in 43."""
-
-
-class CrowdedRelay(RelayTask):
-    """Relay of two symbols among fillers: of its symbols the even ones are the first, the odd ones the second."""
-
-    def _draw(self, random: np.random.Generator) -> Batch:
-        rows = super()._draw(random)
-        filler = torch.from_numpy(random.integers(ANSWERS, ANSWERS + FILLERS, size=tuple(rows.tokens.shape)))
-        holds = rows.tokens < ANSWERS + FILLERS - 1
-        return Batch(torch.where(holds, rows.tokens % ANSWERS, filler), rows.targets % ANSWERS, rows.reset)
+FEWER_SLOTS = 256
+"""Of the slots of a preset the small form has one in so many, as its rows have one token in 32."""
 
 
 def configurations(device: str, seed: int, steps: int) -> Mapping[str, RunConfig]:
@@ -106,12 +89,15 @@ def _fewer_slots(name: str, config: RunConfig) -> RunConfig:
 def train(name: str, config: RunConfig) -> tuple[str, int, dict[str, Tensor], float]:
     """Train one; return its name and seed, its weights, and the seconds of the processor, on a GPU by the clock."""
     device = torch.device(config.train.device)
-    run, source = new_run(config, device), CrowdedRelay(config.data, config.train)
+    run, source = new_run(config, device), RelayTask(config.data, config.train)
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     began = clock()
     for step in range(config.train.max_steps):
-        batch = to_device(source.batch(step), device)
-        result = train_step(run.network, run.optimiser, batch, run.state, step, config)
+        given, replays = source.batch(step), run.replays(config)
+        if replays:
+            replays.expect(given)
+        batch = to_device(given, device)
+        result = train_step(run.network, run.optimiser, batch, run.state, step, config, replays=replays)
         run.state = result.output.state
         if step % 100 == 99:
             print(f"seed {config.train.seed}, {name}, step {step + 1}: loss {result.loss:.3f}", flush=True)
@@ -127,7 +113,7 @@ def judge(configs: Mapping[str, RunConfig], weights: Mapping[str, dict[str, Tens
         models[name].load_state_dict(weights[name])
         models[name].to(config.train.device)
     first = next(iter(configs.values()))
-    return table_of(behaviours(models, CrowdedRelay(first.data, first.train), ROWS // first.train.batch_size))
+    return table_of(behaviours(models, RelayTask(first.data, first.train), ROWS // first.train.batch_size))
 
 
 def show(title: str, table: Table) -> None:
@@ -162,9 +148,8 @@ def main() -> None:
             if len(weights[seed]) == len(SPECIALISATIONS):
                 tables[seed] = judge(plans[seed], weights.pop(seed))
                 show(f"seed {seed}, over {ROWS} rows", tables[seed])
-                path = write_results(
-                    "specialisations", {"machine": before, "steps": options.steps, "tables": kept(tables)}
-                )
+                results = {"machine": before, "steps": options.steps, "tables": kept(tables)}
+                path = write_results("specialisations", results)
     if len(tables) > 1:
         show(f"over {len(tables)} seeds", over_seeds([*tables.values()]))
     print(f"wrote {path}")

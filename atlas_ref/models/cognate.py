@@ -202,6 +202,13 @@ class CognateModel(Model):
         logits: Tensor = self.halting_head(latent)
         return logits.squeeze(-1)
 
+    def standing(self, state: CognateState) -> tuple[Int[Tensor, " batch"], int]:
+        """Return what each row has read, in chunks of one token: no call is laid out by where rows stand."""
+        return state.position, 1
+
+    def schedules(self, outer_step: int | None) -> None:
+        """Nothing here depends on the step."""
+
     def parts(self) -> list[nn.Module]:
         """Return the layers of the backbone; the recursion is never called as a module."""
         return [*self.layers]

@@ -1,7 +1,7 @@
 """Training steps without launches: forward and backward of a step, recorded once as a CUDA graph and replayed.
 
 A step of a small model is thousands of small kernels, which the host gives out more slowly than a GPU does them. What
-is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch, state and what dropout draws from;
+is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch, state and what the step draws;
 the optimiser stays as it is. A recording serves the steps that are the same function of their batch:
 
     one process; no schedule moves (`Model.schedules`); no polarisation, and no optimiser that filters gradients

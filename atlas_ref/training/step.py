@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from atlas_ref.blocks.timeline import Marks
 from atlas_ref.config import RunConfig
+from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.functional.dropout import row_keys
 from atlas_ref.functional.largest import largest_entries
@@ -27,7 +28,7 @@ from atlas_ref.processes.parallel import bare, drop_zero_gradients, own_part, wh
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.schedule import learning_rate, polarisation
-from atlas_ref.training.supervision import Share, learn
+from atlas_ref.training.supervision import Share, explored, learn
 
 
 class NonFiniteError(RuntimeError):
@@ -156,11 +157,18 @@ def train_step(
 
 
 def draws_of(batch: Batch, step: int, config: RunConfig, world: World = ALONE) -> Tensor | None:
-    """Return the numbers that the rows of this process draw from in a step, None where nothing is to be left out."""
-    if not config.leaves_out:
+    """Return what the rows of this process draw in a step: what dropout draws from, or how far halting explores; None
+    where there is neither, and no model has both.
+    """
+    rows, seed = len(batch.tokens), config.train.seed
+    if config.leaves_out:
+        return row_keys(seed, step, world.rows(rows), rows).to(batch.tokens.device)
+    model = config.any_model
+    if not isinstance(model, CognateConfig) or model.halting.kind == "none" or not model.halting.loss_weight:
         return None
-    rows = len(batch.tokens)
-    return row_keys(config.train.seed, step, world.rows(rows), rows).to(batch.tokens.device)
+    share = Share(world.rows(rows), rows, task_of(config.data).count(batch), seed, step)
+    shape = (model.recursion.iterations, len(batch.tokens[share.rows]), batch.tokens.shape[1])
+    return explored(model.halting, share, shape).to(batch.tokens.device)
 
 
 def work(
@@ -187,9 +195,10 @@ def work(
         part = batch.map(itemgetter(rows))
         own = slice(first - mine.start, rows.stop - mine.start)
         before, drawn = state.rows(own), None if draws is None else draws[own]
+        left_out, least = (drawn, None) if config.leaves_out else (None, drawn)
         with without_sync(network, last=rows.stop == mine.stop):
-            output = forward(network, part, before, config.train.precision, step, weight > 0.0, drawn)
-            share = Share(rows, len(batch.tokens), count, config.train.seed, step)
+            output = forward(network, part, before, config.train.precision, step, weight > 0.0, left_out)
+            share = Share(rows, len(batch.tokens), count, config.train.seed, step, least)
             loss, minimised, parts = learn(task, output, part, share)
             # The indecision of the batch is the mean over parts of equal size, and so is each part's share of it.
             if output.indecision is not None:

@@ -38,13 +38,17 @@ class Learned(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Which part of a batch is learned from: its rows among all, what is scored in all, and the numbers of the step."""
+    """Which part of a batch is learned from: its rows among all, what is scored in all, and the numbers of the step.
+
+    `least` is what `explored` makes of these rows, where it is drawn already.
+    """
 
     rows: slice
     batch: int
     scored: Int[Tensor, ""]
     seed: int
     step: int
+    least: Int[Tensor, "batch time"] | None = None
 
 
 def learn(task: Task, output: Output, part: Batch, share: Share) -> Learned:
@@ -54,7 +58,9 @@ def learn(task: Task, output: Output, part: Batch, share: Share) -> Learned:
         return Learned(loss, loss, {"supervised": loss})
     answers: Answers = output.recursion
     losses, right = judged(task, output, answers, part)
-    minimised = supervised_loss(losses[-len(answers.weights) :], losses.new_tensor(answers.weights)) / share.scored
+    # Filled, not copied from the host: a step that is recorded has no host.
+    weights = torch.stack([losses.new_full((), weight) for weight in answers.weights])
+    minimised = supervised_loss(losses[-len(weights) :], weights) / share.scored
     parts = {"supervised": minimised}
     if answers.gain is not None:
         gain = answers.gain * len(part.tokens) / share.batch
@@ -103,16 +109,18 @@ def halting_part(
 
     A row halts by the mean of the logits of its tokens, and is right where all that is scored is.
     """
-    scored = part.targets != IGNORED
-    least = explored(settings, share, (logits.shape[0], *part.tokens.shape)).to(logits.device)
+    asked = part.targets != IGNORED
+    among: Tensor | int = share.scored
+    shape = (logits.shape[0], *part.tokens.shape)
+    least = explored(settings, share, shape).to(logits.device) if share.least is None else share.least
     if settings.kind == "row":
-        logits, right = logits.mean(-1), (right | ~scored).all(-1)
-        asked, among, least = scored.any(-1), share.batch, least[:, 0]
-    else:
-        asked, among = scored, int(share.scored)
-    each = logits.movedim(0, -1)[asked]
-    steps = torch.maximum(first_halt(torch.sigmoid(each.detach()), settings.threshold), least[asked])
-    return halt_loss(each, right.movedim(0, -1)[asked], steps).sum() / among
+        logits, right = logits.mean(-1), (right | ~asked).all(-1)
+        asked, among, least = asked.any(-1), share.batch, least[:, 0]
+    # Selected where it stands, as how much is asked is a number on the device: what is not asked may hold anything.
+    each = torch.where(asked, logits, 0.0).movedim(0, -1).flatten(0, -2)
+    steps = torch.maximum(first_halt(torch.sigmoid(each.detach()), settings.threshold), least.flatten())
+    losses = halt_loss(each, right.movedim(0, -1).flatten(0, -2), steps)
+    return torch.where(asked.flatten(), losses, 0.0).sum() / among
 
 
 def explored(settings: HaltingConfig, share: Share, shape: tuple[int, int, int]) -> Int[Tensor, "batch time"]:

@@ -4,14 +4,19 @@ What a GPU records is run here as it is. Every test names the fault that was put
 caught.
 """
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.training.graphed import PLAIN_STEPS, Recordings, Standing
 from atlas_ref.training.run import Run, new_run
-from atlas_ref.training.step import StepResult, train_step
+from atlas_ref.training.step import StepResult, draws_of, train_step
+from spec_tests.package.micro.cognate import cognate_config
 from spec_tests.package.micro.runs import micro_config
 
 CPU = torch.device("cpu")
@@ -26,6 +31,15 @@ BLOCKS = {
     ),
     "mag floor that comes down": ("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=5"),
 }
+COGNATE = {
+    "cognate": ("model.ltm.kind='both'",),
+    "cognate rows": (
+        "train.micro_batches=2",
+        *("model.recursion.nets='shared'", "model.recursion.supervision='equal'", "model.ltm.kind='slots'"),
+        *("model.halting.kind='row'", "model.halting.exploration=0.5", "model.halting.loss_weight=0.5"),
+    ),
+}
+"""The other family, which has no chunks: of its steps all are replayed but the first ones and the short one."""
 SCHEDULED = {"lmm titans warm-up": 1, "mag floor that comes down": 4}
 """Fewer steps of these are replayed: their schedules move in the first ones."""
 IN_STEP, RAGGED, SHORT, STEPS = 5, 7, 12, 19
@@ -49,6 +63,15 @@ def batch_of(step: int) -> Batch:
     return Batch(tokens, tokens.roll(-1, 1), reset)
 
 
+def config_of(name: str) -> RunConfig:
+    """Return the small run of either family."""
+    return (
+        cognate_config(*COGNATE[name], "model.n_layers=1", "model.positions=512")
+        if name in COGNATE
+        else micro_config(*BLOCKS[name])
+    )
+
+
 def wide_run(config: RunConfig) -> Run:
     """Return a run in float64."""
     run = new_run(config, CPU)
@@ -69,13 +92,13 @@ def trained(run: Run, config: RunConfig, recordings: Recordings | None) -> list[
     return results
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", [*BLOCKS, "cognate rows"])
 def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
     """Kills: a state or a batch that is not copied into its buffer; gradients added to those of the step before; a
     recording used where a row begins in the middle, or where a schedule moved; a phase that is taken to be 0; what a
-    step left out left out by the next one too.
+    step left out, or how far it explored, done by the next one too.
     """
-    config = micro_config(*BLOCKS[name])
+    config = config_of(name)
     plain, buffered = wide_run(config), wide_run(config)
     recordings = Recordings(buffered.model, buffered.network, buffered.state, config)
     expected = trained(plain, config, None)
@@ -87,7 +110,45 @@ def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
     for ours, theirs in zip(buffered.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
-    assert recordings.replayed == len(REPLAYED) - SCHEDULED.get(name, 0)
+    replayed = STEPS - PLAIN_STEPS - 1 if name in COGNATE else len(REPLAYED) - SCHEDULED.get(name, 0)
+    assert recordings.replayed == replayed
+
+
+class Blind(TorchDispatchMode):
+    """Refuses what makes a GPU wait for the host, or the host for a GPU, where it is recorded."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call it, unless it asks for a number, for how many there are, or for one that lies on the host."""
+        del types
+        chosen = args[1] if func is torch.ops.aten.index.Tensor else ()
+        asks = any(x is not None and x.dtype == torch.bool for x in chosen)
+        assert not asks, "an index that is a mask"
+        assert func not in WAITING, func
+        return func(*args, **(kwargs or {}))
+
+
+WAITING = {
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.lift_fresh.default,
+}
+
+
+@pytest.mark.parametrize("name", COGNATE)
+def test_a_recorded_step_of_the_other_family_waits_for_nobody(name: str) -> None:
+    """Kills: places that are scored picked out by a mask; weights that come from the host; exploration drawn inside."""
+    config = config_of(name)
+    run = wide_run(config)
+    recordings = Recordings(run.model, run.network, run.state, config)
+    worked = None
+    for step in range(1, 2 + PLAIN_STEPS):
+        batch = batch_of(step)
+        draws = draws_of(batch, step, config)
+        recordings.expect(batch)
+        with Blind() if step > PLAIN_STEPS else nullcontext():
+            worked = recordings.work(batch, run.state, step, draws)
+    assert worked is not None
 
 
 def test_the_host_counts_where_rows_stand() -> None:
