@@ -4,7 +4,7 @@ What a GPU records is run here as it is. Every test names the fault that was put
 caught.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -114,17 +114,20 @@ def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
     assert recordings.replayed == replayed
 
 
-class Blind(TorchDispatchMode):
-    """Refuses what makes a GPU wait for the host, or the host for a GPU, where it is recorded."""
+def blind() -> AbstractContextManager[None]:
+    """Refuse what makes a GPU wait for the host, or the host for a GPU, where it is recorded."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def dispatch(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call it, unless it asks for a number, for how many there are, or for one that lies on the host."""
-        del types
+        del self, types
         chosen = args[1] if func is torch.ops.aten.index.Tensor else ()
         asks = any(x is not None and x.dtype == torch.bool for x in chosen)
         assert not asks, "an index that is a mask"
         assert func not in WAITING, func
         return func(*args, **(kwargs or {}))
+
+    mode: AbstractContextManager[None] = type("_Blind", (TorchDispatchMode,), {"__torch_dispatch__": dispatch})()
+    return mode
 
 
 WAITING = {
@@ -146,7 +149,7 @@ def test_a_recorded_step_of_the_other_family_waits_for_nobody(name: str) -> None
         batch = batch_of(step)
         draws = draws_of(batch, step, config)
         recordings.expect(batch)
-        with Blind() if step > PLAIN_STEPS else nullcontext():
+        with blind() if step > PLAIN_STEPS else nullcontext():
             worked = recordings.work(batch, run.state, step, draws)
     assert worked is not None
 
