@@ -11,7 +11,7 @@ Shares have the exact interval of a binomial (Clopper and Pearson 1934) at 95%. 
 threshold of its name, so that a study need not be made again for another one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import comb
@@ -20,17 +20,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from atlas_ref.config import RunConfig
 from benchmarks.gate_power_cases import FRESH, HALVES, Case
-from preflight.heard import HEARD, LASTS, LEAST_ECHO, LEAST_KEPT, LEAST_TRAVEL, TRAVELS
+from preflight.heard import HEARD, LASTS, LEAST_KEPT, LEAST_TRAVEL, TRAVELS, least_echo
 from preflight.result import Check, GateResult, Verdict, at_least, worst
 from preflight.statistics import mean_interval, paired_differences
 
 Lines = dict[tuple[str, str], dict[str, Any]]
 """The lines of a study by case and part."""
-NEW: Final[Mapping[str, float]] = {
-    LASTS: LEAST_KEPT,
-    HEARD: LEAST_ECHO,
-    TRAVELS: LEAST_TRAVEL,
+NEW: Final[Mapping[str, Callable[[RunConfig], float]]] = {
+    LASTS: lambda _: LEAST_KEPT,
+    HEARD: least_echo,
+    TRAVELS: lambda _: LEAST_TRAVEL,
 }
 """Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
 OUT_OF_SIGHT: Final = "answers out of sight"
@@ -96,6 +97,7 @@ def judge(case: Case, lines: Lines) -> Judged | None:
     if gates is None or run is None or earlier is None or (twin is None and not hopeless(case, lines)):
         return None
     margin, interval = (0.0, (0.0, 0.0)) if twin is None else _margin(case, run, twin)
+    config = case.config()
     results = {each["gate"]: GateResult.model_validate(each) for each in gates["gates"]}
     before = {each["gate"]: GateResult.model_validate(each) for each in earlier["gates"]}
     found = {"gates": gates, EARLIER: earlier, RUN: run, TWIN: twin or {"seconds": 0.0}}
@@ -104,7 +106,9 @@ def judge(case: Case, lines: Lines) -> Judged | None:
         learned=interval[0] > _unbound(case),
         margin=margin,
         interval=interval,
-        gates={name: _with(result, [_again(check) for check in result.checks]) for name, result in results.items()},
+        gates={
+            name: _with(result, [_again(config, check) for check in result.checks]) for name, result in results.items()
+        },
         earlier={
             name: before.get(name, _with(result, [check for check in result.checks if check.name not in NEW]))
             for name, result in results.items()
@@ -131,11 +135,11 @@ def _unbound(case: Case) -> float:
     return 1.0 / data.recall.pairs if data.source == "recall" else 0.0
 
 
-def _again(check: Check) -> Check:
+def _again(config: RunConfig, check: Check) -> Check:
     """Return a check judged by its present threshold."""
     if check.name not in NEW:
         return check
-    return at_least(check.name, check.statistic, NEW[check.name], check.sentence, check.interval)
+    return at_least(check.name, check.statistic, NEW[check.name](config), check.sentence, check.interval)
 
 
 def _with(result: GateResult, checks: list[Check]) -> GateResult:

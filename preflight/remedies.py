@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from atlas_ref.config import RunConfig
-from atlas_ref.config.span import retention_over
+from atlas_ref.config.span import KEPT, retention_over
 from atlas_ref.config.starts import ROOM as ROOM_ABOVE
 from atlas_ref.config.starts import fitted_step
 from preflight.span import span_of
@@ -53,6 +53,13 @@ def _retention(config: RunConfig, tokens: int) -> Change:
 def _keep_the_span(config: RunConfig, statistic: float, threshold: float) -> Change:
     del statistic, threshold
     return _retention(config, span_of(config).farthest) if config.model.memory.gates.retention_kind != "one" else ()
+
+
+def _keep_what_is_lost(config: RunConfig, statistic: float, threshold: float) -> Change:
+    """Where less than half of what a start that fits keeps is left at the nearest answer, steps are not to blame."""
+    gates = config.model.memory.gates
+    lost = gates.retention_init ** span_of(config).nearest < 0.5 * KEPT
+    return _keep_the_span(config, statistic, threshold) if lost else ()
 
 
 def _keep_the_window(config: RunConfig, statistic: float, threshold: float) -> Change:
@@ -141,7 +148,7 @@ REMEDIES: Final[dict[str, tuple[Remedy, ...]]] = {
         OF_A_PROBE,
     ),
     "memory lasts to the answers": (_no_shards, _keep_the_span),
-    "writes are heard": (_larger_steps, _keep_the_span, _fixed(f"{MEMORY}.step_scale", "'mass'")),
+    "writes are heard": (_keep_what_is_lost, _larger_steps, _keep_the_span, _fixed(f"{MEMORY}.step_scale", "'mass'")),
     "weights can move far enough": (_faster, _longer),
     "memory outlasts attention": (_keep_the_window, _fewer_fast_heads),
     "tanh gate is non-linear": (_fixed(f"{MEMORY}.qk_projection.gain", "5.0"), PLAIN_QUERIES),

@@ -139,6 +139,31 @@ def test_what_is_not_heard_fails_and_a_text_is_only_told() -> None:
     assert heard is not None
 
 
+def test_a_memory_as_context_must_be_heard_four_times_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: one threshold for rows that attention has yet to find and for a memory beside it."""
+    monkeypatch.setattr("preflight.heard.echo", lambda *_: 0.1)
+    verdicts = dict[str, Verdict]()
+    for block in ("mag", "mal", "mac", "lmm"):
+        config = recall_config(f"model.block='{block}'", "model.mac.segment=8")
+        ((check,), _) = echo_checks(config, MeanOfTokens(9), [batch_of(config)] * 2)
+        verdicts[block] = check.verdict
+    assert verdicts == {"mag": "PASS", "mal": "PASS", "mac": "FAIL", "lmm": "PASS"}
+
+
+def test_steps_that_are_not_heard_are_mended_by_those_that_fit_the_chunk() -> None:
+    """Kills: a start above its bound; a larger step that is heard less."""
+    short = recall_config("model.memory.gates.step_init=0.05")
+    ((check,), before) = echo_checks(short, AtlasModel(short.model, 0), [batch_of(short)] * 2)
+    assert check.verdict is Verdict.FAIL
+    change = next(changes_for(short, check.name, check.statistic, check.threshold))
+    mended = recall_config(*change)
+    _, after = echo_checks(mended, AtlasModel(mended.model, 0), [batch_of(mended)] * 2)
+    assert before is not None
+    assert after is not None
+    assert after > 4.0 * before
+    assert list(changes_for(mended, check.name, 0.01, check.threshold))[:1] != [change]
+
+
 def test_rows_that_are_too_short_have_no_echo() -> None:
     """Kills: a cut before the first token."""
     config = micro_config("data.sequence_length=6")
