@@ -24,8 +24,7 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     """auto: cuda where there is one"""
     precision: Literal["fp32", "bf16"]
-    """of matrix products; the memory stays in fp32, with all products of float32 of the run in tf32 where it is written
-    under Newton-Schulz on a GPU"""
+    """of matrix products; the memory stays in fp32, which a GPU multiplies in tf32 where Newton-Schulz writes it"""
     threads: int = Field(ge=1, le=1024)
     """threads of the CPU"""
     graph: Literal["auto", "off"]
