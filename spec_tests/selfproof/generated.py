@@ -4,6 +4,7 @@ A fault is put on a sound port, which answers each question once: the numpy loop
 are asked for. A case notices a fault where the answer leaves its budget; an error or a refused form notices nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -115,6 +116,8 @@ class Judge:
 
     op: Op
     port: SoundPort = field(default_factory=SoundPort)
+    _noticed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many faults of a kind a test noticed: what notices one mostly notices the next."""
 
     def __post_init__(self) -> None:
         self.cases = sorted(load_cases(op=self.op), key=lambda case: sum(value.size for value in case.inputs.values()))
@@ -151,7 +154,11 @@ class Judge:
 
     def by_tests(self, verdict: Verdict) -> Verdict:
         """Return the verdict with what any test of the operation notices where nothing did so far and nobody argues."""
-        found = {numerics: self._first(verdict.fault, numerics, tests_of(self.op)) for numerics in verdict.survives}
+        kind, found = verdict.fault.kind, {}
+        for numerics in verdict.survives:
+            names = sorted(tests_of(self.op), key=lambda name: -self._noticed[kind, name])
+            found[numerics] = self._first(verdict.fault, numerics, names)
+            self._noticed[kind, found[numerics]] += 1
         return replace(verdict, noticed={**verdict.noticed, **found})
 
     def _first(self, fault: Generated, numerics: Numerics, names: Iterable[str]) -> str:

@@ -26,11 +26,11 @@ def fault_named(name: str) -> Generated:
 
 
 def complaints(op: Op) -> list[str]:
-    """Return what is wrong; a test is run only where `noticed.toml` names it and no stored case notices."""
+    """Return what is wrong; tests are run where no stored case notices, first the one that `noticed.toml` names."""
     judge = Judge(op)
     found = []
     for fault in (fault for fault in GENERATED if fault.op == op):
-        verdict = judge.by_named_tests(judge.by_cases(fault))
+        verdict = judge.by_tests(judge.by_named_tests(judge.by_cases(fault)))
         found += verdict.complaints()
     return found
 

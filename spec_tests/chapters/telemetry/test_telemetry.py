@@ -19,7 +19,10 @@ def test_what_is_told_is_what_lists_of_numbers_give(port: Port) -> None:
     for numerics in precisions(port):
         for seed, (shard, shape) in enumerate(CALLS):
             with where_declared():
-                found = run(port, TELEMETRY, numerics, told(2620 + 10 * seed, *shape), shard=shard)
+                inputs = told(2620 + 10 * seed, *shape)
+                # The least of the gates is a number that no narrower format holds.
+                inputs["raw"] = np.where(inputs["raw"] == 0.03125, 0.0301, inputs["raw"])
+                found = run(port, TELEMETRY, numerics, inputs, shard=shard)
                 for name, wanted in answer(dict(found.inputs), shard).items():
                     found.assert_close(name, wanted)
 
