@@ -55,8 +55,8 @@ MADE: dict[str, Callable[[int, str, str], Row]] = {
 """What is made of the number of a word, the word and the noise before it."""
 
 
-def rows_of(name: str, count: int, seed: int) -> Iterator[Row]:
-    """Yield so many rows of a set; two lines an article of `wikitext`."""
+def rows_of(name: str, count: int, seed: int, doubt: float = 0.0) -> Iterator[Row]:
+    """Yield so many rows of a set; two lines an article of `wikitext`. A share `doubt` has the answer of any word."""
     random = np.random.default_rng([seed, *name.encode()])
     for _ in range(count):
         at, noise = int(random.integers(len(WORDS))), "".join(random.choice(LETTERS, 5))
@@ -64,13 +64,14 @@ def rows_of(name: str, count: int, seed: int) -> Iterator[Row]:
             yield {"text": f" = {noise} = \n"}
             yield {"text": f"{WORDS[at]} {FOUR[at]} {WORDS[at - 1]} {FOUR[at - 1]}\n"}
         else:
-            yield MADE[name](at, WORDS[at], noise)
+            drawn = doubt > 0.0 and random.random() < doubt
+            yield MADE[name](int(random.integers(len(WORDS))) if drawn else at, WORDS[at], noise)
 
 
-def write(root: Path, count: int, seed: int = 0) -> Path:
+def write(root: Path, count: int, seed: int = 0, doubt: float = 0.0) -> Path:
     """Write a file for each set below a folder, and return it."""
     root.mkdir(parents=True, exist_ok=True)
     for name in (*MADE, "wikitext"):
-        text = "".join(json.dumps(row) + "\n" for row in rows_of(name, count, seed))
+        text = "".join(json.dumps(row) + "\n" for row in rows_of(name, count, seed, doubt))
         (root / f"{name}.jsonl").write_text(text, encoding="utf-8")
     return root
