@@ -54,15 +54,16 @@ def concentration_null(
 ) -> Float[Tensor, " permutations"]:
     """Return the concentration of the rows in each other order: what a table without any order of numbers has.
 
-    With r(d) = sum_n <row pi(n), row pi(n + d)> the energy of a frequency is sum_d r(d) cos(2 pi k d / p) (Wiener and
-    Khinchin), so the products of rows are taken once for all orders pi; `fourier_concentration` of the rows in each
-    order is the same number. Raises UserError for a `top` below 1.
+    With r(d) = sum_n <row pi(n), row pi(n + d)> = r(p - d) the energy of a frequency is sum_d r(d) cos(2 pi k d / p)
+    (Wiener and Khinchin), so the products of rows are taken once for all orders pi, and half of the sums;
+    `fourier_concentration` of the rows in each order is the same number. Raises UserError for a `top` below 1.
     """
     check_top(top)
     rows = (embedding - embedding.mean(0)).double()
-    products, places = rows @ rows.mT, torch.arange(len(rows), device=rows.device)
-    behind = (places + places.unsqueeze(-1)) % len(rows)
-    lags = torch.stack([products[order, order[behind]].sum(-1) for order in permutations])
+    products, places = (rows @ rows.mT).flatten(), torch.arange(len(rows), device=rows.device)
+    behind = (places + places[: len(rows) // 2 + 1].unsqueeze(-1)) % len(rows)
+    half = products[len(rows) * permutations.unsqueeze(1) + permutations[:, behind]].sum(-1)
+    lags = torch.cat([half, half[:, 1 : (len(rows) + 1) // 2].flip(-1)], -1)
     # Rounding alone takes a frequency that is not there below zero.
     energy = torch.fft.rfft(lags).real[:, 1:].clamp(min=0.0)
     return share_of_strongest(with_mirror_images(energy, len(rows)), top).to(embedding.dtype)

@@ -102,11 +102,10 @@ class PerceptronModel(Model):
         position, total = token_positions(state.position, begins, time), state.total
         rows, answers = self.rows(tokens, position), []
         for index in range(time):
-            if begins is not None:
-                total = _select(~begins[:, index], total)
-            total = total + rows(index)
+            total = _continued(total, rows(index), None if begins is None else begins[:, index])
             answers.append(self.answer(total, position[:, index] >= PAIR - 1))
-        logits = torch.stack(answers, 1) if answers else total.new_zeros(batch, 0, self.config.vocab_size)
+        # One place behind the other in memory, since the last one is looked at alone.
+        logits = torch.stack(answers).transpose(0, 1) if answers else total.new_zeros(batch, 0, self.config.vocab_size)
         return PerceptronOutput(logits, PerceptronState(position[:, -1] + 1 if time else state.position, total))
 
     def rows(self, tokens: Tensor, position: Tensor) -> "Rows":
@@ -153,9 +152,23 @@ class Rows:
         return F.embedding(self.index[:, time], self.table)
 
 
+def _continued(
+    total: Float[Tensor, "batch hidden"], row: Float[Tensor, "batch hidden"], begins: Bool[Tensor, " batch"] | None
+) -> Float[Tensor, "batch hidden"]:
+    """Return sums with a row more; where a document begins it is all there is."""
+    if begins is None:
+        return total + row
+    return row if _all(begins) else _select(~begins, total) + row
+
+
 def _select(kept: Bool[Tensor, " batch"], x: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch hidden"]:
     """Return the rows that are kept, and zero for the others; all of them as they are, which costs nothing."""
-    return x if may_look() and bool(kept.all()) else torch.where(kept.unsqueeze(-1), x, 0.0)
+    return x if _all(kept) else torch.where(kept.unsqueeze(-1), x, 0.0)
+
+
+def _all(rows: Bool[Tensor, " batch"]) -> bool:
+    """Return whether it is every row, as far as one may look."""
+    return may_look() and bool(rows.all())
 
 
 def numbers(parameters: Mapping[str, Tensor], config: PerceptronConfig) -> Float[Tensor, "vocab dim"]:

@@ -31,8 +31,9 @@ def watch_generalising(run: Run, context: Context, validated: float) -> dict[str
     embedding = family_of(config.any_model).embedding(parameters, config.any_model)
     found = measure_embedding(embedding[: context.source.numbers])
     now = Measured(run.step, judged["accuracy"], validated, found[KEYS.concentration], found[KEYS.null], norm)
-    before, after = phases(context.measured), phases([*context.measured, now])
     context.measured.append(now)
-    if after[-1] != (before or [0])[-1]:
-        context.reporter.say(told(now, after[-1]))
-    return {KEYS.training: now.training, **found, KEYS.norm: norm, PHASE: float(after[-1])}
+    # No later measurement changes a phase.
+    *_, before, after = [0, *phases(context.measured)]
+    if after != before:
+        context.reporter.say(told(now, after))
+    return {KEYS.training: now.training, **found, KEYS.norm: norm, PHASE: float(after)}

@@ -19,6 +19,7 @@ from atlas_ref.data.batch import BatchSource
 from atlas_ref.models.family import Measurements
 from atlas_ref.places import prove_writable
 from atlas_ref.processes.distributed import ALONE, World
+from atlas_ref.processes.heap import keep_freed_memory
 from atlas_ref.processes.merging import merge_measurements
 from atlas_ref.storage.checkpoint import Checkpoint
 from atlas_ref.storage.files import write_json
@@ -105,6 +106,7 @@ def get_ready(
         prove_writable(directory.path, "--out")
     check_sinks(config.train)
     torch.set_num_threads(config.train.threads)
+    keep_freed_memory()
     device = world.device(select_device(config.train.device))
     source = open_data(config, checkpoint)
     if checkpoint is not None:

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from atlas_ref.blocks.attention import AttentionHeads
 from atlas_ref.blocks.windowed_attention import WindowedAttention
@@ -27,6 +26,7 @@ from atlas_ref.optim.muon import muon_step
 from atlas_ref.optim.perp_grad import perp_grad
 from atlas_ref.optim.qk_clip import qk_clip
 from atlas_ref.processes.distributed import World
+from atlas_ref.training.eager import Eager
 
 NEWTON_SCHULZ_STEPS = 5
 """Of the quintic set, as everybody's Muon has it."""
@@ -35,7 +35,7 @@ Clippable = AttentionHeads | WindowedAttention
 """Attention whose heads may be clipped: one projection to queries, keys and values, and a look at its own logits."""
 
 
-class _Part(Optimizer):
+class _Part(Eager):
     """What the parts share: parameters with a gradient, in order, and a step that takes no closure."""
 
     def step(self, closure: Any = None) -> Any:
@@ -94,7 +94,7 @@ class ExactMuon(_Part):
         parameter.copy_(weight)
 
 
-class ClippedHeads(Optimizer):
+class ClippedHeads(Eager):
     """Shrinks the query and key projections of attention heads whose logits were too large in this step's forward.
 
     It looks at the pairs in sight (`optim.qk_clip`) of every forward pass with gradients since `zero_grad`. It leaves
@@ -149,7 +149,7 @@ def clip_heads(weight: Tensor, heads: int, largest: Tensor, threshold: float) ->
         part.copy_(clipped)
 
 
-class WeightAverage(Optimizer):
+class WeightAverage(Eager):
     """Keeps E <- decay E + (1 - decay) W of every parameter, from E = W before the first step."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:

@@ -1,8 +1,9 @@
 """Outer optimisers: which parameter goes to which, and their state as named tensors.
 
 Hidden matrices (the weights of the linear layers inside the blocks) may go to Muon; embeddings, the head, gate heads,
-convolutions, initial memories and every vector go to AdamW (decision `muon`). Both come from `torch.optim`, but for
-the Muon of MuGrokfast, which is one of its parts (`training.mugrokfast`). Parts act one after another.
+convolutions, initial memories and every vector go to AdamW (decision `muon`). Both are those of `torch.optim`
+(`training.eager`), but for the Muon of MuGrokfast, which is one of its parts (`training.mugrokfast`). Parts act one
+after another.
 Parameters stay in fp32 whatever the precision of the forward pass, so a small step is never rounded away.
 Deliberately different from `Optimizer.state_dict`: the state is keyed by parameter *name*, not by index, and is plain
 tensors, so that it can be stored without pickle and a checkpoint of another model is recognised.
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import Optimizer
 
 from atlas_ref.blocks.memory_branch import MemoryBranch
 from atlas_ref.config import OptimConfig
@@ -23,6 +24,7 @@ from atlas_ref.config.optim import MuGrokfastConfig
 from atlas_ref.errors import UserError
 from atlas_ref.processes.distributed import World
 from atlas_ref.processes.parallel import is_shard
+from atlas_ref.training.eager import EagerAdamW, EagerMuon
 from atlas_ref.training.mugrokfast import Clippable, ClippedHeads, ExactMuon, SlowGradients, WeightAverage
 from atlas_ref.training.stacked_muon import StackedMuon
 
@@ -217,7 +219,7 @@ def optimiser_of(
         betas = (config.beta1, config.beta2)
         # One kernel for all parameters, where there is one.
         fused = all(parameter.device.type == "cuda" for parameter in adamw.values())
-        parts["adamw"] = AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
+        parts["adamw"] = EagerAdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
     if muon:
         kind = _muon_of(muon.values()) if config.name == "muon" else ExactMuon
         matrices: list[Any] = [
@@ -237,10 +239,10 @@ def optimiser_of(
     )
 
 
-def _muon_of(matrices: Iterable[Tensor]) -> type[Muon]:
+def _muon_of(matrices: Iterable[Tensor]) -> type[EagerMuon]:
     """Return the form of Muon for some matrices: on a GPU side by side, unless they are held in shards."""
     stacked = all(matrix.device.type == "cuda" and not is_shard(matrix) for matrix in matrices)
-    return StackedMuon if stacked else Muon
+    return StackedMuon if stacked else EagerMuon
 
 
 def _by_rate(

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim import Muon
+
+from atlas_ref.training.eager import EagerMuon
 
 
-class StackedMuon(Muon):
+class StackedMuon(EagerMuon):
     """Muon that orthogonalises all matrices of a shape at once (module docstring)."""
 
     def step(self, closure: Any = None) -> Any:

@@ -1,0 +1,27 @@
+"""A process keeps the memory that it frees."""
+
+import resource
+
+import pytest
+import torch
+
+from atlas_ref.processes.heap import keep_freed_memory
+
+NUMBERS = 2**20
+COUNT, PAGE = 8, 4096
+
+
+def mapped() -> int:
+    """Return how many pages were mapped while tensors that are freed together were made."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    kept = [torch.ones(NUMBERS) for _ in range(COUNT)]
+    del kept
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_what_was_freed_is_not_mapped_again() -> None:
+    """Kills: glibc left as it is, or told one of the two thresholds alone."""
+    if not keep_freed_memory():
+        pytest.skip("the C library is another one")
+    mapped()
+    assert mapped() < 0.05 * COUNT * NUMBERS * 4 / PAGE
