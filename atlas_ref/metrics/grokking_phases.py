@@ -72,8 +72,8 @@ def concentration_null(
 def grokking_phases(history: History, judge: Judge) -> Int[Tensor, " measurements"]:
     """Return the phase at each measurement, an index of NAMES, from what was known by then (decision `circles`).
 
-    memorisation: training >= 0.99, validation < 0.5 and no more concentration than chance has
-    circuit:      validation < 0.9, more concentration than chance has, and rising
+    memorisation: training >= 0.99, validation < 0.5 and no more concentration than chance has, or no circuits so far
+    circuit:      validation < 0.9, more concentration than chance has, and rising, and the norm of the weights falling
     cleanup:      validation >= 0.9 and the norm of the weights falling
     grokked:      validation >= 0.95 at three measurements in a row, the run of which began at twice the steps, or
                   later, at which training first reached 0.99
@@ -85,13 +85,14 @@ def grokking_phases(history: History, judge: Judge) -> Int[Tensor, " measurement
     beyond = [concentration > (history.null if judge == "null" else least) for least in SOURCE]
     if judge == "null":
         beyond[1:] = [torch.ones_like(beyond[0])] * 2
-    memorised = history.training >= 0.99
+    memorised, falling = history.training >= 0.99, rising(step, -history.norm)
+    circuit = (right < 0.9) & beyond[0] & rising(step, concentration) & falling
     holds = torch.stack(
         [
             torch.ones_like(memorised),
-            memorised & (right < 0.5) & ~beyond[0],
-            (right < 0.9) & beyond[0] & rising(step, concentration),
-            (right >= 0.9) & beyond[1] & rising(step, -history.norm),
+            memorised & (right < 0.5) & ~(beyond[0] & _so_far(circuit)),
+            circuit,
+            (right >= 0.9) & beyond[1] & falling,
             _late(step, memorised, right >= 0.95) & beyond[2],
         ]
     )
@@ -125,9 +126,14 @@ def _late(step: Tensor, memorised: Tensor, right: Tensor) -> Bool[Tensor, " meas
     # The measurement after the last wrong one began the run; the first memorised one is known once it came.
     began = (torch.where(right, -1, index).cummax(0).values + 1).clamp(max=max(0, len(step) - 1))
     held = right & (index - began + 1 >= HELD)
-    known = memorised.cummax(0).values
+    known = _so_far(memorised)
     first = step[memorised.int().argmax()] if len(step) else step.new_zeros(())
     return held & known & (step[began] >= LATE * first)
+
+
+def _so_far(held: Bool[Tensor, " measurements"]) -> Bool[Tensor, " measurements"]:
+    """Return where something held then or before."""
+    return held.int().cummax(0).values.bool()
 
 
 def _carried(latest: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Stored cases of grokking: histories that reach every phase, and a null."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -27,9 +28,19 @@ STORED: Final = (
         {"top": 1},
         {"embedding": normal(972, 10, 1), "permutations": np.argsort(normal(973, 5, 10), axis=1)},
     ),
-    _PHASES.case(1, "GROK-9 GROK-10 GROK-12", "the textbook", {"judge": "null"}, HISTORIES["textbook"]),
-    _PHASES.case(2, "GROK-9", "right, wrong once, and right again", {"judge": "null"}, HISTORIES["relapse"]),
-    _PHASES.case(3, "GROK-11", "the source system's thresholds", {"judge": "source"}, HISTORIES["concentrated"]),
-    _PHASES.case(101, "GROK-10", "steps far apart and close by", {"judge": "null"}, HISTORIES["bent"]),
-    _PHASES.case(102, "GROK-9", "as near to every threshold as float32 tells", {"judge": "null"}, HISTORIES["fine"]),
+    *(
+        replace(case, revision=2)
+        for case in (
+            _PHASES.case(1, "GROK-9 GROK-10 GROK-12", "the textbook", {"judge": "null"}, HISTORIES["textbook"]),
+            _PHASES.case(2, "GROK-9", "right, wrong once, and right again", {"judge": "null"}, HISTORIES["relapse"]),
+            _PHASES.case(
+                3, "GROK-11", "the source system's thresholds", {"judge": "source"}, HISTORIES["concentrated"]
+            ),
+            _PHASES.case(101, "GROK-10", "steps far apart and close by", {"judge": "null"}, HISTORIES["bent"]),
+            _PHASES.case(
+                102, "GROK-9", "as near to every threshold as float32 tells", {"judge": "null"}, HISTORIES["fine"]
+            ),
+        )
+    ),
+    _PHASES.case(103, "GROK-9", "all that is known has more order than chance", {"judge": "null"}, HISTORIES["known"]),
 )

@@ -75,12 +75,22 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "GROK-9a",
         PHASES,
         THROUGH,
-        with_outputs(_of(lambda x: {"concentration": np.where(x["validation"] < 0.015, 0.0, x["concentration"])})),
+        with_outputs(_of(lambda x: {"concentration": np.where(x["validation"] < 0.5, 0.0, x["concentration"])})),
+        UNREACHABLE,
+    ),
+    Fault(
+        "grok-memorised-by-chance-alone",
+        "GROK-9b",
+        PHASES,
+        THROUGH,
+        with_outputs(
+            lambda _, x, y: {"phase": np.where((y["phase"] == 1) & (x["concentration"] > x["null"]), 0, y["phase"])}
+        ),
         UNREACHABLE,
     ),
     Fault(
         "grok-circuits-without-a-null",
-        "GROK-9b",
+        "GROK-9c",
         PHASES,
         THROUGH,
         with_outputs(_of(lambda x: {"null": 0.0 * x["null"]})),
@@ -88,7 +98,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "grok-circuits-that-do-not-rise",
-        "GROK-9c",
+        "GROK-9d",
         PHASES,
         RISING,
         with_outputs(
@@ -99,8 +109,16 @@ FAULTS: Final[tuple[Fault, ...]] = (
         UNREACHABLE,
     ),
     Fault(
+        "grok-circuits-while-the-norm-grows",
+        "GROK-9e",
+        PHASES,
+        THROUGH,
+        with_outputs(_of(lambda x: {"norm": np.where(x["validation"] < 0.9, 1e4 - x["step"], x["norm"])})),
+        UNREACHABLE,
+    ),
+    Fault(
         "grok-cleanup-of-a-norm-that-stays",
-        "GROK-9d",
+        "GROK-9f",
         PHASES,
         THROUGH,
         with_outputs(_of(lambda x: {"norm": -1.0 * x["step"].astype(np.float64)})),
@@ -108,7 +126,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "grok-grokked-at-once",
-        "GROK-9e",
+        "GROK-9g",
         PHASES,
         THROUGH,
         with_outputs(lambda _, x, y: {"phase": np.where((x["validation"] >= 0.95) & (y["phase"] == 3), 4, y["phase"])}),
@@ -116,13 +134,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         "grok-grokked-though-never-late",
-        "GROK-9f",
+        "GROK-9h",
         PHASES,
         LATE,
         with_outputs(_of(lambda x: {"training": np.where(np.arange(len(x["step"])) == 0, 1.0, x["training"])})),
         UNREACHABLE,
     ),
-    Fault("grok-phase-forgotten", "GROK-9g", PHASES, THROUGH, with_outputs(_not_carried), UNREACHABLE),
+    Fault("grok-phase-forgotten", "GROK-9i", PHASES, THROUGH, with_outputs(_not_carried), UNREACHABLE),
     Fault(
         "grok-any-slope-rises",
         "GROK-10a",

@@ -29,7 +29,29 @@ def textbook() -> dict[str, Array]:
 def at_once() -> dict[str, Array]:
     """Return a run whose validation follows its training: it is right, and nothing was grokked."""
     run = textbook()
-    return run | {"validation": np.clip(run["training"] - 0.02, 0.0, 1.0), "concentration": 0.2 + 0.03 * STEPS / 1000.0}
+    right, rising = np.clip(run["training"] - 0.02, 0.0, 1.0), 0.03 * STEPS / 1000.0
+    return run | {"validation": right, "concentration": 0.2 + rising, "norm": 50.0 - 100.0 * rising}
+
+
+def early() -> dict[str, Array]:
+    """Return the textbook with more concentration than chance has, and rising, before anything is memorised."""
+    return textbook() | {"concentration": 0.14 + 0.08 * STEPS / 1000.0}
+
+
+def known() -> dict[str, Array]:
+    """Return a run that memorises and stays there; what its weights gain with all they know has some concentration."""
+    run, u = textbook(), np.arange(COUNT)
+    flat = {"validation": 0.001 + 0.0 * u, "concentration": 0.135 + 0.001 * u, "norm": 30.0 + 0.5 * u + 0.1 * np.cos(u)}
+    return run | flat
+
+
+def dissolved() -> dict[str, Array]:
+    """Return a run whose norm rises again after circuits formed, and which then loses them."""
+    run = textbook()
+    concentration, norm = run["concentration"].copy(), run["norm"].copy()
+    concentration[12:] = [0.2, 0.11, 0.105, 0.11]
+    norm[10:] = norm[9] + 0.5 * np.arange(COUNT - 10)
+    return run | {"validation": np.minimum(run["validation"], 0.2), "concentration": concentration, "norm": norm}
 
 
 def never() -> dict[str, Array]:
@@ -44,7 +66,9 @@ def relapse() -> dict[str, Array]:
     run = textbook()
     validation = run["validation"].copy()
     validation[-6:] = [0.96, 0.97, 0.91, 0.96, 0.98, 0.97]
-    return run | {"validation": validation, "norm": 30.0 + 0.5 * np.cos(5.0 * np.arange(COUNT))}
+    # It stays as it is from where it is right on.
+    norm = np.where(np.arange(COUNT) < COUNT - 7, run["norm"], 28.0 + 0.5 * np.cos(5.0 * np.arange(COUNT)))
+    return run | {"validation": validation, "norm": norm}
 
 
 def plain() -> dict[str, Array]:
@@ -61,7 +85,8 @@ def plain() -> dict[str, Array]:
 def bent() -> dict[str, Array]:
     """Return a short run whose concentration rises surely against its count, and not against its steps."""
     run = {name: values[:5] for name, values in textbook().items()}
-    return run | {"step": np.array([1, 1000, 1001, 1002, 1003]), "concentration": 0.2 + 0.01 * np.arange(5)}
+    step, u = np.array([1, 1000, 1001, 1002, 1003]), np.arange(5)
+    return run | {"step": step, "concentration": 0.2 + 0.01 * u, "norm": 40.0 - u - step / 1000.0}
 
 
 def concentrated() -> dict[str, Array]:
@@ -86,5 +111,5 @@ def fine() -> dict[str, Array]:
     }
 
 
-_RUNS: Final = (textbook, at_once, never, relapse, plain, bent, concentrated, fine)
+_RUNS: Final = (textbook, at_once, early, known, dissolved, never, relapse, plain, bent, concentrated, fine)
 HISTORIES: Final[Mapping[str, Mapping[str, Array]]] = {run.__name__.replace("_", " "): run() for run in _RUNS}

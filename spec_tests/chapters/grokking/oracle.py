@@ -28,17 +28,32 @@ def _last(x: Arrays, measured: int, judge: str) -> int:
     if measured == 0:
         return 0
     now = {name: value[measured - 1] for name, value in x.items()}
-    limits = SOURCE if judge == "source" else (now["null"], -np.inf, -np.inf)
+    limits = _limits(x, measured, judge)
     right, found = now["validation"], now["concentration"]
     if _late(x, measured) and found > limits[2]:
         return 4
     if right >= 0.9 and found > limits[1] and rises(x["step"][:measured], -x["norm"][:measured]):
         return 3
-    if right < 0.9 and found > limits[0] and rises(x["step"][:measured], x["concentration"][:measured]):
+    if forms(x, measured, judge):
         return 2
-    if now["training"] >= 0.99 and right < 0.5 and found <= limits[0]:
-        return 1
+    if now["training"] >= 0.99 and right < 0.5:
+        formed = any(forms(x, before, judge) for before in range(1, measured))
+        if found <= limits[0] or not formed:
+            return 1
     return _last(x, measured - 1, judge)
+
+
+def _limits(x: Arrays, measured: int, judge: str) -> tuple[float, float, float]:
+    """Return what the concentration has to be above in the three later phases."""
+    return SOURCE if judge == "source" else (float(x["null"][measured - 1]), -np.inf, -np.inf)
+
+
+def forms(x: Arrays, measured: int, judge: str) -> bool:
+    """Return whether a circuit forms at the last of so many measurements."""
+    step, found = x["step"][:measured], x["concentration"][:measured]
+    if x["validation"][measured - 1] >= 0.9 or found[-1] <= _limits(x, measured, judge)[0]:
+        return False
+    return rises(step, found) and rises(step, -x["norm"][:measured])
 
 
 def rises(step: Array, value: Array) -> bool:

@@ -140,8 +140,11 @@ def test_every_accuracy_crosses_its_threshold_and_the_norm_turns() -> None:
     rising, falling = [0.2, 0.22, 0.24, 0.26, 0.28, 0.3], [9.0, 8.5, 8.0, 7.5, 7.0, 6.5]
     assert (last(training=0.9899), last(training=0.99)) == (0, 1)
     assert (last(validation=0.5), last(validation=0.4999)) == (0, 1)
-    assert (last(concentration=0.125), last(concentration=0.1251)) == (1, 0)
-    assert (last(concentration=rising, validation=0.8999), last(concentration=rising, validation=0.9)) == (2, 0)
+    assert (last(concentration=rising), last(concentration=rising, norm=falling)) == (1, 2)
+    dissolved, formed = ([*rising[:-1], value] for value in (0.125, 0.1251))
+    assert (last(concentration=dissolved, norm=falling), last(concentration=formed, norm=falling)) == (1, 2)
+    right = {"concentration": rising, "norm": falling}
+    assert (last(**right, validation=0.8999), last(**right, validation=0.9)) == (2, 3)
     assert (last(norm=falling, validation=0.8999), last(norm=falling, validation=0.9)) == (0, 3)
     late = [0.2, 0.2, 0.2, 0.95, 0.95, 0.95]
     assert (last(validation=late), last(validation=[*late[:-1], 0.9499])) == (4, 1)
