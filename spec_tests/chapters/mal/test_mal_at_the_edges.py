@@ -18,7 +18,7 @@ SHARED = ("memory_projection", "gates_weight", "initial", "output")
 
 def long_call() -> dict[str, Array]:
     """Return a row of seventy tokens, eighteen wide, that enters inside a chunk."""
-    return unmarked(call(MAL, 31, (7,), heads=1, key=2, values=18, time=70, **SMALL))
+    return unmarked(call(MAL, 33, (7,), heads=1, key=2, values=18, time=70, **SMALL))
 
 
 def questions() -> Iterator[dict[str, Array]]:
@@ -27,7 +27,7 @@ def questions() -> Iterator[dict[str, Array]]:
     documents["reset"][0, 2::5] = 1
     yield documents
     yield call(MAL, 32, (1, 100_003), span=5, heads=1, key=17, values=4, time=5, **SMALL)
-    yield call(MAL, 33, (0, 1, 7, 1_000, 3, 2), heads=5, key=2, values=2, time=3, **SMALL)
+    yield call(MAL, 31, (0, 1, 7, 1_000, 3, 2), heads=5, key=2, values=2, time=3, **SMALL)
     yield call(MAL, 34, (6, 9, 4), span=2, heads=1, key=4, values=4, time=5, **SMALL)
     yield call(MAL, 35, (6,), span=2, heads=1, key=2, values=4, degree=2, time=5)
 
