@@ -31,10 +31,8 @@ def said_remedy(config: RunConfig, name: str, statistic: float, threshold: float
 
 def changes_for(config: RunConfig, name: str, statistic: float, threshold: float) -> Iterator[Change]:
     """Yield the changes that may mend a check which found `statistic` and wanted `threshold`."""
-    for make in REMEDIES.get(name, ()):
-        change = make(config, statistic, threshold)
-        if change:
-            yield change
+    made = (make(config, statistic, threshold) for make in REMEDIES.get(name, ()))
+    yield from dict.fromkeys(change for change in made if change)
 
 
 def field_of(change: Change) -> str:
