@@ -1,26 +1,31 @@
 """How far kernels in Triton are from float64, beside the plain form in the same precision: reads, states, gradients.
 
-    python -m benchmarks.kernel_errors [--every 1] [--precisions highest high] [--jobs 1]
+    python -m benchmarks.kernel_errors [--every 1] [--precisions highest high] [--jobs 1] [--seconds 3600]
 
 Every rule that they know over short and long calls, chunks, windows and sizes; reading time, the borders of windows and
 the scale of steps are drawn cell by cell. Each has three rows out of step, documents that begin anywhere, keys and
-queries that lie between other numbers, and a call that is cut into three. `high` is tf32, `highest` float32. An error
-is the largest of a tensor over its largest entry in float64, by the recurrence. A ratio is that of two errors of one
-tensor of one cell; one below `ROUNDED` counts as that, as an answer may be exact by chance. Cells of which kernels have
-no form are left out.
+queries that lie between other numbers, and a call that is cut into three. `highest` is float32, `high` tf32: what a
+library takes for a product in tf32 depends on its shape, so the plain form rounds every factor of a product to ten bits
+and multiplies in float32. An error is the largest of a tensor over its largest entry in float64, by the recurrence. A
+ratio is that of two errors of one tensor of one cell; one below `ROUNDED` counts as that, as an answer may be exact by
+chance. Single ratios spread, as two roundings of one number do: what is asked is that the worst error of all cells is
+no more than twice that of the plain form, and so the ratio in the geometric mean. Cells of which kernels have no form
+are left out, and those that there was no time for.
 """
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from itertools import product
 from multiprocessing import get_context
-from statistics import median
+from statistics import geometric_mean
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels.choice import supports
@@ -68,6 +73,26 @@ class Found(NamedTuple):
         """Return how many times as large the error of the kernels is."""
         least = ROUNDED[self.precision]
         return max(self.kernels, least) / max(self.plain, least)
+
+
+def _in_ten_bits(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """Round what is multiplied as matrices to ten bits behind the point, forwards and backwards, as tf32 has them."""
+    del mode, types
+    kind, first = func._overloadpacket, len(args)
+    if kind in (torch.ops.aten.mm, torch.ops.aten.bmm):
+        first = 0
+    elif kind in (torch.ops.aten.addmm, torch.ops.aten.baddbmm):
+        first = 1
+    return func(*(x if n < first else ten_bits(x) for n, x in enumerate(args)), **(kwargs or {}))
+
+
+def ten_bits(x: Tensor) -> Tensor:
+    """Return x of float32 with ten bits behind the point, to nearest."""
+    bits = x.contiguous().view(torch.int32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+TenBits: Any = type("TenBits", (TorchDispatchMode,), {"__torch_dispatch__": _in_ten_bits})
 
 
 def cells() -> Iterator[dict[str, Any]]:
@@ -155,7 +180,11 @@ def measure(numbered: tuple[int, dict[str, Any]], precisions: list[str]) -> list
         if time == 1 or not supports(memory_rule(config), given[0]["keys"], given[0]["values"], slots):
             continue
         for name, cuts in (("", whole), ("split ", [part for part in parts if part.start < part.stop])):
-            ours, plain = (answers(form, torch.float32, config, given, cuts) for form in ("triton", "reference"))
+            ours = answers("triton", torch.float32, config, given, cuts)
+            torch.set_float32_matmul_precision("highest")
+            with TenBits() if precision == "high" else nullcontext():
+                plain = answers("reference", torch.float32, config, given, cuts)
+            torch.set_float32_matmul_precision(precision)
             described = " ".join(f"{key}={value}" for key, value in cell.items())
             for tensor, right in exact.items():
                 size = max(float(right.abs().max()), 1e-30)
@@ -165,22 +194,31 @@ def measure(numbered: tuple[int, dict[str, Any]], precisions: list[str]) -> list
     return found
 
 
+def groups(found: list[Found]) -> dict[tuple[str, str, str], list[Found]]:
+    """Return what was found by precision, kind of rule and kind of tensor."""
+    apart: dict[tuple[str, str, str], list[Found]] = {}
+    for f in found:
+        rules = "Newton-Schulz" if f.rule in ORTHOGONALISED else "linear"
+        kind = "gradients" if f.tensor.startswith("grad.") else "reads and states"
+        apart.setdefault((f.precision, rules, kind), []).append(f)
+    return dict(sorted(apart.items()))
+
+
+def holds(group: list[Found]) -> bool:
+    """Return whether kernels err no more than is asked (module docstring); not where an error is NaN."""
+    worst = max(f.kernels for f in group) <= ALLOWED * max(ROUNDED[group[0].precision], *(f.plain for f in group))
+    return worst and geometric_mean(f.ratio for f in group) <= ALLOWED and all(f.kernels == f.kernels for f in group)
+
+
 def summary(found: list[Found]) -> Iterator[str]:
-    """Yield a line for each precision, kind of rule and kind of tensor."""
-    yield "| products | rules | of | tensors | plain, worst | kernels, worst | ratio, median | worst | above 2 |"
+    """Yield a line for each group."""
+    yield "| products | rules | of | tensors | plain, worst | kernels, worst | ratio, mean | worst | above 2 |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for precision, newton, slope in product(ROUNDED, (False, True), (False, True)):
-        mine = [
-            f
-            for f in found
-            if (f.precision, f.rule in ORTHOGONALISED, f.tensor.startswith("grad.")) == (precision, newton, slope)
-        ]
-        if mine:
-            ratios = [f.ratio for f in mine]
-            kinds = ("Newton-Schulz" if newton else "linear", "gradients" if slope else "reads and states")
-            errors = f"{max(f.plain for f in mine):.1e} | {max(f.kernels for f in mine):.1e}"
-            shares = f"{median(ratios):.2f} | {max(ratios):.2f} | {sum(ratio > ALLOWED for ratio in ratios)}"
-            yield f"| {precision} | {kinds[0]} | {kinds[1]} | {len(mine)} | {errors} | {shares} |"
+    for names, group in groups(found).items():
+        ratios = [f.ratio for f in group]
+        errors = f"{max(f.plain for f in group):.1e} | {max(f.kernels for f in group):.1e}"
+        shares = f"{geometric_mean(ratios):.2f} | {max(ratios):.2f} | {sum(ratio > ALLOWED for ratio in ratios)}"
+        yield f"| {' | '.join(names)} | {len(group)} | {errors} | {shares} |"
 
 
 def main() -> None:
@@ -189,21 +227,27 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="run each n-th cell only")
     parser.add_argument("--precisions", nargs="+", default=list(ROUNDED), choices=list(ROUNDED))
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time, as most of the time is compilation")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after which no cell is begun")
     options = parser.parse_args()
-    chosen = [(seed, cell) for seed, cell in enumerate(cells()) if seed % options.every == 0]
-    found: list[Found] = []
+    numbered = list(enumerate(cells()))[:: options.every]
+    # Long and short calls by turns, whatever there is time for.
+    generator(1).shuffle(numbered)
+    found, done, began = list[Found](), 0, time.monotonic()
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        for number, each in enumerate(pool.map(partial(measure, precisions=options.precisions), chosen)):
-            found += each
-            if (number + 1) % 20 == 0:
-                print(f"{number + 1} of {len(chosen)} cells", flush=True)
-                write_results("kernel_errors", {"machine": machine(1), "found": [f._asdict() for f in found]})
+        waiting = [pool.submit(measure, each, options.precisions) for each in numbered]
+        for done, each in enumerate(as_completed(waiting), 1):
+            found += each.result()
+            if done % 10 == 0:
+                print(f"{done} of {len(numbered)} cells", flush=True)
+            if time.monotonic() - began > options.seconds:
+                pool.shutdown(wait=True, cancel_futures=True)
+                break
+    print(f"{done} cells, {torch.cuda.get_device_name() if torch.cuda.is_available() else 'interpreted'}")
     print("\n".join(summary(found)))
-    over = sorted((f for f in found if not f.ratio <= ALLOWED), key=lambda f: -f.ratio)
-    for f in over[:20]:
+    for f in sorted(found, key=lambda f: -f.ratio)[:20]:
         print(f"{f.ratio:.1f} times: {f.precision} {f.tensor} {f.kernels:.1e} against {f.plain:.1e} in {f.cell}")
     print(f"wrote {write_results('kernel_errors', {'machine': machine(1), 'found': [f._asdict() for f in found]})}")
-    if over:
+    if not all(holds(group) for group in groups(found).values()):
         raise SystemExit(1)
 
 
