@@ -24,6 +24,9 @@ CASES: dict[str, dict[str, Any]] = {
     "titans truncated read before": {"name": "titans", "boundary": "truncate", "read": "pre", "step_scale": "literal"},
     "omega read at the anchor": {"read": "anchor", "loss_scale": 1.0},
     "delta": {"name": "delta", "chunk": 1},
+    "atlas truncated read before": {"name": "atlas", "boundary": "truncate", "read": "pre"},
+    "atlas_appendix read at the anchor": {"name": "atlas_appendix", "coefficients": "cubic", "read": "anchor"},
+    "atlas read after": {"name": "atlas", "step_scale": "literal"},
 }
 
 
@@ -79,7 +82,8 @@ def test_the_kernel_of_one_token_is_the_plain_run(changes: dict[str, Any], monke
         torch.testing.assert_close(one.reads, other.reads, rtol=2e-5, atol=2e-5)
         torch.testing.assert_close(one.omega_loss, other.omega_loss, rtol=2e-5, atol=2e-5)
         torch.testing.assert_close(one.state.to_tensors(), other.state.to_tensors(), rtol=2e-5, atol=2e-5)
-    assert [getattr(run, "__name__", None) for run in runs] == ["run_alone"] * TOKENS + [None] * TOKENS
+    run = "run_orthogonal_alone" if rule.orthogonalised else "run_alone"
+    assert [getattr(each, "__name__", None) for each in runs] == [run] * TOKENS + [None] * TOKENS
 
 
 def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:
@@ -94,5 +98,8 @@ def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:
     assert choice.kernel_run("triton", rule_of({}), *given) is None
     with torch.no_grad():
         assert choice.kernel_run("triton", rule_of({}), *given) is not None
-        assert choice.kernel_run("triton", rule_of({"name": "atlas"}), *given) is None
+        assert (
+            choice.kernel_run("triton", rule_of({"name": "atlas", "coefficients": "polar_express_paper"}), *given)
+            is None
+        )
         assert choice.kernel_run("reference", rule_of({}), *given) is None

@@ -62,6 +62,8 @@ MOST_OF_MLP = 64
 """Features, values and tokens of a segment of the memory of two layers, of which a program holds ten such squares."""
 MOST_ALONE = 1024
 """Features that one program holds of a row of M, where it has no more to hold."""
+MOST_FORWARD, LEAST_SLOTS = 160, 16
+"""Features and slots that one token under Newton-Schulz has room for in float32, which needs no way back."""
 HALF_GROWTH = 2.0**13
 """How much the steps of Newton-Schulz may enlarge a matrix of norm one that is to stay within half precision."""
 LARGE = (9, 10)
@@ -141,7 +143,7 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
 
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
-        return _alone(rule, keys, values)
+        return _alone(rule, keys, values, past + 1, start)
     if form == "triton" and supports_mlp(rule, keys, values, width, past):
         from atlas_ref.memory.kernels import mlp_run
 
@@ -153,10 +155,21 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
     return None
 
 
-def _alone(rule: MemoryRule, keys: Tensor, values: Tensor) -> Run | None:
+def _alone(rule: MemoryRule, keys: Tensor, values: Tensor, slots: int, start: Start) -> Run | None:
     """Return the run of one token by a kernel, None of a memory that it does not know and where there are gradients."""
-    known = _is_plain(rule, "matrix") and not rule.orthogonalised and {keys.dtype, values.dtype} == {torch.float32}
-    if torch.is_grad_enabled() or not known or keys.numel() == 0 or keys.shape[-1] > MOST_ALONE:
+    known = _is_plain(rule, "matrix") and {keys.dtype, values.dtype} == {torch.float32}
+    if torch.is_grad_enabled() or not known or keys.numel() == 0 or start.shards is not None:
+        return None
+    features, width = keys.shape[-1], values.shape[-1]
+    if rule.orthogonalised:
+        # Without a way back there is room for wider ones, if the window is short.
+        wide = features <= MOST_FORWARD and slots <= LEAST_SLOTS and _is_square(rule, features, width)
+        if not wide and not fits(rule, features, width, slots):
+            return None
+        from atlas_ref.memory.kernels import orthogonal_one_token
+
+        return orthogonal_one_token.run_orthogonal_alone
+    if features > MOST_ALONE:
         return None
     from atlas_ref.memory.kernels import one_token
 
@@ -211,9 +224,12 @@ def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:
         return False
     if not rule.orthogonalised:
         return features <= most_features(slots) and width <= MOST_VALUES
-    # The Gram matrix is that of the rows, which are the smaller side then.
-    small = width <= min(features, MOST_VALUES) and features <= most_orthogonal(rule)
-    return small and rule.coefficients != "polar_express_paper"
+    return _is_square(rule, features, width) and features <= most_orthogonal(rule)
+
+
+def _is_square(rule: MemoryRule, features: int, width: int) -> bool:
+    """Return whether the Gram matrix is that of the rows, the smaller side, and the steps are known."""
+    return width <= min(features, MOST_VALUES) and rule.coefficients != "polar_express_paper"
 
 
 def _is_plain(rule: MemoryRule, architecture: ArchitectureName) -> bool:

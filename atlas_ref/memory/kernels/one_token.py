@@ -35,17 +35,22 @@ def run_alone(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, 1, heads, values], the state, and where asked for the squared errors of the window."""
-    keys, values = asked.keys, asked.values
-    if state.window_keys.shape[1]:
-        keys, values = torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
+    keys, values = with_window(asked, state)
     position = plan.position[:, 0]
     held = Held(state.weights[0], state.momentum[0], state.anchor[0])
     reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], held)
     carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
-    return reads, carry, _errors(rule, position, keys, values, after.anchor) if measured else None
+    return reads, carry, squared_errors(rule, position, keys, values, after.anchor) if measured else None
 
 
-def _errors(rule: MemoryRule, position: Tensor, keys: Tensor, values: Tensor, anchor: Tensor) -> Tensor:
+def with_window(asked: Asked, state: MemoryState) -> tuple[Tensor, Tensor]:
+    """Return keys and values of a call behind those of the window before it."""
+    if state.window_keys.shape[1] == 0:
+        return asked.keys, asked.values
+    return torch.cat([state.window_keys, asked.keys], 1), torch.cat([state.window_values, asked.values], 1)
+
+
+def squared_errors(rule: MemoryRule, position: Tensor, keys: Tensor, values: Tensor, anchor: Tensor) -> Tensor:
     """Return ||A k - v||^2 of the pairs in sight, 0 of the others, [1, batch, heads, window]."""
     missed = keys.transpose(1, 2) @ anchor.mT - values.transpose(1, 2)
     sight = in_sight(keys.shape[1], position, rule.chunk, rule.boundary).flip(-1)[:, None]

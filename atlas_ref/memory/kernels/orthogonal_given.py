@@ -1,12 +1,16 @@
 """What a run under Newton-Schulz is given, how it is cut, and what its kernels hand to each other (`orthogonal`)."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
+from atlas_ref.memory.kernels.choice import near
 from atlas_ref.memory.kernels.launching import tile
+from atlas_ref.memory.rules import MemoryRule
 
 VALUE_BLOCK = 16
 """Values of a program that goes over the tokens that write."""
@@ -132,3 +136,17 @@ class Momenta(NamedTuple):
         count = segments * sizes.rows * sizes.writers
         matrices = given.keys.new_empty(count, sizes.values, sizes.features, dtype=kind)
         return cls(matrices, given.keys.new_empty(count), given.keys.new_empty(count))
+
+
+def shares_of(rule: MemoryRule, keys: Tensor) -> Tensor:
+    """Return 1 / max(1, kappa) of every slot, or 1 where the rule does not divide (`factors`)."""
+    return 1.0 / keys.square().sum(-1).clamp(min=1.0) if rule.normalised else torch.ones_like(keys[..., 0])
+
+
+@lru_cache(maxsize=16)
+def table_of(coefficients: CoefficientSet, steps: int, device: torch.device) -> Tensor:
+    """Return the table of the steps (`iteration`) where the kernels read it."""
+    rows = [
+        (near(a), b * near(a) / a, c * near(a) / a, a / near(a)) for a, b, c in step_coefficients(coefficients, steps)
+    ]
+    return torch.tensor(rows, device=device).view(steps, 4)

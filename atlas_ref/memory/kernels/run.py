@@ -4,20 +4,19 @@ A linear memory is run from where the layer has its keys, values and queries (`l
 not linear in what a segment knows at once, so segments are laid out and follow one another (`orthogonal`).
 """
 
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked, halves, near
+from atlas_ref.memory.kernels.choice import Asked, halves
 from atlas_ref.memory.kernels.held import Decays, Held, Pairs, Sizes
 from atlas_ref.memory.kernels.linear_run import Given, linear_run
+from atlas_ref.memory.kernels.one_token import with_window
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
-from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration
+from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of, table_of
 from atlas_ref.memory.orthogonalised import segment_inputs
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, offset
@@ -106,15 +105,12 @@ def _run_orthogonal(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Do what `run_orthogonal_kernels` does, and keep all of it for the backward pass."""
-    past_keys, past_values = asked.keys, asked.values
-    if state.window_keys.shape[1]:
-        past_keys = torch.cat([state.window_keys, asked.keys], 1)
-        past_values = torch.cat([state.window_values, asked.values], 1)
+    past_keys, past_values = with_window(asked, state)
     segments = lay(rule, plan, past_keys, past_values, asked.queries, write)
-    shares = _shares(rule, segments.keys)
+    shares = shares_of(rule, segments.keys)
     keys, values, queries, *coordinates, mix = segment_inputs(rule, plan, segments, write)
     entering = Entering._make((keys, values, shares, queries, *coordinates, mix.mT))
-    table = _table(rule.coefficients, rule.newton_schulz_steps, keys.device)
+    table = table_of(rule.coefficients, rule.newton_schulz_steps, keys.device)
     iteration = Iteration(table, offset(rule), halves(rule))
     # Where rows begin a shard a new run begins, from what they inherit.
     cuts = [n for n, rows in enumerate(plan.crossings) if n > 0 and rows is not None]
@@ -135,23 +131,9 @@ def _run_orthogonal(
     return reads, carry, _squared_errors(keys, values, entered) if measured else None
 
 
-def _shares(rule: MemoryRule, keys: Tensor) -> Tensor:
-    """Return 1 / max(1, kappa) of every slot, or 1 where the rule does not divide (`factors`)."""
-    return 1.0 / keys.square().sum(-1).clamp(min=1.0) if rule.normalised else torch.ones_like(keys[..., 0])
-
-
 @torch.no_grad()
 def _squared_errors(keys: Tensor, values: Tensor, anchors: Tensor) -> Tensor:
     """Return ||A k - v||^2 of every slot."""
     missed = keys @ anchors.mT - values
     squared: Tensor = torch.linalg.vecdot(missed, missed)
     return squared
-
-
-@lru_cache(maxsize=16)
-def _table(coefficients: CoefficientSet, steps: int, device: torch.device) -> Tensor:
-    """Return the table of the steps (`iteration`) where the kernels read it."""
-    rows = [
-        (near(a), b * near(a) / a, c * near(a) / a, a / near(a)) for a, b, c in step_coefficients(coefficients, steps)
-    ]
-    return torch.tensor(rows, device=device).view(steps, 4)
