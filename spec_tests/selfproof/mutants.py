@@ -24,6 +24,8 @@ PATIENCE: Final = 20.0
 """Seconds, beyond ten times what the sound reference took, after which a check counts as failed: a mutant may loop."""
 ENOUGH: Final = 40.0
 """Seconds of checks, as measured on the sound reference, after which a mutant counts as a survivor."""
+BRIEF: Final = 5.0
+"""The same of a mutant that is argued: enough to see that nothing kills it at once."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,16 @@ def every_mutant(modules: Container[str] | None = None) -> Iterator[Mutant]:
 
 def judge(mutant: Mutant, checks: list[Check], reasons: dict[str, str]) -> Verdict:
     """Return the fate of one mutant; `checks` are tried in the order of their duration, the first in any case."""
-    spent = 0.0
+    reason, spent = reasons.get(key(mutant)), 0.0
+    enough = BRIEF if reason else ENOUGH
     with mutant.alive():
         for check in checks:
             spent += check.seconds
-            if spent > ENOUGH and check is not checks[0]:
+            if spent > enough and check is not checks[0]:
                 break
             if _fails(check):
                 return Verdict(mutant, check.name, None)
-    return Verdict(mutant, None, reasons.get(key(mutant)))
+    return Verdict(mutant, None, reason)
 
 
 def key(mutant: Mutant) -> str:

@@ -74,10 +74,16 @@ def test_a_skipped_check_is_no_check() -> None:
 
 
 def test_survivors_are_tried_with_no_more_checks_than_is_enough() -> None:
-    tried: list[str] = []
-    checks = [Check(name, partial(tried.append, name), 75.0, frozenset()) for name in ("a", "b", "c")]
-    judge(named("3.0 -> 4.0"), checks, {})
-    assert tried == ["a"]
+    def tried(seconds: float, reasons: dict[str, str]) -> list[str]:
+        names: list[str] = []
+        checks = [Check(name, partial(names.append, name), seconds, frozenset()) for name in ("a", "b", "c")]
+        judge(named("3.0 -> 4.0"), checks, reasons)
+        return names
+
+    assert tried(75.0, {}) == ["a"]
+    assert tried(15.0, {}) == ["a", "b"]
+    assert tried(15.0, {key(named("3.0 -> 4.0")): "a reason"}) == ["a"]
+    assert tried(2.0, {key(named("3.0 -> 4.0")): "a reason"}) == ["a", "b"]
 
 
 def test_every_survivor_listed_as_equivalent_exists_and_has_a_reason() -> None:
