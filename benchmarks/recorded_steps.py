@@ -54,7 +54,7 @@ def trained(config: RunConfig, batches: list[Batch], *, recorded: bool) -> Curve
         given = (run.network, run.optimiser, to_device(batch, GPU), run.state, step, config)
         result = train_step(*given, replays=recordings)
         run.state = result.output.state
-        measure_layers(result.output, config.any_model)
+        measure_layers(result.output, config.any_model, result.sheet)
         curve.seconds.append(time.perf_counter() - began)
         curve.losses.append(result.loss)
     return curve

@@ -177,7 +177,7 @@ def main() -> None:
         result = steps.train_step(run.network, run.optimiser, batch, run.state, run.step, config)
         run.state, run.step = result.output.state, run.step + 1
         with record_function(PART + "measure_layers"):
-            measure_layers(result.output, config.any_model)
+            measure_layers(result.output, config.any_model, result.sheet)
 
     for _ in range(arguments.warm):
         step()

@@ -10,7 +10,7 @@ knows the families; nothing outside `models` names one.
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +22,13 @@ from atlas_ref.models.tensors import TensorInfo
 
 Measurements = dict[str, float]
 """What was measured of one layer, by name."""
+
+
+class Sheet(NamedTuple):
+    """Numbers of every layer on the device, layer by layer, and their names: what measurements are read from."""
+
+    names: tuple[tuple[str, ...], ...]
+    values: Tensor
 
 
 @runtime_checkable
@@ -127,6 +134,7 @@ class Family:
     count_parameters: how many numbers these hold.        training_flops: operations of a step for each token.
     measure: what is known of each layer after a call, plain numbers by name (`watching.monitor`).
     embedding: what a model has for each token, from its parameters by name.
+    gather, read: `measure` in two halves, on the device and on the host, where it has them: the first may be recorded.
 
     Each is given a configuration of the class that `registry` has the family under.
     """
@@ -138,3 +146,5 @@ class Family:
     training_flops: Callable[[Any], int]
     measure: Callable[[Any, Any], tuple[Measurements, ...]]
     embedding: Callable[[Mapping[str, Tensor], Any], Float[Tensor, "vocab dim"]] = table_of_tokens
+    gather: Callable[[Any, Any], Sheet] | None = None
+    read: Callable[[Sheet, Any], tuple[Measurements, ...]] | None = None

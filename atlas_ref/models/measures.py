@@ -21,19 +21,29 @@ from atlas_ref.functional.largest import largest_entries
 from atlas_ref.memory.hierarchical import HierarchicalState
 from atlas_ref.memory.rules import MemoryRule, update
 from atlas_ref.models.atlas import ModelOutput
-from atlas_ref.models.family import Measurements
+from atlas_ref.models.family import Measurements, Sheet
 
 
 def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measurements, ...]:
     """Return the table of every layer of one call (module docstring)."""
+    return read(gather(output, config), config)
+
+
+def gather(output: ModelOutput, config: ModelConfig) -> Sheet:
+    """Return what is measured of every layer, on the device."""
     rule = memory_rule(config.memory)
     found = [
         _fields(telemetry) | _state_tensors(state, rule)
         for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
     ]
-    # One transfer from the device for all of them.
-    values = iter(torch.stack([value for table in found for value in table.values()]).double().tolist())
-    tables = [{name: next(values) for name in table} for table in found]
+    values = torch.stack([value for table in found for value in table.values()]).double()
+    return Sheet(tuple(tuple(table) for table in found), values)
+
+
+def read(sheet: Sheet, config: ModelConfig) -> tuple[Measurements, ...]:
+    """Return the tables of a sheet, in one transfer from the device, and what follows from them."""
+    values = iter(sheet.values.tolist())
+    tables = [{name: next(values) for name in names} for names in sheet.names]
     return tuple(table | _gate_values(table, config) for table in tables)
 
 

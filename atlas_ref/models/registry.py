@@ -11,11 +11,13 @@ from atlas_ref.models.cognate import CognateModel
 from atlas_ref.models.cognate_measures import measure_call
 from atlas_ref.models.family import Family, Model
 from atlas_ref.models.flops import training_flops
-from atlas_ref.models.measures import measure_layers
+from atlas_ref.models.measures import gather, measure_layers, read
 from atlas_ref.models.tensors import count_parameters, tensors
 
 FAMILIES: dict[type[AnyModelConfig], Family] = {
-    ModelConfig: Family("atlas", AtlasModel, tensors, count_parameters, training_flops, measure_layers),
+    ModelConfig: Family(
+        "atlas", AtlasModel, tensors, count_parameters, training_flops, measure_layers, gather=gather, read=read
+    ),
     CognateConfig: Family(
         "cognate",
         CognateModel,

@@ -1,11 +1,12 @@
 """What stays the same from step to step of a run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from atlas_ref.config import RunConfig
-from atlas_ref.data.batch import BatchSource
+from atlas_ref.data.batch import Batch, BatchSource
 from atlas_ref.processes.distributed import World
 from atlas_ref.storage.metrics_log import MetricsLog
 from atlas_ref.storage.retention import Retention
@@ -17,12 +18,13 @@ from atlas_ref.watching.speed import Speed
 
 @dataclass(frozen=True)
 class Context:
-    """What stays the same from step to step, and what is only counted: `validations` is what those in the log are
-    judged by, and `measured` what it knows of grokking.
+    """What stays the same from step to step, and what is only counted: `batch` gives the batch of a step,
+    `validations` is what those in the log are judged by, and `measured` what it knows of grokking.
     """
 
     config: RunConfig
     source: BatchSource
+    batch: Callable[[int], Batch]
     device: torch.device
     world: World
     directory: RunDirectory

@@ -23,6 +23,7 @@ from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
+from atlas_ref.models.registry import family_of
 from atlas_ref.training.schedule import polarisation
 from atlas_ref.training.step import Worked, sizes_of_gradients, work
 
@@ -113,8 +114,11 @@ class Recording:
         apart = {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in after.items()}
         for name, buffer in buffers.items():
             buffer.copy_(apart[name])
+        gather = family_of(config.any_model).gather
         return worked._replace(
-            output=worked.output._replace(state=self._state), sizes=sizes_of_gradients(self._network)
+            output=worked.output._replace(state=self._state),
+            sizes=sizes_of_gradients(self._network),
+            sheet=None if gather is None else gather(worked.output, config.any_model),
         )
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from atlas_ref.config import RunConfig
+from atlas_ref.data.ahead import batches
 from atlas_ref.data.batch import BatchSource
 from atlas_ref.models.family import Measurements
 from atlas_ref.places import prove_writable
@@ -179,10 +180,12 @@ def advance_with_log(
             retention.settle(validations, run.switches, config.train)
     # The first process alone writes, and feeds the sinks.
     heard = broadcast(config, directory, run.step, reporter) if world.main else nullcontext(reporter)
-    with MetricsLog(directory.metrics if world.main else Path(os.devnull)) as log, heard as listener:
+    kept, given = MetricsLog(directory.metrics if world.main else Path(os.devnull)), batches(ready.source, ready.device)
+    with kept as log, heard as listener, given as batch:
         context = Context(
             config=config,
             source=ready.source,
+            batch=batch,
             device=ready.device,
             world=world,
             directory=directory,
@@ -232,7 +235,7 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
 def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, ...]]:
     """Make one step on the batch of its number and measure every layer; raise KilledError when a kill switch fires."""
     began = time.monotonic()
-    given = context.source.batch(run.step)
+    given = context.batch(run.step)
     replays = run.replays(context.config)
     if replays is not None:
         replays.expect(given)
@@ -252,7 +255,7 @@ def update(run: Run, context: Context) -> tuple[StepResult, tuple[Measurements, 
 
 def watch(run: Run, context: Context, result: StepResult) -> tuple[Measurements, ...]:
     """Measure every layer after the step reached, and ask the kill switches."""
-    layers = merge(measure_layers(result.output, context.config.any_model), context.world)
+    layers = merge(measure_layers(result.output, context.config.any_model, result.sheet), context.world)
     totals = {"loss": result.loss, "grad_norm": result.grad_norm}
     run.switches, kills = check(run.switches, run.step, totals, layers, context.config)
     if kills:
@@ -288,19 +291,11 @@ def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measur
         values |= log_entries(layers)
     if context.is_due(run.step, settings.eval_interval):
         with run.optimiser.averaged():
-            found = evaluate(
-                run.model,
-                task_of(context.config.data),
-                context.source,
-                settings.eval_batches,
-                settings.precision,
-                run.step,
-                context.world,
-            )
+            how = settings.eval_batches, settings.precision, run.step, context.world
+            found = evaluate(run.model, task_of(context.config.data), context.source, *how)
             generalising = watch_generalising(run, context, found["accuracy"])
             retrieving = watch_retrieval(run, context)
-        shares = {name: value for name, value in found.items() if name.endswith(TOLD)}
-        values |= {VALIDATION: found["loss"], **{f"val/{name}": value for name, value in shares.items()}}
+        values |= {VALIDATION: found["loss"], **{f"val/{name}": x for name, x in found.items() if name.endswith(TOLD)}}
         values |= generalising | retrieving
         if (score := judged(values, settings.best)) is not None:
             context.validations[run.step] = score

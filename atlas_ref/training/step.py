@@ -21,7 +21,7 @@ from atlas_ref.functional.dropout import row_keys
 from atlas_ref.functional.largest import largest_entries
 from atlas_ref.memory.state import StateTree, join_rows
 from atlas_ref.models.answers import Recursive
-from atlas_ref.models.family import Output
+from atlas_ref.models.family import Output, Sheet
 from atlas_ref.processes.distributed import ALONE, World
 from atlas_ref.processes.merging import merge_telemetry
 from atlas_ref.processes.parallel import bare, drop_zero_gradients, own_part, whole, without_sync
@@ -44,7 +44,7 @@ class NonFiniteError(RuntimeError):
 
 class StepResult(NamedTuple):
     """What one update reports: the loss of its batch, the gradient norm before clipping, the new state, and the parts
-    of what was minimised, by name (`watching.learning`).
+    of what was minimised, by name (`watching.learning`). A recording has gathered what is measured in a `sheet`.
 
     State and telemetry of `output` are those of all rows of this process. Its logits are those of the last micro-batch
     alone: to hold all of them is what micro-batches avoid.
@@ -55,11 +55,12 @@ class StepResult(NamedTuple):
     learning_rate: float
     output: Output
     parts: dict[str, float]
+    sheet: Sheet | None = None
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch on `device`."""
-    return batch.map(lambda tensor: tensor.to(device))
+    """Return the batch on `device`; what lies in pinned memory is fetched beside what the host does."""
+    return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def forward(
@@ -96,7 +97,7 @@ class Worked(NamedTuple):
 
     `losses` [parts of the batch, numbers] has the loss of each part and what of it was minimised, by `names`; `output`
     is that of `StepResult`, but for its indecision, and `undecided` has that of each part. A recording has made
-    `sizes` of the gradients too.
+    `sizes` of the gradients too, and the `sheet` that the layers are measured by.
     """
 
     losses: Tensor
@@ -104,6 +105,7 @@ class Worked(NamedTuple):
     output: Output
     undecided: tuple[Tensor, ...]
     sizes: "Sizes | None" = None
+    sheet: Sheet | None = None
 
 
 class Sizes(NamedTuple):
@@ -153,7 +155,8 @@ def train_step(
     optimiser.agree(world)
     optimiser.step(rate / config.optim.learning_rate)
     output = worked.output._replace(indecision=_mean(worked.undecided, world))
-    return StepResult(loss, grad_norm, rate, output, dict(zip(worked.names, parts, strict=True)))
+    named = dict(zip(worked.names, parts, strict=True))
+    return StepResult(loss, grad_norm, rate, output, named, worked.sheet)
 
 
 def draws_of(batch: Batch, step: int, config: RunConfig, world: World = ALONE) -> Tensor | None:

@@ -12,13 +12,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 from atlas_ref.config.run import AnyModelConfig
-from atlas_ref.models.family import Measurements, Output
+from atlas_ref.models.family import Measurements, Output, Sheet
 from atlas_ref.models.registry import family_of
 
 
-def measure_layers(output: Output, config: AnyModelConfig) -> tuple[Measurements, ...]:
-    """Return the table of every layer of one call."""
-    return family_of(config).measure(output, config)
+def measure_layers(output: Output, config: AnyModelConfig, sheet: Sheet | None = None) -> tuple[Measurements, ...]:
+    """Return the table of every layer of one call, from the sheet where its numbers were gathered before."""
+    family = family_of(config)
+    if sheet is not None and family.read is not None:
+        return family.read(sheet, config)
+    return family.measure(output, config)
 
 
 def log_entries(layers: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -144,7 +144,7 @@ def test_a_kill_report_finds_the_last_good_checkpoint(tmp_path: Path, monkeypatc
     """Kills: retention that does not ask the switches: with one checkpoint kept, the last good one is long gone."""
     steps: list[int] = []
 
-    def mixing_collapses(output: object, config: object) -> Sequence[Measurements]:
+    def mixing_collapses(output: object, *_: object) -> Sequence[Measurements]:
         steps.append(1)
         return ({"m3_alpha": 0.5 if len(steps) < 6 else 0.995},)
 

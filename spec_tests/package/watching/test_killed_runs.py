@@ -220,7 +220,7 @@ def test_switches_and_monitor_leave_the_bits_of_training_alone(tmp_path: Path, m
     """Kills: a measurement that writes to the state, or takes part in the graph."""
     config = micro_config(*LOOP, *TANH, *SCHULZ)
     start(config, tmp_path / "watched")
-    monkeypatch.setattr(loop, "measure_layers", lambda output, config: ())
+    monkeypatch.setattr(loop, "measure_layers", lambda *_: ())
     monkeypatch.setattr("atlas_ref.functional.telemetry._spread", lambda raw: (torch.zeros(()),) * 6)
     start(config, tmp_path / "alone")
     assert saved_bytes(tmp_path / "watched") == saved_bytes(tmp_path / "alone")

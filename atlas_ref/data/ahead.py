@@ -1,0 +1,51 @@
+"""Batches before they are asked for: the next one is made beside the step that runs, and lies where a GPU can fetch it.
+
+A batch is a function of its number alone, so it does not matter when it is made, or by which thread.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+from atlas_ref.data.batch import Batch, BatchSource
+
+
+@contextmanager
+def batches(source: BatchSource, device: torch.device) -> Iterator[Callable[[int], Batch]]:
+    """Give what returns the training batch of a step: on a GPU made ahead, elsewhere, where a thread would only take
+    from the step, when it is asked for."""
+    if device.type != "cuda":
+        yield source.batch
+        return
+    ahead = Ahead(source)
+    try:
+        yield ahead.batch
+    finally:
+        ahead.close()
+
+
+class Ahead:
+    """The training batches of a source; after each that was asked for, a thread makes the one behind it."""
+
+    def __init__(self, source: BatchSource) -> None:
+        self._source = source
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._made: dict[int, Future[Batch]] = {}
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; what it raised beside the step before it raises here."""
+        waiting = self._made.pop(step, None)
+        found = self._make(step) if waiting is None else waiting.result()
+        self._made = {step + 1: self._thread.submit(self._make, step + 1)}
+        return found
+
+    def _make(self, step: int) -> Batch:
+        batch = self._source.batch(step)
+        # Memory that stays where it is, which a GPU fetches by itself.
+        return batch.map(torch.Tensor.pin_memory) if torch.cuda.is_available() else batch
+
+    def close(self) -> None:
+        """Let the thread end, whatever it has begun."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
