@@ -16,6 +16,7 @@ from atlas_ref.data.batch import Batch
 from atlas_ref.training.graphed import PLAIN_STEPS, Recordings, Standing
 from atlas_ref.training.run import Run, new_run
 from atlas_ref.training.step import StepResult, draws_of, train_step
+from atlas_ref.watching.monitor import measure_layers
 from spec_tests.package.micro.cognate import cognate_config
 from spec_tests.package.micro.runs import micro_config
 
@@ -108,6 +109,10 @@ def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-9)
         ours, theirs = one.output.state.to_tensors(), other.output.state.to_tensors()
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
+        # A sheet that was gathered with the step tells what the output of the step does.
+        found_of = measure_layers(one.output, config.any_model, one.sheet)
+        for table, wanted in zip(found_of, measure_layers(other.output, config.any_model), strict=True):
+            assert table == pytest.approx(wanted, rel=1e-4, abs=1e-9)
     for ours, theirs in zip(buffered.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
     replayed = STEPS - PLAIN_STEPS - 1 if name in COGNATE else len(REPLAYED) - SCHEDULED.get(name, 0)
