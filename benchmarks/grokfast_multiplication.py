@@ -4,12 +4,15 @@
         [--jobs 1] [--seconds 3600]
 
 Published (2405.20233): 39,890 iterations to 95% of validation without and 910 with the filter; but there the filter
-comes with an L2 penalty of 0.005 too, which the baseline does not have. The four arms here tell the two apart:
+comes with an L2 penalty of 0.005 too, which the baseline does not have. Four arms here tell the two apart, and two more
+have the optimiser of this project, with the same decoupled decay of 1 in both:
 
     plain               no filter, no penalty           (the published baseline)
     plain, L2           no filter, penalty 0.005
     grokfast            filter, no penalty
     grokfast, L2        filter, penalty 0.005           (the published method)
+    muon, decay         Muon for matrices of the layers and AdamW for the rest, no filter
+    mugrokfast, decay   the same behind the filter      (`training.mugrokfast`)
 
 Setting: x y mod 97 for y >= 1, 9,312 pairs of which half are trained on; tokens [x, *, y, =], the answer at the last;
 two layers of width 128 with 4 heads, LayerNorm before and GELU, learned positions; batches of 512 in a new order each
@@ -19,6 +22,7 @@ filter g + 2 mu with mu <- 0.98 mu + 0.02 g. A run ends at the first of its vali
 
 import argparse
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -27,7 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from atlas_ref.config import load_config
 from atlas_ref.optim.grokfast import filtered
+from atlas_ref.training.optimiser import optimiser_of, with_mugrokfast
 from benchmarks.report import machine, write_results
 
 PRIME, WIDTH, HEADS, LAYERS, BATCH = 97, 128, 4, 2, 512
@@ -38,8 +44,11 @@ ARMS = {
     "plain, L2": (0.0, PENALTY),
     "grokfast": (STRENGTH, 0.0),
     "grokfast, L2": (STRENGTH, PENALTY),
+    "muon, decay": (0.0, 0.0),
+    "mugrokfast, decay": (STRENGTH, 0.0),
 }
 """Strength of the filter, and penalty."""
+MUON_RATE, DECAY = 2e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -95,21 +104,18 @@ def train(arm: str, seed: int, most: int, seconds: float, device: torch.device) 
     strength, penalty = ARMS[arm]
     torch.manual_seed(seed)
     model = Decoder().to(device)
-    optimiser = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=penalty, fused=True)
+    step_with = muon_steps(model, strength) if "decay" in arm else adam_steps(model, strength, penalty)
     tokens, answers, half = pairs(seed, device)
-    draw, slow = torch.Generator().manual_seed(seed + 1), dict[nn.Parameter, Tensor]()
+    draw = torch.Generator().manual_seed(seed + 1)
     order, began, trained, step, found = torch.empty(0, dtype=torch.long), time.monotonic(), None, 0, (0.0, 0.0)
     while step < most and (step % EVERY or time.monotonic() - began < seconds):
         if len(order) < BATCH:
             order = torch.randperm(half, generator=draw)
         chosen, order = order[:BATCH].to(device), order[BATCH:]
         step += 1
-        optimiser.param_groups[0]["lr"] = RATE * min(1.0, step / WARMUP)
-        optimiser.zero_grad()
+        model.zero_grad()
         torch.autograd.backward(cross_entropy(model(tokens[chosen]), answers[chosen]))
-        if strength:
-            filter_gradients(model, slow, strength)
-        optimiser.step()
+        step_with(min(1.0, step / WARMUP))
         if step % EVERY == 0:
             found = (accuracy(model, tokens[:half], answers[:half]), accuracy(model, tokens[half:], answers[half:]))
             trained = step if trained is None and found[0] >= ENOUGH else trained
@@ -117,6 +123,32 @@ def train(arm: str, seed: int, most: int, seconds: float, device: torch.device) 
                 break
     validated = step if found[1] >= ENOUGH else None
     return Run(arm, seed, trained, validated, step, time.monotonic() - began, *found)
+
+
+def adam_steps(model: nn.Module, strength: float, penalty: float) -> Callable[[float], None]:
+    """Return a step of Adam at a share of its rate, behind a filter where it has a strength."""
+    optimiser = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=penalty, fused=True)
+    slow = dict[nn.Parameter, Tensor]()
+
+    def step(share: float) -> None:
+        optimiser.param_groups[0]["lr"] = RATE * share
+        if strength:
+            filter_gradients(model, slow, strength)
+        optimiser.step()
+
+    return step
+
+
+def muon_steps(model: nn.Module, strength: float) -> Callable[[float], None]:
+    """Return a step of Muon and AdamW at a share of their rates, behind a filter where it has a strength."""
+    fields = (f"learning_rate={RATE}", f"muon_learning_rate={MUON_RATE}", f"weight_decay={DECAY}", "beta2=0.98")
+    filters = (f"mugrokfast.strength={strength}", f"mugrokfast.alpha={ALPHA}")
+    rates = ("min_learning_rate=0.0", "name='mugrokfast'")
+    optim = load_config("phase1", [f"optim.{field}" for field in (*fields, *filters, *rates)]).optim
+    named = dict(model.named_parameters())
+    matrices = {name for name, parameter in named.items() if name.startswith("layers.") and parameter.ndim == 2}
+    optimiser = optimiser_of(named, matrices, optim)
+    return (with_mugrokfast(optimiser, named, {}, optim.mugrokfast) if strength else optimiser).step
 
 
 @torch.no_grad()
