@@ -11,7 +11,7 @@ Products of stacks may round otherwise than those of single matrices do.
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,37 +19,83 @@ from torch import Tensor
 
 from atlas_ref.training.eager import EagerMuon
 
+MOST: Final = 2**26
+"""Most numbers of all matrices together whose step is recorded: a graph keeps what it needs in between."""
+TRIES: Final = 2
+"""Times that a step is recorded anew where gradients lie elsewhere after all."""
+
+
+class Recorded(NamedTuple):
+    """What some buffers and gradients become, recorded: where these lie, the graph, and where it puts its moves."""
+
+    places: tuple[int, ...]
+    graph: torch.cuda.CUDAGraph
+    moves: list[Tensor]
+
 
 class StackedMuon(EagerMuon):
     """Muon that orthogonalises all matrices of a shape at once (module docstring)."""
+
+    _recorded: Recorded | None = None
+    _places: tuple[int, ...] = ()
+    _tries: int = 0
 
     def step(self, closure: Any = None) -> Any:
         """Move every matrix that has a gradient."""
         del closure
         with torch.no_grad():
             for group in self.param_groups:
-                by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        by_shape[parameter.shape].append(parameter)
-                for weights in by_shape.values():
+                weights = [x for x in group["params"] if x.grad is not None]
+                if weights:
                     self._move(weights, group)
 
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        """Move matrices of one shape."""
-        momentum, rate = group["momentum"], group["lr"]
+        """Move the matrices of a group."""
         gradients = [x.grad for x in weights if x.grad is not None]
         for weight, gradient in zip(weights, gradients, strict=True):
-            self.state[weight].setdefault("momentum_buffer", torch.zeros_like(gradient))
+            if "momentum_buffer" not in self.state[weight]:
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
         buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
-        torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)
-        ahead = torch._foreach_lerp(gradients, buffers, momentum)
-        moves = orthogonal(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        rows, columns = weights[0].shape
-        torch._foreach_mul_(weights, 1.0 - rate * group["weight_decay"])
-        # Widened first: one launch for all, and no other numbers.
-        wide = moves.to(weights[0].dtype).unbind()
-        torch._foreach_add_(weights, wide, alpha=-rate * math.sqrt(max(1.0, rows / columns)))
+        moves = self._moves(buffers, gradients, group)
+        torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, moves, alpha=-group["lr"])
+
+    def _moves(self, buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Take the gradients into the buffers and return the moves, by a graph where they lie where they lay before.
+
+        Gradients of a recorded step do (`training.graphed`). A graph does what `made` does, in one launch.
+        """
+        places = tuple(x.data_ptr() for x in (*buffers, *gradients))
+        if self._recorded is not None and self._recorded.places == places:
+            self._recorded.graph.replay()
+            return self._recorded.moves
+        again, self._places = places == self._places, places
+        small = gradients[0].is_cuda and sum(x.numel() for x in gradients) <= MOST
+        if not again or not small or len(self.param_groups) > 1 or self._tries == TRIES:
+            return made(buffers, gradients, group)
+        self._tries += 1
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            moves = made(buffers, gradients, group)
+        self._recorded = Recorded(places, graph, moves)
+        graph.replay()
+        return moves
+
+
+def made(buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    """Take gradients into their buffers, and return sqrt(max(1, rows / columns)) U of each, in its dtype."""
+    torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
+    ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+    by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+    for number, gradient in enumerate(gradients):
+        by_shape[gradient.shape].append(number)
+    moves = list(gradients)
+    for (rows, columns), numbers in by_shape.items():
+        found = orthogonal([ahead[n] for n in numbers], group["ns_coefficients"], group["ns_steps"], group["eps"])
+        wide = found.to(gradients[0].dtype) * math.sqrt(max(1.0, rows / columns))
+        for number, move in zip(numbers, wide.unbind(), strict=True):
+            moves[number] = move
+    return moves
 
 
 def orthogonal(
