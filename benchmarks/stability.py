@@ -1,6 +1,7 @@
 """Inner stability: which cells of a grid of hard inputs stay finite and bounded, and what a search can still provoke.
 
     python -m benchmarks.stability [--jobs 1]
+    python -m benchmarks.stability --triton [--seconds 3600]      kernels on a GPU: of a matrix, what they know
 
 Every rule and architecture, with step_scale `mass` and `literal` beside each other, over chunk lengths b, windows c and
 the 80 cells of `spec_tests.package.memory.stability_cells`; a backward pass through each. A subset runs over 16,384
@@ -9,24 +10,30 @@ tokens. The search then climbs the gradient of ||M_T|| over gates, keys and valu
 """
 
 import argparse
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, product
 from multiprocessing import get_context
+from time import monotonic
 from typing import get_args
 
 import torch
 from rich.table import Table
+from torch.utils._pytree import tree_map_only
 
+from atlas_ref.memory.kernels.choice import Kernels, fits
 from atlas_ref.memory.rules import ORTHOGONALISED, ArchitectureName, RuleName, StepScale
 from benchmarks.report import machine, print_table, write_results
 from benchmarks.stability_search import Attack, attack
 from spec_tests.package.memory.stability_cells import (
     CELLS,
+    DIM,
     GRADIENT_BOUND,
     STATE_BOUND,
     Cell,
+    Findings,
     hard_inputs,
     make_rule,
     run_cells,
@@ -89,12 +96,14 @@ def grid() -> list[Setting]:
     return settings
 
 
-def run(setting: Setting) -> Outcome:
-    """Run all cells of a setting, forward and backward."""
+def run(setting: Setting, kernels: Kernels = "reference") -> Outcome:
+    """Run all cells of a setting, forward and backward; kernels in Triton on a GPU, with products of float32."""
     torch.set_num_threads(1)
     rule = make_rule(setting.rule, setting.architecture, setting.step_scale, setting.chunk)
     inputs = hard_inputs(setting.cells, setting.architecture, setting.time, setting.window, SEED)
-    found = run_cells(rule, inputs, SEED)
+    if kernels == "triton":
+        inputs = tree_map_only(torch.Tensor, lambda x: x.cuda(), inputs)
+    found = Findings(*(x.cpu() for x in run_cells(rule, inputs, SEED, kernels)))
     over = torch.maximum(found.state / STATE_BOUND, found.gradient / GRADIENT_BOUND)
     return Outcome(
         setting,
@@ -105,6 +114,18 @@ def run(setting: Setting) -> Outcome:
         gradient=_number(found.gradient),
         worst=" ".join(setting.cells[int(over.argmax())]),
     )
+
+
+def on_gpu(seconds: float) -> Iterator[Outcome]:
+    """Run by kernels what they know of the grid, the shortest settings first, until the time is up."""
+    began = monotonic()
+    for setting in sorted(grid(), key=lambda each: (each.time, -each.chunk)):
+        rule = make_rule(setting.rule, setting.architecture, setting.step_scale, setting.chunk)
+        known = setting.architecture == "matrix" and fits(rule, DIM, DIM, setting.chunk + setting.window - 1)
+        if known and monotonic() - began < seconds:
+            outcome = run(setting, "triton")
+            print(f"{outcome.not_finite} / {outcome.unbounded} of {outcome.cells} cells: {setting}", flush=True)
+            yield outcome
 
 
 def _number(sizes: torch.Tensor) -> float | None:
@@ -121,6 +142,8 @@ def table(outcomes: list[Outcome]) -> Table:
         result.add_column(heading, justify="right", no_wrap=True)
     for rule, architecture in product(RULES, ARCHITECTURES):
         mine = [o for o in outcomes if (o.setting.rule, o.setting.architecture) == (rule, architecture)]
+        if not mine:
+            continue
         columns = [_columns([o for o in mine if o.setting.step_scale == scale]) for scale in SCALES]
         result.add_row(rule, architecture, str(sum(o.cells for o in mine) // len(SCALES)), *chain(*columns))
     return result
@@ -135,7 +158,7 @@ def _columns(outcomes: list[Outcome]) -> tuple[str, str, str]:
 def _largest(sizes: list[float | None]) -> str:
     """Return the largest size; None stands for infinity."""
     known = [size for size in sizes if size is not None]
-    return f"{max(known):.3g}" if len(known) == len(sizes) else "inf"
+    return f"{max(known, default=0.0):.3g}" if len(known) == len(sizes) else "inf"
 
 
 def search_table(attacks: list[Attack]) -> Table:
@@ -153,8 +176,13 @@ def main() -> None:
     """Run the grid and the search, print both tables and write the numbers as JSON."""
     parser = argparse.ArgumentParser(description="Look for inputs that make a memory diverge.")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time, one thread each")
+    parser.add_argument("--triton", action="store_true", help="kernels on a GPU, without the search")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after which no setting is begun, on a GPU")
     options = parser.parse_args()
     before = machine(1)
+    if options.triton:
+        print_table(table(list(on_gpu(options.seconds))))
+        return
     targets = [(rule, kind, chunk) for rule in RULES for kind in ARCHITECTURES for chunk in SEARCHED_CHUNKS]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         outcomes = list(pool.map(run, grid()))

@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.rules import ArchitectureName, Gates, MemoryRule, RuleName, StepScale
 from atlas_ref.memory.state import MemoryState, fresh_memory_state
 
@@ -164,10 +165,10 @@ def _gates(kind: str, time: int, window: int, generator: torch.Generator) -> Ten
     return gates
 
 
-def run_cells(rule: MemoryRule, inputs: Inputs, seed: int) -> Findings:
+def run_cells(rule: MemoryRule, inputs: Inputs, seed: int, kernels: Kernels = "reference") -> Findings:
     """Run the chunked memory in CALLS calls that hand the state on, then backward through all of them."""
     leaves = [leaf.clone().requires_grad_() for leaf in (*inputs[:3], *inputs.gates[:4], *inputs.initial)]
-    read, states = _run(rule, leaves)
+    read, states = _run(rule, leaves, kernels)
     read = _rounded(read, inputs.rounded)
     sizes = torch.stack([read.detach().norm(dim=-1).amax((0, 1)), *(state_size(state) for state in states)])
     yardstick = torch.maximum(inputs.values.norm(dim=-1).amax((0, 1)), _norm(inputs.initial))
@@ -179,7 +180,7 @@ def run_cells(rule: MemoryRule, inputs: Inputs, seed: int) -> Findings:
     return Findings(*(x.nan_to_num(torch.inf, torch.inf).amax(0) for x in (sizes / yardstick, norms)))
 
 
-def _run(rule: MemoryRule, leaves: Sequence[Tensor]) -> tuple[Tensor, list[MemoryState]]:
+def _run(rule: MemoryRule, leaves: Sequence[Tensor], kernels: Kernels) -> tuple[Tensor, list[MemoryState]]:
     """Return all reads and the state after each call; `leaves` are the fields of Inputs in a row."""
     keys, values, queries, retention, momentum, step, window, *weights = leaves
     initial = tuple(weights)
@@ -187,7 +188,7 @@ def _run(rule: MemoryRule, leaves: Sequence[Tensor]) -> tuple[Tensor, list[Memor
     reads, states = [], []
     parts = [x.tensor_split(CALLS, dim=1) for x in (keys, values, queries, retention, momentum, step, window)]
     for k, v, q, *gates in zip(*parts, strict=True):
-        output = memory_chunked(rule, k, v, q, Gates(*gates), initial, state, None)
+        output = memory_chunked(rule, k, v, q, Gates(*gates), initial, state, None, kernels=kernels)
         state = output.state
         reads.append(output.reads)
         states.append(state)
@@ -198,7 +199,7 @@ def _projection(read: Tensor, state: MemoryState, seed: int) -> Tensor:
     """Return a random linear function of reads, M and S whose gradient to each has norm about 1 in each head."""
     generator = torch.Generator().manual_seed(seed)
     parts = [_by_head(read), *(matrix[0].flatten(1) for matrix in (*state.weights, *state.momentum))]
-    terms = [(x * torch.randn(x.shape, generator=generator)).sum() / x.shape[-1] ** 0.5 for x in parts]
+    terms = [(x * torch.randn(x.shape, generator=generator).to(x)).sum() / x.shape[-1] ** 0.5 for x in parts]
     return torch.stack(terms).sum()
 
 
