@@ -77,6 +77,8 @@ class RelayConfig(Section):
     """different symbols; chance is one in so many"""
     every: int = Field(ge=2, le=1_000_000)
     """of the later tokens one in so many carries a symbol; the first one always does"""
+    probabilities: Literal["softmax", "stablemax"]
+    """what makes probabilities of logits, in the loss that is trained on and judged by"""
 
     @property
     def vocab_size(self) -> int:
@@ -89,6 +91,8 @@ class SudokuConfig(Section):
 
     blanks: int = Field(ge=1, le=SUDOKU_CELLS)
     """most blank cells of a puzzle; about 26 can be blank where there is one solution"""
+    probabilities: Literal["softmax", "stablemax"]
+    """what makes probabilities of logits, in the loss that is trained on and judged by"""
 
     @property
     def vocab_size(self) -> int:

@@ -37,7 +37,7 @@ class RelayTask:
         self.training_tokens: int | None = None
         self._task, self._length = data.relay, data.sequence_length
         self._rows, self._seed = train.batch_size, train.seed
-        task = {**data.relay.model_dump(), "sequence_length": data.sequence_length}
+        task = {**data.relay.model_dump(exclude={"probabilities"}), "sequence_length": data.sequence_length}
         sample = sample_digest((self.batch(0), self.validation(0)))
         self.identity = identify((), text_key="", task=task, tokenizer=None, sample=sample)
 

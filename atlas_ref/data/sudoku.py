@@ -43,7 +43,7 @@ class SudokuTask:
         self.facts = [Fact("data", "sudoku of six by six, drawn afresh for every step")]
         self.training_tokens: int | None = None
         self._rows, self._seed, self._blanks = train.batch_size, train.seed, data.sudoku.blanks
-        task = data.sudoku.model_dump()
+        task = data.sudoku.model_dump(exclude={"probabilities"})
         sample = sample_digest((self.batch(0), self.validation(0)))
         self.identity = identify((), text_key="", task=task, tokenizer=None, sample=sample)
 

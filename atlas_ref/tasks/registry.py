@@ -5,7 +5,7 @@ from atlas_ref.tasks.answers import Answering
 from atlas_ref.tasks.arithmetic import ARITHMETIC
 from atlas_ref.tasks.episodes import EpisodicTask
 from atlas_ref.tasks.language import LanguageModelling
-from atlas_ref.tasks.puzzles import Puzzles
+from atlas_ref.tasks.puzzles import PUZZLES
 from atlas_ref.tasks.task import Task
 
 TASKS: dict[str, Task] = {
@@ -14,8 +14,8 @@ TASKS: dict[str, Task] = {
     "recall": LanguageModelling(),
     "answers": Answering(),
     "sets": Answering(),
-    "relay": Puzzles(),
-    "sudoku": Puzzles(),
+    "relay": PUZZLES["softmax"],
+    "sudoku": PUZZLES["softmax"],
     "arithmetic": ARITHMETIC["softmax"],
     "episodes": EpisodicTask(),
 }
@@ -25,4 +25,6 @@ def task_of(config: DataConfig) -> Task:
     """Return the task of a configuration."""
     if config.source == "arithmetic":
         return ARITHMETIC[config.arithmetic.probabilities]
+    if config.source in ("relay", "sudoku"):
+        return PUZZLES[(config.relay if config.source == "relay" else config.sudoku).probabilities]
     return TASKS[config.source]

@@ -58,6 +58,28 @@ def test_the_loss_is_that_of_the_answers_by_the_probabilities_of_the_config(prob
     assert found["accuracy"] == (logits[:4, 1].argmax(-1) == targets[:4, 1]).mean()
 
 
+@pytest.mark.parametrize("source", ["relay", "sudoku"])
+def test_the_loss_of_puzzles_by_stablemax_is_that_of_every_scored_place(source: str) -> None:
+    """By loops. Kills: the probabilities of the other task of puzzles; a meter that judges by softmax; places that are
+    not scored.
+    """
+    config = load_config(source, [f"data.{source}.probabilities='stablemax'", "train.batch_size=2"])
+    task = task_of(config.data)
+    random = np.random.default_rng(5)
+    logits, targets = 3.0 * random.normal(size=(2, 4, 5)), random.integers(5, size=(2, 4))
+    targets[0, 1:3] = IGNORED
+    expected = 0.0
+    for row, place in zip(*np.nonzero(targets != IGNORED), strict=True):
+        x = logits[row, place]
+        s = np.where(x >= 0, x + 1.0, 1.0 / (1.0 - np.minimum(x, 0.0)))
+        expected -= np.log(s[targets[row, place]] / s.sum())
+    output, batch = outcome(torch.from_numpy(logits), torch.from_numpy(targets))
+    assert task.loss(output, batch).item() == pytest.approx(expected, rel=1e-12)
+    meter = task.meter(task.source(config, None))
+    meter.add(output, batch)
+    assert meter.metrics(meter.sums())["loss"] == pytest.approx(expected / 6, rel=1e-12)
+
+
 def test_an_equals_sign_stands_behind_the_numbers_and_the_answer_behind_it() -> None:
     """Kills: a number for the sign; an answer behind the second number; a sign that is asked about."""
     config = transformer_config()
