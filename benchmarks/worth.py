@@ -82,12 +82,18 @@ def told(lines: Path) -> dict[str, dict[str, Any]]:
     return {line["key"]: line for line in map(json.loads, lines.read_text().splitlines())}
 
 
+def visible(device: int) -> str:
+    """Return the name of a device among those that this process may use."""
+    ours = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return ours[device] if ours else str(device)
+
+
 def run_cell(cell: Cell, device: int, devices: int, until: float) -> dict[str, Any]:
     """Make one run on one device, stop it when its time is over, and return its line."""
     shutil.rmtree(cell.run.directory, ignore_errors=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = str(device)
+        environment["CUDA_VISIBLE_DEVICES"] = visible(device)
     began = time.monotonic()
     process = subprocess.Popen(
         cell.run.command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

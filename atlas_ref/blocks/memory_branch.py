@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas_ref.blocks.kernels.choice import kernel_features
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
@@ -202,7 +203,9 @@ class MemoryBranch(nn.Module, Generic[Memory]):
 
     def expand(self, x: Tensor) -> Tensor:
         """EXPAND: polynomial features with learned positive kernel coefficients."""
-        return polynomial_features(x, self._coefficients(), self.config.features.basis)
+        coefficients, basis = self._coefficients(), self.config.features.basis
+        by_kernels = kernel_features(self.kernels, x, len(coefficients), basis)
+        return polynomial_features(x, coefficients, basis) if by_kernels is None else by_kernels(x, coefficients, basis)
 
     @abstractmethod
     def parts(self, state: MemoryLayerState[Memory]) -> tuple[Part, ...]:

@@ -8,12 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atlas_ref.functional.polynomial import Basis
 from atlas_ref.memory.kernels.choice import Kernels, chosen
 
 Rows = ModuleType
 """`blocks.kernels.rows`."""
 Attention = Callable[..., tuple[Tensor, Tensor]]
 """Attention from what is projected, with the arguments of `blocks.kernels.attention.attention`."""
+Features = Callable[..., Tensor]
+"""Features of vectors, with the arguments of `blocks.kernels.features.second_degree`."""
+MOST_ENTRIES = 256
+"""Entries of a vector that is lifted."""
 MOST_COMPONENTS = 4096
 """Components of a token that a program holds."""
 WIDEST = {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}
@@ -61,3 +66,13 @@ def kernel_rows(kernels: Kernels, x: Tensor) -> Rows | None:
     from atlas_ref.blocks.kernels import rows
 
     return rows
+
+
+def kernel_features(kernels: Kernels, x: Tensor, degree: int, basis: Basis) -> Features | None:
+    """Return the polynomial features of the second degree by kernels, None where the reference runs."""
+    known = degree == 2 and basis in ("monomial_weighted", "monomial") and x.dtype in (torch.float32, torch.bfloat16)
+    if not known or x.numel() == 0 or x.shape[-1] > MOST_ENTRIES or chosen(kernels, x.device) != "triton":
+        return None
+    from atlas_ref.blocks.kernels import features
+
+    return features.second_degree
