@@ -242,11 +242,12 @@ class DataConfig(Section):
                 f"data.sequence_length is {self.sequence_length}; it must be {length} for data.source = "
                 f'"arithmetic", the two numbers of a pair{" and the equals sign" if self.arithmetic.equals else ""}'
             )
-        if self.source != "arithmetic" and self.arithmetic.probabilities != "softmax":
-            yield (
-                f'data.arithmetic.probabilities is "{self.arithmetic.probabilities}"; it must be "softmax" for '
-                f'data.source = "{self.source}", whose loss is that of softmax'
-            )
+        for task in ("arithmetic", "relay", "sudoku"):
+            if self.source != task and (kind := getattr(self, task).probabilities) != "softmax":
+                yield (
+                    f'data.{task}.probabilities is "{kind}"; it must be "softmax" for data.source = "{self.source}", '
+                    "which does not look there"
+                )
         yield from self._episodes()
         if self.source == "recall" and filler < self.recall.gap:
             least = self.sequence_length - filler + self.recall.gap

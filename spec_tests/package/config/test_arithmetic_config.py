@@ -59,10 +59,13 @@ def test_what_does_not_fit_a_transformer_is_refused_by_a_sentence(name: str) -> 
     assert sentence in str(raised.value)
 
 
-def test_stablemax_is_refused_where_the_loss_is_another() -> None:
+@pytest.mark.parametrize("task", ["arithmetic", "relay", "sudoku"])
+def test_stablemax_is_refused_where_the_loss_is_another(task: str) -> None:
     """Kills: a field that says nothing on other data."""
-    with pytest.raises(UserError, match=r'probabilities is "stablemax"; it must be "softmax" for data\.source = "shak'):
-        load_config("tiny", ["data.arithmetic.probabilities='stablemax'"])
+    with pytest.raises(
+        UserError, match=rf'{task}\.probabilities is "stablemax"; it must be "softmax" for data\.source = "s'
+    ):
+        load_config("tiny", [f"data.{task}.probabilities='stablemax'"])
 
 
 @pytest.mark.parametrize(("share", "trained"), [(0.6, 29), (1e-9, 1), (1 - 1e-9, 48)])
