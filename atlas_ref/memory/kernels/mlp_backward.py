@@ -10,65 +10,16 @@ reads and the writes go back, with dM and dS of what the segment left (primed; C
 and, when dX is whole, what was known at the anchor: e, r and kappa, and through them z, keys, values and the anchor.
 """
 
-import torch
 import triton.language as tl
-from torch import Tensor
 
-from atlas_ref.memory.kernels.held import Mixing, MixingGradients, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
-from atlas_ref.memory.kernels.mlp_held import Layers, States, Where, of_kernels
-from atlas_ref.memory.kernels.mlp_parts import SLOPE, at_anchor, bend, divisor, features_of, gelu, residual
+from atlas_ref.memory.kernels.launching import compiled, loaded, stored
+from atlas_ref.memory.kernels.mlp_anchor import anchor_back
+from atlas_ref.memory.kernels.mlp_parts import SLOPE, at_anchor, divisor, features_of, gelu, residual
 from atlas_ref.memory.kernels.parts import mixed, segment, share_of, some_of
 
 
 @compiled
-def _asked(
-    q: tl.tensor,
-    close: tl.tensor,
-    left: tl.tensor,
-    m: tl.tensor,
-    s: tl.tensor,
-    share_m: tl.tensor,
-    share_s: tl.tensor,
-    PRECISION: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Return what the units of a block are asked by each token, and of it M2 q and S2 q."""
-    by_m = tl.dot(q, tl.trans(m), input_precision=PRECISION)
-    by_s = tl.dot(q, tl.trans(s), input_precision=PRECISION)
-    asked = share_m[:, None] * by_m + share_s[:, None] * by_s
-    return asked + tl.dot(close, left, input_precision=PRECISION), by_m, by_s
-
-
-@compiled
-def _settle(
-    d_m: tl.tensor,
-    d_s: tl.tensor,
-    d_a: tl.tensor,
-    d_first: tl.tensor,
-    row: tl.tensor,
-    column: tl.tensor,
-    there: tl.tensor,
-    gain: tl.tensor,
-    opens: tl.tensor,
-    restarts: tl.tensor,
-    WIDTH: tl.constexpr,
-) -> None:
-    """Take what the anchor gains to the M that it was, where it was taken; that of a new document is M_0."""
-    gain += loaded(d_a, row, column, there, WIDTH)
-    if opens:
-        m = loaded(d_m, row, column, there, WIDTH) + gain
-        stored(d_a, row, column, there, gain * 0.0, WIDTH)
-        if restarts:
-            stored(d_first, row, column, there, loaded(d_first, row, column, there, WIDTH) + m, WIDTH)
-            stored(d_s, row, column, there, m * 0.0, WIDTH)
-            m = m * 0.0
-        stored(d_m, row, column, there, m, WIDTH)
-    else:
-        stored(d_a, row, column, there, gain, WIDTH)
-
-
-@compiled
-def _backward(
+def mlp_backward(
     queries: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
@@ -83,6 +34,7 @@ def _backward(
     m_inner: tl.tensor,
     s_outer: tl.tensor,
     s_inner: tl.tensor,
+    alike: tl.tensor,
     d_found: tl.tensor,
     d_m_outer: tl.tensor,
     d_m_inner: tl.tensor,
@@ -94,6 +46,7 @@ def _backward(
     d_first_inner: tl.tensor,
     d_units: tl.tensor,
     d_slopes: tl.tensor,
+    kept: tl.tensor,
     d_queries: tl.tensor,
     d_keys: tl.tensor,
     d_values: tl.tensor,
@@ -119,6 +72,7 @@ def _backward(
     NORMALISED: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
+    """Go back over the segments of a memory (module docstring)."""
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
     t, d, v = tl.arange(0, TOKEN_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
@@ -129,6 +83,8 @@ def _backward(
     d_inner_a, d_first_w2 = d_a_inner + row * inner_size, d_first_inner + row * inner_size
     d_first_w1, own = d_first_outer + row * size, row * TOKENS * HIDDEN
     known = held & (when >= 0)
+    of_x = kept + row * TOKENS * (VALUES + 2 * TOKENS)
+    of_close, of_alike = of_x + TOKENS * VALUES, of_x + TOKENS * (VALUES + TOKENS)
     for back in range(SEGMENTS):
         n = SEGMENTS - 1 - back
         at, mark = n * rows + row, n * BATCH + batch_row
@@ -155,11 +111,14 @@ def _backward(
         row_w = tl.load(inside + last * TOKENS + t, mask=held, other=0.0)
         row_u = tl.load(last_u + at * TOKENS + t, mask=held, other=0.0)
         w_m, w_s, u_s = tl.load(from_m + last), tl.load(from_s + last), tl.load(last_u_s + at)
-        close = tl.dot(q, tl.trans(k), input_precision=PRECISION)
-        d_alike = tl.dot(d_y, tl.trans(x), input_precision=PRECISION)
-        alike = tl.zeros([TOKEN_TILE, TOKEN_TILE], tl.float32)
+        # Set aside, for the same reason as what is read again below.
+        stored(of_x, t, v, held, x, VALUES)
+        stored(of_close, t, t, held, tl.dot(q, tl.trans(k), input_precision=PRECISION) * rows_w, TOKENS)
+        stored(of_alike, t, t, held, tl.dot(d_y, tl.trans(x), input_precision=PRECISION) * rows_w, TOKENS)
+        tl.debug_barrier()
         d_close = tl.zeros([TOKEN_TILE, TOKEN_TILE], tl.float32)
-        d_x = tl.zeros([TOKEN_TILE, VALUE_TILE], tl.float32)
+        near = loaded(alike + at * TOKENS * TOKENS, t, t, held, TOKENS)
+        d_x = tl.dot(tl.trans(near * rows_w), d_y, input_precision=PRECISION)
         d_q = tl.zeros([TOKEN_TILE, FEATURE_TILE], tl.float32)
         d_k = tl.zeros([TOKEN_TILE, FEATURE_TILE], tl.float32)
         to_m, to_s = tl.zeros([TOKEN_TILE], tl.float32), tl.zeros([TOKEN_TILE], tl.float32)
@@ -168,36 +127,68 @@ def _backward(
         for first in range(0, HIDDEN, BLOCK):
             unit = first + tl.arange(0, BLOCK)
             of_units = unit < HIDDEN
-            w1 = loaded(a_outer, v, unit, of_v, HIDDEN)
-            h, slope = gelu(
-                tl.dot(k, tl.trans(loaded(a_inner, unit, d, of_units, FEATURES)), input_precision=PRECISION)
-            )
-            felt = tl.dot(x, w1, input_precision=PRECISION)
-            left = felt * slope
-            # Reads: what W2 was asked, and what W1 answers.
+            # Read again and again, so that the chip need not hold all of a segment at once.
+            k = loaded(keys + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+            w2 = loaded(a_inner, unit, d, of_units, FEATURES)
+            h, slope = gelu(tl.dot(k, tl.trans(w2), input_precision=PRECISION))
+            x = loaded(of_x, t, v, held, VALUES)
+            left = tl.dot(x, loaded(a_outer, v, unit, of_v, HIDDEN), input_precision=PRECISION) * slope
+            # Reads of W1, and what it was written.
+            q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
             m, s = loaded(inner, unit, d, of_units, FEATURES), loaded(inner_s, unit, d, of_units, FEATURES)
-            asked, by_m, by_s = _asked(q, close * rows_w, left, m, s, share_m, share_s, PRECISION)
+            asked = share_m[:, None] * tl.dot(q, tl.trans(m), input_precision=PRECISION)
+            asked += share_s[:, None] * tl.dot(q, tl.trans(s), input_precision=PRECISION)
+            asked += tl.dot(loaded(of_close, t, t, held, TOKENS), left, input_precision=PRECISION)
             a, a_slope = gelu(asked)
-            alike += tl.dot(a, tl.trans(h), input_precision=PRECISION)
-            m1, s1 = loaded(outer, v, unit, of_v, HIDDEN), loaded(outer_s, v, unit, of_v, HIDDEN)
-            via_m, via_s = tl.dot(d_y, m1, input_precision=PRECISION), tl.dot(d_y, s1, input_precision=PRECISION)
-            to_m, to_s = to_m + tl.sum(via_m * a, 1), to_s + tl.sum(via_s * a, 1)
-            d_asked = share_m[:, None] * via_m + share_s[:, None] * via_s
-            d_asked += tl.dot(d_alike * rows_w, h, input_precision=PRECISION)
+            d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
+            m, s = loaded(outer, v, unit, of_v, HIDDEN), loaded(outer_s, v, unit, of_v, HIDDEN)
+            d_m, d_s = loaded(d_outer, v, unit, of_v, HIDDEN), loaded(d_outer_s, v, unit, of_v, HIDDEN)
+            d_w_m, d_w_s, d_u_s = d_w_m + tl.sum(m * d_m), d_w_s + tl.sum(s * d_m), d_u_s + tl.sum(s * d_s)
+            via = tl.dot(d_y, m, input_precision=PRECISION)
+            to_m += tl.sum(via * a, 1)
+            d_asked = share_m[:, None] * via
+            via = tl.dot(d_y, s, input_precision=PRECISION)
+            to_s += tl.sum(via * a, 1)
+            alike_w = loaded(of_alike, t, t, held, TOKENS)
+            d_asked += share_s[:, None] * via + tl.dot(alike_w, h, input_precision=PRECISION)
+            d_h = tl.dot(tl.trans(alike_w), a, input_precision=PRECISION)
+            x = loaded(of_x, t, v, held, VALUES)
+            via = tl.dot(x, d_m, input_precision=PRECISION)
+            to_w += tl.sum(via * h, 1)
+            d_h += row_w[:, None] * via
+            via = tl.dot(x, d_s, input_precision=PRECISION)
+            to_u += tl.sum(via * h, 1)
+            d_h += row_u[:, None] * via
+            d_x += tl.dot(h * row_w[:, None], tl.trans(d_m), input_precision=PRECISION)
+            d_x += tl.dot(h * row_u[:, None], tl.trans(d_s), input_precision=PRECISION)
+            d_s = w_s * d_m + u_s * d_s
+            d_s += tl.dot(tl.trans(d_y), a * share_s[:, None], input_precision=PRECISION)
+            d_m = w_m * d_m + tl.dot(tl.trans(d_y), a * share_m[:, None], input_precision=PRECISION)
+            stored(d_outer, v, unit, of_v, d_m, HIDDEN)
+            stored(d_outer_s, v, unit, of_v, d_s, HIDDEN)
+            stored(d_units + own, t, unit, held, d_h, HIDDEN)
+            # What W2 was asked, and what it was written.
             d_asked *= a_slope
-            d_h = tl.dot(tl.trans(d_alike * rows_w), a, input_precision=PRECISION)
-            to_m, to_s = to_m + tl.sum(d_asked * by_m, 1), to_s + tl.sum(d_asked * by_s, 1)
-            d_q += tl.dot(d_asked * share_m[:, None], m, input_precision=PRECISION)
-            d_q += tl.dot(d_asked * share_s[:, None], s, input_precision=PRECISION)
-            d_close += tl.dot(d_asked, tl.trans(left), input_precision=PRECISION)
-            d_left = tl.dot(tl.trans(close * rows_w), d_asked, input_precision=PRECISION)
-            # Writes to W2.
+            m, s = loaded(inner, unit, d, of_units, FEATURES), loaded(inner_s, unit, d, of_units, FEATURES)
             d_m, d_s = loaded(d_inner, unit, d, of_units, FEATURES), loaded(d_inner_s, unit, d, of_units, FEATURES)
             d_w_m, d_w_s, d_u_s = d_w_m + tl.sum(m * d_m), d_w_s + tl.sum(s * d_m), d_u_s + tl.sum(s * d_s)
-            via_m = tl.dot(k, tl.trans(d_m), input_precision=PRECISION)
-            via_s = tl.dot(k, tl.trans(d_s), input_precision=PRECISION)
-            d_left += row_w[:, None] * via_m + row_u[:, None] * via_s
-            to_w, to_u = to_w + tl.sum(left * via_m, 1), to_u + tl.sum(left * via_s, 1)
+            q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+            by_q = tl.dot(d_asked, m, input_precision=PRECISION)
+            to_m += tl.sum(by_q * q, 1)
+            d_q += share_m[:, None] * by_q
+            by_q = tl.dot(d_asked, s, input_precision=PRECISION)
+            to_s += tl.sum(by_q * q, 1)
+            d_q += share_s[:, None] * by_q
+            d_close += tl.dot(d_asked, tl.trans(left), input_precision=PRECISION)
+            close_w = loaded(of_close, t, t, held, TOKENS)
+            d_left = tl.dot(tl.trans(close_w), d_asked, input_precision=PRECISION)
+            k = loaded(keys + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+            via = tl.dot(k, tl.trans(d_m), input_precision=PRECISION)
+            to_w += tl.sum(via * left, 1)
+            d_left += row_w[:, None] * via
+            via = tl.dot(k, tl.trans(d_s), input_precision=PRECISION)
+            to_u += tl.sum(via * left, 1)
+            d_left += row_u[:, None] * via
             d_k += tl.dot(left * row_w[:, None], d_m, input_precision=PRECISION)
             d_k += tl.dot(left * row_u[:, None], d_s, input_precision=PRECISION)
             d_s = w_s * d_m + u_s * d_s
@@ -205,28 +196,22 @@ def _backward(
             d_m = w_m * d_m + tl.dot(tl.trans(d_asked * share_m[:, None]), q, input_precision=PRECISION)
             stored(d_inner, unit, d, of_units, d_m, FEATURES)
             stored(d_inner_s, unit, d, of_units, d_s, FEATURES)
-            # Writes to W1.
-            d_m, d_s = loaded(d_outer, v, unit, of_v, HIDDEN), loaded(d_outer_s, v, unit, of_v, HIDDEN)
-            d_w_m, d_w_s, d_u_s = d_w_m + tl.sum(m1 * d_m), d_w_s + tl.sum(s1 * d_m), d_u_s + tl.sum(s1 * d_s)
-            via_m = tl.dot(h, tl.trans(d_m), input_precision=PRECISION)
-            via_s = tl.dot(h, tl.trans(d_s), input_precision=PRECISION)
-            d_x += row_w[:, None] * via_m + row_u[:, None] * via_s
-            to_w, to_u = to_w + tl.sum(x * via_m, 1), to_u + tl.sum(x * via_s, 1)
-            d_h += tl.dot(x * row_w[:, None], d_m, input_precision=PRECISION)
-            d_h += tl.dot(x * row_u[:, None], d_s, input_precision=PRECISION)
-            d_s = w_s * d_m + u_s * d_s + tl.dot(tl.trans(d_y * share_s[:, None]), a, input_precision=PRECISION)
-            d_m = w_m * d_m + tl.dot(tl.trans(d_y * share_m[:, None]), a, input_precision=PRECISION)
             # The left factor of W2, where it was made: its share of the anchor goes to dM below.
+            w1 = loaded(a_outer, v, unit, of_v, HIDDEN)
             d_x += tl.dot(d_left * slope, tl.trans(w1), input_precision=PRECISION)
-            stored(d_outer, v, unit, of_v, d_m, HIDDEN)
-            stored(d_outer_s, v, unit, of_v, d_s, HIDDEN)
-            stored(d_units + own, t, unit, held, d_h, HIDDEN)
             stored(d_slopes + own, t, unit, held, d_left, HIDDEN)
-        d_x += tl.dot(tl.trans(alike * rows_w), d_y, input_precision=PRECISION)
+        k = loaded(keys + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+        q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+        x = loaded(of_x, t, v, held, VALUES)
+        rows_w = some_of(inside + at * TOKENS * TOKENS, when, t, known, held, TOKENS)
         d_q += tl.dot(d_close * rows_w, k, input_precision=PRECISION)
         d_k += tl.dot(tl.trans(d_close * rows_w), q, input_precision=PRECISION)
         entry = at * TOKENS * TOKENS + when[:, None] * TOKENS + t[None, :]
-        tl.store(d_inside + entry, d_close * close + d_alike * alike, mask=known[:, None] & held[None, :])
+        d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
+        close = tl.dot(q, tl.trans(k), input_precision=PRECISION) * d_close
+        near = loaded(alike + at * TOKENS * TOKENS, t, t, held, TOKENS)
+        close += tl.dot(d_y, tl.trans(x), input_precision=PRECISION) * near
+        tl.store(d_inside + entry, close, mask=known[:, None] & held[None, :])
         tl.store(d_last_w + at * TOKENS + t, to_w, mask=held)
         tl.store(d_last_u + at * TOKENS + t, to_u, mask=held)
         tl.store(d_last_u_s + at, d_u_s)
@@ -239,6 +224,7 @@ def _backward(
             tl.store(d_from_s + last, d_w_s)
         tl.debug_barrier()
         # What was known at the anchor.
+        e = loaded(of_x, t, v, held, VALUES) / share[:, None]
         d_kappa = kappa * 0.0
         if NORMALISED:
             d_kappa = tl.where(kappa >= 1.0, -share * share * tl.sum(d_x * e, 1), 0.0)
@@ -251,70 +237,40 @@ def _backward(
         d_k += features_of(d_e, d, v, FEATURES, VALUES, PRECISION)
         d_q += features_of(d_y, d, v, FEATURES, VALUES, PRECISION)
         opens, restarts = from_segment == n, tl.load(borders + 3 * marks + mark) != 0
-        weight = d_kappa * long * long
-        for first in range(0, HIDDEN, BLOCK):
-            unit = first + tl.arange(0, BLOCK)
-            of_units = unit < HIDDEN
-            w1, w2 = loaded(a_outer, v, unit, of_v, HIDDEN), loaded(a_inner, unit, d, of_units, FEATURES)
-            z = tl.dot(k, tl.trans(w2), input_precision=PRECISION)
-            h, slope = gelu(z)
-            d_left = loaded(d_slopes + own, t, unit, held, HIDDEN)
-            d_h = loaded(d_units + own, t, unit, held, HIDDEN) + tl.dot(d_e, w1, input_precision=PRECISION)
-            d_slope = d_left * tl.dot(x, w1, input_precision=PRECISION)
-            gain = tl.dot(tl.trans(x), d_left * slope, input_precision=PRECISION)
-            gain += tl.dot(tl.trans(d_e), h, input_precision=PRECISION)
-            if NORMALISED:
-                d_h += 2.0 * d_kappa[:, None] * h
-                d_slope += 2.0 * weight[:, None] * slope * tl.sum(w1 * w1, 0)[None, :]
-                gain += 2.0 * tl.sum(weight[:, None] * slope * slope, 0)[None, :] * w1
-            d_z = d_h * slope + d_slope * bend(z)
-            d_k += tl.dot(d_z, w2, input_precision=PRECISION)
-            _settle(d_outer, d_outer_s, d_outer_a, d_first_w1, v, unit, of_v, gain, opens, restarts, HIDDEN)
-            gain = tl.dot(tl.trans(d_z), k, input_precision=PRECISION)
-            _settle(d_inner, d_inner_s, d_inner_a, d_first_w2, unit, d, of_units, gain, opens, restarts, FEATURES)
+        d_k += anchor_back(
+            keys + place * FEATURES,
+            of_x,
+            d_slopes + own,
+            d_units + own,
+            a_outer,
+            a_inner,
+            d_outer,
+            d_outer_s,
+            d_outer_a,
+            d_first_w1,
+            d_inner,
+            d_inner_s,
+            d_inner_a,
+            d_first_w2,
+            d_e,
+            d_kappa,
+            long,
+            opens,
+            restarts,
+            HEADS,
+            length,
+            TOKENS,
+            FEATURES,
+            VALUES,
+            HIDDEN,
+            TOKEN_TILE,
+            FEATURE_TILE,
+            VALUE_TILE,
+            BLOCK,
+            NORMALISED,
+            PRECISION,
+        )
         stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
         stored(d_keys + place * FEATURES, t * HEADS, d, tokens, d_k, FEATURES)
         stored(d_values + place * VALUES, t * HEADS, v, tokens, -d_e, VALUES)
         tl.debug_barrier()
-
-
-def mlp_backward(
-    sizes: Sizes,
-    where: Where,
-    queries: Tensor,
-    pairs: Pairs,
-    mix: Mixing,
-    states: States,
-    d_found: Tensor,
-    d_after: tuple[Layers, Layers, Layers],
-) -> tuple[Tensor, Pairs, MixingGradients, tuple[Layers, Layers, Layers], Layers]:
-    """Return the gradients of queries, pairs, coordinates, of M, S and anchor before the call, and of M_0 in each row.
-
-    `d_after` is what is asked of M, S and the anchor after the call; it is overwritten (module docstring).
-    """
-    d_m, d_s, d_a = d_after
-    d_first = Layers(*(torch.zeros_like(x) for x in d_m))
-    hidden = d_m.inner.shape[-2]
-    units = mix.inside.new_empty(2, sizes.rows, sizes.tokens, hidden)
-    d_queries, d_pairs = torch.empty_like(queries), Pairs._make(torch.empty_like(x) for x in pairs)
-    d_mix = MixingGradients._make(torch.empty_like(x) for x in (*mix[:3], mix.last_u, mix.last_u, mix.last_u_s))
-    _backward[(sizes.rows,)](
-        queries,
-        *pairs[:2],
-        *mix,
-        *where,
-        *states.m,
-        *states.s,
-        d_found,
-        *d_m,
-        *d_s,
-        *d_a,
-        *d_first,
-        *units,
-        d_queries,
-        *d_pairs[:2],
-        *d_mix,
-        *of_kernels(sizes, hidden),
-        **LAUNCH,
-    )
-    return d_queries, d_pairs, d_mix, (d_m, d_s, d_a), d_first

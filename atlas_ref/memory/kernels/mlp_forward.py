@@ -12,13 +12,9 @@ The reference is `linear.run_linear`. M and S go through memory from segment to 
 (`mlp_backward`) finds them: slot n + 1 of M is what segment n enters with, slot 0 the anchor before the call.
 """
 
-import torch
 import triton.language as tl
-from torch import Tensor
 
-from atlas_ref.memory.kernels.held import Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
-from atlas_ref.memory.kernels.mlp_held import Layers, States, Where, of_kernels
+from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 from atlas_ref.memory.kernels.mlp_parts import at_anchor, divisor, gelu, residual
 from atlas_ref.memory.kernels.parts import mixed, segment, share_of, some_of
 
@@ -40,7 +36,7 @@ def _begin(
 
 
 @compiled
-def _forward(
+def mlp_forward(
     queries: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
@@ -58,6 +54,7 @@ def _forward(
     s_outer: tl.tensor,
     s_inner: tl.tensor,
     found: tl.tensor,
+    near: tl.tensor,
     errors: tl.tensor,
     SEGMENTS: tl.tensor,
     BATCH: tl.tensor,
@@ -76,6 +73,7 @@ def _forward(
     PRECISION: tl.constexpr,
     MEASURED: tl.constexpr,
 ) -> None:
+    """Run a memory over its segments, and leave M and S at every border (module docstring)."""
     row = tl.program_id(0).to(tl.int64)
     batch_row, head, rows, marks = row // HEADS, row % HEADS, BATCH * HEADS, SEGMENTS * BATCH
     t, d, v = tl.arange(0, TOKEN_TILE), tl.arange(0, FEATURE_TILE), tl.arange(0, VALUE_TILE)
@@ -104,13 +102,12 @@ def _forward(
         )
         if MEASURED:
             tl.store(errors + at * TOKENS + t, tl.sum(e * e, 1), mask=t < TOKENS)
-        kappa, _, _ = divisor(k, e, squares, slopes)
-        e *= share_of(kappa, NORMALISED)[:, None]
+        e *= share_of(divisor(k, e, squares, slopes)[0], NORMALISED)[:, None]
         rows_w = some_of(inside + at * TOKENS * TOKENS, when, t, (t < TOKENS) & (when >= 0), t < TOKENS, TOKENS)
         share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
         last = at * TOKENS + TOKENS - 1
-        into_m = e * tl.load(inside + last * TOKENS + t, mask=t < TOKENS, other=0.0)[:, None]
-        into_s = e * tl.load(last_u + at * TOKENS + t, mask=t < TOKENS, other=0.0)[:, None]
+        row_w = tl.load(inside + last * TOKENS + t, mask=t < TOKENS, other=0.0)
+        row_u = tl.load(last_u + at * TOKENS + t, mask=t < TOKENS, other=0.0)
         w_m, w_s, u_s = tl.load(from_m + last), tl.load(from_s + last), tl.load(last_u_s + at)
         close = tl.dot(q, tl.trans(k), input_precision=PRECISION) * rows_w
         y = residual(queries + place * FEATURES, t * HEADS, v, tokens, FEATURES, VALUES)
@@ -118,64 +115,32 @@ def _forward(
         for first in range(0, HIDDEN, BLOCK):
             unit = first + tl.arange(0, BLOCK)
             of_units = unit < HIDDEN
-            w1 = loaded(a_outer, v, unit, v < VALUES, HIDDEN)
+            # Read again and again, so that the chip need not hold all of a segment at once.
+            k = loaded(keys + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
             w2 = loaded(a_inner, unit, d, of_units, FEATURES)
             h, slope = gelu(tl.dot(k, tl.trans(w2), input_precision=PRECISION))
+            w1 = loaded(a_outer, v, unit, v < VALUES, HIDDEN)
             left = tl.dot(e, w1, input_precision=PRECISION) * slope
+            q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
             m, s = loaded(inner, unit, d, of_units, FEATURES), loaded(inner_s, unit, d, of_units, FEATURES)
             asked = tl.dot(close, left, input_precision=PRECISION)
             asked += share_m[:, None] * tl.dot(q, tl.trans(m), input_precision=PRECISION)
             asked += share_s[:, None] * tl.dot(q, tl.trans(s), input_precision=PRECISION)
-            row_w = tl.load(inside + last * TOKENS + t, mask=t < TOKENS, other=0.0)
-            row_u = tl.load(last_u + at * TOKENS + t, mask=t < TOKENS, other=0.0)
             m = w_m * m + w_s * s + tl.dot(tl.trans(left * row_w[:, None]), k, input_precision=PRECISION)
             s = u_s * s + tl.dot(tl.trans(left * row_u[:, None]), k, input_precision=PRECISION)
             stored(inner + rows * inner_size, unit, d, of_units, m, FEATURES)
             stored(inner_s + rows * inner_size, unit, d, of_units, s, FEATURES)
-            a, _ = gelu(asked)
+            a, slope = gelu(asked)
             alike += tl.dot(a, tl.trans(h), input_precision=PRECISION)
             m, s = loaded(outer, v, unit, v < VALUES, HIDDEN), loaded(outer_s, v, unit, v < VALUES, HIDDEN)
             y += share_m[:, None] * tl.dot(a, tl.trans(m), input_precision=PRECISION)
             y += share_s[:, None] * tl.dot(a, tl.trans(s), input_precision=PRECISION)
-            m = w_m * m + w_s * s + tl.dot(tl.trans(into_m), h, input_precision=PRECISION)
-            s = u_s * s + tl.dot(tl.trans(into_s), h, input_precision=PRECISION)
+            m = w_m * m + w_s * s + tl.dot(tl.trans(e), h * row_w[:, None], input_precision=PRECISION)
+            s = u_s * s + tl.dot(tl.trans(e), h * row_u[:, None], input_precision=PRECISION)
             stored(outer + rows * size, v, unit, v < VALUES, m, HIDDEN)
             stored(outer_s + rows * size, v, unit, v < VALUES, s, HIDDEN)
         y += tl.dot(alike * rows_w, e, input_precision=PRECISION)
+        stored(near + at * TOKENS * TOKENS, t, t, t < TOKENS, alike, TOKENS)
         stored(found + place * VALUES, t * HEADS, v, tokens, y, VALUES)
         # What other threads have written is read from here on.
         tl.debug_barrier()
-
-
-def mlp_forward(
-    sizes: Sizes,
-    where: Where,
-    queries: Tensor,
-    pairs: Pairs,
-    mix: Mixing,
-    first: Layers,
-    states: States,
-    measured: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the reads [batch, time, heads, values], and where asked for ||e||^2 of every slot; fills `states`.
-
-    Slots 0 and 1 of M, and 0 of S, have what was before the call (derived).
-    """
-    found, errors = torch.empty_like(pairs.values), None
-    if measured:
-        errors = mix.inside.new_empty(sizes.segments, sizes.batch, sizes.heads, sizes.tokens)
-    _forward[(sizes.rows,)](
-        queries,
-        *pairs[:2],
-        *mix,
-        *where,
-        *first,
-        *states.m,
-        *states.s,
-        found,
-        found if errors is None else errors,
-        *of_kernels(sizes, first.inner.shape[-2]),
-        measured,
-        **LAUNCH,
-    )
-    return found, errors

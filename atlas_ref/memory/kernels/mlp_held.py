@@ -1,6 +1,6 @@
 """What the kernels of the MLP memory hand to each other: both matrices, and M and S at the borders of segments."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -9,8 +9,10 @@ from torch import Tensor
 from atlas_ref.memory.kernels.held import Sizes
 from atlas_ref.memory.kernels.launching import precision, tile
 
-BLOCK = 64
+BLOCK = 32
 """Hidden units that a program holds at once."""
+LAUNCH: Final = {"num_warps": 8, "num_stages": 1}
+"""A program has 256 threads: tiles of 64 x 64 that all of a segment adds to are held between them."""
 
 
 class Layers(NamedTuple):

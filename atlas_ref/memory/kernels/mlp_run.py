@@ -18,9 +18,8 @@ from torch.autograd.function import once_differentiable
 from atlas_ref.memory.kernels.choice import Asked
 from atlas_ref.memory.kernels.coordinates import in_rows, mixing, mixing_adjoint, window_in_rows
 from atlas_ref.memory.kernels.held import Borders, Decays, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.mlp_backward import mlp_backward
-from atlas_ref.memory.kernels.mlp_forward import mlp_forward
 from atlas_ref.memory.kernels.mlp_held import Layers, States, Where, empty_states, where_of
+from atlas_ref.memory.kernels.mlp_launch import backward, forward
 from atlas_ref.memory.kernels.run import as_laid, sizes_of
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
@@ -60,8 +59,8 @@ class _MlpRun(torch.autograd.Function):
                 slots.inner[slot].copy_(layers.inner)
         mix = mixing(sizes, Borders(where.table, initial.outer), decays)
         pairs = Pairs(keys, values, keys[:, :0], values[:, :0])
-        found, errors = mlp_forward(sizes, where, queries, pairs, mix, initial, states, measured)
-        ctx.save_for_backward(queries, keys, values, *decays, *where, *mix, *states.m, *states.s)
+        found, alike, errors = forward(sizes, where, queries, pairs, mix, initial, states, measured)
+        ctx.save_for_backward(queries, keys, values, *decays, *where, *mix, *states.m, *states.s, alike)
         ctx.sizes = sizes
         if errors is not None:
             ctx.mark_non_differentiable(errors)
@@ -81,8 +80,8 @@ class _MlpRun(torch.autograd.Function):
         pairs = Pairs(keys, values, keys[:, :0], values[:, :0])
         # The kernel goes on from them in place.
         d_m, d_s, d_a = (Layers(*(x.contiguous().clone() for x in grads[i : i + 2])) for i in (0, 2, 4))
-        d_queries, d_pairs, d_mix, before, d_first = mlp_backward(
-            sizes, where, queries, pairs, mix, states, d_found.contiguous(), (d_m, d_s, d_a)
+        d_queries, d_pairs, d_mix, before, d_first = backward(
+            sizes, where, queries, pairs, mix, states, saved[19], d_found.contiguous(), (d_m, d_s, d_a)
         )
         d_decays = mixing_adjoint(sizes, Borders(where.table, d_m.outer), decays, mix, d_mix)
         d_states = (*(x.sum(0) for x in d_first), *before[0], *before[1], *before[2])
