@@ -6,9 +6,11 @@
 
 What is reported as the loss is that of the last answer, so that runs of every family can be compared. The logits of
 the other answers are made one after another, and again in the backward pass, so that four losses need the memory of
-one. Where a row or token explores, it is trained up to an iteration that is drawn from a stream of (seed, step).
+one; of a large vocabulary on a GPU those of no answer are ever all there (`functional.head_loss`). Where a row or token
+explores, it is trained up to an iteration that is drawn from a stream of (seed, step).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +22,11 @@ from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.config.cognate import HaltingConfig
 from atlas_ref.data.batch import IGNORED, Batch
+from atlas_ref.functional.head_loss import LARGE, head_loss
 from atlas_ref.functional.supervision import first_halt, halt_loss, supervised_loss
 from atlas_ref.models.answers import Answers, Recursive
 from atlas_ref.models.family import Output
+from atlas_ref.tasks.language import LanguageModelling
 from atlas_ref.tasks.task import Task
 
 EXPLORATION = 2
@@ -76,13 +80,15 @@ def judged(
     task: Task, output: Output, answers: Answers, part: Batch
 ) -> tuple[Float[Tensor, " answers"], Bool[Tensor, "answers batch time"]]:
     """Return the loss of each answer that anything is learned from, summed, and where it is right; the last is last."""
+    needed = max(len(answers.weights), 0 if answers.halting is None else len(answers.halting))
+    if answers.head.device.type == "cuda" and len(answers.head) >= LARGE and type(task).loss is LanguageModelling.loss:
+        return by_parts(answers.hidden[len(answers.hidden) - needed :], answers.head.to(output.logits.dtype), part)
 
     def judge(hidden: Tensor) -> tuple[Tensor, Tensor]:
         kind = output.logits.dtype
         logits = F.linear(hidden.to(kind), answers.head.to(kind))
         return task.loss(output._replace(logits=logits), part), said_right(logits, part)
 
-    needed = max(len(answers.weights), 0 if answers.halting is None else len(answers.halting))
     found = [
         checkpoint(judge, hidden, use_reentrant=False, preserve_rng_state=False)
         for hidden in answers.hidden[len(answers.hidden) - needed : -1]
@@ -90,6 +96,16 @@ def judged(
     found.append((task.loss(output, part), said_right(output.logits, part)))
     losses, right = zip(*found, strict=True)
     return torch.stack(losses), torch.stack(right)
+
+
+def by_parts(
+    answers: Sequence[Float[Tensor, "batch time model"]], head: Float[Tensor, "vocab model"], part: Batch
+) -> tuple[Float[Tensor, " answers"], Bool[Tensor, "answers batch time"]]:
+    """Return what `judged` does of a large vocabulary, without logits of all tokens (`functional.head_loss`)."""
+    targets = torch.where(part.targets == IGNORED, -1, part.targets).flatten()
+    found = [head_loss(hidden.to(head.dtype).flatten(0, 1), head, targets) for hidden in answers]
+    losses, right = zip(*found, strict=True)
+    return torch.stack(losses), torch.stack(right).view(len(right), *part.targets.shape)
 
 
 @torch.no_grad()
