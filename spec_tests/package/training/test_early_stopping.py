@@ -48,11 +48,15 @@ def test_patience_is_over_after_so_many_validations_that_are_none_better(patienc
 
 
 @pytest.mark.usefixtures("judged")
-def test_a_run_out_of_patience_is_saved_finished_and_done(tmp_path: Path) -> None:
-    """Kills: the last weights lost; a run that counts as interrupted; one step more on resuming."""
-    config, listener = micro_config(*SETTINGS, "train.patience=2"), Listener()
+@pytest.mark.parametrize("interval", [100, 4])
+def test_a_run_out_of_patience_is_saved_once_finished_and_done(interval: int, tmp_path: Path) -> None:
+    """Kills: the last weights lost; a step that was due saved again; a run that counts as interrupted; one step more on
+    resuming."""
+    config = micro_config(*SETTINGS, f"train.save_interval={interval}", "train.patience=2")
+    listener = Listener()
     outcome = start(config, tmp_path, reporter=listener)
     assert (outcome.step, outcome.interrupted) == (4, False)
+    assert sum(line.startswith("saved") and line.endswith("step-00000004") for line in listener.said) == 1
     assert any("ends at step 4" in line for line in listener.said)
     assert find_checkpoint(tmp_path).step == 4
     summary = json.loads((tmp_path / "summary.json").read_text())
