@@ -12,7 +12,7 @@ from cli.console import bare_table, print_table
 from preflight.result import Check, GateResult, Verdict
 
 WIDE = 140
-"""Columns in which sentences stand beside their numbers; in fewer they stand below them."""
+"""Columns in which sentences stand beside their numbers; in fewer, such as the 80 of a pipe, they stand below them."""
 COLOURS = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow", Verdict.FAIL: "red"}
 HEADLINES = {
     "proof-of-life": (
@@ -77,7 +77,7 @@ def headline(result: GateResult) -> str:
 
 def print_details(results: Sequence[GateResult], console: Console) -> None:
     """Print every check with its numbers and its sentence, and what the words mean."""
-    if console.is_terminal and console.width < WIDE:
+    if console.width < WIDE:
         for result in results:
             console.print(_title(result))
             for check in result.checks:
@@ -85,7 +85,7 @@ def print_details(results: Sequence[GateResult], console: Console) -> None:
                 console.print(Padding(Text(_explained(check), "dim"), (0, 0, 0, 6)))
     else:
         print_table(table(results), console=console)
-    console.print(Text(LEGEND, "dim"), soft_wrap=not console.is_terminal)
+    console.print(Text(LEGEND, "dim"))
 
 
 def table(results: Sequence[GateResult]) -> Table:

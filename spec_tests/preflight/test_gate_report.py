@@ -71,11 +71,13 @@ def test_only_gates_that_did_not_pass_show_their_checks_by_themselves() -> None:
     assert printed([quiet], None, details=True).count("the margin is PASS") == 2
 
 
-def test_a_pipe_gets_each_check_on_one_line() -> None:
-    """Kills: a log as narrow as a terminal; numbers cut off."""
-    text = printed([LONG], None)
+def test_a_pipe_gets_the_numbers_of_each_check_on_one_line_of_no_more_than_80_columns() -> None:
+    """Kills: a table as wide as its longest sentence; numbers cut off; a sentence that is."""
+    text = printed([LONG], None, details=True)
     (line,) = (line for line in text.splitlines() if "a check with" in line)
-    assert line.split() == [*f"PASS {LONG.checks[0].name} 0.5 0.25".split(), *SENTENCE.split()]
+    assert line.split() == f"PASS {LONG.checks[0].name} 0.5 threshold 0.25".split()
+    assert SENTENCE in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("width", [45, 80, 140])
