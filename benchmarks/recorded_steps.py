@@ -92,9 +92,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time training steps that are recorded and replayed.")
     parser.add_argument("--preset", default="shakespeare-10m")
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--set", dest="fields", action="append", default=[], help="a field of the configuration")
     parser.add_argument("--profile", type=int, default=0, metavar="KERNELS", help="Show the costliest kernels.")
     arguments = parser.parse_args()
-    config = load_config(arguments.preset)
+    config = load_config(arguments.preset, arguments.fields)
     source = open_data(config, None)
     batches = [source.batch(step) for step in range(2 * arguments.steps)]
     few = batches[: arguments.steps]
