@@ -47,6 +47,8 @@ def test_newton_schulz_in_half_precision_errs_as_its_ten_bits_do_and_features_ma
         found = run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
         wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
         assert 1e-5 < worst(found.outputs, gradients(wanted)) < 5e-3
+        # What an iteration starts from and what its cotangent is at the end are not rounded: 1.3e-3 where they are.
+        assert worst(found.outputs, {"grad.momentum_decay": wanted["grad.momentum_decay"]}) < 5e-4
     finally:
         torch.set_float32_matmul_precision("highest")
 
