@@ -20,6 +20,8 @@ from spec_tests.drawing.inputs import generator
 from spec_tests.port import PROFILES, Array, Numerics, Op, Port, round_to_bf16
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.sampling import marks_of, sample
+from spec_tests.vectors.case import load_cases
+from spec_tests.vectors.judge import check
 
 pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is the `jax` extra")
 FORMS = (Op.MEMORY_SCAN, Op.MEMORY_CHUNKED)
@@ -103,6 +105,12 @@ def test_newton_schulz_is_the_iteration() -> None:
         result = run(jax_port(), Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, coefficients=name, steps=4)
         expected = np.stack([iteration(m, name, 4) for m in result.inputs["matrix"]])
         result.assert_close("orthogonal", expected, factor=10.0)
+
+
+def test_the_gate_of_a_projection_and_its_gradients_are_the_stored_ones() -> None:
+    """Kills: a tanh that lost its derivative, which no call of it survives."""
+    stored = next(stored for stored in load_cases(op=Op.QK_GATE) if stored.cotangents)
+    check(jax_port(), stored, Numerics.F64)
 
 
 def reads(inputs: dict[str, Array], numerics: Numerics) -> Array:

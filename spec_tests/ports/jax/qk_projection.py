@@ -38,6 +38,13 @@ def tanh(x: Array) -> Array:
     return jnp.tanh(x)
 
 
+@tanh.defjvp
+def _tanh_along(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Return tanh and its change along a tangent, 1 / cosh^2 times it, by an exponential that cannot overflow."""
+    small = jnp.exp(-2.0 * jnp.abs(primals[0]))
+    return tanh(primals[0]), 4.0 * small / (1.0 + small) ** 2 * tangents[0]
+
+
 def _qk_gate(_: Hashable, __: Any, x: Tensors) -> Tensors:
     aligned = x["projected"] / (x["frobenius"][..., None] + 1e-7)
     return {"gated": tanh(jnp.exp(x["log_gain"]) * aligned) * x["scale"]}
