@@ -44,6 +44,11 @@ class Standing:
         or do not stay so, as where a memory begins inside a chunk.
         """
         marks = batch.reset if batch.episode is None else batch.episode.memory
+        if not bool(marks[:, 1:].any()):
+            # Nobody begins inside: the host has no more to count than where each row begins.
+            first = self._position.masked_fill(marks[:, 0], 0)
+            self._position, index = first + marks.shape[1], first % self._chunk
+            return int(index[0]) if bool((index == index[0]).all()) else None
         places = token_positions(self._position, marks, marks.shape[1])
         self._position = places[:, -1] + 1
         phase = int(places[0, 0]) % self._chunk
