@@ -27,7 +27,8 @@ def matrix(
 
     if speed:
         for each in time_layers(chosen(only or []), out):
-            say(f"{each.name}: {each.ratio:.2f} times the reference's time ({each.least:.2f} to {each.most:.2f})")
+            spread = f"{each.least:.2f} to {each.most:.2f}"
+            say(f"{each.name}, {each.device}: {each.ratio:.2f} times the reference's time ({spread})")
         return
     found = gather(chosen(only or []), out, _tell, fresh=not only)
     asked = [row for row in found.rows if not row.absent]

@@ -1,8 +1,11 @@
 """One implementation under the suite: its layer, a process of its own behind the protocol, a report, a row."""
 
+import platform
 import shlex
+import sys
 import tempfile
 import time
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -11,12 +14,12 @@ from atlas_ref.errors import UserError
 from spec_tests.contract.outcome import PortError
 from spec_tests.matrix.catalogue import Implementation
 from spec_tests.matrix.cells import cells_of
-from spec_tests.matrix.environments import NotInstalledError, python_of
+from spec_tests.matrix.environments import GPU, NotInstalledError, device_name, python_of
 from spec_tests.matrix.model import Row
 from spec_tests.port import Op
 from spec_tests.process.client import ProcessPort
 from spec_tests.report.launch import Launch
-from spec_tests.report.manifest import read_manifest
+from spec_tests.report.manifest import MANIFEST, read_manifest, sha256
 from spec_tests.report.model import Report
 from spec_tests.report.selection import chapter_files
 
@@ -38,12 +41,15 @@ def row_of(implementation: Implementation, folder: Path | None = None) -> Row:
         command=f"atlas matrix --only {shlex.quote(implementation.name)}",
     )
     try:
-        _demand_gpu(implementation)
+        demand_machine(implementation)
         report = asked(implementation, python_of(implementation.requires, folder))
     except NotInstalledError as error:
         return row.model_copy(update={"absent": str(error)})
     found = {
         "python": report.machine.python,
+        "torch": torch_version(),
+        "device": device_name("cuda") if implementation.gpu else "",
+        "manifest_sha256": sha256(MANIFEST),
         "declaration": report.declaration,
         "chapters": cells_of(report, implementation.port),
         "seconds": round(time.monotonic() - begun, 1),
@@ -58,6 +64,8 @@ def asked(implementation: Implementation, python: Path) -> Report:
     """
     if not implementation.port:
         raise NotInstalledError(implementation.unasked)
+    if implementation.prepare:
+        prepare(implementation.prepare)
     command = shlex.join([str(python), "-m", "spec_tests.process.server", implementation.port])
     with tempfile.TemporaryDirectory(prefix="atlas-matrix-") as folder:
         options = [f"--level={LEVEL}", f"--numerics={','.join(implementation.numerics)}", f"--report={folder}"]
@@ -65,6 +73,15 @@ def asked(implementation: Implementation, python: Path) -> Report:
         if code not in DONE:
             raise UserError(f"{implementation.name}: the suite is not whole and says nothing; atlas conform says why.")
         return Report.model_validate_json((Path(folder) / "report.json").read_bytes(), strict=False)
+
+
+def prepare(function: str) -> None:
+    """Call a function, named `package.module:name`; NotInstalledError with its words where it raises UserError."""
+    module, name = function.split(":")
+    try:
+        getattr(import_module(module), name)()
+    except UserError as error:
+        raise NotInstalledError(str(error)) from error
 
 
 def declared(command: str) -> frozenset[Op]:
@@ -83,9 +100,13 @@ def files_that_ask(operations: frozenset[Op]) -> list[str]:
     return [str(path) for path in chapter_files() if path.stem in words or path.parent.name == "vectors"]
 
 
-def _demand_gpu(implementation: Implementation) -> None:
-    if implementation.gpu and not Path("/dev/nvidia0").exists():
+def demand_machine(implementation: Implementation) -> None:
+    """Raise NotInstalledError where an implementation needs another machine or another Python than this."""
+    if implementation.gpu and not Path(GPU).exists():
         raise NotInstalledError("it is asked on a GPU, and there is none here")
+    if implementation.python > sys.version_info[:2]:
+        needed = ".".join(map(str, implementation.python))
+        raise NotInstalledError(f"it needs Python {needed}, and this is {platform.python_version()}")
 
 
 def torch_version() -> str:

@@ -19,8 +19,9 @@ class Implementation(Frozen):
     `port` is empty where there is no adapter, `unasked` says why not. `requires`: every package of its environment that
     the suite's own does not have, each at one version. `convention`: for chapters where it is green under a named
     alternative of the specification or a line of algebra in the adapter, which one. `theirs`: for chapters where it
-    fails, what docs/public.md derives. `gpu`: without a GPU it is not asked. `layer`: its layer in
-    `spec_tests.ports.public.layers`.
+    fails, what docs/public.md derives. `gpu`: without a GPU it is not asked. `python`: the least version that it runs
+    on, as [3, 12]. `prepare`: what is called first, such as a compiler, which would be late in an answer. `layer`: its
+    layer in `spec_tests.ports.public.layers`.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Implementation(Frozen):
     numerics: tuple[Numerics, ...] = ()
     unasked: str = "there is no adapter for it"
     gpu: bool = False
+    prepare: str = ""
+    python: tuple[int, int] = (3, 11)
     layer: str = ""
     convention: dict[str, str] = Field(default={})
     theirs: dict[str, str] = Field(default={})

@@ -21,12 +21,21 @@ from typing import Final
 from spec_tests.report.manifest import SUITE
 
 READY: Final = "ready"
+GPU: Final = "/dev/nvidia0"
+"""What is there where a GPU is."""
 SECONDS: Final = 600
 """How long pip may take for one layer."""
 
 
 class NotInstalledError(Exception):
     """Why an implementation cannot be had here, in one line."""
+
+
+def device_name(device: str) -> str:
+    """Return what a device of torch is called: `cpu`, or the name of the card."""
+    import torch
+
+    return "cpu" if device == "cpu" else torch.cuda.get_device_name()
 
 
 def cache() -> Path:

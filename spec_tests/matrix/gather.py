@@ -16,8 +16,9 @@ from pydantic import ValidationError
 import atlas_ref
 from atlas_ref.errors import UserError
 from spec_tests.discovery import words
-from spec_tests.matrix.asking import row_of, torch_version
+from spec_tests.matrix.asking import demand_machine, row_of, torch_version
 from spec_tests.matrix.catalogue import Implementation, read_catalogue
+from spec_tests.matrix.environments import NotInstalledError
 from spec_tests.matrix.model import TIMES, Matrix, Row, Speed
 from spec_tests.matrix.page import render_page
 from spec_tests.matrix.speed import speeds
@@ -31,13 +32,20 @@ PAGE: Final = "matrix.html"
 def gather(
     implementations: Iterable[Implementation], folder: Path, told: Callable[[Row], None], *, fresh: bool
 ) -> Matrix:
-    """Ask these, write both files after each, and return all rows; those of others are kept unless `fresh`."""
+    """Ask these, write both files after each, and return all rows; those of others are kept unless `fresh`.
+
+    A row that another machine or another Python is needed for stays as it was asked there; it says where and what.
+    """
     path = folder / JSON
     before = read_matrix(path) if path.exists() else matrix_of({})
-    kept = {} if fresh else {row.name: row for row in before.rows}
+    listed = {each.name for each in read_catalogue()}
+    earlier = {row.name: row for row in before.rows if row.name in listed}
+    kept = {} if fresh else dict(earlier)
     matrix = matrix_of(kept, before.speeds)
     for implementation in implementations:
         row = row_of(implementation)
+        if row.absent and _is_of_elsewhere(implementation):
+            row = earlier.get(row.name, row)
         kept[row.name] = row
         matrix = matrix_of(kept, before.speeds)
         write(matrix, folder)
@@ -45,13 +53,22 @@ def gather(
     return matrix
 
 
+def _is_of_elsewhere(implementation: Implementation) -> bool:
+    try:
+        demand_machine(implementation)
+    except NotInstalledError:
+        return True
+    return False
+
+
 def time_layers(implementations: tuple[Implementation, ...], folder: Path) -> tuple[Speed, ...]:
     """Time the layers of these beside that of this repository, write both files, and return what was measured."""
     path = folder / JSON
     matrix = read_matrix(path) if path.exists() else matrix_of({})
-    found = {each.name: each for each in (*matrix.speeds, *speeds(implementations))}
-    write(matrix.model_copy(update={"speeds": tuple(found.values())}), folder)
-    return tuple(found[each.name] for each in implementations if each.name in found)
+    measured = tuple(speeds(implementations))
+    found = {(each.name, each.device): each for each in (*matrix.speeds, *measured)}
+    write(matrix.model_copy(update={"speeds": tuple(sorted(found.values(), key=lambda each: each.device))}), folder)
+    return measured
 
 
 def write(matrix: Matrix, folder: Path) -> None:

@@ -1,8 +1,9 @@
 """The child process of `spec_tests.matrix.speed`: one forward and backward pass of a layer for each line of input.
 
-    python -m spec_tests.matrix.layer FACTORY BATCH TIME WIDTH
+    python -m spec_tests.matrix.layer FACTORY DEVICE BATCH TIME WIDTH
 
-It prints the CPU seconds of each pass, on one thread, and the largest memory of the process so far in MiB.
+It prints the seconds of each pass and the largest memory so far in MiB: on a CPU those of one thread and of the
+process, on a GPU from one synchronisation to the next and what was allocated.
 """
 
 import resource
@@ -16,18 +17,34 @@ from spec_tests.ports.public import layers
 
 def main() -> None:
     """Serve the layer named on the command line."""
-    batch, length, width = map(int, sys.argv[2:5])
+    device = torch.device(sys.argv[2])
+    batch, length, width = map(int, sys.argv[3:6])
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    layer = getattr(layers, sys.argv[1])(width)
-    hidden = torch.randn(batch, length, width, requires_grad=True)
-    cotangent = torch.randn(batch, length, width)
+    layer = getattr(layers, sys.argv[1])(width).to(device)
+    hidden = torch.randn(batch, length, width, device=device, requires_grad=True)
+    cotangent = torch.randn(batch, length, width, device=device)
     for _ in sys.stdin:
-        start = time.process_time()
+        start = now(device)
         torch.autograd.backward(layer(hidden), cotangent)
-        seconds = time.process_time() - start
+        seconds = now(device) - start
         layer.zero_grad(set_to_none=True)
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+        print(seconds, mebibytes(device), flush=True)
+
+
+def now(device: torch.device) -> float:
+    """Return the seconds of this process, or where a GPU works those of the clock when it has ended."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def mebibytes(device: torch.device) -> float:
+    """Return the largest memory so far."""
+    if device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ class Row(Frozen):
     port: Line
     packages: tuple[Line, ...]
     python: Line = ""
+    torch: Line = Field(default="", description="beside which it was asked")
+    device: Line = Field(default="", description="the GPU it was asked on, empty for none")
+    manifest_sha256: Line = Field(default="", description="of the cases that it was asked")
     declaration: DeclarationRecord | None = None
     absent: Line = Field(default="", description="why it could not be asked; empty where it was")
     chapters: dict[Line, dict[Line, Cell]] = Field(default={}, description="chapter: precision: what became of it")
@@ -45,9 +48,13 @@ class Row(Frozen):
 
 
 class Speed(Frozen):
-    """What a layer costs beside one of this repository: forward and backward, CPU seconds of one thread, medians."""
+    """What a layer costs beside one of this repository: forward and backward, medians.
+
+    Seconds and memory are those of a process of one thread, on a GPU those of the clock and what was allocated there.
+    """
 
     name: Line
+    device: Line = "cpu"
     shape: tuple[int, int, int] = Field(description="rows, tokens, width")
     pairs: int
     theirs: Number

@@ -138,12 +138,12 @@ def _anchor(row: Row) -> str:
 
 
 def _details(matrix: Matrix) -> Html:
-    return Html(element("h2", text("Each by itself")) + join(_card(row) for row in matrix.rows))
+    return Html(element("h2", text("Each by itself")) + join(_card(row, matrix) for row in matrix.rows))
 
 
-def _card(row: Row) -> Html:
+def _card(row: Row, matrix: Matrix) -> Html:
     title = element("h3", element("a", text(row.name), href=row.page))
-    facts = definitions(dict(_facts(row)))
+    facts = definitions(dict(_facts(row, matrix)))
     lines = join(_line(row, chapter, numerics, cell) for chapter, numerics, cell in _asked(row))
     heads = ("chapter", "precision", "passed", "failed", "absent", "what it means, or the first divergence")
     head = element("thead", element("tr", join(element("th", text(name), scope="col") for name in heads)))
@@ -155,12 +155,16 @@ def _card(row: Row) -> Html:
     )
 
 
-def _facts(row: Row) -> Iterator[tuple[str, str]]:
+def _facts(row: Row, matrix: Matrix) -> Iterator[tuple[str, str]]:
     if row.absent:
         yield "Not asked", row.absent
     told = row.declaration
     if told is not None:
         yield "Version", f"{told.version}, {told.language}, Python {row.python}"
+        if row.torch not in ("", matrix.torch):
+            yield "Beside", f"torch {row.torch}" + f", {row.device}" * bool(row.device)
+        if row.manifest_sha256 not in ("", matrix.manifest_sha256):
+            yield "Other cases", f"those of the manifest {row.manifest_sha256}, which has changed since"
         yield "Has", ", ".join(told.operations)
         limits = [f"{key} {' or '.join(values)}" for key, values in told.only.items()]
         limits += [f"{axis} up to {length}" for axis, length in told.longest.items()]

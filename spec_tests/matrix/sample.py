@@ -1,6 +1,6 @@
 """A matrix made by hand, for the tests of this room."""
 
-from typing import Final
+from typing import Any, Final
 
 from spec_tests.matrix.gather import matrix_of
 from spec_tests.matrix.model import Cell, First, Matrix, Row, Speed
@@ -44,6 +44,6 @@ def sample() -> Matrix:
         ),
         row(EVIL, absent="it needs Python 3.12"),
     )
-    timed = {"theirs": 0.5, "ours": 0.25, "ratio": 2.0, "least": 1.5, "most": 3.0, "mebibytes": 300.0}
+    timed: dict[str, Any] = {"theirs": 0.5, "ours": 0.25, "ratio": 2.0, "least": 1.5, "most": 3.0, "mebibytes": 300.0}
     speed = Speed(name="clamped", shape=(2, 256, 64), pairs=5, our_mebibytes=200.0, **timed)
     return matrix_of({each.name: each for each in rows}, (speed,))

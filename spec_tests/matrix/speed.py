@@ -1,4 +1,6 @@
-"""What a layer of each implementation costs beside one of this repository, in alternating pairs on one thread.
+"""What a layer of each implementation costs beside one of this repository, in alternating pairs.
+
+On a CPU that is one thread, and where there is a GPU the same again there, with more tokens.
 
 Each layer is a process of its own in its own environment. The two of a pair take turns, so whatever else the machine
 does falls on both alike; the ratio is the median over the pairs.
@@ -8,35 +10,41 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from spec_tests.matrix.catalogue import Implementation
-from spec_tests.matrix.environments import NotInstalledError, python_of
+from spec_tests.matrix.environments import GPU, NotInstalledError, device_name, python_of
 from spec_tests.matrix.model import Speed
 
-SHAPE: Final = (2, 256, 64)
+SHAPES: Final = {"cpu": (2, 256, 64), "cuda": (4, 1024, 64)}
 """Rows, tokens, width."""
 PAIRS: Final = 5
 OURS: Final = "Reference"
 
 
+def devices() -> tuple[str, ...]:
+    """Return where layers are timed."""
+    return ("cpu", "cuda") if Path(GPU).exists() else ("cpu",)
+
+
 def speeds(implementations: tuple[Implementation, ...]) -> Iterator[Speed]:
     """Yield what the layers of these cost; one that is not installed, or does not run, is left out."""
-    for each in implementations:
+    for each, device in product(implementations, devices()):
         if each.layer:
             try:
-                yield speed(each.name, python_of(each.requires), each.layer)
+                yield speed(each.name, python_of(each.requires), each.layer, device)
             except (NotInstalledError, OSError, ValueError):
                 continue
 
 
-def speed(name: str, python: Path, layer: str) -> Speed:
+def speed(name: str, python: Path, layer: str, device: str = "cpu") -> Speed:
     """Return the pairs of one layer and that of this repository; ValueError where a process ends early."""
     with ExitStack() as stack:
         theirs, ours = (
-            stack.enter_context(worker(where, factory))
+            stack.enter_context(worker(where, factory, device))
             for where, factory in ((python, layer), (Path(sys.executable), OURS))
         )
         # The first pass of each finds its code.
@@ -44,7 +52,8 @@ def speed(name: str, python: Path, layer: str) -> Speed:
     ratios = sorted(their[0] / our[0] for their, our in found)
     return Speed(
         name=name,
-        shape=SHAPE,
+        device=device_name(device),
+        shape=SHAPES[device],
         pairs=PAIRS,
         theirs=median(their[0] for their, _ in found),
         ours=median(our[0] for _, our in found),
@@ -57,9 +66,9 @@ def speed(name: str, python: Path, layer: str) -> Speed:
 
 
 @contextmanager
-def worker(python: Path, layer: str) -> Iterator["subprocess.Popen[str]"]:
+def worker(python: Path, layer: str, device: str) -> Iterator["subprocess.Popen[str]"]:
     """Start a process that passes through a layer once for each line it is sent."""
-    command = [str(python), "-W", "ignore", "-m", "spec_tests.matrix.layer", layer, *map(str, SHAPE)]
+    command = [str(python), "-W", "ignore", "-m", "spec_tests.matrix.layer", layer, device, *map(str, SHAPES[device])]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

@@ -171,7 +171,7 @@ def test_a_layer_is_timed_in_turns_and_the_first_pass_of_each_does_not_count(mon
         turns.append(name)
         return next(taken[name]), 100.0
 
-    monkeypatch.setattr(timing, "worker", lambda python, layer: nullcontext(layer))
+    monkeypatch.setattr(timing, "worker", lambda python, layer, device: nullcontext(layer))
     monkeypatch.setattr(timing, "one_pass", passed)
     found = timing.speed("a", Path("python"), "theirs")
     assert turns == ["theirs", "Reference"] * 6

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,13 +14,15 @@ from atlas_ref.memory.kernels import choice
 from atlas_ref.models.registry import build_model
 from spec_tests.chapters.memory_chunked.grid import call, cotangents, gradients
 from spec_tests.chapters.memory_step.calls import expected, worst
-from spec_tests.contract.driver import run_with_gradients
+from spec_tests.chapters.newton_schulz.oracle import iteration
+from spec_tests.contract.driver import assert_close, run, run_with_gradients
 from spec_tests.port import Numerics, Op, UnsupportedError
 from spec_tests.ports.front_by_loops import check_front
 from spec_tests.ports.reference import ReferencePort
 
 # The port first: it asks for the interpreter, which Triton reads where it is imported.
 kernels = pytest.importorskip("spec_tests.ports.kernels")
+kernel_iteration = pytest.importorskip("spec_tests.ports.kernel_iteration")
 pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
 
 ROUNDING: Final = 5e-6
@@ -155,3 +158,16 @@ def test_a_layer_by_kernels_is_the_layer_of_the_reference_and_learns_the_same(pr
     for ours, reference in zip(*found, strict=True):
         size = float(reference.abs().max())
         assert float((ours - reference).abs().max()) <= (ROUNDING if precision == "f32" else 0.03) * size
+
+
+@pytest.mark.parametrize("numerics", [Numerics.F32, Numerics.TF32])
+def test_the_iteration_by_kernels_is_that_of_the_loop_however_tall_a_matrix_is(numerics: Numerics) -> None:
+    """Kills: the momentum of a token that writes; a transpose that is not turned back; products in another precision."""
+    port = kernel_iteration.TritonIterationPort()
+    generator = np.random.Generator(np.random.Philox(key=3))
+    for shape in ((2, 3), (3, 2)):
+        matrix = generator.standard_normal((2, *shape)).astype(np.float32)
+        found = run(port, Op.NEWTON_SCHULZ, numerics, {"matrix": matrix}, steps=2, coefficients="quintic", start="add")
+        budget = 1e-6 if numerics is Numerics.F32 else 3e-3
+        for i, each in enumerate(matrix.astype(float)):
+            assert_close(found["orthogonal"][i], iteration(each, "quintic", 2), budget, f"{shape}")

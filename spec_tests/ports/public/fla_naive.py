@@ -110,6 +110,7 @@ class _Naive(TorchPort):
 
     distribution = "fla-core"
     numerics = SINGLE
+    gradients = True
     longest: Mapping[str, int] = {"window": 1}
 
 
@@ -127,6 +128,7 @@ class Delta(_Naive):
             Op.MEMORY_STEP: step(document),
             Op.MEMORY_SCAN: scan(one_by_one(document)),
             Op.MEMORY_CHUNKED: scan(document),
+            Op.MEMORY_GRAD: scan(document),
         }
 
 
@@ -157,6 +159,7 @@ class GatedDeltaAsDelta(_Naive):
             Op.MEMORY_STEP: step(by(gated, previous=True)),
             Op.MEMORY_SCAN: scan(by(gated, previous=True)),
             Op.MEMORY_CHUNKED: scan(by(gated_chunk, previous=True)),
+            Op.MEMORY_GRAD: scan(by(gated_chunk, previous=True)),
         }
 
 
@@ -175,6 +178,8 @@ class Mesa(_Naive):
     """MesaNet solved exactly: ridge regression, with a regulariser a feature."""
 
     longest: Mapping[str, int] = {}
+    # It is solved as a general system, so that the derivative by the sum of keys is no symmetric matrix (RULE-24).
+    gradients = False
 
     @property
     def functions(self) -> Mapping[Op, Function]:

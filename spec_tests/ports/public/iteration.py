@@ -30,6 +30,7 @@ class NestedLearning(TorchPort):
 
     distribution = "nested-learning"
     numerics = (Numerics.F64, Numerics.F32)
+    gradients = True
     only = values(coefficients="cubic", start="add")
     without = NO_RANGE
 
@@ -38,28 +39,6 @@ class NestedLearning(TorchPort):
         """Return the iteration."""
         function = import_module("nested_learning.optim.m3")._newton_schulz
         return {Op.NEWTON_SCHULZ: each(lambda config, matrix: function(matrix, config["steps"], eps=EPS))}
-
-
-class TitansMiras(TorchPort):
-    """python-titans-miras: its `newtonschulz5`, which returns what has three axes or fewer as it is."""
-
-    distribution = "python-titans-miras"
-    numerics = (Numerics.F64, Numerics.F32)
-    only = values(coefficients="quintic cubic", start="clamp")
-    without = NO_RANGE
-
-    @property
-    def functions(self) -> Mapping[Op, Function]:
-        """Return the iteration."""
-        function = import_module("titans_miras.neural_memory").newtonschulz5
-
-        def iteration(config: Config, matrix: Tensor) -> Tensor:
-            found: Tensor = function(
-                matrix[None, None], config["steps"], eps=EPS, coefs=TRIPLES[config["coefficients"]]
-            )
-            return found[0, 0]
-
-        return {Op.NEWTON_SCHULZ: each(iteration)}
 
 
 class GramNewtonSchulz(TorchPort):

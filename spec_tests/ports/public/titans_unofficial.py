@@ -78,8 +78,10 @@ class TitansUnofficial(TorchPort):
     only = MEMORY | values(rule="titans")
     longest: Mapping[str, int] = {"window": 1}
     numerics = (Numerics.F64, Numerics.F32)
+    gradients = True
 
     @property
     def functions(self) -> Mapping[Op, Function]:
         """Return one token and the recurrence."""
-        return {Op.MEMORY_STEP: step(token), Op.MEMORY_SCAN: scan(one_by_one(token))}
+        whole = scan(one_by_one(token))
+        return {Op.MEMORY_STEP: step(token), Op.MEMORY_SCAN: whole, Op.MEMORY_GRAD: whole}

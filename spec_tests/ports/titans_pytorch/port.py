@@ -16,17 +16,17 @@ Not in the package, so answered as unsupported: a window of more than one token,
 what the suite finds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 
 import torch
 
 from spec_tests.contract.operations import OPERATIONS
-from spec_tests.contract.schema import Operation
 from spec_tests.port import GRADIENTS, SPEC_VERSION, Array, Declaration, Numerics, Op, Scalar, UnsupportedError
 from spec_tests.ports.assembled import assembled
-from spec_tests.ports.titans_pytorch.tensors import COEFFICIENTS, Function, Tensors
+from spec_tests.ports.public.torch_port import with_gradients
+from spec_tests.ports.titans_pytorch.tensors import COEFFICIENTS, Function
 
 
 class TitansPytorchPort:
@@ -74,15 +74,5 @@ class TitansPytorchPort:
         cotangents = {tensor.name: inputs.get(f"cotangent.{tensor.name}") for tensor in row.outputs}
         asked = {name: torch.tensor(value) for name, value in cotangents.items() if value is not None}
         function = partial(self.functions[row.op], config)
-        outputs = _with_gradients(row, function, tensors, asked) if asked else function(tensors)
+        outputs = with_gradients(row, function, tensors, asked) if asked else function(tensors)
         return {name: value.detach().numpy() for name, value in outputs.items()}
-
-
-def _with_gradients(
-    row: Operation, function: Callable[[Tensors], Tensors], inputs: Tensors, cotangents: Tensors
-) -> Tensors:
-    leaves = {tensor.name: inputs[tensor.name].requires_grad_() for tensor in row.inputs if tensor.role != "index"}
-    outputs = function(inputs)
-    loss = torch.stack([(outputs[name] * cotangent).sum() for name, cotangent in cotangents.items()]).sum()
-    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return outputs | {f"grad.{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}

@@ -9,7 +9,7 @@ from spec_tests.port import UnsupportedError
 
 Tensors = dict[str, Tensor]
 Config = Mapping[str, Any]
-Weights = dict[str, Tensor]
+
 
 COEFFICIENTS: Final = {"quintic": (3.4445, -4.7750, 2.0315), "cubic": (1.5, -0.5, 0.0)}
 """The sets that are one triple for all steps, which is what `newtonschulz5` takes."""
