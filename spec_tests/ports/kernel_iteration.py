@@ -3,8 +3,8 @@
     atlas conform --port spec_tests.ports.kernel_iteration:TritonIterationPort --level L0 --numerics f32,tf32
 
 Under the rule `atlas_appendix` a token that writes nothing (eta = 0), forgets everything (alpha = 0) and keeps its
-momentum (theta = 1) leaves M = NS(S). So the matrix is handed over as S of a call of two such tokens, and M is the answer; the
-kernels know no more rows than columns, so a taller matrix is handed over as its transpose: NS(X^T) = NS(X)^T.
+momentum (theta = 1) leaves M = NS(S). So the matrix is handed over as S of a call of two such tokens, and M is the
+answer; the kernels know no more rows than columns, so a taller matrix is handed over as its transpose.
 In `tf32` products are what `torch.set_float32_matmul_precision("high")` makes of them, half precision included.
 """
 
