@@ -75,7 +75,7 @@ def test_the_loss_of_puzzles_by_stablemax_is_that_of_every_scored_place(source: 
         expected -= np.log(s[targets[row, place]] / s.sum())
     output, batch = outcome(torch.from_numpy(logits), torch.from_numpy(targets))
     assert task.loss(output, batch).item() == pytest.approx(expected, rel=1e-12)
-    meter = task.meter(task.source(config, None))
+    meter = task.meter(ArithmeticPairs((other := arithmetic_config()).data, other.train))
     meter.add(output, batch)
     assert meter.metrics(meter.sums())["loss"] == pytest.approx(expected / 6, rel=1e-12)
 

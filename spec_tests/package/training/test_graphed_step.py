@@ -37,7 +37,12 @@ COGNATE = {
     "cognate rows": (
         "train.micro_batches=2",
         *("model.recursion.nets='shared'", "model.recursion.supervision='equal'", "model.ltm.kind='slots'"),
-        *("model.halting.kind='row'", "model.halting.exploration=0.5", "model.halting.loss_weight=0.5"),
+        *(
+            "model.recursion.iterations=2",
+            "model.halting.kind='row'",
+            "model.halting.exploration=0.5",
+            "model.halting.loss_weight=0.5",
+        ),
     ),
 }
 """The other family, which has no chunks: of its steps all are replayed but the first ones and the short one."""
