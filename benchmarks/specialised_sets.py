@@ -21,6 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from atlas_ref.config.specialisations import SPECIALISATIONS
+from atlas_ref.errors import UserError
 from atlas_ref.models.family import Model
 from atlas_ref.training.comparison import Table, behaviours, over_seeds, table_of
 from atlas_ref.training.run import open_data
@@ -130,9 +131,14 @@ def main() -> None:
     options = parser.parse_args()
     shutil.rmtree(PLACE, ignore_errors=True)
     runs = train(folder(options.data), options.seeds, options)
-    tables = {}
+    tables: dict[int, Table] = {}
     for seed, of_seed in runs.items():
-        tables[seed] = judge(of_seed)
+        try:
+            tables[seed] = judge(of_seed)
+        except UserError as error:
+            # A run that ended before it saved anything costs its seed alone.
+            print(f"seed {seed}: {error}", flush=True)
+            continue
         show(f"seed {seed}, over rows", tables[seed])
     if len(tables) > 1:
         show(f"over {len(tables)} seeds", over_seeds([*tables.values()]))
