@@ -34,9 +34,13 @@ FUNCTIONS = (
     ("atlas_ref.blocks.block", "summarise"),
     ("atlas_ref.blocks.attention", "recent"),
     ("atlas_ref.blocks.attention", "sliding_window_attention"),
-    ("atlas_ref.blocks.mag", "dropped"),
-    ("atlas_ref.blocks.feed_forward", "dropped"),
-    ("atlas_ref.models.atlas", "dropped"),
+    ("atlas_ref.blocks.mag", "normed"),
+    ("atlas_ref.blocks.mag", "added"),
+    ("atlas_ref.blocks.feed_forward", "normed"),
+    ("atlas_ref.blocks.feed_forward", "swiglu"),
+    ("atlas_ref.blocks.feed_forward", "added"),
+    ("atlas_ref.models.atlas", "left"),
+    ("atlas_ref.models.atlas", "normed"),
     ("atlas_ref.blocks.timeline", "turned"),
 )
 """Parts that are no module: where they are called, and by which name."""

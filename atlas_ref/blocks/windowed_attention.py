@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas_ref.blocks.kernels.choice import Past, Shape, kernel_attention
 from atlas_ref.functional.attention import sliding_window_attention
-from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.functional.window import recent
+from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32
+from atlas_ref.functional.window import latest, recent
 from atlas_ref.memory.state import StateTree
 from atlas_ref.optim.qk_clip import largest_in_blocks
 
@@ -70,6 +71,9 @@ class WindowedAttention(nn.Module):
         places: Places,
     ) -> tuple[Float[Tensor, "batch time model"], AttentionCache]:
         """Return what the tokens `asking` see of those `told`, and the cache after the call."""
+        by_kernels = self._by_kernels(asking, told, cache, places) if told.shape[1] > 1 else None
+        if by_kernels is not None:
+            return by_kernels
         queries, keys, values = self._project(asking, told)
         none = keys.new_zeros(0, *keys.shape[2:])
         seen, new_keys, new_values = sliding_window_attention(
@@ -77,6 +81,23 @@ class WindowedAttention(nn.Module):
         )
         output: Tensor = self.output(seen.flatten(-2))
         return output, kept(new_keys, new_values, places)
+
+    def _by_kernels(
+        self, asking: Tensor, told: Tensor, cache: AttentionCache, places: Places
+    ) -> tuple[Tensor, AttentionCache] | None:
+        """Return what `forward` does, by kernels where they run on the device; None where they do not."""
+        past = Past(cache.keys, cache.values)
+        attend = kernel_attention("auto", as_autocast_rounds(told), self.head_dim, past)
+        if attend is None:
+            return None
+        # A row of them all, as kernels read it.
+        same = self.projection(told) if asking is told else None
+        packed = torch.cat([x.flatten(-2) for x in self._project(asking, told)], -1) if same is None else same
+        shape = Shape(self.n_heads, self.head_dim, self.window)
+        seen, _ = attend(packed, packed.new_empty(0, packed.shape[-1]), past, places.position, None, shape, None)
+        keys, values = packed.unflatten(-1, (3, self.n_heads, self.head_dim)).unbind(2)[1:]
+        output: Tensor = self.output(seen.flatten(-2))
+        return output, kept(latest(past.keys, keys), latest(past.values, values), places)
 
     def largest_logits(
         self, asking: Tensor, told: Tensor, cache: AttentionCache, places: Places

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from atlas_ref.blocks.kernels.choice import Past, Shape, kernel_attention
+from atlas_ref.blocks.windowed_attention import AttentionCache, Places, WindowedAttention
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.dropout import Drop, row_keys
 from atlas_ref.functional.rotary import Angles, angles, turned
@@ -16,21 +17,21 @@ DEVICE = pytest.importorskip("spec_tests.ports.kernels").DEVICE
 pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
 
 ROUNDING: Final = 2e-6
-BATCH, HEADS, DIM, PERSISTENT = 2, 2, 6, 3
+BATCH, DIM, PERSISTENT = 2, 6, 3
 Given = tuple[Tensor, Tensor, Past, Tensor, Angles, Shape, Drop | None]
 
 
-def given(time: int, window: int, rate: float = 0.0) -> Given:
+def given(time: int, window: int, rate: float = 0.0, heads: int = 1) -> Given:
     """Return rows in the middle of a document each, of which the first begins another one in the call."""
     drawn = torch.Generator().manual_seed(time)
-    projected = torch.randn(BATCH, time, 3 * HEADS * DIM, generator=drawn)
-    persistent = torch.randn(PERSISTENT, 3 * HEADS * DIM, generator=drawn)
-    past = Past(*torch.randn(2, BATCH, window - 1, HEADS, DIM, generator=drawn).to(DEVICE))
+    projected = torch.randn(BATCH, time, 3 * heads * DIM, generator=drawn)
+    persistent = torch.randn(PERSISTENT, 3 * heads * DIM, generator=drawn)
+    past = Past(*torch.randn(2, BATCH, window - 1, heads, DIM, generator=drawn).to(DEVICE))
     position = torch.arange(time).repeat(BATCH, 1) + torch.tensor([[window // 2], [time]])
     position[0, time // 2 :] = torch.arange(time - time // 2)
     turning = angles(position.to(DEVICE), DIM, 50.0, torch.float32)
     drop = Drop(rate, row_keys(1, 2, slice(0, BATCH), BATCH).to(DEVICE), 5) if rate else None
-    shape = Shape(HEADS, DIM, window)
+    shape = Shape(heads, DIM, window)
     return projected.to(DEVICE), persistent.to(DEVICE), past, position.to(DEVICE), turning, shape, drop
 
 
@@ -44,8 +45,8 @@ def reference(
     drop: Drop | None,
 ) -> tuple[Tensor, Tensor]:
     """Return what `blocks.attention` makes of this without kernels, in the precision of what is given."""
-    queries, keys, values = projected.view(*projected.shape[:2], 3, HEADS, DIM).unbind(2)
-    _, fixed_keys, fixed_values = persistent.view(-1, 3, HEADS, DIM).unbind(1)
+    queries, keys, values = projected.view(*projected.shape[:2], 3, shape.heads, DIM).unbind(2)
+    _, fixed_keys, fixed_values = persistent.view(-1, 3, shape.heads, DIM).unbind(1)
     queries, keys = turned(queries, *turning), turned(keys, *turning)
     fixed = fixed_keys, fixed_values
     output, *_ = sliding_window_attention(queries, keys, values, *fixed, *past, position, shape.window, drop)
@@ -98,7 +99,7 @@ def test_attention_by_kernels_is_the_reference_in_float64_with_its_gradients_and
 def test_what_is_not_finite_spoils_those_that_see_it_and_has_no_gradient() -> None:
     call = given(14, 5)
     projected = call[0]
-    projected[0, 3, HEADS * DIM + 1] = torch.nan
+    projected[0, 3, DIM + 1] = torch.nan
     projected[1, 12, 0] = torch.inf
     projected[1, 7, -1] = -torch.inf
     call[2].values[0, -1, 0, 0] = torch.nan
@@ -107,7 +108,42 @@ def test_what_is_not_finite_spoils_those_that_see_it_and_has_no_gradient() -> No
 
 @pytest.mark.exhaustive
 def test_attention_in_half_precision_rounds_and_does_no_more() -> None:
-    check(given(9, 4, rate=0.2), torch.float16, 4e-3)
+    check(given(9, 4, rate=0.2, heads=2), torch.float16, 4e-3)
+
+
+@pytest.mark.exhaustive
+def test_attention_without_rotation_is_that_with_angles_of_zero(side: int) -> None:
+    from atlas_ref.blocks.kernels.attention import attention
+
+    projected, persistent, past, position, (cosine, sine), shape, _ = given(6, 4)
+    asked = projected.requires_grad_()
+    flat = torch.ones_like(cosine), torch.zeros_like(sine)
+    found = [attention(asked, persistent, past, position, angle, shape, None)[0] for angle in (None, flat)]
+    slopes = [torch.autograd.grad(output.square().sum(), asked)[0] for output in found]
+    assert torch.equal(*found)
+    assert torch.equal(*slopes)
+
+
+def test_attention_that_asks_of_other_tokens_is_the_reference_by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: keys of what asks, a cache of the tokens before, a bias left out."""
+    drawn = torch.Generator().manual_seed(7)
+    layer = WindowedAttention(8, 2, 4, bias=True).to(DEVICE)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=drawn))
+    asking, told = torch.randn(2, 1, 6, 8, generator=drawn).to(DEVICE).unbind()
+    cache = AttentionCache(*torch.randn(2, 1, 3, 2, 4, generator=drawn).to(DEVICE))
+    position = torch.arange(6, device=DEVICE).repeat(1, 1) + 2
+    places, found = Places(position, position[:, -1] + 1, position), []
+    for form in ("reference", "triton"):
+        monkeypatch.setattr("atlas_ref.blocks.kernels.choice.chosen", lambda *_, form=form: form)
+        for given in ((asking, told), (told, told)):
+            output, after = layer(*given, cache, places)
+            slopes = torch.autograd.grad(output.square().sum(), list(layer.parameters()))
+            found.append([output, *after.to_tensors().values(), *slopes])
+    for by_kernels, reference in zip(found[2:], found[:2], strict=True):
+        for ours, theirs in zip(by_kernels, reference, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.detach().abs().max()))
 
 
 def test_kernels_are_given_what_they_know_alone() -> None:

@@ -32,16 +32,17 @@ def attention(
     persistent: Float[Tensor, "tokens channels"],
     past: Past,
     position: Int[Tensor, "batch time"],
-    turning: Angles,
+    turning: Angles | None,
     shape: Shape,
     drop: Drop | None,
-) -> tuple[Float[Tensor, "batch time heads dim"], Float[Tensor, "batch time heads dim"]]:
+) -> tuple[Float[Tensor, "batch time heads dim"], Float[Tensor, "*turned"]]:
     """Return the outputs and the rotated keys; `channels` are queries, keys and values of all heads.
 
-    What is cached has no gradient here, and persistent tokens are not rotated.
+    What is cached has no gradient here, and persistent tokens are not rotated. Without `turning` nothing is, and there
+    are no rotated keys: an empty tensor.
     """
     apply: Callable[..., tuple[Tensor, Tensor]] = _Attention.apply
-    return apply(projected, persistent, *past, position, *turning, shape, drop)
+    return apply(projected, persistent, *past, position, *(turning or (None, None)), shape, drop)
 
 
 class _Attention(torch.autograd.Function):
@@ -53,17 +54,18 @@ class _Attention(torch.autograd.Function):
         old_keys: Tensor,
         old_values: Tensor,
         position: Tensor,
-        cosine: Tensor,
-        sine: Tensor,
+        cosine: Tensor | None,
+        sine: Tensor | None,
         shape: Shape,
         drop: Drop | None,
     ) -> tuple[Tensor, Tensor]:
         projected, persistent, position = projected.contiguous(), persistent.contiguous(), position.contiguous()
-        angles = cosine.contiguous(), sine.contiguous()
         batch, time, _ = projected.shape
         heads, dim, _ = shape
-        turned = projected.new_empty(batch, time, 2, heads, dim)
-        _turn(projected, turned, angles, shape, back=False)
+        angles, turned = (cosine, sine), projected.view(batch, time, 3, heads, dim)
+        if cosine is not None and sine is not None:
+            angles, turned = (cosine.contiguous(), sine.contiguous()), projected.new_empty(batch, time, 2, heads, dim)
+            _turn(projected, turned, angles, shape, back=False)
         out = projected.new_empty(batch, time, heads, dim)
         logs = projected.new_empty(batch, heads, time, dtype=torch.float32)
         given = (*_parts(projected, persistent, turned, shape), old_keys.contiguous(), old_values.contiguous())
@@ -71,7 +73,7 @@ class _Attention(torch.autograd.Function):
         drop_keys, numbers, settings = _settings(shape, persistent, drop, position)
         forward[(batch * -(-time // QUERIES), heads)](
             *(q, k, v, old_k, old_v, fixed_k, fixed_v, position, drop_keys, out, logs),
-            *_sizes(time, shape),
+            *_sizes(time, shape, turned),
             persistent.shape[1],
             *numbers,
             *settings,
@@ -85,7 +87,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(projected, persistent, turned, old_k, old_v, position, drop_keys, out, logs, *angles)
         ctx.shape, ctx.drop = shape, drop
         ctx.set_materialize_grads(False)
-        return out, turned[:, :, 1]
+        return out, out.new_empty(0) if cosine is None else turned[:, :, 1]
 
     @staticmethod
     @once_differentiable
@@ -104,7 +106,7 @@ class _Attention(torch.autograd.Function):
         _, numbers, settings = _settings(shape, persistent, drop, position)
         to_queries[(blocks, shape.heads)](
             *(q, k, v, old_k, old_v, fixed_k, fixed_v, position, drop_keys, out, logs, d_out, along, d_q, *d_fixed),
-            *_sizes(time, shape),
+            *_sizes(time, shape, turned),
             persistent.shape[1],
             *numbers,
             *settings,
@@ -117,7 +119,7 @@ class _Attention(torch.autograd.Function):
         )
         to_keys[(batch * -(-time // KEYS), shape.heads)](
             *(q, k, v, position, drop_keys, logs, d_out, along, d_k, d_v),
-            *_sizes(time, shape),
+            *_sizes(time, shape, turned),
             *numbers,
             *settings,
             QUERIES,
@@ -126,9 +128,10 @@ class _Attention(torch.autograd.Function):
             precision(),
             **LAUNCH,
         )
-        if d_turned is not None:
-            d_k += d_turned
-        _turn(d_projected, d_projected, tuple(angles), shape, back=True)
+        if angles[0] is not None:
+            if d_turned is not None:
+                d_k += d_turned
+            _turn(d_projected, d_projected, tuple(angles), shape, back=True)
         d_persistent = torch.zeros_like(persistent)
         d_persistent.view(-1, 3, *shape[:2])[:, 1:] = d_fixed.sum(1).movedim(0, 1)
         return d_projected, d_persistent, *(None,) * 7
@@ -142,10 +145,10 @@ def _parts(projected: Tensor, persistent: Tensor, turned: Tensor, shape: Shape) 
     return turned[:, :, 0], turned[:, :, 1], values, keys, fixed
 
 
-def _sizes(time: int, shape: Shape) -> tuple[int, ...]:
+def _sizes(time: int, shape: Shape, turned: Tensor) -> tuple[int, ...]:
     """Return the tokens, the heads, and the numbers in a row of what is turned and of what is projected."""
     wide = shape.heads * shape.dim
-    return time, shape.heads, 2 * wide, 3 * wide
+    return time, shape.heads, turned.shape[2] * wide, 3 * wide
 
 
 def _settings(
