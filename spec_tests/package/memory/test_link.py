@@ -133,6 +133,18 @@ def test_the_slope_of_the_link_is_that_of_its_values(name: str) -> None:
     assert float((slope(link, a) * move).sum() - (numeric * weight).sum()) == pytest.approx(0.0, abs=1e-8)
 
 
+@pytest.mark.parametrize("q", [2.5, 3.0, 4.0])
+def test_a_matrix_of_one_entry_is_its_own_weight_and_so_is_its_slope(q: float) -> None:
+    """Kills: a norm of one whose slope is left out."""
+    a = torch.zeros(3, 2, dtype=torch.float64)
+    a[1, 1] = -0.7
+    leaf = a.clone().requires_grad_()
+    weight = linked(Link("lq", q), leaf)
+    (slope_of_entry,) = torch.autograd.grad(weight[1, 1], leaf)
+    torch.testing.assert_close(weight, a, rtol=1e-15, atol=0.0)
+    assert slope_of_entry[1, 1].item() == pytest.approx(1.0, rel=1e-14)
+
+
 def test_each_matrix_has_a_link_of_its_own() -> None:
     """Kills: a norm or softmax over rows of the batch or heads."""
     a = dual(1, 2, 3, 3, 4)
