@@ -4,7 +4,8 @@
 
 The bare loop is the recipe and nothing else: the sum of two rows of an embedding, the square between two matrices,
 cross-entropy on all trained pairs, AdamW. It has no state, resets, log, clipping, monitor or kill switch. Both take
-turns in one process with one thread, and CPU-seconds count, so what else the machine does touches both alike.
+turns in one process with one thread, which keeps the memory that it frees as that of a run does, and CPU-seconds
+count, so what else the machine does touches both alike.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from torch.optim import AdamW
 
 from atlas_ref.config import RunConfig, load_config
 from atlas_ref.data.streams import open_source
+from atlas_ref.processes.heap import keep_freed_memory
 from atlas_ref.training.arithmetic import without_denormals
 from atlas_ref.training.run import new_run
 from atlas_ref.training.step import train_step
@@ -70,6 +72,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each, of which the median counts")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     before, config = machine(1), load_config("grok-square")
     table = torch.randn(97, 128, generator=torch.Generator().manual_seed(0))
     acts = {"ours": ours(config), "bare": bare(config), "measurement": lambda: measure_embedding(table)}

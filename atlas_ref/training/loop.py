@@ -273,9 +273,7 @@ def merge(layers: tuple[Measurements, ...], world: World) -> tuple[Measurements,
 
 
 def measure(run: Run, context: Context, result: StepResult, layers: tuple[Measurements, ...]) -> dict[str, float]:
-    """Return the line of the log that the step reached is due, or nothing; the first step, also of a stage of a
-    curriculum, and the last always have one.
-    """
+    """Return the line of the log that is due, or nothing; a first step, also of a stage, and the last have one."""
     settings = context.config.train
     values: dict[str, float] = {}
     if context.begins(run.step) or context.is_due(run.step, settings.log_interval):
