@@ -3,10 +3,10 @@
 | `model.kernels` | what runs                                                                                    |
 |-----------------|----------------------------------------------------------------------------------------------|
 | `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                     |
-| `triton`        | what `supports` names, on a GPU, else the reference; refused where none compile                |
+| `triton`        | what `supports` and `supports_mlp` name, on a GPU, else the reference; refused where none compile |
 | `cpu`           | compiled C++ for what `supports_on_cpu` names, else the reference; refused where it is not built |
-| `auto`          | `triton` on a GPU that is large enough where Triton is, `cpu` on a CPU where it was built, else |
-|                 | the reference                                                                                |
+| `auto`          | on a GPU that is large enough where Triton is, what `supports` names; `cpu` on a CPU where it was  |
+|                 | built; else the reference                                                                    |
 
 Kernels keep nothing and change no state: a checkpoint of one is a checkpoint of the other. They are not imported before
 one of them runs, so that nothing here needs Triton. What runs on a CPU is built by `atlas kernels build` alone.
@@ -144,7 +144,8 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
         return _alone(rule, keys, values, past + 1, start)
-    if form == "triton" and supports_mlp(rule, keys, values, width, past):
+    # Not by `auto`: they were compared with the reference in the interpreter, and on a card only timed.
+    if kernels == "triton" and supports_mlp(rule, keys, values, width, past):
         from atlas_ref.memory.kernels import mlp_run
 
         return mlp_run.run_mlp_kernels
