@@ -35,6 +35,7 @@ class Language(StrEnum):
     """The languages that a port can begin in (`spec_tests.ports.skeletons`)."""
 
     PYTHON = "python"
+    TRITON = "triton"
     CPP = "cpp"
     JAVASCRIPT = "javascript"
 

@@ -25,6 +25,18 @@ def test_what_has_no_adapter_or_does_not_start_is_absent_and_says_why() -> None:
     assert "no_such_module" in row.absent
 
 
+def test_another_python_and_what_cannot_be_prepared_are_said_before_a_port_is_started() -> None:
+    """Kills: a compiler that fails as a traceback; a version compared as text, where 3.9 comes after 3.12."""
+    assert row_of(implementation("a:B", python=(9, 9))).absent.startswith("it needs Python 9.9, and this is ")
+    assert "does not start" in row_of(implementation("no_such_module:Port", python=(3, 9))).absent
+    assert row_of(implementation("a:B", prepare=f"{__name__}:fails")).absent == "no compiler"
+
+
+def fails() -> None:
+    """Raise what a port raises that cannot be compiled."""
+    raise UserError("no compiler")
+
+
 def test_a_suite_that_is_not_whole_gives_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: a broken suite that is published as an implementation that is absent."""
     monkeypatch.setattr(asking, "declared", lambda command: frozenset())

@@ -128,6 +128,20 @@ def test_rows_of_others_stay_and_two_runs_write_the_same_but_for_times(
     assert [each.name for each in alone.rows] == ["torch.optim.Muon"]
 
 
+def test_a_row_of_another_machine_stays_as_it_was_asked_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a row of a GPU that a run without one drops; one that could be asked here, kept though it failed."""
+    elsewhere, here = chosen(["emerging-optimizers", "optax"])
+    elsewhere = elsewhere.model_copy(update={"python": (9, 9)})
+    asked = {each.name: row(each.name, device="a card") for each in (elsewhere, here)}
+    gather.write(gather.matrix_of(asked), tmp_path)
+    monkeypatch.setattr(gather, "row_of", lambda each: row(each.name, absent="not here"))
+    found = gather.gather((elsewhere, here), tmp_path, lambda _: None, fresh=True)
+    assert {each.name: (each.absent, each.device) for each in found.rows} == {
+        "emerging-optimizers": ("", "a card"),
+        "optax": ("not here", ""),
+    }
+
+
 def test_a_name_that_is_not_in_the_catalogue_is_refused_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"--only optix: there is no such implementation; valid: torch.optim.Muon, "):
         chosen(["optix"])

@@ -25,6 +25,9 @@ def built(language: str, folder: Path) -> Skeleton:
     """Write a port and build it; skip where its language is not installed."""
     if language == "javascript" and shutil.which("node") is None:
         pytest.skip("the port in JavaScript needs Node, which is not installed")
+    if language == "triton":
+        pytest.importorskip("torch")
+        pytest.importorskip("triton")
     skeleton = write_skeleton(language, folder)
     if skeleton.before == "make":
         try:
@@ -35,7 +38,7 @@ def built(language: str, folder: Path) -> Skeleton:
     return skeleton
 
 
-@pytest.mark.parametrize("language", ["python", "javascript", "cpp"])
+@pytest.mark.parametrize("language", ["python", "triton", "javascript", "cpp"])
 def test_a_new_port_speaks_the_protocol_and_passes_every_case_of_its_operation(
     language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

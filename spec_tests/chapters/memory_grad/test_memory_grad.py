@@ -36,9 +36,9 @@ def mixed_case(config: Config, seed: int) -> dict[str, Array]:
 
 
 def without_effect(config: Config, name: str) -> bool:
-    """Return whether a rule ignores an input: `delta` has neither momentum nor a window of other tokens."""
+    """Return whether an input is ignored: of `delta` momentum and other tokens, in chunks of one token the anchor."""
     ignored = ("momentum", "momentum_decay", "window_keys", "window_values")
-    return config["rule"] == "delta" and name in ignored
+    return (config["rule"] == "delta" and name in ignored) or (config["chunk"] == 1 and name == "anchor")
 
 
 def differentiate(

@@ -95,3 +95,41 @@ class MuonOptimizer(TorchPort):
 
         iteration = each(lambda config, matrix: muon.zeropower_via_newtonschulz5(matrix, config["steps"]))
         return {Op.NEWTON_SCHULZ: iteration, Op.MUON_STEP: step}
+
+
+class EmergingOptimizers(TorchPort):
+    """emerging-optimizers: its `newton_schulz` in float32, with the sets of coefficients handed over as arguments."""
+
+    distribution = "emerging-optimizers"
+    numerics = (Numerics.F32,)
+    gradients = True
+    only = values(coefficients="quintic cubic", start="clamp")
+    without = NO_RANGE
+
+    @property
+    def functions(self) -> Mapping[Op, Function]:
+        """Return the iteration."""
+        function = import_module("emerging_optimizers.orthogonalized_optimizers.muon_utils").newton_schulz
+
+        def iteration(config: Config, matrix: Tensor) -> Tensor:
+            sets = [TRIPLES[config["coefficients"]]]
+            found: Tensor = function(matrix, config["steps"], "custom", custom_coefficient_sets=sets, eps=EPS)
+            return found
+
+        return {Op.NEWTON_SCHULZ: each(iteration)}
+
+
+class OpenTitans(TorchPort):
+    """open-titans: `newton_schulz5` of its optimizer, in the precision of the matrix."""
+
+    distribution = "open-titans"
+    numerics = (Numerics.F64, Numerics.F32)
+    gradients = True
+    only = values(coefficients="quintic", start="clamp")
+    without = NO_RANGE
+
+    @property
+    def functions(self) -> Mapping[Op, Function]:
+        """Return the iteration."""
+        function = import_module("open_titans.optim.muon").newton_schulz5
+        return {Op.NEWTON_SCHULZ: each(lambda config, matrix: function(matrix, config["steps"], eps=EPS))}

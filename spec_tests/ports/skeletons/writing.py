@@ -30,13 +30,14 @@ each means.
 class Skeleton:
     """A language: the file that is written on, the port that it is, what comes before it is asked, what lies beside it.
 
-    `copied` names files below `spec_tests/ports`.
+    `copied` names files below `spec_tests/ports`, `requires` packages that the port needs and the suite does not.
     """
 
     file: str
     port: str
     before: str = ""
     copied: tuple[str, ...] = ()
+    requires: str = ""
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -48,6 +49,7 @@ class Skeleton:
 
 LANGUAGES: Final[Mapping[str, Skeleton]] = {
     "python": Skeleton("my_port.py", "my_port:MyPort", 'export PYTHONPATH="$PWD"'),
+    "triton": Skeleton("my_port.py", "my_port:MyPort", 'export PYTHONPATH="$PWD"', requires="torch triton"),
     "cpp": Skeleton(
         "my_port.cpp",
         "cmd:./my_port",
@@ -86,4 +88,5 @@ def _workflow(skeleton: Skeleton) -> str:
     built = skeleton.before and skeleton.port.startswith("cmd:")
     build = f"      - run: {skeleton.before}\n" if built else ""
     text = text.replace("          port: my_port:MyPort\n", f"          port: {skeleton.port}\n")
-    return text.replace("      # build\n", build)
+    needs = f"          requires: {skeleton.requires}\n" if skeleton.requires else ""
+    return text.replace("      # build\n", build).replace("          level: L0\n", f"          level: L0\n{needs}")
