@@ -15,7 +15,7 @@ from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.functional.window import latest, recent
+from atlas_ref.functional.window import latest
 from atlas_ref.optim.qk_clip import largest_in_sight
 
 
@@ -90,9 +90,8 @@ class SlidingWindowAttention(AttentionHeads):
         attend = kernel_attention(self.kernels, projected, self.head_dim, past)
         run = self._by_reference if attend is None else partial(self._by_kernels, attend)
         found, cache_keys, cache_values = run(projected, persistent, past, timeline, drop)
-        seen = timeline.seen(state.memory.context)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
-        cache_keys, cache_values = recent(seen, self.window - 1, *wide)
+        cache_keys, cache_values = timeline.recent(state.memory.context, self.window - 1, *wide)
         return found.flatten(-2), cache_keys, cache_values
 
     def _by_reference(

@@ -6,6 +6,7 @@ A block joins a test-time memory with attention in one of the ways of Titans (25
 alone; `registry` knows them all. Each adds to the residual stream, and each owns parameters and no state.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -106,9 +107,9 @@ class Block(nn.Module):
         assert isinstance(persistent, Tensor)
         return self.memory.after(persistent)
 
-    def outer_graph(self) -> torch.set_grad_enabled:
+    def outer_graph(self) -> AbstractContextManager[object]:
         """Return the context in which reads are made: where they are constants of the outer graph, without one."""
-        return torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached)
+        return torch.no_grad() if self.detached else nullcontext()
 
     def tell(
         self,

@@ -99,31 +99,35 @@ class GateHeads(nn.Module):
             retention=self._retention(hidden, made, step),
             momentum=self._share(hidden, made, "momentum", self.config.momentum_max, 0.0),
             step=step,
-            window=made["window"].mT if "window" in made else self._all(hidden, 1.0, self.window),
-            threshold=made["threshold"].squeeze(-2) if "threshold" in made else None,
+            window=self._window(hidden, made),
+            threshold=made.get("threshold"),
         )
 
     def _share(self, hidden: Tensor, made: dict[str, Tensor], gate: str, most: float, fixed: float) -> Tensor:
         """Return a gate, which is a share of `most`, or `fixed` where it is not generated."""
         if gate not in made:
             return self._all(hidden, fixed)
-        share = made[gate].squeeze(-2)
-        return share if most == 1.0 else share * most
+        return made[gate] if most == 1.0 else made[gate] * most
+
+    def _window(self, hidden: Tensor, made: dict[str, Tensor]) -> Tensor:
+        """Return the weights of each token and head by age."""
+        if "window" not in made:
+            return self._all(hidden, 1.0, self.window)
+        return torch.unflatten(made["window"], -1, (self.window, self.n_heads)).mT
 
     def _all(self, hidden: Tensor, value: float, *axis: int) -> Tensor:
         """Return a constant for every token and head."""
         return at_least_float32(hidden.new_full((*hidden.shape[:-1], self.n_heads, *axis), value))
 
     def _made(self, hidden: Tensor) -> dict[str, Tensor]:
-        """Return each gate that the projection generates, [batch, time, rows, heads]: shares, and the threshold."""
+        """Return each gate that the projection generates, [batch, time, rows * heads]: shares, and the threshold."""
         if not self.parts:
             return {}
         raw = at_least_float32(self.projection(hidden))
-        rows = list(self.parts.values())
-        shares = torch.split(torch.unflatten(torch.sigmoid(raw), -1, (-1, self.n_heads)), rows, -2)
-        made = dict(zip(self.parts, shares, strict=True))
+        widths = [rows * self.n_heads for rows in self.parts.values()]
+        made = dict(zip(self.parts, torch.sigmoid(raw).split_with_sizes(widths, -1), strict=True))
         if "threshold" in made:
-            made["threshold"] = F.softplus(raw[..., -self.n_heads :]).unsqueeze(-2)
+            made["threshold"] = F.softplus(raw[..., -self.n_heads :])
         return made
 
     def _retention(self, hidden: Tensor, made: dict[str, Tensor], step: Tensor) -> Tensor:
@@ -135,7 +139,7 @@ class GateHeads(nn.Module):
             head = torch.arange(self.n_heads, dtype=step.dtype, device=step.device)
             return (1.0 - torch.exp2(-5.0 - head)).expand_as(step)
         if "retention" in made:
-            return made["retention"].squeeze(-2)
+            return made["retention"]
         if kind == "one":
             return torch.ones_like(step)
         raw: Tensor = self.retention_up(self.retention_down(hidden))

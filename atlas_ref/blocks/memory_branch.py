@@ -27,9 +27,8 @@ from atlas_ref.blocks.kernels.choice import kernel_features
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
-from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32, l2_normalize
+from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32, l2_normalize, without_autocast
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
-from atlas_ref.functional.window import recent
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
 from atlas_ref.memory.kernels.choice import Kernels, Widths, activations, kernel_front
@@ -194,7 +193,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         gates = self._gates(hidden)
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             heads, tail = self._project(projected, state, timeline)
             found = self._remember(heads, gates, state, timeline, writes, first, measured)
         after = MemoryLayerState(found.memory, tail, found.projections, timeline.seen(state.context))
@@ -276,7 +275,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         self, projected: Float[Tensor, "batch time channels"], state: MemoryLayerState[Memory], timeline: Timeline
     ) -> tuple[Heads, Float[Tensor, "batch past channels"]]:
         """PROJECT: return q, k and v of every head from one matrix product, and the convolution's next past."""
-        past, seen = state.convolution.shape[1], timeline.seen(state.context)
+        past = state.convolution.shape[1]
         front = kernel_front(self.kernels, projected, self.convolution)
         if front is None:
             mixed, tail = short_convolution(
@@ -291,12 +290,12 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             heads = Heads(*front(*given, scale, widths, dtype), expanded=scale is not None)
             last = projected[:, max(0, projected.shape[1] - past) :]
             tail = torch.cat([state.convolution, at_least_float32(last)], 1)[:, last.shape[1] :]
-        return heads, recent(seen, past, tail.unsqueeze(2))[0].squeeze(2)
+        return heads, timeline.recent(state.context, past, tail.unsqueeze(2))[0].squeeze(2)
 
     def _heads(self, mixed: Tensor) -> Heads:
         """Return q, k (SiLU, unit length) and v of every head."""
         widths = [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim]
-        addresses, values = torch.split(mixed, widths, dim=-1)
+        addresses, values = mixed.split_with_sizes(widths, -1)
         addresses = torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim))
         queries, keys = l2_normalize(addresses, L2_EPS).unbind(2)
         return Heads(queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim)))

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.gate_floor import floor_over
-from atlas_ref.functional.looking import may_look, must_look
+from atlas_ref.functional.looking import may_look, must_look, surely_at_least
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import Angles, angles, turned
+from atlas_ref.functional.window import last_of, older_than, recent
 from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.plan import SegmentPlan, token_positions
 
@@ -90,6 +91,31 @@ class Timeline:
     def seen(self, before: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Return how many tokens of its context each row has read after the call, `before` if the call is empty."""
         return self._end if self.context.shape[1] else before
+
+    def recent(
+        self,
+        before: Int[Tensor, " batch"],
+        length: int,
+        *sequences: Float[Tensor, "batch _time _heads _dim"],
+    ) -> tuple[Float[Tensor, "batch length _heads _dim"], ...]:
+        """Return the last `length` tokens of each that are of the row's context (`window.recent`).
+
+        Layers that keep as many tokens share what says so.
+        """
+        if length == 0 or self.context.shape[1] == 0:
+            return recent(self.seen(before), length, *sequences)
+        if length not in self._older:
+            # Of one token, as in decoding, nothing else is kept alive by a view.
+            whole = self.context.shape[1] == 1 and surely_at_least(length, self._end)
+            self._older[length] = None if whole else older_than(self._end, length)
+        older = self._older[length]
+        if older is None:
+            return tuple(tokens[:, tokens.shape[1] - length :] for tokens in sequences)
+        return last_of(older, *sequences)
+
+    @cached_property
+    def _older(self) -> dict[int, Tensor | None]:
+        return {}
 
     @cached_property
     def _end(self) -> Int[Tensor, " batch"]:

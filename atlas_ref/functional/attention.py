@@ -19,7 +19,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from atlas_ref.errors import UserError
 from atlas_ref.functional.dropout import Drop, kept, select
-from atlas_ref.functional.looking import may_look
+from atlas_ref.functional.looking import surely_at_least
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.sight import sees_bad, spoil, surely_finite, take_out_bad
 
@@ -110,19 +110,23 @@ def _one_query(
     persistent_values: Persistent,
     position: Int[Tensor, "batch 1"],
 ) -> Float[Tensor, "batch 1 heads dim"]:
-    """Return what a call of one token a row sees, without a look at any number: each key is selected by itself.
+    """Return what a call of one token a row sees, each key selected by itself unless it is seen that all are there.
 
     For decoding: what is not finite would have a gradient here.
     """
-    hidden = torch.arange(keys.shape[1] - 1, -1, -1, device=position.device) > position
-    values = values.masked_fill(hidden[..., None, None], 0.0)
+    hidden = None
+    if not surely_at_least(keys.shape[1] - 1, position):
+        hidden = torch.arange(keys.shape[1] - 1, -1, -1, device=position.device) > position
+        values = values.masked_fill(hidden[..., None, None], 0.0)
     if len(persistent_keys):
         always = (x.to(keys.dtype).expand(len(keys), -1, -1, -1) for x in (persistent_keys, persistent_values))
         keys, values = (torch.cat(pair, 1) for pair in zip(always, (keys, values), strict=True))
-        hidden = pad(hidden, (len(persistent_keys), 0), value=False)
     logits = (queries.transpose(1, 2) / queries.shape[-1] ** 0.5) @ keys.permute(0, 2, 3, 1)
     # 0 x is 0, or NaN where x is not finite: what sees anything bad is NaN, even where its weight would be zero.
-    logits = torch.add(logits, logits, alpha=0.0).masked_fill(hidden[:, None, None], -torch.inf)
+    logits = torch.add(logits, logits, alpha=0.0)
+    if hidden is not None:
+        hidden = pad(hidden, (len(persistent_keys), 0), value=False)
+        logits = logits.masked_fill(hidden[:, None, None], -torch.inf)
     output = logits.softmax(-1) @ values.transpose(1, 2)
     return torch.add(output, output, alpha=0.0).transpose(1, 2)
 
@@ -155,7 +159,7 @@ def sliding_window_attention(
     new_caches = all_keys[:, time:].to(cache_keys.dtype), all_values[:, time:].to(cache_values.dtype)
     if time == 0:
         return values, *new_caches
-    if time == 1 and drop is None and not may_look() and not torch.is_grad_enabled():
+    if time == 1 and drop is None and not torch.is_grad_enabled():
         return _one_query(queries, all_keys, all_values, persistent_keys, persistent_values, position), *new_caches
     size = min(window, time)
     count = -(-time // size)

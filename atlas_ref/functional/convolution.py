@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from atlas_ref.functional.looking import may_look
+from atlas_ref.functional.looking import may_look, surely_at_least
 from atlas_ref.functional.sight import not_finite, spoil, surely_finite
 
 
@@ -36,13 +36,13 @@ def short_convolution(
     take. Computed in the widest dtype given; y has the dtype of x, the tail is never narrower than it was.
     """
     time, kernel = x.shape[1], weight.shape[1]
+    if time == 1 and not torch.is_grad_enabled():
+        return _one_token(x, weight, tail, position)
     last = x[:, max(0, time - kernel + 1) :]
     new_tail = torch.cat([tail, last], dim=1)[:, last.shape[1] :]
     if time == 0:
         return x, new_tail
-    age = torch.arange(kernel - 1, 0, -1, device=x.device)
-    seen = torch.where((age <= position[:, :1]).unsqueeze(-1), tail, 0.0)
-    padded = torch.cat([seen, x], dim=1)
+    padded = torch.cat([_of_the_document(tail, position), x], dim=1)
     weight = weight.to(padded.dtype)
     if not may_look():
         return _selected(padded, weight, position).to(x.dtype), new_tail
@@ -58,6 +58,22 @@ def short_convolution(
         hit = bad.unfold(1, kernel, 1).any(-1)
         y = spoil(y, hit if short is None else hit.index_put((row, token), short.select(bad).any(1)))
     return y.to(x.dtype), new_tail
+
+
+def _of_the_document(tail: Tensor, position: Int[Tensor, "batch time"]) -> Tensor:
+    """Return the tail with zeros where it is not of the document of the first token."""
+    age = torch.arange(tail.shape[1], 0, -1, device=tail.device)
+    return torch.where((age <= position[:, :1]).unsqueeze(-1), tail, 0.0)
+
+
+def _one_token(x: Tensor, weight: Tensor, tail: Tensor, position: Int[Tensor, "batch 1"]) -> tuple[Tensor, Tensor]:
+    """Return what `short_convolution` does of a call of decoding; what is not finite would have a gradient here."""
+    window = padded = torch.cat([tail, x], dim=1)
+    if not surely_at_least(tail.shape[1], position):
+        window = torch.cat([_of_the_document(tail, position), x], dim=1)
+    y = (window * weight.T).sum(1, keepdim=True)
+    # 0 y is 0, or NaN where y is not finite: what sees anything bad is NaN, as in longer calls.
+    return torch.add(y, y, alpha=0.0).to(x.dtype), padded[:, 1:]
 
 
 def _filtered(padded: Tensor, weight: Tensor) -> Tensor:

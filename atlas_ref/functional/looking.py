@@ -9,6 +9,9 @@ the answer calls `must_look`. Nothing that is computed depends on it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jaxtyping import Int
+from torch import Tensor
+
 
 class UnseenError(RuntimeError):
     """A call cannot be made without a look at the numbers of a tensor; `what` it would have looked for."""
@@ -38,6 +41,11 @@ def must_look(what: str) -> None:
 def known_phase() -> int | None:
     """Return the phase that whoever shut the eyes knows; None where none is known, or all may be looked at."""
     return _Eyes.phase
+
+
+def surely_at_least(least: int, position: Int[Tensor, "*tokens"]) -> bool:
+    """Return whether it can be seen that no position is below `least`; not where nobody may look."""
+    return may_look() and int(position.min()) >= least
 
 
 @contextmanager

@@ -53,15 +53,15 @@ def mag_gate(
     if kind == "product":
         return Gated((attended * remembered).to(attention.dtype), attended, None)
     raw = torch.sigmoid(_below(kind, attended, remembered, logits))
-    gate = floor + (1.0 - floor) * raw
+    gate = raw if isinstance(floor, float) and floor == 0.0 else floor + (1.0 - floor) * raw
     if kind == "source":
         joined = gate * remembered
     elif kind == "gated_attention":
         joined = gate * attended
     elif kind == "convex_memory":
-        joined = gate * remembered + (1.0 - gate) * attended
+        joined = torch.lerp(attended, remembered, gate)
     else:
-        joined = gate * attended + (1.0 - gate) * remembered
+        joined = torch.lerp(remembered, attended, gate)
     return Gated(joined.to(attention.dtype), gate, raw)
 
 

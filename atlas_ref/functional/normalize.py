@@ -7,6 +7,7 @@ neither a norm of 1e20 nor one of 1e-20 is squared in single precision. RMS norm
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ def as_autocast_rounds(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which products are of the dtype that they are given, whatever surrounds it."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
 def _largest_entry(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape 1"]:
     """Return max |x_i| over the last axis, 1 where it is zero, as a constant.
 
@@ -45,8 +51,11 @@ def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*
     """
     if not eps > 0:
         raise UserError(f"l2_normalize: eps is {eps}, but it must be a positive length such as 1e-6")
+    wide = at_least_float32(x)
+    if not torch.is_grad_enabled():
+        return (wide / _length(wide, eps)).to(x.dtype)
     apply: Callable[[Tensor, float], Tensor] = _Normalized.apply
-    return apply(at_least_float32(x), eps).to(x.dtype)
+    return apply(wide, eps).to(x.dtype)
 
 
 def _length(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*shape 1"]:

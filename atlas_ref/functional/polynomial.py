@@ -72,7 +72,7 @@ def _features(
             result = x * (coefficient + result)
         return result + 1.0
     power, parts = x, []
-    for i, root in enumerate(coefficients.sqrt(), start=1):
+    for i, root in enumerate(coefficients.sqrt().unbind(), start=1):
         if i > 1:
             power = _next_tensor_power(x, power) if basis == "kronecker" else _next_monomials(x, power, i)
         if basis == "monomial_weighted" and i > 1:

@@ -42,9 +42,9 @@ def turned(
 ) -> Float[Tensor, "batch time heads dim"]:
     """Return x turned by the `angles` of its tokens, in the dtype of x."""
     wide = at_least_float32(x)
-    even, odd = wide[..., 0::2], wide[..., 1::2]
-    pairs = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
-    return pairs.flatten(-2).to(x.dtype)
+    even, odd = torch.unflatten(wide, -1, (-1, 2)).unbind(-1)
+    real, imaginary = torch.addcmul(even * cosine, odd, sine, value=-1), torch.addcmul(odd * cosine, even, sine)
+    return torch.stack([real, imaginary], dim=-1).flatten(-2).to(x.dtype)
 
 
 @cache

@@ -74,6 +74,18 @@ def recent(
     if length == 0:
         # Copied, so that what is kept does not keep the whole sequence alive.
         return tuple(tokens[:, :0].clone() for tokens in sequences)
+    return last_of(older_than(seen, length), *sequences)
+
+
+def older_than(seen: Int[Tensor, " batch"], length: int) -> Bool[Tensor, "batch length 1 1"]:
+    """Return which of the last `length` tokens, oldest first, a document of `seen` tokens does not have."""
     age = torch.arange(length, 0, -1, device=seen.device)
-    older = age.view(-1, 1, 1) > seen.view(-1, 1, 1, 1)
+    return (age > seen.unsqueeze(-1))[..., None, None]
+
+
+def last_of(
+    older: Bool[Tensor, "batch length 1 1"], *sequences: Float[Tensor, "batch _time _heads _dim"]
+) -> tuple[Float[Tensor, "batch length _heads _dim"], ...]:
+    """Return the last `length` tokens of each with zeros where they are `older_than` the document."""
+    length = older.shape[1]
     return tuple(tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0) for tokens in sequences)

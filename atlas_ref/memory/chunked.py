@@ -72,16 +72,18 @@ def memory_chunked(
         windows = torch.cat([*waiting, write.window], 1)
         write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
         waiting = (waiting_losses(windows, seen, rule.update_every),)
-    start, asked = Start(initial, shards), Asked(keys, values, queries)
+    start, asked, told = Start(initial, shards), Asked(keys, values, queries), writes and measured
     run = kernel_run(kernels, rule, asked, plan.width, past, start)
     if run is None:
-        found, carry, errors = _by_reference(rule, plan, asked, write, start, state, reset, schedule)
+        found, carry, errors = _by_reference(rule, plan, asked, write, start, state, reset, schedule, told)
     else:
-        found, carry, errors = run(rule, plan, asked, write, start, state, writes and measured)
+        found, carry, errors = run(rule, plan, asked, write, start, state, told)
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
-    loss = None if errors is None or not (writes and measured) else omega_loss(plan, write, errors, mass)
-    window_keys, window_values = recent(seen, past, *_with_window(state, asked, past))
+    loss = None if errors is None or not told else omega_loss(plan, write, errors, mass)
+    window_keys, window_values = state.window_keys, state.window_values
+    if past:
+        window_keys, window_values = recent(seen, past, *_with_window(state, asked, past))
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, seen, waiting)
     return MemoryOutput(found, after, loss)
@@ -96,11 +98,12 @@ def _by_reference(
     state: MemoryState,
     reset: Tensor | None,
     schedule: int | None,
+    measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, time, heads, values], the state after the call, and squared errors."""
     pairs = (*_with_window(state, asked, plan.time), asked.queries)
     if plan.time == 1:
-        return run_one_token(rule, plan, *pairs, write, start, state)
+        return run_one_token(rule, plan, *pairs, write, start, state, measured)
     if on_schedule(rule, schedule):
         return run_delta(rule, plan, *pairs, write, start, state, reset, schedule)
     segments = lay(rule, plan, *pairs, write)

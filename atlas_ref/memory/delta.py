@@ -74,7 +74,8 @@ def run_delta(
     own = make_plan(laid.seen(state.position), begins[1], 1, 1, shard)
     before = MemoryState(weights, state.momentum, weights, keys[:, :0], values[:, :0], own.position[:, 0])
     parts = (keys[:, last], values[:, last], queries[:, last])
-    read, carry, error = run_one_token(rule, own, *parts, write.at(last), start, before)
+    read, carry, error = run_one_token(rule, own, *parts, write.at(last), start, before, measured=True)
+    assert error is not None
     errors = torch.cat([missed, error[0].transpose(1, 2)], 1)
     return torch.cat([reads, read], 1), carry, plan.split(errors, 0.0).transpose(2, 3)
 

@@ -54,7 +54,7 @@ def make_plan(
     `shard` is the length of a shard, a multiple of `chunk`, or 0 for none. A caller who knows that every row stands at
     the index `phase` of its chunk, with no document that begins inside a chunk, says so: nothing is looked at.
     """
-    if time == 1 and not may_look():
+    if time == 1:
         return _one_token_plan(position, reset, chunk, shard)
     positions = token_positions(position, reset, time)
     begins = positions == 0
@@ -75,10 +75,13 @@ def make_plan(
 def _one_token_plan(
     position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch 1"] | None, chunk: int, shard: int
 ) -> SegmentPlan:
-    """Lay a call of one token a row without a look at any position: every row says for itself what begins."""
+    """Lay a call of one token a row: every row says for itself what begins, and where one may look, all say it once."""
     positions = token_positions(position, reset, 1)
     first = positions[:, 0]
+    opens, resets = _one_token_rows(first, chunk)
     crossing = crossings_before(first, shard) if shard else None
+    if crossing is not None and may_look() and not bool((crossing >= 0).any()):
+        crossing = None
     return SegmentPlan(
         time=1,
         count=1,
@@ -88,12 +91,26 @@ def _one_token_plan(
         target=None,
         position=positions,
         starts=torch.zeros_like(positions),
-        opens=(first % chunk == 0,),
-        resets=(first == 0,),
+        opens=(opens,),
+        resets=(resets,),
         shard=shard,
         crossings=(crossing,),
-        borders=(0,) if shard else (),
+        borders=() if crossing is None else (0,),
     )
+
+
+def _one_token_rows(first: Int[Tensor, " batch"], chunk: int) -> tuple[Rows, Rows]:
+    """Return which rows begin a chunk and which a document: one answer for all where it is seen that they agree."""
+    if not may_look():
+        return first % chunk == 0, first == 0
+    places = first.tolist()
+    opens, resets = [place % chunk == 0 for place in places], [place == 0 for place in places]
+    return _agreed(opens, first.device), _agreed(resets, first.device)
+
+
+def _agreed(rows: list[bool], device: torch.device) -> Rows:
+    """Return what all rows say where they say the same, else what each does."""
+    return rows[0] if len(set(rows)) == 1 else torch.tensor(rows, device=device)
 
 
 def _uniform_plan(phase: int, first: Rows | None, positions: Tensor, chunk: int, shard: int) -> SegmentPlan:

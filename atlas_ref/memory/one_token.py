@@ -28,10 +28,11 @@ def run_one_token(
     write: WriteCoefficients,
     start: Start,
     state: MemoryState,
-) -> tuple[Tensor, Carry, Tensor]:
+    measured: bool,
+) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, 1, heads, values], M, S and xi after the token, and the squared errors of its window.
 
-    `keys` and `values` [batch, window, heads, .] end with the token's own pair.
+    `keys` and `values` [batch, window, heads, .] end with the token's own pair. Errors are for who has `measured`.
     """
     carry = enter(plan, 0, start, Carry(state.weights, state.momentum, state.anchor))
     near_keys, near_values = keys.transpose(1, 2), values.transpose(1, 2)
@@ -58,4 +59,4 @@ def run_one_token(
     reads = predict_with(
         rule.architecture, tuple(linked(rule.link, a) for a in seen), queries.transpose(1, 2)
     ).transpose(1, 2)
-    return reads, Carry(weights, momentum, carry.anchor), squared_errors([factors])
+    return reads, Carry(weights, momentum, carry.anchor), squared_errors([factors]) if measured else None

@@ -27,6 +27,8 @@ def token_positions(
     position: Int[Tensor, " batch"], reset: Bool[Tensor, "batch time"] | None, time: int
 ) -> Int[Tensor, "batch time"]:
     """Return the 0-based index of each token in its document; row b enters with `position[b]` tokens behind it."""
+    if time == 1:
+        return position.unsqueeze(-1) if reset is None else torch.where(reset, 0, position.unsqueeze(-1))
     index = torch.arange(time, device=position.device).expand(position.shape[0], time)
     running = position.unsqueeze(-1) + index
     if reset is None:

@@ -171,7 +171,9 @@ class WriteCoefficients(NamedTuple):
 
     def at(self, t: int | slice) -> "WriteCoefficients":
         """Return those of token t alone, without the axis of time, or of a slice of tokens."""
-        return WriteCoefficients._make(None if x is None else x[:, t] for x in self)
+        if isinstance(t, slice):
+            return WriteCoefficients._make(None if x is None else x[:, t] for x in self)
+        return WriteCoefficients._make(None if x is None else x.select(1, t) for x in self)
 
 
 def write_coefficients(
@@ -191,8 +193,10 @@ def write_coefficients(
     # psi is linear in 2 loss_scale (`bias`): the gradient of loss_scale * ||M f - v||^2 is 2 loss_scale (M f - v) f^T.
     if rule.loss_scale != 0.5:
         window = window * (2.0 * rule.loss_scale)
-    step, fresh = gates.step, torch.ones_like(momentum)
-    if rule.step_scale == "mass":
+    step = gates.step
+    if rule.step_scale == "literal":
+        fresh = torch.ones_like(momentum)
+    else:
         horizon = 0.0 if rule.name == "delta" else rule.momentum_max / (1.0 - rule.momentum_max)
         step, fresh = step / ((rule.step_chunk or rule.chunk) + rule.update_every * horizon), 1.0 - momentum
         window = window / window.shape[-1] if window.shape[-1] > 1 else window
@@ -253,7 +257,7 @@ def released(
     """
     release = write.release[..., None, None]
     kept = retained(rule, write.retention, weights)
-    after = tuple(m + release * update(rule, s) for m, s in zip(kept, momentum, strict=True))
+    after = tuple(torch.addcmul(m, release, update(rule, s)) for m, s in zip(kept, momentum, strict=True))
     if rule.retention != "proximal_elastic":
         return after
     level = (rule.link.level * write.step)[..., None, None]

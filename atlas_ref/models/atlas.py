@@ -60,7 +60,7 @@ class Layer(nn.Module):
     @property
     def block(self) -> Block:
         """The block."""
-        found = self.get_submodule(self.kind)
+        found = getattr(self, self.kind)
         assert isinstance(found, Block)
         return found
 

@@ -25,7 +25,8 @@ Served = TypeVar("Served", bound=Output)
 
 def halting_steps(output: Output) -> Int[Tensor, "batch time"] | None:
     """Return the iteration, from 1, at which each token halts; None of a model that never does."""
-    answers = output.recursion if isinstance(output, Recursive) else None
+    # Asked first, as it is asked at every token: to look through a protocol takes longer.
+    answers = output.recursion if hasattr(output, "recursion") and isinstance(output, Recursive) else None
     if answers is None or answers.halting is None:
         return None
     logits = answers.halting

@@ -6,7 +6,7 @@
 | `triton`        | what `supports` and `supports_mlp` name, on a GPU, else the reference; refused where none compile |
 | `cpu`           | compiled C++ for what `supports_on_cpu` names, else the reference; refused where it is not built |
 | `auto`          | on a GPU that is large enough where Triton is, what `supports` names; `cpu` on a CPU where it was  |
-|                 | built; else the reference                                                                    |
+|                 | built, but for a token of decoding, which is over sooner by the reference; else the reference |
 
 Kernels keep nothing and change no state: a checkpoint of one is a checkpoint of the other. They are not imported before
 one of them runs, so that nothing here needs Triton. What runs on a CPU is built by `atlas kernels build` alone.
@@ -136,6 +136,8 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
     """
     keys, values = asked[:2]
     form, found = chosen(kernels, keys.device), library()
+    if form == "cpu" and _soon_over(kernels, keys):
+        return None
     if start.shards is not None and (form == "cpu" or not rule.orthogonalised):
         return None
     if form == "cpu" and found is not None and supports_on_cpu(rule, keys, values):
@@ -154,6 +156,11 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
 
         return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
     return None
+
+
+def _soon_over(kernels: Kernels, tokens: Float[Tensor, "batch time *rest"]) -> bool:
+    """Return whether a call on a CPU, that of decoding, is over sooner by the reference, where there is a choice."""
+    return kernels == "auto" and tokens.shape[1] == 1 and not torch.is_grad_enabled()
 
 
 def _alone(rule: MemoryRule, keys: Tensor, values: Tensor, slots: int, start: Start) -> Run | None:
@@ -242,7 +249,7 @@ def _is_plain(rule: MemoryRule, architecture: ArchitectureName) -> bool:
 def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:
     """Return the front by kernels (`kernels.front`, `kernels.cpu_front`), None where the reference runs."""
     form, found, dtypes = chosen(kernels, projected.device), library(), {projected.dtype, weight.dtype}
-    if projected.numel() == 0:
+    if projected.numel() == 0 or (form == "cpu" and _soon_over(kernels, projected)):
         return None
     if form == "cpu" and found is not None and len(dtypes) == 1 and dtypes <= SUFFIXES.keys():
         from atlas_ref.memory.kernels import cpu_front
