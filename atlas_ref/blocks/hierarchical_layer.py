@@ -24,7 +24,7 @@ from atlas_ref.memory.hierarchical import (
     fresh_hierarchical_state,
     hierarchical_chunked,
 )
-from atlas_ref.memory.kernels.choice import Kernels
+from atlas_ref.memory.kernels.choice import Kernels, known
 from atlas_ref.memory.link import linked
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
@@ -67,6 +67,15 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
         """Yield what the local memories have of their own: where each starts, and its gates."""
         for module in (*self._parameters_of_starts()[1:], *self._gate_heads()[1:]):
             yield from module.parameters()
+
+    def by_kernels(self, device: torch.device) -> tuple[bool, ...]:
+        """Return of each memory whether kernels run it, the global one first; the ablation has none."""
+        sizes, over = (self.features, self.value_dim, self.config.omega_window), self.hierarchy.border == "m3"
+        memories = zip(self.hierarchy.rules, self.hierarchy.shards, strict=True)
+        return tuple(
+            self.writes and known(self.kernels, rule, device, *sizes, shards=over and shard > 0)
+            for rule, shard in memories
+        )
 
     def mixing_rate(self) -> Tensor | None:
         """Return that of the local memories, sigmoid(alpha_logit), which is furthest from 1/2."""

@@ -227,6 +227,10 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         """Return what a memory that is held answers to queries of unit length, and write nothing."""
 
     @abstractmethod
+    def by_kernels(self, device: torch.device) -> tuple[bool, ...]:
+        """Return of each memory whether kernels run it on `device`, and not the reference."""
+
+    @abstractmethod
     def mixing_rate(self) -> Tensor | None:
         """Return the learned M3 mixing rate at the borders of shards; None where there is none or nothing is written.
 

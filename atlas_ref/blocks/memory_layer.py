@@ -15,7 +15,7 @@ from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
-from atlas_ref.memory.kernels.choice import Kernels, chosen, fits
+from atlas_ref.memory.kernels.choice import Kernels, chosen, fits, known
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span
@@ -55,6 +55,14 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         """Return the one memory; `ridge` starts from nothing."""
         initial = tuple(self.initial) or tuple(torch.zeros_like(m[0]) for m in state.memory.weights)
         return (Part(state.memory, initial, self.config.shards.length),)
+
+    def by_kernels(self, device: torch.device) -> tuple[bool, ...]:
+        """Return whether kernels run the one memory; `ridge` and the ablation are none that they know."""
+        config = self.config
+        if not self.writes or config.algorithm == "ridge":
+            return (False,)
+        sizes = (self.features, self.value_dim, config.omega_window)
+        return (known(self.kernels, self.fast.rule, device, *sizes, shards=config.shards.length > 0),)
 
     def mixing_rate(self) -> Tensor | None:
         """Return the learned M3 mixing rate, sigmoid(alpha_logit); None without shards or where nothing is written."""

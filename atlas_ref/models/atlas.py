@@ -160,11 +160,19 @@ class AtlasModel(Model):
         return phase_at(self.config, outer_step)
 
     def runs_by(self, device: torch.device) -> str:
-        """Return which kernels run what they know, and where there could be some, how to have them."""
+        """Return which kernels run, what runs by the reference beside them, and where there could be some, how to have
+        them."""
         form = chosen(self.config.kernels, device)
         if form == "reference" and self.config.kernels == "auto" and device.type == "cpu":
             return ", kernels: reference (`atlas kernels build` compiles faster ones)"
-        return f", kernels: {form}"
+        if form == "reference":
+            return ", kernels: reference"
+        known = self._layers()[0].block.memory.by_kernels(device)
+        if all(known):
+            return f", kernels: {form}"
+        if any(known):
+            return f", kernels: {form} of {sum(known)} of {len(known)} memories, the others by the reference"
+        return f", kernels: {form} in front of the memory, which they do not know: it runs by the reference"
 
     def parts(self) -> list[nn.Module]:
         """Return the layers."""

@@ -28,6 +28,7 @@ from atlas_ref.functional.newton_schulz import step_coefficients
 from atlas_ref.memory.kernels.cpu_library import SUFFIXES, library
 from atlas_ref.memory.rules import ArchitectureName, MemoryRule
 from atlas_ref.memory.segments import Start
+from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import Carry
 
 Kernels = Literal["auto", "reference", "cpu", "triton"]
@@ -156,6 +157,19 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
 
         return run.run_orthogonal_kernels if rule.orthogonalised else run.run_linear_kernels
     return None
+
+
+def known(
+    kernels: Kernels, rule: MemoryRule, device: torch.device, features: int, width: int, window: int, shards: bool
+) -> bool:
+    """Return whether kernels run the memory of `rule` over calls of several tokens (`kernel_run`).
+
+    It has `width` values and an Omega window of `window`; `shards` says whether anything goes over borders of shards.
+    """
+    keys, values = (torch.empty(1, max(2, rule.chunk), 1, size, device=device) for size in (features, width))
+    start = Start((), Shards(rule.chunk, 0, torch.zeros(())) if shards else None)
+    past = window + rule.update_every - 2
+    return kernel_run(kernels, rule, Asked(keys, values, keys), rule.chunk, past, start) is not None
 
 
 def _soon_over(kernels: Kernels, tokens: Float[Tensor, "batch time *rest"]) -> bool:
