@@ -65,6 +65,7 @@ class Mlp {
             if (call_.opens_at(row, n)) std::memcpy(anchor_.outer[0], m.outer[0], size() * sizeof(T));
             load(row, head, n);
             s_.report();
+            ask(m, s);
             read(m, s);
             for (int i = 0; i < s_.tokens; ++i) std::memcpy(call_.reads + s_.gate(i) * V, reads_[i], V * sizeof(T));
             outer_.write(hidden_, s_.errors, {m.outer, s.outer}, {m_next.outer, s_next.outer});
@@ -150,9 +151,13 @@ class Mlp {
         }
     }
 
-    void read(const Layers<T>& m, const Layers<T>& s) {
+    // W2 of each token times its query, gelu of it, and its slope.
+    void ask(const Layers<T>& m, const Layers<T>& s) {
         inner_.read(asked_, s_.queries, s_.keys, left_, {m.inner, s.inner});
         for (int i = 0; i < s_.tokens; ++i) gelu(asked_[i], asked_hidden_[i], asked_slope_[i], H);
+    }
+
+    void read(const Layers<T>& m, const Layers<T>& s) {
         outer_.read(reads_, asked_hidden_, hidden_, s_.errors, {m.outer, s.outer});
         for (int i = 0; i < s_.tokens; ++i) add_scaled(reads_[i], T(1), s_.queries[i], wide_);
     }

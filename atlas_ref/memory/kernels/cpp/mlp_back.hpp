@@ -74,7 +74,7 @@ class MlpBack : Mlp<T, MixedBack<T>> {
         const Held<T> d_outer{d_m_.outer, d_s_.outer}, d_inner{d_m_.inner, d_s_.inner};
         const Held<T> d_outer_before{d_m_before_.outer, d_s_before_.outer};
         const Held<T> d_inner_before{d_m_before_.inner, d_s_before_.inner};
-        this->read(m, s);
+        this->ask(m, s);
         for (int i = 0; i < s_.tokens; ++i)
             std::memcpy(d_reads_[i], call_.d_reads + s_.gate(i) * V, V * sizeof(T));
         outer_.carried_back(outer, d_outer, d_outer_before);
