@@ -85,7 +85,7 @@ class _CoordinateScan(torch.autograd.Function):
         _forwards(momentum, u)
         w = taken.new_empty(*taken.shape[:-1], columns + 2)
         torch.mul(release.unsqueeze(-1), u, out=w[..., :-1])
-        w[..., -1] = 0.0
+        w[..., -1].zero_()
         w[0, ..., -1] = retention[0]
         _forwards(retention, w)
         ctx.save_for_backward(momentum, retention, release, u, w)
