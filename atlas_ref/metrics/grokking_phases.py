@@ -25,8 +25,8 @@ HELD: Final = 3
 LATE: Final = 2
 """How many times as many steps generalising must have taken as memorising."""
 SOURCE: Final = (0.3, 0.6, 0.8)
-"""What the source system asks of the concentration in its three later phases. Of ten models of ours that generalised
-four passed 0.8, two of them for twenty steps: what an architecture has for an end is no property of grokking
+"""What the source system asks of the concentration in its three later phases. Of eleven models of ours that generalised
+five passed 0.8, two of them for twenty steps: what an architecture has for an end is no property of grokking
 (docs/grokking.md)."""
 
 
