@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from atlas_ref.config import RunConfig, load_config
 from atlas_ref.data.batch import Batch
+from atlas_ref.training.arithmetic import in_tf32
 from atlas_ref.training.graphed import Recordings
 from atlas_ref.training.run import new_run, open_data
 from atlas_ref.training.step import to_device, train_step
@@ -96,6 +97,12 @@ def main() -> None:
     parser.add_argument("--profile", type=int, default=0, metavar="KERNELS", help="Show the costliest kernels.")
     arguments = parser.parse_args()
     config = load_config(arguments.preset, arguments.fields)
+    with in_tf32(config.asks_for_tf32):
+        compare(config, arguments)
+
+
+def compare(config: RunConfig, arguments: argparse.Namespace) -> None:
+    """Train both ways, and print what each costs."""
     source = open_data(config, None)
     batches = [source.batch(step) for step in range(2 * arguments.steps)]
     few = batches[: arguments.steps]

@@ -19,8 +19,9 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from atlas_ref.config import load_config
+from atlas_ref.config import RunConfig, load_config
 from atlas_ref.training import step as steps
+from atlas_ref.training.arithmetic import in_tf32
 from atlas_ref.training.run import Run, new_run, open_data
 from atlas_ref.watching.monitor import measure_layers
 
@@ -165,7 +166,7 @@ def show_memory(step: Callable[[], None], most: int) -> None:
 
 
 def main() -> None:
-    """Print what was asked for."""
+    """Read what is asked for, and print it."""
     parser = argparse.ArgumentParser(description="Where the time and the memory of a training step go.")
     parser.add_argument("--preset", default="shakespeare-10m")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the preset")
@@ -174,6 +175,12 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=0, metavar="LINES", help="how many holders of memory to print")
     arguments = parser.parse_args()
     config = load_config(arguments.preset, arguments.set)
+    with in_tf32(GPU and config.asks_for_tf32):
+        show(config, arguments)
+
+
+def show(config: RunConfig, arguments: argparse.Namespace) -> None:
+    """Time some steps, and print what was asked for."""
     run, source = new_run(config, DEVICE), open_data(config, None)
 
     def step() -> None:

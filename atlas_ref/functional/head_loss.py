@@ -49,17 +49,18 @@ class _HeadLoss(torch.autograd.Function):
             for first in range(0, len(hidden), rows):
                 part = slice(first, first + rows)
                 given, target = hidden[part], targets[part]
-                logits = at_least_float32(given @ head.mT)
+                logits = given @ head.mT
                 scored, safe = target >= 0, target.clamp(min=0).unsqueeze(1)
                 right[part] = logits.argmax(1) == target
-                whole = logits.logsumexp(1, keepdim=True)
-                total += torch.where(scored, (whole - logits.gather(1, safe)).squeeze(1), 0.0).sum()
+                logs = torch.log_softmax(logits, 1, dtype=wide.dtype)
+                said = logs.gather(1, safe)
+                total -= torch.where(scored, said.squeeze(1), 0.0).sum()
                 if learns:
-                    slope = logits.sub_(whole).exp_().scatter_add_(1, safe, -torch.ones_like(whole))
-                    # Selected: what is not scored may be anything.
-                    narrow = slope.masked_fill_(~scored.unsqueeze(1), 0.0).to(hidden.dtype)
-                    d_hidden[part] = narrow @ head
-                    d_head += narrow.mT @ given
+                    slope = logs.exp_().scatter_add_(1, safe, -torch.ones_like(said)).to(hidden.dtype)
+                    # What is not scored is left out on the narrow side of both products, not of all logits.
+                    unscored = ~scored.unsqueeze(1)
+                    d_hidden[part] = (slope @ head).masked_fill_(unscored, 0.0)
+                    d_head += slope.mT @ given.masked_fill(unscored, 0.0)
         ctx.save_for_backward(d_hidden, d_head)
         ctx.mark_non_differentiable(right)
         return total, right

@@ -75,8 +75,13 @@ class StackedMuon(EagerMuon):
             return made(buffers, gradients, group)
         self._tries += 1
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            moves = made(buffers, gradients, group)
+        try:
+            with torch.cuda.graph(graph):
+                moves = made(buffers, gradients, group)
+        except RuntimeError:
+            # What a graph cannot hold is done as it is; a recording that failed has done nothing.
+            self._tries = TRIES
+            return made(buffers, gradients, group)
         self._recorded = Recorded(places, graph, moves)
         graph.replay()
         return moves

@@ -147,8 +147,8 @@ def test_attention_that_asks_of_other_tokens_is_the_reference_by_kernels(monkeyp
 
 
 def test_kernels_are_given_what_they_know_alone() -> None:
-    known = torch.zeros(1, 3, 12)
-    past = Past(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4))
+    known = torch.zeros(1, 3, 12, device=DEVICE)
+    past = Past(*torch.zeros(2, 1, 1, 1, 4, device=DEVICE))
     learning = past._replace(keys=past.keys.clone().requires_grad_())
     assert kernel_attention("triton", known, 4, past) is not None
     assert kernel_attention("reference", known, 4, past) is None

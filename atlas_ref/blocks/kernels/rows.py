@@ -102,7 +102,8 @@ def _spread(raw: Tensor, floor: float | Tensor) -> tuple[Four, tuple[Tensor, Ten
     row_kernels.spread[(programs,)](raw.contiguous(), own, parts, raw.numel(), scheduled, *sizes)
     total, square, least, largest, far, middle, low = parts.double().unbind(1)
     number = torch.full_like(total, HELD)
-    number[-1] = raw.numel() - HELD * (programs - 1)
+    # Filled: what is assigned comes from the host, which a recorded step does not have.
+    number[-1:].fill_(raw.numel() - HELD * (programs - 1))
     mean = total.sum() / raw.numel()
     deviation = ((square.sum() + (number * (total / number - mean).square()).sum()) / raw.numel()).sqrt()
     shares = far.sum() / raw.numel(), middle.sum() / raw.numel(), low.sum() / raw.numel()
