@@ -5,6 +5,7 @@ Every test names the fault that was put into the program by hand and that it cau
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -154,6 +155,21 @@ def test_a_token_alone_unseen_is_that_with_a_look(shard: int, marked: bool) -> N
     tokens = [drawn(n, rows, 1, heads, width) for n, width in ((1, features), (2, values), (3, features))]
     gates = [drawn(4, 3, rows, 1, heads), drawn(5, rows, 1, heads, window)]
     both_ways(call, *tokens, *gates, drawn(0, heads, values, features), drawn(6), *state.to_tensors().values())
+
+
+@pytest.mark.parametrize(("heads", "window"), [(1, 2), (1, 3), (2, 2)])
+def test_a_token_alone_that_begins_a_document_counts_nothing_of_its_window(heads: int, window: int) -> None:
+    """Kills: a window of two tokens, or of one head, of which what is out of sight is multiplied by zero."""
+    tokens = [drawn(n, 2, 1, heads, width) for n, width in ((1, 3), (2, 4), (3, 3))]
+    shares = drawn(4, 3, 2, 1, heads).sigmoid()
+    gates = Gates(shares[0], shares[1], shares[2], drawn(5, 2, 1, heads, window).sigmoid())
+    initial = (drawn(0, heads, 4, 3),)
+    clean = fresh_memory_state(initial, 2, window, 3, 4)
+    spoilt = replace(clean, window_keys=clean.window_keys + torch.nan, window_values=clean.window_values + torch.inf)
+    wanted, found = (memory_chunked(RULE, *tokens, gates, initial, state, None) for state in (clean, spoilt))
+    assert torch.equal(found.reads, wanted.reads)
+    assert torch.equal(found.state.weights[0], wanted.state.weights[0])
+    assert wanted.reads.isfinite().all()
 
 
 @pytest.mark.parametrize("phase", [0, 2])
