@@ -166,7 +166,9 @@ def test_a_token_alone_that_begins_a_document_counts_nothing_of_its_window(heads
     initial = (drawn(0, heads, 4, 3),)
     clean = fresh_memory_state(initial, 2, window, 3, 4)
     spoilt = replace(clean, window_keys=clean.window_keys + torch.nan, window_values=clean.window_values + torch.inf)
-    wanted, found = (memory_chunked(RULE, *tokens, gates, initial, state, None) for state in (clean, spoilt))
+    wanted, found = (
+        memory_chunked(RULE, tokens[0], tokens[1], tokens[2], gates, initial, state, None) for state in (clean, spoilt)
+    )
     assert torch.equal(found.reads, wanted.reads)
     assert torch.equal(found.state.weights[0], wanted.state.weights[0])
     assert wanted.reads.isfinite().all()
