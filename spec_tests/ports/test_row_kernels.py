@@ -1,13 +1,15 @@
 """Triton's kernels for single tokens, interpreted where there is no GPU, against the reference in float64."""
 
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Final
+from contextlib import AbstractContextManager
+from types import ModuleType, SimpleNamespace
+from typing import Any, Final
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_ref.functional.dropout import Drop, dropped, row_keys
 from atlas_ref.functional.gate_floor import collapse_risk
@@ -97,6 +99,26 @@ def test_statistics_of_gates_are_those_of_the_reference_where_gates_hardly_diffe
         for ours, theirs in zip(found, gate_statistics(raw.double(), floor), strict=True):
             torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(risk, collapse_risk(raw, floor), rtol=1e-5, atol=0.0)
+
+
+def apart() -> AbstractContextManager[None]:
+    """Refuse a number of the host that becomes a tensor: a recorded step has no host."""
+
+    def dispatch(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call it, unless it is one."""
+        del self, types
+        assert func is not torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+    mode: AbstractContextManager[None] = type("_Apart", (TorchDispatchMode,), {"__torch_dispatch__": dispatch})()
+    return mode
+
+
+def test_statistics_of_gates_take_no_number_from_the_host(rows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimpleNamespace(spread={(1,): lambda *_: None})
+    monkeypatch.setattr(rows, "row_kernels", kernel)
+    with apart():
+        rows.spread(torch.rand(1, 7, 3, device=DEVICE), 0.2)
 
 
 def test_a_gate_that_is_nan_is_told(rows: ModuleType) -> None:
