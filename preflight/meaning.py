@@ -8,7 +8,7 @@ from preflight.span import must_remember
 
 PASSED, LEARNED = 26, 24
 """Configurations of the study whose data ask for what lies out of sight and that passed, and those of them that learned
-more than their twin without memory (docs/preflight.md).
+more than their twin without memory (docs/preflight.md); the two others, of one block, are refused since.
 """
 OUT_OF_SIGHT: Final = (
     f"the memory is likely to be learned: of {PASSED} small configurations that passed, {LEARNED} learned what only a "
