@@ -53,6 +53,7 @@ OWN_TESTS: Final = (
     "spec_tests.package.memory.test_step_chunk",
     "spec_tests.package.memory.test_ttl",
     "spec_tests.package.models.test_ttl_model",
+    "spec_tests.package.training.test_head_loss",
 )
 """Tests of the package that hold what no operation of the table shows."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spec_tests.chapters.memory_hierarchical.calls import case, settings
-from spec_tests.contract.by_loops import assert_results
+from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.driver import precisions
 from spec_tests.port import Array, Op, Port
 from spec_tests.tally import where_declared
@@ -25,3 +25,22 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
             # A position that leaves eight bits inside the call, and one that sixteen do not hold.
             config = settings("titans", step_scale="mass")
             assert_results(port, Op.MEMORY_HIERARCHICAL, numerics, config, question(200, 40_000))
+
+
+@pytest.mark.spec("HIER-7")
+def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
+    config = settings("titans", step_scale="mass")
+    for numerics in precisions(port):
+        with where_declared():
+            assert_slopes(port, Op.MEMORY_HIERARCHICAL, numerics, config, question(5), apart=False)
+
+
+@pytest.mark.spec("HIER-7")
+def test_every_head_gets_its_own_gradient(port: Port) -> None:
+    lengths = {"batch": 2, "time": 5, "heads": 2, "features": 3, "values": 2, "window": 2}
+    config = settings("titans", step_scale="mass")
+    inputs = case(config, chunks=(4, 2), shards=(0, 8), seed=902, **lengths)
+    inputs |= {"position": np.array([5, 9]), "reset": 0 * inputs["reset"]}
+    for numerics in precisions(port):
+        with where_declared():
+            assert_slopes(port, Op.MEMORY_HIERARCHICAL, numerics, config, inputs, apart=True)

@@ -50,7 +50,8 @@ def test_the_warm_up_reads_the_initial_memory_and_the_step_after_it_writes() -> 
         read = model(tokens, carried, None, 2)
 
     for step in (0, 2):
-        assert torch.equal(outputs[step].logits, initial.logits)
+        # Two models, which need not lay out their products alike.
+        torch.testing.assert_close(outputs[step].logits, initial.logits)
         for found, before in zip(outputs[step].state.layers, fresh.layers, strict=True):
             assert torch.equal(found.memory.memory.weights[0], before.memory.memory.weights[0])
             assert not found.memory.memory.momentum[0].any()
