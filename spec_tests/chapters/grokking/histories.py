@@ -105,8 +105,8 @@ def fine() -> dict[str, Array]:
         "step": STEPS,
         "training": np.where(u < 4, 0.9899, 0.9901),
         "validation": np.array(right),
-        "concentration": np.where(u < 7, 0.12511, 0.1252 + 2e-5 * u),
-        "null": 0.12512 + 0.0 * u,
+        "concentration": 0.12504 + 1e-5 * u,
+        "null": 0.125115 + 0.0 * u,
         "norm": 30.0 - 1e-3 * u,
     }
 
