@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from atlas_ref.blocks.kernels.choice import Past, Shape
 from atlas_ref.functional.window import latest
@@ -30,9 +31,9 @@ from atlas_ref.memory.kernels.choice import supports, supports_mlp, supports_on_
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.places import user_cache
-from spec_tests.port import GRADIENTS, Declaration, Feature, Numerics, Op, UnsupportedError
+from spec_tests.port import GRADIENTS, Declaration, Numerics, Op, UnsupportedError
 from spec_tests.ports.reference import ReferencePort
-from spec_tests.ports.reference.memory import memory
+from spec_tests.ports.reference.memory import STATE, memory
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
 LINEAR: Final = frozenset({"titans", "omega", "delta"})
@@ -131,14 +132,38 @@ class TritonPort(TritonKernels):
         return replace(super().declare(), only={"architecture": frozenset({"matrix"}), "rule": LINEAR})
 
 
+def _widened(config: Config, inputs: Tensors) -> Tensors:
+    """Answer on the device of the kernels, with as many features as values at least.
+
+    Features of zeros are columns of zeros in M, S and every gradient, and NS([S, 0]) = [NS(S), 0].
+    """
+    features, values = inputs["keys"].shape[-1], inputs["values"].shape[-1]
+    more = values - features
+    if more <= 0:
+        return _on_device(config, inputs)
+
+    def wide(packed: Tensor) -> Tensor:
+        return pad(torch.unflatten(packed, -1, (values, features)), (0, more)).flatten(-2)
+
+    matrices = {name: wide(inputs[name]) for name in ("initial", "weights", "momentum", "anchor")}
+    vectors = {name: pad(inputs[name], (0, more)) for name in ("keys", "queries", "window_keys")}
+    found = _on_device(config, inputs | matrices | vectors)
+    narrow = {
+        name: torch.unflatten(found[name], -1, (values, values))[..., :features].flatten(-2) for name in STATE[:3]
+    }
+    return found | narrow | {"window_keys": found["window_keys"][..., :features]}
+
+
 class TritonOrthogonalPort(TritonKernels):
-    """The kernels under Newton-Schulz, which know no more values than features: it is asked where there are as many."""
+    """The kernels under Newton-Schulz, which know no more values than features: zeros are given for what is missing."""
+
+    functions: Mapping[Op, Function] = dict.fromkeys((Op.MEMORY_CHUNKED, Op.MEMORY_GRAD), _widened)
 
     def declare(self) -> Declaration:
         """Declare the parallel form of a matrix that is written orthogonalised."""
         only = {"architecture": frozenset({"matrix"}), "rule": ORTHOGONALISED}
         name = "atlas_ref kernels (triton, newton-schulz)"
-        return replace(super().declare(), name=name, only=only, without=frozenset({Feature.D_V}))
+        return replace(super().declare(), name=name, only=only)
 
 
 class TritonMlpPort(TritonKernels):
