@@ -160,6 +160,18 @@ def test_a_layer_by_kernels_is_the_layer_of_the_reference_and_learns_the_same(pr
         assert float((ours - reference).abs().max()) <= (ROUNDING if precision == "f32" else 0.03) * size
 
 
+def test_more_values_than_features_are_the_recurrence_with_features_of_zeros_that_nobody_sees() -> None:
+    """Kills: zeros between the rows of a packed matrix; a state that is returned as wide as it was asked."""
+    config, inputs = call({**PLAIN, "rule": "atlas", "time": 2, "window": 1}, seed=0)
+    config["newton_schulz_steps"] = 1
+    inputs = {name: value if name == "initial" else value[:1] for name, value in inputs.items()}
+    vectors, matrices = ("keys", "queries", "window_keys"), ("initial", "weights", "momentum", "anchor")
+    inputs |= {name: inputs[name][..., :3] for name in vectors} | {name: inputs[name][..., :12] for name in matrices}
+    port = kernels.TritonOrthogonalPort()
+    found = run_with_gradients(port, Op.MEMORY_CHUNKED, Numerics.F32, inputs, {}, **config)
+    assert worst(found.outputs, expected(config, inputs)) < ROUNDING
+
+
 @pytest.mark.parametrize("numerics", [Numerics.F32, Numerics.TF32])
 def test_the_iteration_by_kernels_is_that_of_the_loop_however_tall_a_matrix_is(numerics: Numerics) -> None:
     """Kills: the momentum of a token that writes; a transpose that is not turned back; coarser products."""
