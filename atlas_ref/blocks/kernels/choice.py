@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.functional.polynomial import Basis
-from atlas_ref.memory.kernels.choice import Kernels, chosen
+from atlas_ref.memory.kernels.choice import Kernels, chosen, interprets
 
 Rows = ModuleType
 """`blocks.kernels.rows`."""
@@ -47,9 +47,9 @@ def kernel_attention(kernels: Kernels, projected: Tensor, dim: int, past: Past) 
     """
     if chosen(kernels, projected.device) != "triton" or projected.numel() == 0 or projected.shape[1] == 1:
         return None
-    narrow = projected.device.type == "cpu" and projected.dtype == torch.bfloat16
+    # The interpreter has no products of bfloat16.
+    narrow = interprets() and projected.dtype == torch.bfloat16
     if dim % 2 or dim > WIDEST.get(projected.dtype, 0) or narrow:
-        # The interpreter on a CPU has no products of bfloat16.
         return None
     if torch.is_grad_enabled() and any(cache.requires_grad for cache in past):
         return None

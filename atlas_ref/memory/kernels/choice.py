@@ -109,7 +109,7 @@ def chosen(kernels: Kernels, device: torch.device) -> Form:
         return "triton" if _compiles(device) else "reference"
     if kernels == "cpu":
         _refuse_cpu(device)
-    if kernels == "triton" and not _compiles(device) and not _interprets():
+    if kernels == "triton" and not _compiles(device) and not interprets():
         raise UserError(
             f"model.kernels is 'triton': kernels need the package triton and a GPU of compute capability "
             f"{' or '.join(map(str, LARGE))}, and the device is '{device.type}'; valid here are 'auto' and 'reference'"
@@ -294,6 +294,6 @@ def _compiles(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device)[0] in LARGE
 
 
-def _interprets() -> bool:
+def interprets() -> bool:
     """Return whether Triton was asked to interpret its kernels, which it does on any device."""
     return os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
