@@ -82,6 +82,14 @@ def test_a_convolution_unseen_is_that_with_a_look(time: int) -> None:
     both_ways(partial(_convolution, position), drawn(0, 3, time, 4), drawn(1, 4, 3), tail)
 
 
+def test_a_convolution_of_two_tokens_begins_a_document_at_the_second() -> None:
+    """Kills: a document that begins inside a call of two tokens and sees the one before."""
+    x, weight, tail = drawn(0, 1, 2, 4), drawn(1, 4, 3), drawn(2, 1, 2, 4)
+    whole, _ = short_convolution(x, weight, tail, torch.tensor([[7, 0]]))
+    alone, _ = short_convolution(x[:, 1:], weight, torch.zeros_like(tail), torch.tensor([[0]]))
+    torch.testing.assert_close(whole[:, 1:], alone)
+
+
 def _convolution(position: Tensor, x: Tensor, weight: Tensor, tail: Tensor) -> Tensors:
     return short_convolution(x, weight, tail, position)
 

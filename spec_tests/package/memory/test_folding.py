@@ -35,7 +35,7 @@ def run(call: Call, marks: Tensor, changed: dict[str, Tensor]) -> Tensor:
 
 
 def ended(
-    form: Callable[..., MemoryOutput], call: Call, marks: Tensor, changed: dict[str, Tensor], **named: bool
+    form: Callable[..., MemoryOutput], call: Call, marks: Tensor | None, changed: dict[str, Tensor], **named: bool
 ) -> MemoryOutput:
     """Return all that a form of one memory in chunks of 2 gives, some inputs changed."""
     leaves = {**call.leaves, **changed}
@@ -109,6 +109,13 @@ def test_marks_are_folded_where_filling_does_not_make_more_than_twice_the_call(
     marks = marked(*((0, place) for place in places))
     call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
     assert (ended(run_folded, call, marks, {}).omega_loss is None) == folded
+
+
+def test_a_call_without_marks_is_that_without_folding() -> None:
+    """Kills: marks of another shape where none are given."""
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    found, wanted = (ended(form, call, None, {}) for form in (run_folded, memory_chunked))
+    assert torch.equal(found.reads, wanted.reads)
 
 
 def test_a_call_of_one_token_is_made_without_a_look_at_its_marks() -> None:
