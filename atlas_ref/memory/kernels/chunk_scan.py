@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Held, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import compiled, loaded
+from atlas_ref.memory.kernels.launching import compiled, loaded, multiplied
 from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of
 
 
@@ -94,11 +94,11 @@ def _scan(
             k = near(keys, old_keys, batch_row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
             x = near(values, old_values, batch_row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
             share = share_of(tl.sum(k * k, 1), NORMALISED)
-            error = (tl.dot(k, tl.trans(a), input_precision=PRECISION) - x) * share[:, None]
+            error = (multiplied(k, tl.trans(a), PRECISION) - x) * share[:, None]
             into_m = error * tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)[:, None]
             into_s = error * tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)[:, None]
-            m += tl.dot(tl.trans(into_m), k, input_precision=PRECISION)
-            s += tl.dot(tl.trans(into_s), k, input_precision=PRECISION)
+            m += multiplied(tl.trans(into_m), k, PRECISION)
+            s += multiplied(tl.trans(into_s), k, PRECISION)
     tl.store(m_after + row * size + matrix, m, mask=of_m)
     tl.store(s_after + row * size + matrix, s, mask=of_m)
     tl.store(a_after + row * size + matrix, a, mask=of_m)
@@ -176,11 +176,11 @@ def _scan_adjoint(
             share = share_of(tl.sum(k * k, 1), NORMALISED)
             row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
             row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
-            d_error = row_w[:, None] * tl.dot(k, tl.trans(d_m), input_precision=PRECISION)
-            d_error += row_u[:, None] * tl.dot(k, tl.trans(d_s), input_precision=PRECISION)
+            d_error = row_w[:, None] * multiplied(k, tl.trans(d_m), PRECISION)
+            d_error += row_u[:, None] * multiplied(k, tl.trans(d_s), PRECISION)
             if not ANCHOR:
                 d_error += loaded(missed + at * SLOTS * VALUES, i, v, slots, VALUES)
-            d_a += tl.dot(tl.trans(d_error * share[:, None]), k, input_precision=PRECISION)
+            d_a += multiplied(tl.trans(d_error * share[:, None]), k, PRECISION)
         place = (batch_row * TIME + start) * HEADS + head
         q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
         d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
@@ -188,12 +188,12 @@ def _scan_adjoint(
         d_s = w_s * d_m + u_s * d_s
         d_m = w_m * d_m
         if ANCHOR:
-            d_a += tl.dot(tl.trans(d_y), q, input_precision=PRECISION)
+            d_a += multiplied(tl.trans(d_y), q, PRECISION)
         else:
             when = t - 1 if BEFORE else t
             share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
-            d_s += tl.dot(tl.trans(d_y * share_s[:, None]), q, input_precision=PRECISION)
-            d_m += tl.dot(tl.trans(d_y * share_m[:, None]), q, input_precision=PRECISION)
+            d_s += multiplied(tl.trans(d_y * share_s[:, None]), q, PRECISION)
+            d_m += multiplied(tl.trans(d_y * share_m[:, None]), q, PRECISION)
         opened = tl.load(borders + 4 * marks + mark) != 0
         d_m = tl.where(opened, d_m + d_a, d_m)
         d_a = tl.where(opened, 0.0, d_a)

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, MixingGradients, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored, tile
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, multiplied, stored, tile
 from atlas_ref.memory.kernels.parts import located, near, part_of, segment, share_of, some_of
 from atlas_ref.memory.kernels.query_side import query_side
 
@@ -77,9 +77,9 @@ def _key_side(
             d = first + tl.arange(0, BLOCK)
             k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
             kappa += tl.sum(k * k, 1)
-            raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
-            via_m += tl.dot(k, tl.trans(loaded(d_weights + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
-            via_s += tl.dot(k, tl.trans(loaded(d_momentum + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            raw += multiplied(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
+            via_m += multiplied(k, tl.trans(loaded(d_weights + of_m, v, d, of_v, FEATURES)), PRECISION)
+            via_s += multiplied(k, tl.trans(loaded(d_momentum + of_m, v, d, of_v, FEATURES)), PRECISION)
         share = share_of(kappa, NORMALISED)
         error = raw * share[:, None]
         row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
@@ -100,16 +100,16 @@ def _key_side(
             # The transpose of dC, for what sums over tokens.
             rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
             d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
-            d_close = tl.dot(error, tl.trans(d_y), input_precision=PRECISION) * tl.trans(rows)
+            d_close = multiplied(error, tl.trans(d_y), PRECISION) * tl.trans(rows)
         for first in range(0, FEATURES, BLOCK):
             d = first + tl.arange(0, BLOCK)
             d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
-            d_k = tl.dot(error * row_w[:, None], d_m, input_precision=PRECISION)
-            d_k += tl.dot(error * row_u[:, None], d_s, input_precision=PRECISION)
-            d_k += tl.dot(d_raw, loaded(anchors + of_m, v, d, of_v, FEATURES), input_precision=PRECISION)
+            d_k = multiplied(error * row_w[:, None], d_m, PRECISION)
+            d_k += multiplied(error * row_u[:, None], d_s, PRECISION)
+            d_k += multiplied(d_raw, loaded(anchors + of_m, v, d, of_v, FEATURES), PRECISION)
             if not ANCHOR:
                 q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
-                d_k += tl.dot(d_close, q, input_precision=PRECISION)
+                d_k += multiplied(d_close, q, PRECISION)
             if NORMALISED:
                 k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
                 d_k += 2.0 * d_kappa[:, None] * k

@@ -104,13 +104,6 @@ def polynomial(
 
 
 @compiled
-def with_diagonal(p: tl.tensor, m: tl.tensor, HALF: tl.constexpr) -> tl.tensor:
-    """Return P + m as a product takes it."""
-    i, j = tl.arange(0, p.shape[0])[:, None], tl.arange(0, p.shape[0])[None, :]
-    return narrow(p + tl.where(i == j, m, 0.0), HALF)
-
-
-@compiled
 def derivative(
     g: tl.tensor, d_gram: tl.tensor, b: tl.tensor, c: tl.tensor, HALF: tl.constexpr, PRECISION: tl.constexpr
 ) -> tl.tensor:

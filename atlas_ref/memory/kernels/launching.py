@@ -52,6 +52,22 @@ def stored(
     tl.store(matrix + row[:, None] * WIDTH + column[None, :], value, mask=mask)
 
 
+@compiled
+def rounded(x: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return x of float32 as a product takes it: to the nearest number of tf32, off which the chip would cut bits."""
+    if PRECISION == "tf32":
+        bits = (x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
+        # A NaN of all ones would become a zero.
+        x = tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
+    return x
+
+
+@compiled
+def multiplied(a: tl.tensor, b: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return the product of two tiles of float32 in PRECISION."""
+    return tl.dot(rounded(a, PRECISION), rounded(b, PRECISION), input_precision=PRECISION)
+
+
 def tile(size: int) -> int:
     """Return the side of the tile that holds `size` numbers."""
     return max(LEAST, 1 << (size - 1).bit_length())

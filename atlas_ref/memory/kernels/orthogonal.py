@@ -175,7 +175,6 @@ class _Back(NamedTuple):
                 sizes.tiles[0],
                 *sizes.cut,
                 sizes.tiles[3],
-                sizes.whole,
                 *tail,
                 **sizes.launch,
             )

@@ -18,8 +18,6 @@ FEATURE_BLOCK = 64
 """Features of a program that finds what no segment waits for."""
 FEATURES_AT_ONCE = 128
 """Features of the larger tile of a matrix that is cut in two."""
-WHOLE = 64
-"""Widest features whose X_i and cotangents the backward pass keeps in float32 from step to step."""
 GROUP = 8
 """Tokens that write of one program, which hold their errors in common."""
 AT_ONCE = 2**15
@@ -72,11 +70,6 @@ class Sizes(NamedTuple):
     def blocks(self) -> int:
         """How many blocks the values are cut into, where a program goes over the tokens that write."""
         return -(-self.values // VALUE_BLOCK)
-
-    @property
-    def whole(self) -> bool:
-        """Return whether the backward pass keeps X_i and cotangents in float32 from step to step."""
-        return self.features <= WHOLE
 
     @property
     def launch(self) -> dict[str, int]:

@@ -19,7 +19,6 @@ from atlas_ref.memory.kernels.iteration import (
     rows_of,
     step_of,
     times,
-    with_diagonal,
 )
 from atlas_ref.memory.kernels.launching import compiled, loaded, stored
 
@@ -196,7 +195,6 @@ def write_adjoint(
     FEATURE_TILE: tl.constexpr,
     TAIL: tl.constexpr,
     VALUE_TILE: tl.constexpr,
-    WHOLE: tl.constexpr,
     HALF: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
@@ -214,11 +212,10 @@ def write_adjoint(
     y, y_tail, factor = _arriving(
         queries, w, mix, d_reads, behind, row, number, t, d, z, v, TOKENS, FEATURES, VALUES, TAIL, HALF, PRECISION
     )
-    kind: tl.constexpr = tl.float32 if WHOLE or not HALF else tl.float16
-    x = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES).to(kind)
-    x_tail, y, y_tail = x, y.to(kind), y_tail.to(kind)
+    x = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES)
+    x_tail = x
     if TAIL:
-        x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES).to(kind)
+        x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES)
     begun = tl.load(scales + place)
     scale = begun
     for n in range(STEPS):
@@ -232,32 +229,24 @@ def write_adjoint(
         if TAIL:
             d_gram = tl.dot(h_tail, tl.trans(e_tail), d_gram, input_precision=PRECISION)
         d_p = narrow(scale * derivative(g, scale * d_gram, b, c, HALF, PRECISION), HALF)
-        if WHOLE:
-            p = narrow(p, HALF)
-            x = tl.dot(p, h, m * x, input_precision=PRECISION)
-            y = tl.dot(d_p, h, tl.dot(p, e, m * y, input_precision=PRECISION), input_precision=PRECISION)
-            if TAIL:
-                x_tail = tl.dot(p, h_tail, m * x_tail, input_precision=PRECISION)
-                y_tail = tl.dot(p, e_tail, m * y_tail, input_precision=PRECISION)
-                y_tail = tl.dot(d_p, h_tail, y_tail, input_precision=PRECISION)
-        else:
-            p = with_diagonal(p, m, HALF)
-            x = times(p, h, PRECISION).to(kind)
-            y = tl.dot(d_p, h, times(p, e, PRECISION), input_precision=PRECISION).to(kind)
-            if TAIL:
-                x_tail = times(p, h_tail, PRECISION).to(kind)
-                y_tail = tl.dot(d_p, h_tail, times(p, e_tail, PRECISION), input_precision=PRECISION).to(kind)
+        p = narrow(p, HALF)
+        x = tl.dot(p, h, m * x, input_precision=PRECISION)
+        y = tl.dot(d_p, h, tl.dot(p, e, m * y, input_precision=PRECISION), input_precision=PRECISION)
+        if TAIL:
+            x_tail = tl.dot(p, h_tail, m * x_tail, input_precision=PRECISION)
+            y_tail = tl.dot(p, e_tail, m * y_tail, input_precision=PRECISION)
+            y_tail = tl.dot(d_p, h_tail, y_tail, input_precision=PRECISION)
         scale, factor = scale * f, factor * f
     tl.store(ends + place, scale)
     stored(updates + place * VALUES * FEATURES, v, d, of_v, x, FEATURES)
     # The start: what is along S changes its norm too; a norm of zero has a gradient of zero.
-    x, y = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES).to(tl.float32), y.to(tl.float32)
+    x = loaded(starts + place * VALUES * FEATURES, v, d, of_v, FEATURES)
     along = tl.sum(x * y)
     if TAIL:
         stored(updates + place * VALUES * FEATURES, v, z, of_v, x_tail, FEATURES)
-        x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES).to(tl.float32)
-        along += tl.sum(x_tail * y_tail.to(tl.float32))
-        y_tail = y_tail.to(tl.float32) - x_tail * (along * begun)
+        x_tail = loaded(starts + place * VALUES * FEATURES, v, z, of_v, FEATURES)
+        along += tl.sum(x_tail * y_tail)
+        y_tail -= x_tail * (along * begun)
         stored(d_each + place * VALUES * FEATURES, v, z, of_v, y_tail, FEATURES)
     stored(d_each + place * VALUES * FEATURES, v, d, of_v, y - x * (along * begun), FEATURES)
     tl.store(factors + place, factor / tl.load(wholes + place))

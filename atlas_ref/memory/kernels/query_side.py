@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, multiplied, stored
 from atlas_ref.memory.kernels.parts import located, mixed, near, part_of, share_of, some_of
 
 
@@ -93,10 +93,10 @@ def _query_side(
         m, s, w_m, w_s, u_s = _left(weights, momentum, d_weights, d_momentum, of_m, v, d, of_v, FEATURES)
         d_w_m, d_w_s, d_u_s = d_w_m + w_m, d_w_s + w_s, d_u_s + u_s
         if ANCHOR:
-            d_q = tl.dot(d_y, loaded(anchors + of_m, v, d, of_v, FEATURES), input_precision=PRECISION)
+            d_q = multiplied(d_y, loaded(anchors + of_m, v, d, of_v, FEATURES), PRECISION)
         else:
             q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-            by_m, by_s = tl.dot(d_y, m, input_precision=PRECISION), tl.dot(d_y, s, input_precision=PRECISION)
+            by_m, by_s = multiplied(d_y, m, PRECISION), multiplied(d_y, s, PRECISION)
             to_m, to_s = to_m + tl.sum(by_m * q, 1), to_s + tl.sum(by_s * q, 1)
             d_q = share_m[:, None] * by_m + share_s[:, None] * by_s
         if ANCHOR or FEATURES > BLOCK or PAST > 0:
@@ -112,9 +112,9 @@ def _query_side(
                 q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
                 k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
                 kappa += tl.sum(k * k, 1)
-                raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
-                close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
-            d_mixed = tl.dot(d_y, tl.trans(raw * share_of(kappa, NORMALISED)[:, None]), input_precision=PRECISION)
+                raw += multiplied(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
+                close += multiplied(q, tl.trans(k), PRECISION)
+            d_mixed = multiplied(d_y, tl.trans(raw * share_of(kappa, NORMALISED)[:, None]), PRECISION)
         entry = at * TOKENS * SLOTS + when[:, None] * SLOTS + i[None, :]
         tl.store(d_inside + entry, d_mixed * close, mask=known[:, None] & slots[None, :])
         if BEFORE:
@@ -127,7 +127,7 @@ def _query_side(
                 if FEATURES > BLOCK or PAST > 0:
                     tl.debug_barrier()
                     d_q = loaded(d_queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-                d_q += tl.dot(d_close, k, input_precision=PRECISION)
+                d_q += multiplied(d_close, k, PRECISION)
                 stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
     tl.store(d_from_m + at * TOKENS + when, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
     tl.store(d_from_s + at * TOKENS + when, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)

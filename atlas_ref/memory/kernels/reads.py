@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, stored
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, multiplied, stored
 from atlas_ref.memory.kernels.parts import located, mixed, near, part_of, share_of, some_of
 
 
@@ -63,11 +63,11 @@ def _read(
         d = first + tl.arange(0, BLOCK)
         q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
         if ANCHOR:
-            y += tl.dot(q, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            y += multiplied(q, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
         else:
             m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
-            y += share_m[:, None] * tl.dot(q, tl.trans(m), input_precision=PRECISION)
-            y += share_s[:, None] * tl.dot(q, tl.trans(s), input_precision=PRECISION)
+            y += share_m[:, None] * multiplied(q, tl.trans(m), PRECISION)
+            y += share_s[:, None] * multiplied(q, tl.trans(s), PRECISION)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
         close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
@@ -77,16 +77,16 @@ def _read(
             d = first + tl.arange(0, BLOCK)
             k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
             kappa += tl.sum(k * k, 1)
-            raw += tl.dot(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), input_precision=PRECISION)
+            raw += multiplied(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
             if not ANCHOR:
                 q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-                close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+                close += multiplied(q, tl.trans(k), PRECISION)
         if MEASURED:
             tl.store(errors + at * SLOTS + i, tl.sum(raw * raw, 1), mask=slots)
         if not ANCHOR:
             error = raw * share_of(kappa, NORMALISED)[:, None]
             rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
-            y += tl.dot(close * rows, error, input_precision=PRECISION)
+            y += multiplied(close * rows, error, PRECISION)
     stored(found + place * VALUES, t * HEADS, v, tokens, y, VALUES)
 
 
@@ -130,9 +130,9 @@ def _missed(
             d = first + tl.arange(0, BLOCK)
             q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
             k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
-            close += tl.dot(q, tl.trans(k), input_precision=PRECISION)
+            close += multiplied(q, tl.trans(k), PRECISION)
         rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
-        d_error = tl.dot(tl.trans(close * rows), d_y, input_precision=PRECISION)
+        d_error = multiplied(tl.trans(close * rows), d_y, PRECISION)
         stored(missed + at * SLOTS * VALUES, i, v, slots, d_error, VALUES)
 
 
