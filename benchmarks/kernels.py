@@ -34,7 +34,6 @@ LAYERS = {
     "omega, c = 8": "rule=omega,omega_window=8",
     "omega, chunks of 16": "rule=omega,omega_window=1,chunk=16",
     "titans, degree 2 of keys of 16": "rule=titans,key_dim=16,features.degree=2",
-    "titans, MLP": "rule=titans,architecture=mlp",
     "atlas, every token orthogonalised": "rule=atlas,omega_window=1",
     "atlas, c = 8, degree 2 of keys of 16": "rule=atlas,omega_window=8,key_dim=16,features.degree=2",
 }
@@ -147,6 +146,7 @@ def subjects(tokens: int) -> list[tuple[str, str, Callable[[int], Callable[[], N
     for name, fields in LAYERS.items():
         found.append((name, "triton", _made(tokens, fields, "triton")))
     found.append(("omega, c = 1", "reference", _made(tokens, LAYERS["omega, c = 1"], "reference")))
+    found.append(("MLP", "reference", _made(tokens, "rule=titans,architecture=mlp", "reference")))
     found.append(("DeltaNet", "flash-linear-attention", lambda batch: delta_net(batch, tokens)))
     found.append(("MLP", "titans-pytorch", lambda batch: titans_pytorch(batch, tokens)))
     return found

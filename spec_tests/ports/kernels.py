@@ -3,7 +3,6 @@
     atlas conform --port spec_tests.ports.kernels:TritonPort --level L3            TritonOrthogonalPort: Newton-Schulz
                                                                                TritonAttentionPort: attention
     atlas conform --port spec_tests.ports.kernels:CpuPort --level L3               CpuMlpPort: two layers
-    atlas conform --port spec_tests.ports.kernels:TritonMlpPort --level L3
 
 On a GPU Triton compiles its kernels; elsewhere it interprets them, which takes a hundred times as long and computes the
 same. Those for a CPU the port compiles itself, apart from those
@@ -27,7 +26,7 @@ from atlas_ref.blocks.kernels.choice import Past, Shape
 from atlas_ref.functional.window import latest
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import cpu_library
-from atlas_ref.memory.kernels.choice import supports, supports_mlp, supports_on_cpu
+from atlas_ref.memory.kernels.choice import supports, supports_on_cpu
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.places import user_cache
@@ -47,8 +46,7 @@ if DEVICE.type == "cpu":
 def by_kernels(rule: MemoryRule, keys: Tensor, values: Tensor, *given: Any) -> MemoryOutput:
     """Return what `memory_chunked` does, by kernels or not at all; a call of one token has a form of its own."""
     width, past = min(rule.chunk, keys.shape[1]), given[3].window_keys.shape[1]
-    known = supports(rule, keys, values, width + past) or supports_mlp(rule, keys, values, width, past)
-    if keys.shape[1] > 1 and not known:
+    if keys.shape[1] > 1 and not supports(rule, keys, values, width + past):
         raise UnsupportedError("the kernels have no form of this memory", capability="kernels")
     return memory_chunked(rule, keys, values, *given, kernels="triton")
 
@@ -164,15 +162,6 @@ class TritonOrthogonalPort(TritonKernels):
         only = {"architecture": frozenset({"matrix"}), "rule": ORTHOGONALISED}
         name = "atlas_ref kernels (triton, newton-schulz)"
         return replace(super().declare(), name=name, only=only)
-
-
-class TritonMlpPort(TritonKernels):
-    """The kernels of the memory of two layers, which know no window and no read at the anchor."""
-
-    def declare(self) -> Declaration:
-        """Declare the parallel form of this memory, with its gradients."""
-        only = {"architecture": frozenset({"mlp"}), "rule": LINEAR}
-        return replace(super().declare(), name="atlas_ref kernels (triton, mlp)", only=only)
 
 
 def build_for_cpu() -> Path:

@@ -54,14 +54,12 @@ PLAIN: Final[dict[str, Any]] = {
             "time": 7,
         },
         {"rule": "atlas", "read": "pre", "reset": (0, 3)},
-        {"rule": "titans", "architecture": "mlp", "window": 1, "read": "pre", "reset": (1, 2)},
         pytest.param({"window": 6, "chunk": 2, "time": 7, "reset": (0, 4)}, marks=pytest.mark.exhaustive),
     ],
     ids=[
         "a-reset-and-rows-out-of-step",
         "titans-read-before",
         "newton-schulz",
-        "two-layers",
         "a-window-of-several-segments",
     ],
 )
@@ -72,8 +70,7 @@ def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dic
     if "reset" in cell:
         inputs["reset"][cell["reset"]] = 1
     asked = cotangents(inputs, seed=0)
-    port = kernels.TritonMlpPort() if config["architecture"] == "mlp" else kernels.TritonKernels()
-    found = run_with_gradients(port, Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
+    found = run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
     wanted = run_with_gradients(ReferencePort(), Op.MEMORY_SCAN, Numerics.F64, inputs, asked, **config)
     assert worst(found.outputs, expected(config, inputs)) < ROUNDING
     assert worst(found.outputs, gradients(wanted)) < ROUNDING
