@@ -5,7 +5,7 @@
 
 Configurations of every family (`gate_power_cases`) are examined by their gates, trained, and trained without memory
 (`gate_power_runs`); each part is a process of one thread and a line of FILE, and what is there already is not made
-again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_tables`);
+again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_verdicts`);
 a run that is too bad to have learned, whatever its twin is, gets none. Draw 0 was tuned on and has the gates as they
 were beside them; later draws judge them. `--seconds` stops a study where it is, `--report` makes the tables and the
 picture of the lines that there are, of several files where they are given.
@@ -24,7 +24,8 @@ from typing import Any
 
 from benchmarks.gate_power_cases import GROUPS, HALVES, Case, cases
 from benchmarks.gate_power_runs import PARTS, Part, work
-from benchmarks.gate_power_tables import EARLIER, RUN, TWIN, Lines, draw, hopeless, tables
+from benchmarks.gate_power_tables import draw, tables
+from benchmarks.gate_power_verdicts import EARLIER, RUN, TWIN, Lines, hopeless
 from benchmarks.report import RESULTS, machine, write_results
 
 LINES = RESULTS / "gate_power.jsonl"

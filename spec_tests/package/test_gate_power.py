@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.gate_power import missing, read_lines
 from benchmarks.gate_power_cases import GROUPS, Case, cases, covering
-from benchmarks.gate_power_tables import Judged, binomial_interval, judge, tables
+from benchmarks.gate_power_tables import binomial_interval, tables
+from benchmarks.gate_power_verdicts import Judged, judge
 from preflight.heard import LASTS, LEAST_KEPT
 from preflight.result import Check, GateResult, at_least, conclude
 

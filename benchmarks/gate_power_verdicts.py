@@ -1,0 +1,125 @@
+"""The truth and the verdict of a case of the study of the gates, from the lines of its parts.
+
+    margin      recall, episodes and relay: accuracy - accuracy of the twin; text: loss of the twin - loss, in nats
+    beats       the 99% interval of the margin over held-out batches lies above 0
+    learned     and for recall above what the values of a row are worth to a memory that does not bind them to keys,
+                1 / pairs: a run that is still on its plateau beats its twin by a few answers in a hundred
+
+A check is judged again by the present threshold of its name, so that a study need not be made again for another one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from atlas_ref.config import RunConfig
+from benchmarks.gate_power_cases import FRESH, Case
+from preflight.heard import HEARD, LASTS, LEAST_KEPT, LEAST_TRAVEL, TRAVELS, least_echo
+from preflight.result import Check, GateResult, Verdict, at_least, worst
+from preflight.statistics import mean_interval, paired_differences
+
+Lines = dict[tuple[str, str], dict[str, Any]]
+"""The lines of a study by case and part."""
+NEW: Final[Mapping[str, Callable[[RunConfig], float]]] = {
+    LASTS: lambda _: LEAST_KEPT,
+    HEARD: least_echo,
+    TRAVELS: lambda _: LEAST_TRAVEL,
+}
+"""Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
+RUN, TWIN, EARLIER = "memory", "twin", "earlier"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A case with all of its parts: what came of it, and what was said before."""
+
+    case: Case
+    learned: bool
+    margin: float
+    interval: tuple[float, float]
+    gates: Mapping[str, GateResult]
+    earlier: Mapping[str, GateResult]
+    seconds: Mapping[str, float]
+
+    @property
+    def beats(self) -> bool:
+        """Whether it is better than its twin by any margin."""
+        return self.interval[0] > 0.0
+
+    @property
+    def out_of_sight(self) -> bool:
+        """Whether its answers lie where the memory alone can bring them, so that PASS promises that it learns."""
+        life = self.gates.get("proof-of-life")
+        evidence: Any = None if life is None else life.evidence
+        return evidence is not None and bool(evidence["span"].get("out_of_sight"))
+
+    def passes(self, gates: Mapping[str, GateResult]) -> bool:
+        """Return whether all of these gates pass."""
+        return worst(list(gates.values())) is Verdict.PASS
+
+
+def hopeless(case: Case, lines: Lines) -> bool:
+    """Return whether the run of a case is too bad to have learned, whatever its twin is: margin <= accuracy."""
+    run = lines[case.name, RUN]
+    if run["failure"] is not None:
+        return True
+    return case.group != "text" and float(np.mean(run["held_accuracy"])) <= _unbound(case)
+
+
+def judge(case: Case, lines: Lines) -> Judged | None:
+    """Return a case whose parts are all there; a later draw has no gates as they were, a hopeless run no twin."""
+    gates, run = lines.get((case.name, "gates")), lines.get((case.name, RUN))
+    earlier = lines.get((case.name, EARLIER), {"gates": [], "seconds": 0.0} if case.half == FRESH else None)
+    twin = lines.get((case.name, TWIN))
+    if gates is None or run is None or earlier is None or (twin is None and not hopeless(case, lines)):
+        return None
+    margin, interval = (0.0, (0.0, 0.0)) if twin is None else _margin(case, run, twin)
+    config = case.config()
+    results = {each["gate"]: GateResult.model_validate(each) for each in gates["gates"]}
+    before = {each["gate"]: GateResult.model_validate(each) for each in earlier["gates"]}
+    found = {"gates": gates, EARLIER: earlier, RUN: run, TWIN: twin or {"seconds": 0.0}}
+    return Judged(
+        case=case,
+        learned=interval[0] > _unbound(case),
+        margin=margin,
+        interval=interval,
+        gates={
+            name: _with(result, [_again(config, check) for check in result.checks]) for name, result in results.items()
+        },
+        earlier={
+            name: before.get(name, _with(result, [check for check in result.checks if check.name not in NEW]))
+            for name, result in results.items()
+        },
+        seconds={part: float(line["seconds"]) for part, line in found.items()},
+    )
+
+
+def _margin(case: Case, memory: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
+    """Return the margin over the twin and its interval; a run that broke off has learned nothing."""
+    if memory["failure"] is not None or twin["failure"] is not None:
+        return 0.0, (0.0, 0.0)
+    if case.group == "text":
+        samples = paired_differences(twin["held_loss"], memory["held_loss"])
+    else:
+        samples = paired_differences(memory["held_accuracy"], twin["held_accuracy"])
+    interval = mean_interval(samples)
+    return float(np.mean(samples)), (interval.low, interval.high)
+
+
+def _unbound(case: Case) -> float:
+    """Return the margin of a memory that keeps the values of a row without their keys."""
+    data = case.config().data
+    return 1.0 / data.recall.pairs if data.source == "recall" else 0.0
+
+
+def _again(config: RunConfig, check: Check) -> Check:
+    """Return a check judged by its present threshold."""
+    if check.name not in NEW:
+        return check
+    return at_least(check.name, check.statistic, NEW[check.name](config), check.sentence, check.interval)
+
+
+def _with(result: GateResult, checks: list[Check]) -> GateResult:
+    return result.model_copy(update={"checks": tuple(checks), "verdict": worst(checks)})
