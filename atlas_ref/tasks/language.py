@@ -47,6 +47,11 @@ def losses_of_tokens(output: Output, batch: Batch) -> tuple[Float[Tensor, ""], I
 class LanguageModelling:
     """Text or recall rows, cross-entropy, and how well the likeliest token does (Task)."""
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether the loss is the one below; a task that makes another of it needs all logits."""
+        return type(self).loss is LanguageModelling.loss
+
     def source(self, config: RunConfig, tokenizer: Tokenizer | None) -> BatchSource:
         """Return the source that the config names."""
         return open_source(config, tokenizer)

@@ -36,6 +36,10 @@ class Meter(Protocol):
 class Task(Protocol):
     """One kind of data, and what is to be learned from it."""
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether the loss is the cross-entropy of every scored token, which needs no logits of all tokens at once."""
+
     def source(self, config: RunConfig, tokenizer: Tokenizer | None) -> BatchSource:
         """Return the batches that the config names; `tokenizer` is that of a checkpoint, None for the config's own.
 

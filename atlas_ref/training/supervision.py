@@ -26,7 +26,6 @@ from atlas_ref.functional.head_loss import LARGE, head_loss
 from atlas_ref.functional.supervision import first_halt, halt_loss, supervised_loss
 from atlas_ref.models.answers import Answers, Recursive
 from atlas_ref.models.family import Output
-from atlas_ref.tasks.language import LanguageModelling
 from atlas_ref.tasks.task import Task
 
 EXPLORATION = 2
@@ -81,7 +80,7 @@ def judged(
 ) -> tuple[Float[Tensor, " answers"], Bool[Tensor, "answers batch time"]]:
     """Return the loss of each answer that anything is learned from, summed, and where it is right; the last is last."""
     needed = max(len(answers.weights), 0 if answers.halting is None else len(answers.halting))
-    if answers.head.device.type == "cuda" and len(answers.head) >= LARGE and type(task).loss is LanguageModelling.loss:
+    if answers.head.device.type == "cuda" and len(answers.head) >= LARGE and task.in_parts:
         return by_parts(answers.hidden[len(answers.hidden) - needed :], answers.head.to(output.logits.dtype), part)
 
     def judge(hidden: Tensor) -> tuple[Tensor, Tensor]:

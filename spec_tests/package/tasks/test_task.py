@@ -60,3 +60,9 @@ def test_data_loss_and_metrics_are_those_of_the_task(tmp_path: Path, monkeypatch
     assert first["train/loss"] == 0.5 * metric_lines(tmp_path / "usual")[0]["train/loss"]
     assert first["train/loss"] == pytest.approx(0.5 * math.log(257), rel=1e-2)
     assert (last["val/loss"], last["val/accuracy"]) == (0.5, 0.25)
+
+
+def test_a_task_with_another_loss_is_never_judged_by_the_cross_entropy_of_its_parts() -> None:
+    """Kills: the loss of a large vocabulary, made without logits, in the place of one that a task makes of them."""
+    assert LanguageModelling().in_parts
+    assert not Halved().in_parts
