@@ -11,13 +11,15 @@ segment: rows that later tokens asked for stand before all of them, and the join
 whole segment. Here row i is seen from token i on, and token t reads the memory after t.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from atlas_ref.blocks.block import BlockOutput
 from atlas_ref.blocks.joined import JoinedBlock
-from atlas_ref.blocks.memory_branch import MemoryLayerOutput, join_outputs
+from atlas_ref.blocks.memory_branch import MemoryLayerOutput
 from atlas_ref.blocks.phase import Phase
 from atlas_ref.blocks.rows import RowReader, RowState
 from atlas_ref.blocks.segment_attention import Caches, MacState, SegmentAttention
@@ -25,6 +27,7 @@ from atlas_ref.blocks.timeline import Piece, Timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.dropout import dropped
 from atlas_ref.memory.plan import where_rows
+from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.state import Held
 
 
@@ -119,3 +122,31 @@ class MacBlock(JoinedBlock):
             Held(tuple(moved(*matrices) for matrices in zip(*(one.weights for one in each), strict=True)))
             for each in held
         )
+
+
+def join_outputs(parts: Sequence[MemoryLayerOutput]) -> MemoryLayerOutput:
+    """Return what one call would have returned, from those of its parts in time."""
+    if len(parts) == 1:
+        return parts[0]
+    tokens = [part.reads.shape[1] for part in parts]
+    losses = [part.omega_loss * count for part, count in zip(parts, tokens, strict=True) if part.omega_loss is not None]
+    return MemoryLayerOutput(
+        reads=torch.cat([part.reads for part in parts], 1),
+        state=parts[-1].state,
+        gates=tuple(_joined_gates(of_one) for of_one in zip(*(part.gates for part in parts), strict=True)),
+        bounded=_joined([part.bounded for part in parts]),
+        omega_loss=torch.stack(losses).sum() / sum(tokens) if losses else None,
+        wrote=any(part.wrote for part in parts),
+        each=tuple(torch.cat(of_one, 1) for of_one in zip(*(part.each for part in parts), strict=True)),
+    )
+
+
+def _joined_gates(parts: Sequence[Gates]) -> Gates:
+    retention, momentum, step, window = (torch.cat(gate, 1) for gate in zip(*(part[:4] for part in parts), strict=True))
+    return Gates(retention, momentum, step, window, _joined([part.threshold for part in parts]))
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return parts behind one another in time; None where there are none."""
+    found = [part for part in parts if part is not None]
+    return torch.cat(found, 1) if found else None

@@ -14,7 +14,6 @@ the dtype of the model, and writes in training, evaluation and inference alike.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -90,34 +89,6 @@ class MemoryLayerOutput(NamedTuple):
     """whether any token may have written"""
     each: tuple[Float[Tensor, "batch time heads values"], ...]
     """the reads of each memory of a hierarchy, which add up to `reads`; empty for a single memory"""
-
-
-def join_outputs(parts: Sequence[MemoryLayerOutput]) -> MemoryLayerOutput:
-    """Return what one call would have returned, from those of its parts in time."""
-    if len(parts) == 1:
-        return parts[0]
-    tokens = [part.reads.shape[1] for part in parts]
-    losses = [part.omega_loss * count for part, count in zip(parts, tokens, strict=True) if part.omega_loss is not None]
-    return MemoryLayerOutput(
-        reads=torch.cat([part.reads for part in parts], 1),
-        state=parts[-1].state,
-        gates=tuple(_joined_gates(of_one) for of_one in zip(*(part.gates for part in parts), strict=True)),
-        bounded=_joined([part.bounded for part in parts]),
-        omega_loss=torch.stack(losses).sum() / sum(tokens) if losses else None,
-        wrote=any(part.wrote for part in parts),
-        each=tuple(torch.cat(of_one, 1) for of_one in zip(*(part.each for part in parts), strict=True)),
-    )
-
-
-def _joined_gates(parts: Sequence[Gates]) -> Gates:
-    retention, momentum, step, window = (torch.cat(gate, 1) for gate in zip(*(part[:4] for part in parts), strict=True))
-    return Gates(retention, momentum, step, window, _joined([part.threshold for part in parts]))
-
-
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Return parts behind one another in time; None where there are none."""
-    found = [part for part in parts if part is not None]
-    return torch.cat(found, 1) if found else None
 
 
 class Part(NamedTuple):
