@@ -1,8 +1,9 @@
 """Attention over a window by kernels, from what was projected to outputs: rotation, scores, dropout, weighted sums.
 
-What runs on the chip is written down in `attention_kernels`; the reference is `functional.rotary` and
-`functional.attention.sliding_window_attention`. Rotated queries and keys are rounded to the dtype of the projection, as
-there; weights are rounded to it before they are divided by their sum, which the reference does first.
+What runs on the chip is written down in `attention_kernels` and `rotary_kernels`; the references are
+`functional.attention.sliding_window_attention` and `functional.rotary`. Rotated queries and keys are rounded to the
+dtype of the projection, as there; weights are rounded to it before they are divided by their sum, which the reference
+does first.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas_ref.blocks.kernels.attention_kernels import forward, to_keys, to_queries, turn
+from atlas_ref.blocks.kernels.attention_kernels import forward, to_keys, to_queries
 from atlas_ref.blocks.kernels.choice import Past, Shape
+from atlas_ref.blocks.kernels.rotary_kernels import turn
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.rotary import Angles
 from atlas_ref.memory.kernels.launching import precision, tile

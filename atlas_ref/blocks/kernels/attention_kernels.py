@@ -12,7 +12,7 @@ head and a block of queries, or of keys; sums over queries are made in one order
 
 import triton.language as tl
 
-from atlas_ref.blocks.kernels.attention_parts import in_sight, is_bad, pair_number, rows_of, stays, tokens_of
+from atlas_ref.blocks.kernels.attention_parts import in_sight, is_bad, pair_number, rows_of, stays, tokens_of, without
 from atlas_ref.memory.kernels.launching import compiled
 
 
@@ -57,17 +57,15 @@ def forward(
     begin = (tl.program_id(0) % blocks) * QUERIES
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
-    q += far * TIME * TURNED + head * DIM
-    k += far * TIME * TURNED + head * DIM
-    v += far * TIME * VALUES + head * DIM
-    old_k += (far * PAST * HEADS + head) * DIM
-    old_v += (far * PAST * HEADS + head) * DIM
+    turned = far * TIME * TURNED + head * DIM
+    q, k, v = q + turned, k + turned, v + far * TIME * VALUES + head * DIM
+    cached = (far * PAST * HEADS + head) * DIM
+    old_k, old_v = old_k + cached, old_v + cached
     asked = rows_of(q, query, there, width, TURNED, DIM)
     spoilt = is_bad(asked)
-    asked = tl.where(spoilt[:, None], 0.0, asked).to(asked.dtype)
+    asked = without(asked, spoilt)
     place = tl.load(position + far * TIME + query, mask=there, other=0)
-    most = tl.full([QUERIES], float("-inf"), tl.float32)
-    total = tl.zeros([QUERIES], tl.float32)
+    most, total = tl.full([QUERIES], float("-inf"), tl.float32), tl.zeros([QUERIES], tl.float32)
     found = tl.zeros([QUERIES, WIDTH], tl.float32)
     if PERSISTENT > 0:
         slot = tl.arange(0, MORE)
@@ -88,8 +86,7 @@ def forward(
         keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
         values = tokens_of(v, old_v, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
         bad = is_bad(keys) | is_bad(values)
-        keys = tl.where(bad[:, None], 0.0, keys).to(asked.dtype)
-        values = tl.where(bad[:, None], 0.0, values).to(asked.dtype)
+        keys, values = without(keys, bad).to(asked.dtype), without(values, bad).to(asked.dtype)
         sight = in_sight(query, token, place, PAST)
         spoilt = spoilt | (tl.max(tl.where(sight & bad[None, :], 1, 0), 1) > 0)
         logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
@@ -156,13 +153,11 @@ def to_queries(
     begin = (tl.program_id(0) % blocks) * QUERIES
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
-    q += far * TIME * TURNED + head * DIM
-    k += far * TIME * TURNED + head * DIM
-    v += far * TIME * VALUES + head * DIM
-    old_k += (far * PAST * HEADS + head) * DIM
-    old_v += (far * PAST * HEADS + head) * DIM
-    out += (far * TIME * HEADS + head) * DIM
-    d_out += (far * TIME * HEADS + head) * DIM
+    turned = far * TIME * TURNED + head * DIM
+    q, k, v = q + turned, k + turned, v + far * TIME * VALUES + head * DIM
+    cached = (far * PAST * HEADS + head) * DIM
+    old_k, old_v = old_k + cached, old_v + cached
+    out, d_out = out + (far * TIME * HEADS + head) * DIM, d_out + (far * TIME * HEADS + head) * DIM
     length = tl.load(logs + (far * HEADS + head) * TIME + query, mask=there, other=float("inf"))
     sound = length < float("inf")
     asked = rows_of(q, query, sound, width, TURNED, DIM)
@@ -199,8 +194,7 @@ def to_queries(
         keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
         values = tokens_of(v, old_v, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
         bad = is_bad(keys) | is_bad(values)
-        keys = tl.where(bad[:, None], 0.0, keys).to(asked.dtype)
-        values = tl.where(bad[:, None], 0.0, values).to(asked.dtype)
+        keys, values = without(keys, bad).to(asked.dtype), without(values, bad).to(asked.dtype)
         logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
         sight = in_sight(query, token, place, PAST) & sound[:, None]
         weights = tl.where(sight, tl.exp(logits - length[:, None]), 0.0)
@@ -255,8 +249,7 @@ def to_keys(
     keys = rows_of(k + far * TIME * TURNED + head * DIM, token, known, width, TURNED, DIM)
     values = rows_of(v + far * TIME * VALUES + head * DIM, token, known, width, VALUES, DIM)
     bad = is_bad(keys) | is_bad(values)
-    keys = tl.where(bad[:, None], 0.0, keys).to(keys.dtype)
-    values = tl.where(bad[:, None], 0.0, values).to(values.dtype)
+    keys, values = without(keys, bad), without(values, bad)
     of_keys, of_values = tl.zeros([KEYS, WIDTH], tl.float32), tl.zeros([KEYS, WIDTH], tl.float32)
     for block in range((KEYS + PAST + QUERIES - 1) // QUERIES):
         query = begin + block * QUERIES + tl.arange(0, QUERIES)
@@ -284,36 +277,3 @@ def to_keys(
     mask = known[:, None] & (width < DIM)[None, :]
     tl.store(d_k + entry, of_keys, mask=mask)
     tl.store(d_v + entry, of_values, mask=mask)
-
-
-@compiled
-def turn(
-    x: tl.tensor,
-    cosine: tl.tensor,
-    sine: tl.tensor,
-    out: tl.tensor,
-    TOKENS: tl.tensor,
-    PAIRS: tl.tensor,
-    STRIDE: tl.tensor,
-    OUT: tl.tensor,
-    SIGN: tl.constexpr,
-    HALF: tl.constexpr,
-    TILE: tl.constexpr,
-    ROWS: tl.constexpr,
-) -> None:
-    """Turn the first PAIRS pairs of each token by its angles, or with a SIGN of -1 back (`functional.rotary`).
-
-    A row of x has STRIDE numbers, one of `out` OUT; they may be the same.
-    """
-    token = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    pair = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    mask = (token < TOKENS)[:, None] & (pair < PAIRS)[None, :]
-    angle = token[:, None] * HALF + (pair % HALF)[None, :]
-    c = tl.load(cosine + angle, mask=mask, other=0.0)
-    s = tl.load(sine + angle, mask=mask, other=0.0) * SIGN
-    entry = token[:, None] * STRIDE + 2 * pair[None, :]
-    even = tl.load(x + entry, mask=mask, other=0.0).to(tl.float32)
-    odd = tl.load(x + entry + 1, mask=mask, other=0.0).to(tl.float32)
-    entry = token[:, None] * OUT + 2 * pair[None, :]
-    tl.store(out + entry, even * c - odd * s, mask=mask)
-    tl.store(out + entry + 1, even * s + odd * c, mask=mask)

@@ -50,6 +50,12 @@ def is_bad(x: tl.tensor) -> tl.tensor:
 
 
 @compiled
+def without(x: tl.tensor, bad: tl.tensor) -> tl.tensor:
+    """Return x with zeros in the rows that are bad."""
+    return tl.where(bad[:, None], 0.0, x).to(x.dtype)
+
+
+@compiled
 def in_sight(query: tl.tensor, token: tl.tensor, place: tl.tensor, PAST: tl.constexpr) -> tl.tensor:
     """Return which tokens each query sees: of its document, not later than itself, and no more than PAST before."""
     age = query[:, None] - token[None, :]
