@@ -83,7 +83,9 @@ def memory_chunked(
     loss = None if errors is None or not told else omega_loss(plan, write, errors, mass)
     window_keys, window_values = state.window_keys, state.window_values
     if past:
-        window_keys, window_values = recent(seen, past, *_with_window(state, asked, past))
+        # Of the call no more than is kept.
+        kept = state.with_window(keys[:, -past:], values[:, -past:])
+        window_keys, window_values = recent(seen, past, *kept)
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, seen, waiting)
     return MemoryOutput(found, after, loss)
@@ -101,7 +103,7 @@ def _by_reference(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, time, heads, values], the state after the call, and squared errors."""
-    pairs = (*_with_window(state, asked, plan.time), asked.queries)
+    pairs = (*state.with_window(asked.keys, asked.values), asked.queries)
     if plan.time == 1:
         return run_one_token(rule, plan, *pairs, write, start, state, measured)
     if on_schedule(rule, schedule):
@@ -109,15 +111,6 @@ def _by_reference(
     segments = lay(rule, plan, *pairs, write)
     found, carry, errors = _run(rule)(rule, plan, segments, write, start, state)
     return plan.join(found.transpose(2, 3)), carry, errors
-
-
-def _with_window(state: MemoryState, asked: Asked, last: int) -> tuple[Tensor, Tensor]:
-    """Return keys and values of the window before the call, and of the `last` tokens of it."""
-    first = max(0, asked.keys.shape[1] - last)
-    keys, values = (x[:, first:] if first else x for x in asked[:2])
-    if state.window_keys.shape[1] == 0:
-        return keys, values
-    return torch.cat([state.window_keys, keys], 1), torch.cat([state.window_values, values], 1)
 
 
 def _run(rule: MemoryRule) -> Callable[..., tuple[Tensor, Carry, Tensor]]:

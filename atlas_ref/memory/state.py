@@ -115,6 +115,14 @@ class MemoryState(StateTree):
     position: Int[Tensor, " batch"]
     waiting: tuple[Float[Tensor, "batch _waiting heads _window"], ...] = ()
 
+    def with_window(
+        self, keys: Float[Tensor, "batch time heads features"], values: Float[Tensor, "batch time heads values"]
+    ) -> tuple[Float[Tensor, "batch _time heads features"], Float[Tensor, "batch _time heads values"]]:
+        """Return pairs of a call behind those of the window before it."""
+        if self.window_keys.shape[1] == 0:
+            return keys, values
+        return torch.cat([self.window_keys, keys], 1), torch.cat([self.window_values, values], 1)
+
 
 @dataclass(frozen=True)
 class Held(StateTree):

@@ -35,19 +35,12 @@ def run_alone(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, 1, heads, values], the state, and where asked for the squared errors of the window."""
-    keys, values = with_window(asked, state)
+    keys, values = state.with_window(asked.keys, asked.values)
     position = plan.position[:, 0]
     held = Held(state.weights[0], state.momentum[0], state.anchor[0])
     reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], held)
     carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
     return reads, carry, squared_errors(rule, position, keys, values, after.anchor) if measured else None
-
-
-def with_window(asked: Asked, state: MemoryState) -> tuple[Tensor, Tensor]:
-    """Return keys and values of a call behind those of the window before it."""
-    if state.window_keys.shape[1] == 0:
-        return asked.keys, asked.values
-    return torch.cat([state.window_keys, asked.keys], 1), torch.cat([state.window_values, asked.values], 1)
 
 
 def squared_errors(rule: MemoryRule, position: Tensor, keys: Tensor, values: Tensor, anchor: Tensor) -> Tensor:

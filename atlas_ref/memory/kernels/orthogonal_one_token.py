@@ -14,7 +14,7 @@ from atlas_ref.functional.window import in_sight
 from atlas_ref.memory.architecture import predict_with
 from atlas_ref.memory.kernels.choice import Asked, halves
 from atlas_ref.memory.kernels.held import Held
-from atlas_ref.memory.kernels.one_token import squared_errors, with_window
+from atlas_ref.memory.kernels.one_token import squared_errors
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
 from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of, table_of
 from atlas_ref.memory.plan import SegmentPlan
@@ -33,7 +33,7 @@ def run_orthogonal_alone(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Return the reads [batch, 1, heads, values], the state, and where asked for the squared errors of the window."""
-    keys, values = with_window(asked, state)
+    keys, values = state.with_window(asked.keys, asked.values)
     position = plan.position[:, 0]
     resets, opens = (mark.int().unsqueeze(0) for mark in (position == 0, position % rule.chunk == 0))
     entering = _entering(rule, position, keys, values, asked.queries, write)

@@ -14,7 +14,6 @@ from atlas_ref.memory.architecture import predict_with
 from atlas_ref.memory.kernels.choice import Asked, halves
 from atlas_ref.memory.kernels.held import Decays, Held, Pairs, Sizes
 from atlas_ref.memory.kernels.linear_run import Given, linear_run
-from atlas_ref.memory.kernels.one_token import with_window
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
 from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of, table_of
 from atlas_ref.memory.orthogonalised import segment_inputs
@@ -105,7 +104,7 @@ def _run_orthogonal(
     measured: bool,
 ) -> tuple[Tensor, Carry, Tensor | None]:
     """Do what `run_orthogonal_kernels` does, and keep all of it for the backward pass."""
-    past_keys, past_values = with_window(asked, state)
+    past_keys, past_values = state.with_window(asked.keys, asked.values)
     segments = lay(rule, plan, past_keys, past_values, asked.queries, write)
     shares = shares_of(rule, segments.keys)
     keys, values, queries, *coordinates, mix = segment_inputs(rule, plan, segments, write)
