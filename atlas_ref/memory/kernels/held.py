@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.memory.kernels.launching import LAUNCH, precision, tile
+from atlas_ref.memory.state import Carry, MemoryState
 
 FEATURE_BLOCK = 64
 """Features that a program holds at once where every token is looked at."""
@@ -137,6 +138,15 @@ class Held(NamedTuple):
     weights: Float[Tensor, "batch heads values features"]
     momentum: Float[Tensor, "batch heads values features"]
     anchor: Float[Tensor, "batch heads values features"]
+
+    @classmethod
+    def of(cls, before: MemoryState | Carry) -> "Held":
+        """Return what a memory of one matrix holds."""
+        return cls(before.weights[0], before.momentum[0], before.anchor[0])
+
+    def carry(self) -> Carry:
+        """Return it as the reference has it."""
+        return Carry((self.weights,), (self.momentum,), (self.anchor,))
 
 
 class Borders(NamedTuple):

@@ -37,10 +37,9 @@ def run_alone(
     """Return the reads [batch, 1, heads, values], the state, and where asked for the squared errors of the window."""
     keys, values = state.with_window(asked.keys, asked.values)
     position = plan.position[:, 0]
-    held = Held(state.weights[0], state.momentum[0], state.anchor[0])
-    reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], held)
-    carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
-    return reads, carry, squared_errors(rule, position, keys, values, after.anchor) if measured else None
+    reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], Held.of(state))
+    errors = squared_errors(rule, position, keys, values, after.anchor) if measured else None
+    return reads, after.carry(), errors
 
 
 def squared_errors(rule: MemoryRule, position: Tensor, keys: Tensor, values: Tensor, anchor: Tensor) -> Tensor:

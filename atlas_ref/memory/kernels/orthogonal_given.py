@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
-from atlas_ref.memory.kernels.choice import near
+from atlas_ref.memory.kernels.choice import halves, near
 from atlas_ref.memory.kernels.launching import tile
-from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.memory.rules import MemoryRule, offset
 
 VALUE_BLOCK = 16
 """Values of a program that goes over the tokens that write."""
@@ -32,6 +32,12 @@ class Iteration(NamedTuple):
     offset: float
     half: bool
     """whether products are of half precision (`choice.halves`)"""
+
+    @classmethod
+    def of(cls, rule: MemoryRule, device: torch.device) -> "Iteration":
+        """Return that of a rule."""
+        table = table_of(rule.coefficients, rule.newton_schulz_steps, device)
+        return cls(table, offset(rule), halves(rule))
 
     @property
     def kind(self) -> torch.dtype:

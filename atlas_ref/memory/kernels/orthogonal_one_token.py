@@ -12,13 +12,13 @@ from torch import Tensor
 
 from atlas_ref.functional.window import in_sight
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked, halves
+from atlas_ref.memory.kernels.choice import Asked
 from atlas_ref.memory.kernels.held import Held
 from atlas_ref.memory.kernels.one_token import squared_errors
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
-from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of, table_of
+from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, offset
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import Carry, MemoryState
 
@@ -37,15 +37,12 @@ def run_orthogonal_alone(
     position = plan.position[:, 0]
     resets, opens = (mark.int().unsqueeze(0) for mark in (position == 0, position % rule.chunk == 0))
     entering = _entering(rule, position, keys, values, asked.queries, write)
-    table = table_of(rule.coefficients, rule.newton_schulz_steps, keys.device)
-    iteration = Iteration(table, offset(rule), halves(rule))
-    held = Held(state.weights[0], state.momentum[0], state.anchor[0])
+    iteration, held = Iteration.of(rule, keys.device), Held.of(state)
     reads, anchors, after = orthogonal_run(iteration, resets, opens, entering, start.initial[0], held)
     if rule.read == "anchor":
         reads = predict_with(rule.architecture, (anchors,), entering.queries)
-    carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
     errors = squared_errors(rule, position, keys, values, after.anchor) if measured else None
-    return reads[0].transpose(1, 2), carry, errors
+    return reads[0].transpose(1, 2), after.carry(), errors
 
 
 def _entering(

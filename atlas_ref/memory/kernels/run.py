@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked, halves
+from atlas_ref.memory.kernels.choice import Asked
 from atlas_ref.memory.kernels.held import Decays, Held, Pairs, Sizes
 from atlas_ref.memory.kernels.linear_run import Given, linear_run
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
-from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of, table_of
+from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of
 from atlas_ref.memory.orthogonalised import segment_inputs
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients, offset
+from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
 from atlas_ref.memory.segments import Start, cross, lay
 from atlas_ref.memory.state import Carry, MemoryState
 
@@ -40,11 +40,9 @@ def run_linear_kernels(
     sizes = sizes_of(rule, plan, asked, state.window_keys.shape[1])
     pairs = Pairs(asked.keys, asked.values, state.window_keys, state.window_values)
     decays = Decays(write.retention, write.momentum, write.intake, write.release, write.window)
-    held = Held(state.weights[0], state.momentum[0], state.anchor[0])
-    given = Given(asked.queries, pairs, decays, start.initial[0], held)
+    given = Given(asked.queries, pairs, decays, start.initial[0], Held.of(state))
     found, after, errors = linear_run(sizes, plan.table, given, measured)
-    carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
-    return found, carry, None if errors is None else as_laid(plan, errors)
+    return found, after.carry(), None if errors is None else as_laid(plan, errors)
 
 
 def sizes_of(rule: MemoryRule, plan: SegmentPlan, asked: Asked, past: int) -> Sizes:
@@ -109,8 +107,7 @@ def _run_orthogonal(
     shares = shares_of(rule, segments.keys)
     keys, values, queries, *coordinates, mix = segment_inputs(rule, plan, segments, write)
     entering = Entering._make((keys, values, shares, queries, *coordinates, mix.mT))
-    table = table_of(rule.coefficients, rule.newton_schulz_steps, keys.device)
-    iteration = Iteration(table, offset(rule), halves(rule))
+    iteration = Iteration.of(rule, keys.device)
     # Where rows begin a shard a new run begins, from what they inherit.
     cuts = [n for n, rows in enumerate(plan.crossings) if n > 0 and rows is not None]
     lengths = [stop - first for first, stop in pairwise([0, *cuts, plan.count])]
@@ -118,12 +115,11 @@ def _run_orthogonal(
     pieces = zip(*(torch.split(x, lengths) for x in entering), strict=True)
     carry, found, anchors = Carry(state.weights, state.momentum, state.anchor), [], []
     for n, restarts, moves, piece in zip([0, *cuts], resets, opens, pieces, strict=True):
-        held = Held(*(x[0] for x in cross(plan, n, start, carry)))
-        given = Entering._make(piece)
+        held, given = Held.of(cross(plan, n, start, carry)), Entering._make(piece)
         read, anchor, after = orthogonal_run(iteration, restarts, moves, given, start.initial[0], held)
         found.append(read)
         anchors.append(anchor)
-        carry = Carry((after.weights,), (after.momentum,), (after.anchor,))
+        carry = after.carry()
     entered = torch.cat(anchors)
     seen = predict_with(rule.architecture, (entered,), queries) if rule.read == "anchor" else torch.cat(found)
     reads = plan.join(seen.transpose(2, 3))
