@@ -6,6 +6,7 @@ import pytest
 from spec_tests.chapters.memory_hierarchical.calls import case, settings
 from spec_tests.contract.by_loops import assert_results, assert_slopes
 from spec_tests.contract.driver import precisions
+from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array, Op, Port
 from spec_tests.tally import where_declared
 
@@ -25,6 +26,17 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
             # A position that leaves eight bits inside the call, and one that sixteen do not hold.
             config = settings("titans", step_scale="mass")
             assert_results(port, Op.MEMORY_HIERARCHICAL, numerics, config, question(200, 40_000))
+
+
+@pytest.mark.spec("CALL-4", "HIER-8")
+def test_a_window_longer_than_the_call_comes_back_as_it_went(port: Port) -> None:
+    """Kills: a window that is kept in float32, which holds everything that other calls put in it."""
+    config, rng = settings("omega"), generator(903)
+    inputs = case(config, seed=903, time=1, window=4)
+    inputs |= {name: rng.standard_normal(inputs[name].shape) for name in ("window_keys", "window_values")}
+    for numerics in precisions(port):
+        with where_declared():
+            assert_results(port, Op.MEMORY_HIERARCHICAL, numerics, config, inputs)
 
 
 @pytest.mark.spec("HIER-7")

@@ -25,6 +25,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["atlas", *map(str, arguments)])
+        # Under `python -m pytest` the first argument would not be taken for the name of the program, but `-m pytest`.
+        monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
         code: object = 0
         try:
             main()
