@@ -12,7 +12,18 @@ head and a block of queries, or of keys; sums over queries are made in one order
 
 import triton.language as tl
 
-from atlas_ref.blocks.kernels.attention_parts import in_sight, is_bad, pair_number, rows_of, stays, tokens_of, without
+from atlas_ref.blocks.kernels.attention_parts import (
+    answered,
+    in_sight,
+    is_bad,
+    program_of,
+    rows_of,
+    through_pairs,
+    tokens_of,
+    without,
+    without_bad,
+)
+from atlas_ref.blocks.kernels.dropout_parts import pairs_stay
 from atlas_ref.memory.kernels.launching import compiled
 
 
@@ -52,9 +63,7 @@ def forward(
 
     What a name stands for before a loop it stands for in the loop: Triton gives it one type.
     """
-    blocks = tl.cdiv(TIME, QUERIES)
-    row, head = tl.program_id(0) // blocks, tl.program_id(1)
-    begin = (tl.program_id(0) % blocks) * QUERIES
+    row, head, begin = program_of(TIME, QUERIES)
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
     turned = far * TIME * TURNED + head * DIM
@@ -78,15 +87,15 @@ def forward(
         always = tl.exp(always - most[:, None])
         total = tl.sum(always, 1)
         if DROPS:
-            which = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
-            always = tl.where(stays(drop_keys, row, which, LIMIT), always * KEEP, 0.0)
+            kept = pairs_stay(drop_keys, row, head, query, slot[None, :], BEGIN, HEADS, LIMIT, PERSISTENT + PAST + 1)
+            always = tl.where(kept, always * KEEP, 0.0)
         found = tl.dot(always.to(told.dtype), told, input_precision=PRECISION)
     for block in range((QUERIES + PAST + KEYS - 1) // KEYS):
         token = begin - PAST + block * KEYS + tl.arange(0, KEYS)
         keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
         values = tokens_of(v, old_v, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
-        bad = is_bad(keys) | is_bad(values)
-        keys, values = without(keys, bad).to(asked.dtype), without(values, bad).to(asked.dtype)
+        keys, values, bad = without_bad(keys, values)
+        keys, values = keys.to(asked.dtype), values.to(asked.dtype)
         sight = in_sight(query, token, place, PAST)
         spoilt = spoilt | (tl.max(tl.where(sight & bad[None, :], 1, 0), 1) > 0)
         logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
@@ -98,8 +107,8 @@ def forward(
         total = total * shrunk + tl.sum(weights, 1)
         if DROPS:
             age = query[:, None] - token[None, :]
-            number = pair_number(query, PERSISTENT + age, head, BEGIN, HEADS, PERSISTENT, PAST)
-            weights = tl.where(stays(drop_keys, row, number, LIMIT), weights * KEEP, 0.0)
+            stay = pairs_stay(drop_keys, row, head, query, PERSISTENT + age, BEGIN, HEADS, LIMIT, PERSISTENT + PAST + 1)
+            weights = tl.where(stay, weights * KEEP, 0.0)
         found = found * shrunk[:, None]
         found += tl.dot(weights.to(values.dtype), values, input_precision=PRECISION)
         most = higher
@@ -148,9 +157,7 @@ def to_queries(
     PRECISION: tl.constexpr,
 ) -> None:
     """Write dq and D of a block of queries, and what it adds to the gradients of the persistent tokens."""
-    blocks = tl.cdiv(TIME, QUERIES)
-    row, head = tl.program_id(0) // blocks, tl.program_id(1)
-    begin = (tl.program_id(0) % blocks) * QUERIES
+    row, head, begin = program_of(TIME, QUERIES)
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
     turned = far * TIME * TURNED + head * DIM
@@ -158,10 +165,8 @@ def to_queries(
     cached = (far * PAST * HEADS + head) * DIM
     old_k, old_v = old_k + cached, old_v + cached
     out, d_out = out + (far * TIME * HEADS + head) * DIM, d_out + (far * TIME * HEADS + head) * DIM
-    length = tl.load(logs + (far * HEADS + head) * TIME + query, mask=there, other=float("inf"))
-    sound = length < float("inf")
-    asked = rows_of(q, query, sound, width, TURNED, DIM)
-    given = rows_of(d_out, query, sound, width, HEADS * DIM, DIM).to(asked.dtype)
+    logs += (far * HEADS + head) * TIME
+    asked, given, length, sound = answered(q, d_out, logs, query, width, TIME, TURNED, HEADS * DIM, DIM)
     made = rows_of(out, query, sound, width, HEADS * DIM, DIM)
     slope = tl.sum(given.to(tl.float32) * made.to(tl.float32), 1)
     tl.store(along + (far * HEADS + head) * TIME + query, slope, mask=there)
@@ -172,13 +177,11 @@ def to_queries(
         held = slot < PERSISTENT
         fixed = rows_of(fixed_k + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
         told = rows_of(fixed_v + head * DIM, slot, held, width, FIXED, DIM).to(asked.dtype)
-        always = tl.dot(asked, tl.trans(fixed), input_precision=PRECISION) * SCALE
-        always = tl.where(held[None, :] & sound[:, None], tl.exp(always - length[:, None]), 0.0)
-        d_always = tl.dot(given, tl.trans(told), input_precision=PRECISION)
+        known = held[None, :] & sound[:, None]
+        always, d_always = through_pairs(asked, given, fixed, told, known, length, SCALE, PRECISION)
         remaining = always
         if DROPS:
-            which = pair_number(query, slot[None, :], head, BEGIN, HEADS, PERSISTENT, PAST)
-            kept = stays(drop_keys, row, which, LIMIT)
+            kept = pairs_stay(drop_keys, row, head, query, slot[None, :], BEGIN, HEADS, LIMIT, PERSISTENT + PAST + 1)
             remaining, d_always = tl.where(kept, always * KEEP, 0.0), tl.where(kept, d_always * KEEP, 0.0)
         d_always = always * (d_always - slope[:, None]) * SCALE
         found = tl.dot(d_always.to(fixed.dtype), fixed, input_precision=PRECISION)
@@ -193,16 +196,14 @@ def to_queries(
         token = begin - PAST + block * KEYS + tl.arange(0, KEYS)
         keys = tokens_of(k, old_k, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
         values = tokens_of(v, old_v, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
-        bad = is_bad(keys) | is_bad(values)
-        keys, values = without(keys, bad).to(asked.dtype), without(values, bad).to(asked.dtype)
-        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        keys, values, _ = without_bad(keys, values)
+        keys, values = keys.to(asked.dtype), values.to(asked.dtype)
         sight = in_sight(query, token, place, PAST) & sound[:, None]
-        weights = tl.where(sight, tl.exp(logits - length[:, None]), 0.0)
-        d_weights = tl.dot(given, tl.trans(values), input_precision=PRECISION)
+        weights, d_weights = through_pairs(asked, given, keys, values, sight, length, SCALE, PRECISION)
         if DROPS:
             age = query[:, None] - token[None, :]
-            number = pair_number(query, PERSISTENT + age, head, BEGIN, HEADS, PERSISTENT, PAST)
-            d_weights = tl.where(stays(drop_keys, row, number, LIMIT), d_weights * KEEP, 0.0)
+            stay = pairs_stay(drop_keys, row, head, query, PERSISTENT + age, BEGIN, HEADS, LIMIT, PERSISTENT + PAST + 1)
+            d_weights = tl.where(stay, d_weights * KEEP, 0.0)
         d_logits = weights * (d_weights - slope[:, None]) * SCALE
         found += tl.dot(d_logits.to(keys.dtype), keys, input_precision=PRECISION)
     entry = far * TIME * VALUES + head * DIM + query[:, None] * VALUES + width[None, :]
@@ -239,36 +240,27 @@ def to_keys(
     PRECISION: tl.constexpr,
 ) -> None:
     """Write dk and dv of a block of keys of the call, whose rows have VALUES numbers."""
-    blocks = tl.cdiv(TIME, KEYS)
-    row, head = tl.program_id(0) // blocks, tl.program_id(1)
-    begin = (tl.program_id(0) % blocks) * KEYS
+    row, head, begin = program_of(TIME, KEYS)
     token, width = begin + tl.arange(0, KEYS), tl.arange(0, WIDTH)
     known, far = token < TIME, row.to(tl.int64)
     q += far * TIME * TURNED + head * DIM
     d_out += (far * TIME * HEADS + head) * DIM
+    logs, along = logs + (far * HEADS + head) * TIME, along + (far * HEADS + head) * TIME
     keys = rows_of(k + far * TIME * TURNED + head * DIM, token, known, width, TURNED, DIM)
     values = rows_of(v + far * TIME * VALUES + head * DIM, token, known, width, VALUES, DIM)
-    bad = is_bad(keys) | is_bad(values)
-    keys, values = without(keys, bad), without(values, bad)
+    keys, values, _ = without_bad(keys, values)
     of_keys, of_values = tl.zeros([KEYS, WIDTH], tl.float32), tl.zeros([KEYS, WIDTH], tl.float32)
     for block in range((KEYS + PAST + QUERIES - 1) // QUERIES):
         query = begin + block * QUERIES + tl.arange(0, QUERIES)
-        there = query < TIME
-        length = tl.load(logs + (far * HEADS + head) * TIME + query, mask=there, other=float("inf"))
-        slope = tl.load(along + (far * HEADS + head) * TIME + query, mask=there, other=0.0)
-        place = tl.load(position + far * TIME + query, mask=there, other=0)
-        sound = length < float("inf")
-        asked = rows_of(q, query, sound, width, TURNED, DIM)
-        given = rows_of(d_out, query, sound, width, HEADS * DIM, DIM).to(asked.dtype)
-        logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+        asked, given, length, sound = answered(q, d_out, logs, query, width, TIME, TURNED, HEADS * DIM, DIM)
+        slope = tl.load(along + query, mask=query < TIME, other=0.0)
+        place = tl.load(position + far * TIME + query, mask=query < TIME, other=0)
         sight = in_sight(query, token, place, PAST) & sound[:, None]
-        weights = tl.where(sight, tl.exp(logits - length[:, None]), 0.0)
-        d_weights = tl.dot(given, tl.trans(values), input_precision=PRECISION)
+        weights, d_weights = through_pairs(asked, given, keys, values, sight, length, SCALE, PRECISION)
         left = weights
         if DROPS:
             age = query[:, None] - token[None, :]
-            number = pair_number(query, PERSISTENT + age, head, BEGIN, HEADS, PERSISTENT, PAST)
-            stay = stays(drop_keys, row, number, LIMIT)
+            stay = pairs_stay(drop_keys, row, head, query, PERSISTENT + age, BEGIN, HEADS, LIMIT, PERSISTENT + PAST + 1)
             left, d_weights = tl.where(stay, weights * KEEP, 0.0), tl.where(stay, d_weights * KEEP, 0.0)
         d_logits = weights * (d_weights - slope[:, None]) * SCALE
         of_keys += tl.dot(tl.trans(d_logits.to(asked.dtype)), asked, input_precision=PRECISION)

@@ -1,4 +1,4 @@
-"""What the kernels of attention share: tiles of keys, what is in sight, what is bad, what dropout leaves.
+"""What the kernels of attention share: tiles of queries and keys, what is in sight, what is bad, and the way back.
 
 Tokens of the call are counted from 0; those before it, which the caches hold, from -(W-1) to -1.
 """
@@ -6,10 +6,6 @@ Tokens of the call are counted from 0; those before it, which the caches hold, f
 import triton.language as tl
 
 from atlas_ref.memory.kernels.launching import compiled
-
-FIRST: tl.constexpr = tl.constexpr(0x7FEB352D)
-SECOND: tl.constexpr = tl.constexpr(0x846CA68B - 2**32)
-"""Factors of the two rounds of `functional.dropout`."""
 
 
 @compiled
@@ -63,33 +59,53 @@ def in_sight(query: tl.tensor, token: tl.tensor, place: tl.tensor, PAST: tl.cons
 
 
 @compiled
-def mixed(x: tl.tensor, BITS: tl.constexpr, MASK: tl.constexpr, FACTOR: tl.constexpr) -> tl.tensor:
-    """Return a round of `functional.dropout`, of signed numbers that stand for unsigned ones."""
-    return (((x >> BITS) & MASK) ^ x) * FACTOR
+def without_bad(keys: tl.tensor, values: tl.tensor) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return keys and values with zeros where one of both is bad, and where that is."""
+    bad = is_bad(keys) | is_bad(values)
+    return without(keys, bad), without(values, bad), bad
 
 
 @compiled
-def mixed_stays(first: tl.tensor, second: tl.tensor, number: tl.tensor, LIMIT: tl.tensor) -> tl.tensor:
-    """Return which places, which have a number each, dropout leaves in a row of these two numbers."""
-    drawn = mixed(number + first, 16, 65535, FIRST) ^ second
-    return mixed(drawn, 15, 131071, SECOND) >= LIMIT
+def program_of(TIME: tl.tensor, TILE: tl.constexpr) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return the row of the batch that a program has, its head, and the first token of its block."""
+    blocks = tl.cdiv(TIME, TILE)
+    return tl.program_id(0) // blocks, tl.program_id(1), (tl.program_id(0) % blocks) * TILE
 
 
 @compiled
-def stays(keys: tl.tensor, row: tl.tensor, number: tl.tensor, LIMIT: tl.tensor) -> tl.tensor:
-    """Return which pairs, which have a number each, dropout leaves in a row of the batch."""
-    return mixed_stays(tl.load(keys + 2 * row), tl.load(keys + 2 * row + 1), number, LIMIT)
-
-
-@compiled
-def pair_number(
+def answered(
+    q: tl.tensor,
+    d_out: tl.tensor,
+    logs: tl.tensor,
     query: tl.tensor,
-    other: tl.tensor,
-    head: tl.tensor,
-    BEGIN: tl.tensor,
-    HEADS: tl.tensor,
-    PERSISTENT: tl.constexpr,
-    PAST: tl.constexpr,
-) -> tl.tensor:
-    """Return the number of each query with each `other`: a persistent token, or behind those an age."""
-    return ((BEGIN + query) * HEADS + head)[:, None] * (PERSISTENT + PAST + 1) + other
+    width: tl.tensor,
+    TIME: tl.tensor,
+    TURNED: tl.tensor,
+    OUT: tl.tensor,
+    DIM: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return some queries and the gradients of their outputs, zero where an output is NaN; L, and where it is not that.
+
+    A row of q has TURNED numbers, one of the outputs OUT.
+    """
+    length = tl.load(logs + query, mask=query < TIME, other=float("inf"))
+    sound = length < float("inf")
+    asked = rows_of(q, query, sound, width, TURNED, DIM)
+    return asked, rows_of(d_out, query, sound, width, OUT, DIM).to(asked.dtype), length, sound
+
+
+@compiled
+def through_pairs(
+    asked: tl.tensor,
+    given: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    sight: tl.tensor,
+    length: tl.tensor,
+    SCALE: tl.tensor,
+    PRECISION: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Return p of each query with each key in sight, zero of the others, and do . v (`attention_kernels`)."""
+    logits = tl.dot(asked, tl.trans(keys), input_precision=PRECISION) * SCALE
+    weights = tl.where(sight, tl.exp(logits - length[:, None]), 0.0)
+    return weights, tl.dot(given, tl.trans(values), input_precision=PRECISION)

@@ -10,7 +10,7 @@
 
 import triton.language as tl
 
-from atlas_ref.blocks.kernels.attention_parts import mixed_stays
+from atlas_ref.blocks.kernels.dropout_parts import places_stay
 from atlas_ref.memory.kernels.launching import compiled
 
 
@@ -25,21 +25,30 @@ def normed(
 
 
 @compiled
-def left_by_dropout(
-    keys: tl.tensor,
+def gated(
+    a: tl.tensor,
+    m: tl.tensor,
+    logits: tl.tensor,
+    entry: tl.tensor,
+    mask: tl.tensor,
+    floors: tl.tensor,
     token: tl.tensor,
     there: tl.tensor,
-    width: tl.tensor,
-    TIME: tl.tensor,
-    BEGIN: tl.tensor,
-    LIMIT: tl.tensor,
-    DIM: tl.constexpr,
-) -> tl.tensor:
-    """Return which components of some tokens dropout leaves."""
-    row = token // TIME
-    first, second = tl.load(keys + 2 * row, mask=there, other=0), tl.load(keys + 2 * row + 1, mask=there, other=0)
-    place = ((BEGIN + token % TIME) * DIM).to(tl.int32)[:, None] + width[None, :]
-    return mixed_stays(first[:, None], second[:, None], place, LIMIT)
+    FLOOR: tl.tensor,
+    KIND: tl.constexpr,
+    OWN: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Return s of some tokens, and their floor."""
+    if KIND == 0:
+        share = tl.sigmoid(a)
+    elif KIND == 1:
+        share = tl.sigmoid(m)
+    else:
+        share = tl.sigmoid(tl.load(logits + entry, mask=mask, other=0.0).to(tl.float32))
+    floor = FLOOR
+    if OWN:
+        floor = tl.load(floors + token, mask=there, other=0.0)[:, None]
+    return share, floor
 
 
 @compiled
@@ -77,16 +86,8 @@ def join(
     a = a * tl.load(weight_a + width, mask=held, other=0.0).to(tl.float32)[None, :]
     m = m * tl.load(weight_m + width, mask=held, other=0.0).to(tl.float32)[None, :]
     if DROPS:
-        m = tl.where(left_by_dropout(keys, token, there, width, TIME, BEGIN, LIMIT, DIM), m * KEEP, 0.0)
-    if KIND == 0:
-        share = tl.sigmoid(a)
-    elif KIND == 1:
-        share = tl.sigmoid(m)
-    else:
-        share = tl.sigmoid(tl.load(logits + entry, mask=mask, other=0.0).to(tl.float32))
-    floor = FLOOR
-    if OWN:
-        floor = tl.load(floors + token, mask=there, other=0.0)[:, None]
+        m = tl.where(places_stay(keys, token, there, width, TIME, BEGIN, LIMIT, DIM), m * KEEP, 0.0)
+    share, floor = gated(a, m, logits, entry, mask, floors, token, there, FLOOR, KIND, OWN)
     gate = floor + (1.0 - floor) * share
     if KIND == 0:
         y = gate * m
@@ -145,17 +146,9 @@ def join_back(
         unit_m, length_m = normed(reads, entry, mask, EPS_M, DIM)
         a, m = unit_a * factor_a, unit_m * factor_m
         if DROPS:
-            stay = left_by_dropout(keys, token, there, width, TIME, BEGIN, LIMIT, DIM)
+            stay = places_stay(keys, token, there, width, TIME, BEGIN, LIMIT, DIM)
             m = tl.where(stay, m * KEEP, 0.0)
-        if KIND == 0:
-            share = tl.sigmoid(a)
-        elif KIND == 1:
-            share = tl.sigmoid(m)
-        else:
-            share = tl.sigmoid(tl.load(logits + entry, mask=mask, other=0.0).to(tl.float32))
-        floor = FLOOR
-        if OWN:
-            floor = tl.load(floors + token, mask=there, other=0.0)[:, None]
+        share, floor = gated(a, m, logits, entry, mask, floors, token, there, FLOOR, KIND, OWN)
         gate = floor + (1.0 - floor) * share
         slope = tl.load(d_out + entry, mask=mask, other=0.0).to(tl.float32)
         through = slope * (1.0 - floor) * share * (1.0 - share)

@@ -10,7 +10,7 @@ its part of a sum over tokens is one row; the rows are added in one order.
 
 import triton.language as tl
 
-from atlas_ref.blocks.kernels.attention_parts import mixed_stays
+from atlas_ref.blocks.kernels.dropout_parts import places_stay
 from atlas_ref.memory.kernels.launching import compiled
 
 
@@ -93,14 +93,10 @@ def dropout(
 ) -> None:
     """Write what dropout leaves of ROWS tokens, scaled up, and where there is something to be ADDED, the sum."""
     token, width = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
-    mask = (token < TOKENS)[:, None] & (width < DIM)[None, :]
-    entry = token[:, None] * DIM + width[None, :]
+    there = token < TOKENS
+    mask, entry = there[:, None] & (width < DIM)[None, :], token[:, None] * DIM + width[None, :]
     given = tl.load(x + entry, mask=mask, other=0.0).to(tl.float32)
-    row = token // TIME
-    first = tl.load(keys + 2 * row, mask=token < TOKENS, other=0)
-    second = tl.load(keys + 2 * row + 1, mask=token < TOKENS, other=0)
-    place = ((BEGIN + token % TIME) * DIM).to(tl.int32)[:, None] + width[None, :]
-    found = tl.where(mixed_stays(first[:, None], second[:, None], place, LIMIT), given * KEEP, 0.0)
+    found = tl.where(places_stay(keys, token, there, width, TIME, BEGIN, LIMIT, DIM), given * KEEP, 0.0)
     if ADDS:
         found += tl.load(added + entry, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + entry, found, mask=mask)
