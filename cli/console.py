@@ -1,6 +1,8 @@
-"""How commands print: nothing from outside is obeyed by the terminal."""
+"""How commands print: nothing from outside is obeyed by the terminal, and prose is folded to its width."""
 
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,11 +15,23 @@ if TYPE_CHECKING:
 
 GAP = 2
 """Columns between two columns of a table."""
+MOST_WIDTH = 100
+"""Most columns of a line of prose: longer ones are hard to read."""
 
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text that may hold what others wrote: names, paths, reasons, messages of other programs."""
     typer.echo(visible(text, lines=True), err=err)
+
+
+def prose_width() -> int:
+    """Return the columns that a line of prose may have here."""
+    return min(MOST_WIDTH, shutil.get_terminal_size().columns)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Return a text as lines of at most `width` columns, or of 20, where its words allow it."""
+    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False)
 
 
 def bare_table(*, header: bool = True) -> "Table":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import bare_table, print_table, say
+from cli.console import bare_table, print_table, prose_width, say
 
 if TYPE_CHECKING:
     from atlas_ref.data.adapters.census import Census, Counted
@@ -72,11 +72,9 @@ def part_object(counted: "Counted") -> dict[str, Any]:
 
 def show(census: "Census", length: int) -> None:
     """Print the table, and below it what its numbers leave unsaid, as wide as the terminal is."""
-    import shutil
-
     from rich.text import Text
 
-    from cli.facts import MOST_WIDTH, lines
+    from cli.facts import lines
 
     table = bare_table()
     for heading in ("set", "domain", "split"):
@@ -91,7 +89,7 @@ def show(census: "Census", length: int) -> None:
     said = facts(census, length)
     if said:
         typer.echo()
-    for line in lines(said, min(MOST_WIDTH, shutil.get_terminal_size().columns)):
+    for line in lines(said, prose_width()):
         say(line)
 
 

@@ -1,25 +1,22 @@
 """What a run reads, in one block before it begins: data, tokens, what was left out, a step, rounds over the data."""
 
-import shutil
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from atlas_ref.wording import counted
-from cli.console import say
+from cli.console import folded, prose_width, say
 
 if TYPE_CHECKING:
     from atlas_ref.data.facts import Fact
     from atlas_ref.training.loop import Ready
 
-LABEL, MOST_WIDTH = 10, 100
-"""Columns of a label, and most columns of a line: longer ones are hard to read."""
+LABEL = 10
+"""Columns of a label."""
 
 
 def say_facts(ready: "Ready") -> None:
     """Print the block of a run that may start."""
-    width = min(MOST_WIDTH, shutil.get_terminal_size().columns)
-    for line in lines([*ready.source.facts, *facts_of_run(ready)], width):
+    for line in lines([*ready.source.facts, *facts_of_run(ready)], prose_width()):
         say(line)
 
 
@@ -46,7 +43,6 @@ def lines(facts: "list[Fact]", width: int) -> Iterator[str]:
     """Yield facts as lines of at most `width` columns where their words allow it; a label stands once."""
     before = None
     for label, text in facts:
-        parts = textwrap.wrap(text, max(20, width - LABEL), break_long_words=False, break_on_hyphens=False)
-        for part in parts:
+        for part in folded(text, width - LABEL):
             yield f"{'' if label == before else label:<{LABEL}}{part}"
             before = label

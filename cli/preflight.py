@@ -9,7 +9,7 @@ from atlas_ref.errors import UserError
 from cli.admission import REFUSED_EXIT_CODE
 from cli.checkpoints import Device
 from cli.completion import complete_preset
-from cli.console import say
+from cli.console import folded, prose_width, say
 from cli.explained import tell_why
 from cli.overrides import DataKey, DataPath, Overrides, as_overrides, data_fields, refuse_contradictions
 
@@ -92,9 +92,8 @@ def print_found(certificate: "Certificate", *, details: bool, as_json: bool) -> 
         typer.echo(certificate.to_json(), nl=False)
         return
     print_results(certificate.gates, details=details)
-    if line := examined(certificate.binding):
-        typer.echo(line)
-    typer.echo(certificate.meaning)
+    for told in filter(None, (examined(certificate.binding), certificate.meaning)):
+        typer.echo("\n".join(folded(told, prose_width())))
     if not details:
         typer.echo("atlas preflight --details shows every check")
 
