@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from benchmarks.gate_power_cases import FRESH, HALVES, Case
 from benchmarks.gate_power_verdicts import EARLIER, Judged, Lines, judge
+from preflight.meaning import Share
 from preflight.result import GateResult, Verdict, worst
 
 OUT_OF_SIGHT: Final = "answers out of sight"
@@ -45,7 +46,8 @@ def tables(found: Sequence[Case], lines: Lines) -> Told:
             told = f"{len(some)} configurations, {sum(each.learned for each in some)} of which learned"
             parts += [f"\n{half}, {sight}: {told}", _power(some)]
     parts += ["\nevery configuration", _all(judged), "\nwhere verdict and truth disagree", _disagreements(judged)]
-    parts += ["\n" + _alone(judged), _seconds(judged)] if judged else []
+    if judged:
+        parts += ["\n" + _alone(judged), _seconds(judged), f"a certificate would say: {_promised(judged).told()}"]
     return Told("\n".join(parts), judged, [_row(each) for each in judged])
 
 
@@ -165,6 +167,12 @@ def _alone(judged: Sequence[Judged]) -> str:
             refused.setdefault(names[0], []).append(each.learned)
     told = [f"{name} {len(learned)}, of which {sum(learned)} learned" for name, learned in sorted(refused.items())]
     return f"refused by one gate alone: {'; '.join(told) or 'none'}"
+
+
+def _promised(judged: Sequence[Judged]) -> Share:
+    """Return the share of passes that learned where the memory alone can know the answers (`preflight.meaning`)."""
+    passed = [each for each in judged if each.out_of_sight and each.passes(each.gates)]
+    return Share(len(passed), sum(each.learned for each in passed))
 
 
 def _seconds(judged: Sequence[Judged]) -> str:

@@ -1,19 +1,28 @@
 """What PASS means, and what it does not: the share of passes that learned, as `benchmarks.gate_power` measured it."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from atlas_ref.config import RunConfig
 from atlas_ref.config.model import ModelConfig
 from preflight.span import must_remember
 
-PASSED, LEARNED = 26, 24
-"""Configurations of the study whose data ask for what lies out of sight and that passed, and those of them that learned
-more than their twin without memory (docs/preflight.md); the two others, of one block, are refused since.
+
+class Share(NamedTuple):
+    """Configurations that passed and whose answers lie out of sight, and those of them that learned."""
+
+    passed: int
+    learned: int
+
+    def told(self) -> str:
+        """Return it as certificates, the study and the guide tell it."""
+        return f"of {self.passed} small configurations that passed, {self.learned} learned what only a memory can know"
+
+
+STUDY: Final = Share(passed=26, learned=24)
+"""The one place of these numbers: `python -m benchmarks.gate_power` prints them, and docs/preflight.md quotes them. The
+two that did not learn, of one block, are refused since.
 """
-OUT_OF_SIGHT: Final = (
-    f"the memory is likely to be learned: of {PASSED} small configurations that passed, {LEARNED} learned what only a "
-    "memory can know"
-)
+OUT_OF_SIGHT: Final = f"the memory is likely to be learned: {STUDY.told()}"
 TEXT: Final = "the memory works and can be learned; whether this text is worth a memory is not known"
 OTHERS: Final = "model and data are as they should be; whether the task will be learned is not known"
 UNKNOWN: Final = "Not said: how well, how a larger model or a longer run does, and what other data ask for."

@@ -13,6 +13,7 @@ from benchmarks.gate_power_cases import GROUPS, Case, cases, covering
 from benchmarks.gate_power_tables import binomial_interval, tables
 from benchmarks.gate_power_verdicts import Judged, judge
 from preflight.heard import LASTS, LEAST_KEPT
+from preflight.meaning import Share
 from preflight.result import Check, GateResult, at_least, conclude
 
 RECALL = Case("recall-00", "recall", "held out", "recall", (), (), ())
@@ -34,8 +35,8 @@ def test_the_covering_is_drawn_from_its_seed_and_has_every_value_in_both_halves_
     assert {case.half for case in found[:8]} == {"tuning", "held out"}
 
 
-def life(kept: float, threshold: float = LEAST_KEPT) -> dict[str, Any]:
-    span = {"kept_to_the_nearest": kept}
+def life(kept: float, threshold: float = LEAST_KEPT, *, out_of_sight: bool = False) -> dict[str, Any]:
+    span = {"kept_to_the_nearest": kept, "out_of_sight": out_of_sight}
     checks: list[Check] = [at_least("memory outlasts attention", 9.0, 8.0, ""), at_least(LASTS, kept, threshold, "")]
     evidence: dict[str, Any] = {"span": span, "echo": None, "travel": 3.0}
     return conclude("proof-of-life", checks, evidence, 1.0).model_dump(mode="json")
@@ -123,17 +124,18 @@ def test_a_study_is_judged_by_the_thresholds_of_the_code_as_it_is() -> None:
 
 
 def test_precision_is_of_what_passes_and_recall_of_what_learned() -> None:
-    """Kills: the two exchanged; tuned and held-out cases in one count."""
+    """Kills: the two exchanged; tuned and held-out cases in one count; a certificate told of answers in sight."""
     lines: dict[tuple[str, str], Any] = {}
     found: list[Case] = []
     # Kept and accuracy: two that pass and learn, one that passes only, three that learn only.
     for number, (kept, right) in enumerate([(0.9, 0.9), (0.9, 0.9), (0.9, 0.0), (0.0, 0.9), (0.0, 0.9), (0.0, 0.9)]):
         case = Case(f"recall-{number}", "recall", "held out", "recall", (), (), ())
         found.append(case)
-        lines |= lines_of(case, life(kept), [right, right + 0.01] * 2, [0.0] * 4)
+        lines |= lines_of(case, life(kept, out_of_sight=number > 0), [right, right + 0.01] * 2, [0.0] * 4)
     told = tables(found, lines)
-    (line,) = (each for each in told.text.splitlines() if each.startswith("| all |"))
+    line = next(each for each in told.text.splitlines() if each.startswith("| all |"))
     assert line.split("|")[-4:-1] == [" 3 of 6 ", " 2/3 = 67% [9%, 99%] ", " 2/5 = 40% [5%, 85%] "]
+    assert told.text.endswith(f"a certificate would say: {Share(passed=2, learned=1).told()}")
     assert "tuning" not in told.text.partition("every configuration")[0]
     assert sum(isinstance(each, Judged) for each in told.judged) == 6
 

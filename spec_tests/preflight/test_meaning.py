@@ -7,7 +7,7 @@ import pytest
 import atlas_ref
 from atlas_ref.config import load_config
 from preflight.certificate import bind, issue
-from preflight.meaning import LEARNED, OUT_OF_SIGHT, PASSED, TEXT, UNKNOWN, meaning_of
+from preflight.meaning import OUT_OF_SIGHT, STUDY, TEXT, UNKNOWN, meaning_of
 from preflight.subject import Budget
 
 
@@ -28,10 +28,10 @@ def test_a_certificate_promises_what_was_measured_and_says_what_was_not(preset: 
     assert meaning == meaning_of(config)
     assert words in meaning
     assert meaning.endswith(UNKNOWN)
-    assert (f"{LEARNED} learned" in meaning) == (words == OUT_OF_SIGHT)
+    assert (STUDY.told() in meaning) == (words == OUT_OF_SIGHT)
 
 
 def test_the_share_is_the_one_that_the_guide_tells() -> None:
     """Kills: numbers of an earlier study in the certificate, or in the guide."""
     guide = Path(atlas_ref.__file__).parents[1] / "docs" / "preflight.md"
-    assert f"{LEARNED} of the {PASSED} learned" in guide.read_text()
+    assert STUDY.told() in " ".join(guide.read_text().split())
