@@ -124,6 +124,13 @@ def test_a_port_that_cannot_be_loaded_is_a_usage_error_that_names_it(name: str) 
         load_port(name)
 
 
+def test_a_port_whose_program_is_not_here_says_so_and_leaves_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    name = "spec_tests.ports.javascript:NodePort"
+    with pytest.raises(UserError, match=rf"^--port {name}: .*; node was not found\.$"):
+        load_port(name)
+
+
 @pytest.mark.parametrize("time", [0, 1, 2, 30])
 def test_splits_cover_the_sequence_in_order(time: int) -> None:
     for pieces in splits(time, seed=4):

@@ -29,6 +29,9 @@ def _made(name: str) -> Port:
     module, _, factory = name.partition(":")
     try:
         port: Port = getattr(import_module(module), factory)()
+    except UserError as error:
+        # The name is right: what is missing is what the port says.
+        raise UserError(f"--port {name}: {error}") from error
     except (ImportError, AttributeError, ValueError) as error:
         missing = without_reference(error) if name == REFERENCE and isinstance(error, ImportError) else None
         expected = f"expected package.module:Factory or {COMMAND}PROGRAM"
