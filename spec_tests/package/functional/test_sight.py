@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.gate_floor import NEAR, collapse_risk
 from atlas_ref.functional.segment_attention import attention_in_sight
 from atlas_ref.functional.sight import sees_bad
@@ -75,3 +76,26 @@ def test_a_gate_that_is_as_far_above_its_floor_as_counts_is_not_at_risk() -> Non
 def test_a_vocabulary_of_one_word_has_no_loss_where_nothing_is_asked_either() -> None:
     """Kills: an ignored label that stands for a word which is not there."""
     assert stablemax_loss(drawn(1, 2, 1), torch.tensor([[0, -100]])).tolist() == [0.0]
+
+
+def test_a_bad_number_in_sight_of_one_token_has_no_gradient_and_the_channels_beside_it_have_theirs() -> None:
+    """Kills: the sum of decoding taken where there are gradients, in which 0 times NaN is NaN."""
+    x, weight, tail = (drawn(*shape).requires_grad_() for shape in ((1, 1, 3), (3, 4), (1, 3, 3)))
+    spoilt = tail.detach().clone()
+    spoilt[0, 1, 2] = torch.nan
+    y, _ = short_convolution(x, weight, spoilt.requires_grad_(), torch.tensor([[9]]))
+    assert y.isnan().tolist() == [[[False, False, True]]]
+    (found,) = torch.autograd.grad(y[..., :2].sum() + 0.0 * y[..., 2].nan_to_num().sum(), weight)
+    torch.testing.assert_close(found[:2], torch.cat([spoilt, x], 1)[0, :, :2].T.detach())
+    assert found[2].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_one_token_of_decoding_sees_its_document_alone_however_few_its_channels(position: int) -> None:
+    """Kills: a look at how many channels there are instead of how many tokens of the past."""
+    x, weight, tail = drawn(1, 1, 1), drawn(1, 4), drawn(1, 3, 1)
+    seen = tail.clone()
+    seen[:, : max(0, 3 - position)] = 0.0
+    with torch.no_grad():
+        y, _ = short_convolution(x, weight, tail, torch.tensor([[position]]))
+    torch.testing.assert_close(y, (torch.cat([seen, x], 1) * weight.T).sum(1, keepdim=True))

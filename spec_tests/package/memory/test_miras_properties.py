@@ -23,8 +23,15 @@ FORMS = {"recurrent": memory_recurrent, "chunked": memory_chunked}
 Form = Callable[..., MemoryOutput]
 
 
-def reads(form: Form, o: Options, inputs: dict[str, Array], initial: list[Array], reset: Array) -> Array:
-    return outcome(form, o, leaves_of(inputs, initial), reset)["reads"].detach().numpy()
+def reads(
+    form: Form,
+    o: Options,
+    inputs: dict[str, Array],
+    initial: list[Array],
+    reset: Array,
+    kind: torch.dtype = torch.float64,
+) -> Array:
+    return outcome(form, o, leaves_of(inputs, initial, kind), reset)["reads"].detach().numpy()
 
 
 @pytest.mark.parametrize(("name", "of"), crossed(AXES, FORMS))
@@ -66,6 +73,21 @@ def test_rows_of_memora_sum_to_c_over_ten_thousand_tokens_in_float32() -> None:
     assert (weights.sum(-1) - options.scale).abs().max() < 1e-5
     assert (weights > 0.0).all()
     assert gap(single["reads"].detach().numpy(), double["reads"].detach().numpy()) < 1e-4
+
+
+def test_what_all_logits_of_a_row_rise_by_costs_the_loop_no_digits_of_float32() -> None:
+    """Kills: logits that are centred under every link but softmax, or at the end of a call alone."""
+    options, time = replace(AXES["softmax"], chunk=1, window=1, rule="delta"), 80
+    inputs, initial = draw(options, time=time, batch=1)
+    # Keys are almost one vector of ones, so that a write adds some hundreds to a row and a tenth to a difference in it.
+    inputs["log_retention"] *= 0.0
+    inputs["keys"], inputs["values"] = 1.0 + 1e-3 * inputs["keys"], 1e3 + inputs["values"]
+    same = {name: value.astype(np.float32).astype(np.float64) for name, value in inputs.items()}
+    single, double = (
+        reads(memory_recurrent, options, same, initial, resets(1, time, ()), kind)
+        for kind in (torch.float32, torch.float64)
+    )
+    assert gap(single, double) < 2e-4
 
 
 def test_gates_of_zero_and_one_are_exact_on_a_schedule() -> None:

@@ -1,5 +1,6 @@
 """Ridge regression over the document (MesaNet) against numpy loops, complex steps and its optimality."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -116,6 +117,22 @@ def test_rows_do_not_mix_and_nothing_later_leaks() -> None:
     one, other = (scanned({n: torch.tensor(v) for n, v in y.items()}, marks())["reads"] for y in (x, changed))
     assert torch.equal(one[0, :20], other[0, :20])
     assert not torch.equal(one[0, 20:], other[0, 20:])
+
+
+@pytest.mark.parametrize("feature", range(FEATURES))
+def test_a_row_whose_regression_has_no_solution_reads_nan_and_the_others_what_they_read(feature: int) -> None:
+    """Kills: a solution that is made up where the first feature already has none; a row that spoils its neighbours."""
+    x: dict[str, Any] = {name: torch.tensor(value) for name, value in draw(time=2).items()}
+    tokens, ridge = {name: x[name] for name in TOKENS}, x["ridge"]
+    state = fresh_ridge_state(BATCH, HEADS, FEATURES, VALUES, ridge)
+    state = replace(state, position=state.position + 7)
+    sound, _ = ridge_scan(**tokens, ridge=ridge, reset=None, state=state)
+    gram = state.gram.clone()
+    gram[1, 0, feature, feature] = -1e3
+    reads, _ = ridge_scan(**tokens, ridge=ridge, reset=None, state=replace(state, gram=gram))
+    assert reads[1, :, 0].isnan().all()
+    reads[1, :, 0] = sound[1, :, 0]
+    torch.testing.assert_close(reads, sound)
 
 
 def test_a_ridge_of_zero_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The loss of a head in parts is cross-entropy of all logits, with its gradients."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -30,6 +32,19 @@ def test_the_loss_of_a_head_in_parts_is_that_of_all_logits_with_both_gradients(h
     torch.testing.assert_close((found, *slopes), (wanted, *expected), rtol=1e-12, atol=1e-13)
     assert torch.equal(right, logits.argmax(1) == targets)
     assert right.any()
+
+
+@pytest.mark.parametrize(("held", "rows"), [(0, 1), (1, 1), (VOCABULARY, 1), (5 * VOCABULARY - 1, 4), (10**6, TOKENS)])
+def test_no_more_logits_are_there_at_once_than_are_held_and_never_less_than_a_token_of_them(
+    held: int, rows: int
+) -> None:
+    """Kills: a part that grows with the vocabulary; two tokens where one is asked."""
+    hidden, head = torch.zeros(TOKENS, MODEL), torch.zeros(VOCABULARY, MODEL)
+    with patch.object(torch, "log_softmax", wraps=torch.log_softmax) as softmax:
+        head_loss(hidden, head, torch.zeros(TOKENS, dtype=torch.int64), held)
+    parts = [len(call.args[0]) for call in softmax.call_args_list]
+    assert max(parts) == rows
+    assert sum(parts) == TOKENS
 
 
 def test_a_target_that_is_not_scored_may_stand_before_anything() -> None:
