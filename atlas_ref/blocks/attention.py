@@ -87,7 +87,7 @@ class SlidingWindowAttention(AttentionHeads):
         # Persistent tokens have no position: they pass through the same projection and are not rotated.
         persistent: Tensor = self.projection(self.persistent)
         past = Past(state.cache_keys, state.cache_values)
-        attend = kernel_attention(self.kernels, projected, self.head_dim, past)
+        attend = kernel_attention(self.kernels, projected, self.head_dim)
         run = self._by_reference if attend is None else partial(self._by_kernels, attend)
         found, cache_keys, cache_values = run(projected, persistent, past, timeline, drop)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))

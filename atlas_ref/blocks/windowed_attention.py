@@ -87,7 +87,7 @@ class WindowedAttention(nn.Module):
     ) -> tuple[Tensor, AttentionCache] | None:
         """Return what `forward` does, by kernels where they run on the device; None where they do not."""
         past = Past(cache.keys, cache.values)
-        attend = kernel_attention("auto", as_autocast_rounds(told), self.head_dim, past)
+        attend = kernel_attention("auto", as_autocast_rounds(told), self.head_dim)
         if attend is None:
             return None
         # A row of them all, as kernels read it.

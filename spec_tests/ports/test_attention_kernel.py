@@ -54,11 +54,11 @@ def reference(
 
 
 def learned(run: Any, call: Given, dtype: torch.dtype) -> list[Tensor]:
-    """Return outputs, rotated keys and gradients of what was projected; nothing is learned from an output of NaN."""
-    inputs = [x.to(dtype, copy=True).requires_grad_() for x in call[:2]]
-    past, (cosine, sine) = Past(*(x.to(dtype) for x in call[2])), call[4]
+    """Return outputs, rotated keys and gradients of projections and caches; an output of NaN teaches nothing."""
+    inputs = [x.to(dtype, copy=True).requires_grad_() for x in (*call[:2], *call[2])]
+    past, (cosine, sine) = Past(*inputs[2:]), call[4]
     turning = (cosine.double(), sine.double()) if dtype == torch.float64 else call[4]
-    output, keys = run(*inputs, past, call[3], turning, *call[5:])
+    output, keys = run(*inputs[:2], past, call[3], turning, *call[5:])
     drawn = torch.Generator().manual_seed(9)
     weights = torch.randn(2, *output.shape, generator=drawn).to(DEVICE)
     known = torch.where(output.isfinite(), output, 0.0), torch.where(keys.isfinite(), keys, 0.0)
@@ -92,7 +92,9 @@ def side(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_attention_by_kernels_is_the_reference_in_float64_with_its_gradients_and_its_dropout(side: int) -> None:
-    """Kills: a border of tiles that is seen twice, weights left out that should stay, a rotation turned on."""
+    """Kills: a border of tiles that is seen twice, weights left out that should stay, a rotation turned on, and a
+    cache whose last tile teaches nothing.
+    """
     check(given(side + 1, side // 2, rate=0.3), torch.float32, ROUNDING)
 
 
@@ -148,14 +150,7 @@ def test_attention_that_asks_of_other_tokens_is_the_reference_by_kernels(monkeyp
 
 def test_kernels_are_given_what_they_know_alone() -> None:
     known = torch.zeros(1, 3, 12, device=DEVICE)
-    past = Past(*torch.zeros(2, 1, 1, 1, 4, device=DEVICE))
-    learning = past._replace(keys=past.keys.clone().requires_grad_())
-    assert kernel_attention("triton", known, 4, past) is not None
-    assert kernel_attention("reference", known, 4, past) is None
-    for projected, dim, cached in (
-        (known[:, :1], 4, past),
-        (known[..., :9], 3, past),
-        (known, 4, learning),
-        (known.double(), 4, past),
-    ):
-        assert kernel_attention("triton", projected, dim, cached) is None
+    assert kernel_attention("triton", known, 4) is not None
+    assert kernel_attention("reference", known, 4) is None
+    for projected, dim in ((known[:, :1], 4), (known[..., :9], 3), (known.double(), 4)):
+        assert kernel_attention("triton", projected, dim) is None

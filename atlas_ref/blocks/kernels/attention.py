@@ -40,8 +40,8 @@ def attention(
 ) -> tuple[Float[Tensor, "batch time heads dim"], Float[Tensor, "*turned"]]:
     """Return the outputs and the rotated keys; `channels` are queries, keys and values of all heads.
 
-    What is cached has no gradient here, and persistent tokens are not rotated. Without `turning` nothing is, and there
-    are no rotated keys: an empty tensor.
+    Persistent tokens are not rotated, and caches have been. Without `turning` nothing is, and there are no rotated
+    keys: an empty tensor.
     """
     apply: Callable[..., tuple[Tensor, Tensor]] = _Attention.apply
     return apply(projected, persistent, *past, position, *(turning or (None, None)), shape, drop)
@@ -119,11 +119,15 @@ class _Attention(torch.autograd.Function):
             precision(),
             **LAUNCH,
         )
-        to_keys[(batch * -(-time // KEYS), shape.heads)](
-            *(q, k, v, position, drop_keys, logs, d_out, along, d_k, d_v),
+        learned = shape.window - 1 if any(ctx.needs_input_grad[2:4]) else 0
+        d_old = torch.empty_like(old_k), torch.empty_like(old_v)
+        to_keys[(batch * -(-(time + learned) // KEYS), shape.heads)](
+            *(q, k, v, old_k, old_v, position, drop_keys, logs, d_out, along, d_k, d_v, *d_old),
             *_sizes(time, shape, turned),
             *numbers,
-            *settings,
+            settings[0],
+            learned,
+            *settings[1:],
             QUERIES,
             KEYS,
             drop is not None,
@@ -136,7 +140,7 @@ class _Attention(torch.autograd.Function):
             _turn(d_projected, d_projected, tuple(angles), shape, back=True)
         d_persistent = torch.zeros_like(persistent)
         d_persistent.view(-1, 3, *shape[:2])[:, 1:] = d_fixed.sum(1).movedim(0, 1)
-        return d_projected, d_persistent, *(None,) * 7
+        return d_projected, d_persistent, *(d_old if learned else (None, None)), *(None,) * 5
 
 
 def _parts(projected: Tensor, persistent: Tensor, turned: Tensor, shape: Shape) -> tuple[Tensor, ...]:

@@ -166,7 +166,7 @@ def to_queries(
     old_k, old_v = old_k + cached, old_v + cached
     out, d_out = out + (far * TIME * HEADS + head) * DIM, d_out + (far * TIME * HEADS + head) * DIM
     logs += (far * HEADS + head) * TIME
-    asked, given, length, sound = answered(q, d_out, logs, query, width, TIME, TURNED, HEADS * DIM, DIM)
+    asked, given, length, sound = answered(q, d_out, logs, query, there, width, TURNED, HEADS * DIM, DIM)
     made = rows_of(out, query, sound, width, HEADS * DIM, DIM)
     slope = tl.sum(given.to(tl.float32) * made.to(tl.float32), 1)
     tl.store(along + (far * HEADS + head) * TIME + query, slope, mask=there)
@@ -215,6 +215,8 @@ def to_keys(
     q: tl.tensor,
     k: tl.tensor,
     v: tl.tensor,
+    old_k: tl.tensor,
+    old_v: tl.tensor,
     position: tl.tensor,
     drop_keys: tl.tensor,
     logs: tl.tensor,
@@ -222,6 +224,8 @@ def to_keys(
     along: tl.tensor,
     d_k: tl.tensor,
     d_v: tl.tensor,
+    d_old_k: tl.tensor,
+    d_old_v: tl.tensor,
     TIME: tl.tensor,
     HEADS: tl.tensor,
     TURNED: tl.tensor,
@@ -231,6 +235,7 @@ def to_keys(
     SCALE: tl.tensor,
     KEEP: tl.tensor,
     PAST: tl.constexpr,
+    LEARNED: tl.constexpr,
     PERSISTENT: tl.constexpr,
     DIM: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -239,22 +244,25 @@ def to_keys(
     DROPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Write dk and dv of a block of keys of the call, whose rows have VALUES numbers."""
-    row, head, begin = program_of(TIME, KEYS)
+    """Write dk and dv of a block of keys, of the call (rows of VALUES numbers) and of LEARNED tokens before it."""
+    row, head, begin = program_of(TIME + LEARNED, KEYS)
+    begin -= LEARNED
     token, width = begin + tl.arange(0, KEYS), tl.arange(0, WIDTH)
-    known, far = token < TIME, row.to(tl.int64)
-    q += far * TIME * TURNED + head * DIM
+    far, held = row.to(tl.int64), (width < DIM)[None, :]
+    turned, cached = far * TIME * TURNED + head * DIM, (far * PAST * HEADS + head) * DIM
+    q, k, v = q + turned, k + turned, v + far * TIME * VALUES + head * DIM
     d_out += (far * TIME * HEADS + head) * DIM
     logs, along = logs + (far * HEADS + head) * TIME, along + (far * HEADS + head) * TIME
-    keys = rows_of(k + far * TIME * TURNED + head * DIM, token, known, width, TURNED, DIM)
-    values = rows_of(v + far * TIME * VALUES + head * DIM, token, known, width, VALUES, DIM)
+    keys = tokens_of(k, old_k + cached, token, width, TURNED, HEADS * DIM, TIME, PAST, DIM)
+    values = tokens_of(v, old_v + cached, token, width, VALUES, HEADS * DIM, TIME, PAST, DIM)
     keys, values, _ = without_bad(keys, values)
     of_keys, of_values = tl.zeros([KEYS, WIDTH], tl.float32), tl.zeros([KEYS, WIDTH], tl.float32)
     for block in range((KEYS + PAST + QUERIES - 1) // QUERIES):
         query = begin + block * QUERIES + tl.arange(0, QUERIES)
-        asked, given, length, sound = answered(q, d_out, logs, query, width, TIME, TURNED, HEADS * DIM, DIM)
-        slope = tl.load(along + query, mask=query < TIME, other=0.0)
-        place = tl.load(position + far * TIME + query, mask=query < TIME, other=0)
+        there = (query >= 0) & (query < TIME)
+        asked, given, length, sound = answered(q, d_out, logs, query, there, width, TURNED, HEADS * DIM, DIM)
+        slope = tl.load(along + query, mask=there, other=0.0)
+        place = tl.load(position + far * TIME + query, mask=there, other=0)
         sight = in_sight(query, token, place, PAST) & sound[:, None]
         weights, d_weights = through_pairs(asked, given, keys, values, sight, length, SCALE, PRECISION)
         left = weights
@@ -266,6 +274,10 @@ def to_keys(
         of_keys += tl.dot(tl.trans(d_logits.to(asked.dtype)), asked, input_precision=PRECISION)
         of_values += tl.dot(tl.trans(left.to(given.dtype)), given, input_precision=PRECISION)
     entry = far * TIME * VALUES + head * DIM + token[:, None] * VALUES + width[None, :]
-    mask = known[:, None] & (width < DIM)[None, :]
+    mask = ((token >= 0) & (token < TIME))[:, None] & held
     tl.store(d_k + entry, of_keys, mask=mask)
     tl.store(d_v + entry, of_values, mask=mask)
+    if LEARNED > 0:
+        entry = cached + (token + PAST)[:, None] * HEADS * DIM + width[None, :]
+        tl.store(d_old_k + entry, of_keys, mask=(token < 0)[:, None] & held)
+        tl.store(d_old_v + entry, of_values, mask=(token < 0)[:, None] & held)

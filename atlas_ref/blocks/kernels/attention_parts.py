@@ -78,17 +78,17 @@ def answered(
     d_out: tl.tensor,
     logs: tl.tensor,
     query: tl.tensor,
+    there: tl.tensor,
     width: tl.tensor,
-    TIME: tl.tensor,
     TURNED: tl.tensor,
     OUT: tl.tensor,
     DIM: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return some queries and the gradients of their outputs, zero where an output is NaN; L, and where it is not that.
+    """Return queries and gradients of outputs, zero where an output is NaN or not there; L, and which are sound.
 
     A row of q has TURNED numbers, one of the outputs OUT.
     """
-    length = tl.load(logs + query, mask=query < TIME, other=float("inf"))
+    length = tl.load(logs + query, mask=there, other=float("inf"))
     sound = length < float("inf")
     asked = rows_of(q, query, sound, width, TURNED, DIM)
     return asked, rows_of(d_out, query, sound, width, OUT, DIM).to(asked.dtype), length, sound

@@ -40,18 +40,16 @@ class Shape(NamedTuple):
     window: int
 
 
-def kernel_attention(kernels: Kernels, projected: Tensor, dim: int, past: Past) -> Attention | None:
+def kernel_attention(kernels: Kernels, projected: Tensor, dim: int) -> Attention | None:
     """Return attention by kernels, None where the reference runs.
 
-    That runs a call of one token, heads too wide, a width that is odd, and wherever caches are learned through.
+    That runs a call of one token, heads too wide, and a width that is odd.
     """
     if chosen(kernels, projected.device) != "triton" or projected.numel() == 0 or projected.shape[1] == 1:
         return None
     # The interpreter has no products of bfloat16.
     narrow = interprets() and projected.dtype == torch.bfloat16
     if dim % 2 or dim > WIDEST.get(projected.dtype, 0) or narrow:
-        return None
-    if torch.is_grad_enabled() and any(cache.requires_grad for cache in past):
         return None
     from atlas_ref.blocks.kernels import attention
 
