@@ -177,6 +177,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         with_inputs(lambda _, x: {"read_at": np.full_like(x["read_at"], -1)}),
         "porting: state that is not handed on",
     ),
+    Fault(
+        "slot-no-number-emptied",
+        "SLOT-7a",
+        SLOT,
+        "test_slot_memory_sight:test_a_token_that_is_no_number_spoils_the_same_reads_however_the_sequence_is_cut",
+        with_inputs(lambda _, x: {"slots": np.where(np.isfinite(x["slots"]), x["slots"], 0.0)}),
+        "porting: what is no number becomes zero where state is handed on, and a call that diverged looks sound",
+    ),
     _fault(
         "slots-in-bfloat16",
         "SLOT-7b",
