@@ -64,8 +64,8 @@ def _adam(make: Any, alpha: float, strength: float, x: Tensors) -> Tensors:
 class PytorchOptimizer(TorchPort):
     """pytorch-optimizer: its Newton-Schulz in the precision of the matrix, Grokfast, and orthogonal gradients.
 
-    Orthogonal gradients get the length of the gradient back: `rescale`. No derivative is asked: the iteration writes into
-    tensors of its own (`out=`), and refuses a matrix that requires a gradient.
+    Orthogonal gradients get the length of the gradient back: `rescale`. No derivative is asked: the iteration writes
+    into tensors of its own (`out=`), and refuses a matrix that requires a gradient.
     """
 
     distribution = "pytorch-optimizer"
