@@ -5,8 +5,10 @@ bash and ends with 0 or with `exit=CODE`, `text` stands in the output of the blo
 `needs=c++` marks what is left out where no compiler is.
 """
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,12 +17,14 @@ from pathlib import Path
 import pytest
 
 from atlas_ref.compiling import NoCompilerError, compiler
+from spec_tests.ports.skeletons import LANGUAGES
 
 GUIDE = Path(__file__).parents[2] / "docs" / "porting.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SKELETONS = Path(__file__).parent / "skeletons"
 COMPILER = "c++"
-SECONDS = 300
+SECONDS, FIRST = 300, 120
+"""Most seconds of a block, and of all that leads to the first passing operation: two minutes, as the guide says."""
 
 pytestmark = pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is in the source tree, not in the wheel")
 
@@ -63,11 +67,11 @@ def shell(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def run(block: Block, directory: Path, shell: dict[str, str]) -> str:
+def run(block: Block, directory: Path, shell: dict[str, str], seconds: int = SECONDS) -> str:
     """Run a block of commands and return what it prints; what it exports is there for the next one."""
     script = f"set -eu\n{block.text}\nexport -p > {shell['BASH_ENV']}\n"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=directory, env=shell, capture_output=True, text=True, timeout=SECONDS, check=False
+        ["bash", "-c", script], cwd=directory, env=shell, capture_output=True, text=True, timeout=seconds, check=False
     )
     printed = done.stdout + done.stderr
     assert done.returncode == int(block.info.get("exit", 0)), f"{block.text}\nexits {done.returncode}:\n{printed}"
@@ -107,6 +111,33 @@ def test_every_block_does_what_the_guide_says(end: str, tmp_path: Path, shell: d
             assert_printed(block.text, printed or block.text)
         else:
             (reader / block.info["file"]).write_text(block.text)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("language", ["python", "cpp", "javascript"])
+def test_what_a_new_port_says_to_type_leads_to_an_operation_that_passes_within_two_minutes(
+    language: str, tmp_path: Path, shell: dict[str, str]
+) -> None:
+    """Kills: a command that does not run where the port lies; a first operation that fails or is never asked."""
+    if language == "cpp":
+        try:
+            shell["CXX"] = " ".join(compiler("a port in C++"))
+        except NoCompilerError as error:
+            pytest.skip(str(error))
+    if language == "javascript" and shutil.which("node") is None:
+        pytest.skip("the port in JavaScript needs Node, which is not installed")
+    reader = tmp_path / "reader"
+    reader.mkdir()
+    commands = [f"atlas port new {language} .", *LANGUAGES[language].commands]
+    # 3 is "incomplete": one operation of many.
+    run(Block("sh", {"exit": "3"}, "\n".join(commands)), reader, shell, FIRST)
+    results = json.loads((reader / "conformance" / "report.json").read_text())["results"]
+    outcomes = {
+        each["outcome"]
+        for each in results
+        if each["kind"] == "vector" and {asked["operation"] for asked in each["asked"]} == {"l2_normalize"}
+    }
+    assert outcomes == {"pass"}
 
 
 def test_every_block_says_what_it_is_and_the_first_ports_are_short() -> None:

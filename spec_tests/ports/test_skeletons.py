@@ -34,7 +34,7 @@ def built(language: str, folder: Path) -> Skeleton:
             words = [f"CXX={' '.join(compiler('a port in C++'))}", "CXXFLAGS=-O0 -Werror"]
         except NoCompilerError as error:
             pytest.skip(str(error))
-        subprocess.run(["make", *words], cwd=folder, check=True, capture_output=True)
+        subprocess.run(["make", *words], cwd=folder, check=True, capture_output=True, timeout=120)
     return skeleton
 
 
