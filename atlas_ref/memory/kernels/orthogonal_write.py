@@ -105,8 +105,8 @@ def write(
             s_tail = of_left[:, None] * times(left, k_tail, PRECISION)
             s_tail += kept * loaded(momentum + row * VALUES * FEATURES, v, z, of_v, FEATURES)
             most = tl.maximum(most, tl.max(tl.abs(s_tail)))
-        # Entries above one are not squared: 1e20 is a valid float32, and its square is not.
-        most = tl.maximum(most, 1.0)
+        # Squared is what is near one: 1e20 and 1e-20 are valid float32, and their squares are not.
+        most = tl.maximum(most, 1e-30)
         square = tl.sum((s / most) * (s / most))
         if TAIL:
             square += tl.sum((s_tail / most) * (s_tail / most))
