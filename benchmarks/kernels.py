@@ -4,7 +4,8 @@
 
 Forward and backward of a layer with its norm, projections, convolution, gates and output: width 1,024, 16 heads of 64,
 chunks of 64 unless a row says otherwise, bf16 autocast. The median of some passes, each ended by a synchronisation, and
-the peak of the memory that torch holds. The rivals, DeltaNet of flash-linear-attention and the MLP memory of
+the peak of the memory that torch holds; and the same pass recorded as a CUDA graph and replayed, which is what training
+makes of it (`training.graphed`) and shows what the GPU alone takes. The rivals, DeltaNet of flash-linear-attention and the MLP memory of
 titans-pytorch, are timed in the same run, on the same card. `--precision` is that of
 `torch.set_float32_matmul_precision`: `high` is tf32, `highest` three products of it for each.
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from atlas_ref.blocks.memory_layer import MemoryLayer
 from atlas_ref.blocks.timeline import make_timeline
 from atlas_ref.config import load_config
+from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.kernels.choice import Kernels
 from benchmarks.report import machine, write_results
 
@@ -41,12 +43,14 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What was timed, million tokens a second at the median, GiB at the peak, and seconds of the first pass."""
+    """What was timed, million tokens a second at the median, as it is and replayed (None: it cannot be recorded), GiB at
+    the peak, and seconds of the first pass."""
 
     layer: str
     form: str
     rows: int
     speed: float
+    replayed: float | None
     peak: float
     first: float
 
@@ -70,7 +74,6 @@ def memory_layer(rows: int, tokens: int, fields: str, kernels: Kernels) -> Calla
             timeline = make_timeline(config, state.context, state.memory.position, None, tokens)
             y: Tensor = output(layer(norm(hidden), state, timeline, measured=False).reads)
         torch.autograd.backward(y.sum())
-        torch.cuda.synchronize()
 
     return step
 
@@ -90,7 +93,6 @@ def delta_net(rows: int, tokens: int) -> Callable[[], None] | None:
         with torch.autocast("cuda", torch.bfloat16):
             y: Tensor = layer(norm(hidden))[0]
         torch.autograd.backward(y.sum())
-        torch.cuda.synchronize()
 
     return step
 
@@ -112,7 +114,6 @@ def titans_pytorch(rows: int, tokens: int) -> Callable[[], None] | None:
         with torch.autocast("cuda", torch.bfloat16):
             y: Tensor = layer(hidden)[0]
         torch.autograd.backward(y.sum())
-        torch.cuda.synchronize()
 
     return step
 
@@ -121,6 +122,7 @@ def seconds_of(step: Callable[[], None]) -> float:
     """Return what one pass takes."""
     started = time.perf_counter()
     step()
+    torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
@@ -133,6 +135,20 @@ def timed(step: Callable[[], None], passes: int) -> tuple[float, float, float]:
     torch.cuda.reset_peak_memory_stats()
     usual = median(seconds_of(step) for _ in range(passes))
     return usual, torch.cuda.max_memory_allocated() / 2**30, first
+
+
+def replayed(step: Callable[[], None], passes: int) -> float:
+    """Return the median of some passes in seconds that are replays of one that was recorded."""
+    graph = torch.cuda.CUDAGraph()
+    # What only saves work is not asked for, as in a recorded step of training.
+    with unseen(phase=0):
+        step()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            step()
+    graph.replay()
+    torch.cuda.synchronize()
+    return median(seconds_of(graph.replay) for _ in range(passes))
 
 
 def _made(tokens: int, fields: str, kernels: Kernels) -> Callable[[int], Callable[[], None]]:
@@ -161,7 +177,9 @@ def measure(layers: list[str], rows: list[int], tokens: int, passes: int) -> Ite
             step = make(batch)
             if step is not None:
                 usual, peak, first = timed(step, passes)
-                yield Row(name, form, batch, batch * tokens / usual / 1e6, peak, first)
+                # It asks for numbers of tensors on the way.
+                again = None if form == "titans-pytorch" else batch * tokens / replayed(step, passes) / 1e6
+                yield Row(name, form, batch, batch * tokens / usual / 1e6, again, peak, first)
             del step
             torch.cuda.empty_cache()
 
@@ -180,11 +198,12 @@ def main() -> None:
         parser.error("no GPU was found: kernels are timed where they are compiled")
     torch.set_float32_matmul_precision(options.precision)
     print(f"One layer, forward + backward, {options.tokens} tokens a row, {torch.cuda.get_device_name()}")
-    print("| layer | form | rows | M tokens/s | GiB | first, s |\n|---|---|---|---|---|---|", flush=True)
+    print("| layer | form | rows | M tokens/s | replayed | GiB | first, s |\n|---|---|---|---|---|---|---|", flush=True)
     found = []
     for row in measure(options.layers, options.rows, options.tokens, options.passes):
         found.append(asdict(row))
-        sizes = f"{row.speed:.3f} | {row.peak:.2f} | {row.first:.1f}"
+        again = "" if row.replayed is None else f"{row.replayed:.3f}"
+        sizes = f"{row.speed:.3f} | {again} | {row.peak:.2f} | {row.first:.1f}"
         print(f"| {row.layer} | {row.form} | {row.rows} | {sizes} |", flush=True)
     print(f"wrote {write_results('kernels', {'machine': machine(1), 'rows': found})}")
 
