@@ -4,9 +4,9 @@
 
 Forward and backward of a layer with its norm, projections, convolution, gates and output: width 1,024, 16 heads of 64,
 chunks of 64 unless a row says otherwise, bf16 autocast. The median of some passes, each ended by a synchronisation, and
-the peak of the memory that torch holds; and the same pass recorded as a CUDA graph and replayed, which is what training
-makes of it (`training.graphed`) and shows what the GPU alone takes. The rivals, DeltaNet of flash-linear-attention and the MLP memory of
-titans-pytorch, are timed in the same run, on the same card. `--precision` is that of
+the peak of the memory that torch holds; and of the same pass recorded as a CUDA graph and replayed, which is what
+training makes of it (`training.graphed`) and what the GPU alone takes. The rivals, DeltaNet of flash-linear-attention
+and the MLP memory of titans-pytorch, are timed in the same run, on the same card. `--precision` is that of
 `torch.set_float32_matmul_precision`: `high` is tf32, `highest` three products of it for each.
 
 A row is printed as soon as it is known. `first` is what the first pass took: kernels are compiled in it, once for each
@@ -43,8 +43,8 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What was timed, million tokens a second at the median, as it is and replayed (None: it cannot be recorded), GiB at
-    the peak, and seconds of the first pass."""
+    """What was timed, million tokens a second at the median, as it is and replayed, GiB at the peak, and seconds of the
+    first pass. `replayed` is None where the host has to look at numbers on the way."""
 
     layer: str
     form: str
