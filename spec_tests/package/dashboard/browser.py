@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -34,8 +34,8 @@ def find_browser() -> str | None:
 class Tab:
     """One tab: give it a page, look at it, press keys."""
 
-    def __init__(self, into: int, out: int) -> None:
-        self._into, self._out = os.fdopen(into, "wb", buffering=0), os.fdopen(out, "rb")
+    def __init__(self, into: BinaryIO, out: BinaryIO) -> None:
+        self._into, self._out = into, out
         self._number, self._session = 0, ""
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -111,11 +111,6 @@ class Tab:
             found += byte
         return bytes(found[:-1])
 
-    def close(self) -> None:
-        """Let go of the browser."""
-        self._into.close()
-        self._out.close()
-
 
 KEYS = {"Tab": 9, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Escape": 27, " ": 32}
 
@@ -134,10 +129,9 @@ def browser(program: str, home: Path) -> Iterator[Tab]:
     )
     os.close(theirs)
     os.close(answers)
-    tab = Tab(into, out)
-    try:
-        yield tab
-    finally:
-        tab.close()
-        process.terminate()
-        process.wait()
+    with os.fdopen(into, "wb", buffering=0) as asked, os.fdopen(out, "rb") as told:
+        try:
+            yield Tab(asked, told)
+        finally:
+            process.terminate()
+            process.wait()
