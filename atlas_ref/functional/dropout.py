@@ -50,7 +50,12 @@ def kept(keys: Int[Tensor, "batch 2"], places: Int[Tensor, "..."], rate: float) 
     first, second = keys.unbind(1)
     ones = (1,) * places.ndim
     drawn = _round(places + first.view(-1, *ones), 16, FIRST).bitwise_xor_(second.view(-1, *ones))
-    return _round(drawn, 15, SECOND) >= round(rate * 2**32) - 2**31
+    return _round(drawn, 15, SECOND) >= limit_of(rate)
+
+
+def limit_of(rate: float) -> int:
+    """Return the least of all signed 32-bit numbers that stays where a share of them is left out."""
+    return round(rate * 2**32) - 2**31
 
 
 def dropped(x: Float[Tensor, "batch time width"], drop: Drop | None) -> Float[Tensor, "batch time width"]:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from atlas_ref.blocks.kernels.attention_kernels import forward, to_keys, to_queries
 from atlas_ref.blocks.kernels.choice import Past, Shape
+from atlas_ref.blocks.kernels.dropout_parts import drawing
 from atlas_ref.blocks.kernels.rotary_kernels import turn
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.rotary import Angles
@@ -162,11 +163,8 @@ def _settings(
 ) -> tuple[Tensor, tuple[float, ...], tuple[int, ...]]:
     """Return what rows draw from; first token, limit, scale and share of what stays; and sizes of the tiles."""
     _, dim, window = shape
-    settings = window - 1, len(persistent), dim, tile(dim)
-    if drop is None:
-        return position, (0, 0, dim**-0.5, 1.0), settings
-    limit = round(drop.rate * 2**32) - 2**31
-    return drop.keys.contiguous(), (drop.first, limit, dim**-0.5, 1.0 / (1.0 - drop.rate)), settings
+    keys, (first, limit, scale) = drawing(drop, position)
+    return keys, (first, limit, dim**-0.5, scale), (window - 1, len(persistent), dim, tile(dim))
 
 
 def _turn(x: Tensor, out: Tensor, angles: tuple[Tensor, ...], shape: Shape, *, back: bool) -> None:

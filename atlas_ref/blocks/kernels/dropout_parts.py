@@ -1,12 +1,21 @@
 """What dropout leaves on the chip, of pairs of attention and of components of tokens (`functional.dropout`)."""
 
 import triton.language as tl
+from torch import Tensor
 
+from atlas_ref.functional.dropout import FIRST, SECOND, Drop, limit_of
 from atlas_ref.memory.kernels.launching import compiled
 
-FIRST: tl.constexpr = tl.constexpr(0x7FEB352D)
-SECOND: tl.constexpr = tl.constexpr(0x846CA68B - 2**32)
-"""Factors of the two rounds of `functional.dropout`."""
+FACTOR: tl.constexpr = tl.constexpr(FIRST)
+LAST_FACTOR: tl.constexpr = tl.constexpr(SECOND)
+"""Factors of the two rounds, as kernels take them."""
+
+
+def drawing(drop: Drop | None, like: Tensor) -> tuple[Tensor, tuple[int, int, float]]:
+    """Return what rows draw from, or any tensor; the first token, the limit, and the scale of what stays."""
+    if drop is None:
+        return like, (0, 0, 1.0)
+    return drop.keys.contiguous(), (drop.first, limit_of(drop.rate), 1.0 / (1.0 - drop.rate))
 
 
 @compiled
@@ -18,8 +27,8 @@ def mixed(x: tl.tensor, BITS: tl.constexpr, MASK: tl.constexpr, FACTOR: tl.const
 @compiled
 def mixed_stays(first: tl.tensor, second: tl.tensor, number: tl.tensor, LIMIT: tl.tensor) -> tl.tensor:
     """Return which places, which have a number each, dropout leaves in a row of these two numbers."""
-    drawn = mixed(number + first, 16, 65535, FIRST) ^ second
-    return mixed(drawn, 15, 131071, SECOND) >= LIMIT
+    drawn = mixed(number + first, 16, 65535, FACTOR) ^ second
+    return mixed(drawn, 15, 131071, LAST_FACTOR) >= LIMIT
 
 
 @compiled

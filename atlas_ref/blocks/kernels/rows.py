@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from atlas_ref.blocks.kernels import join_kernels, row_kernels
+from atlas_ref.blocks.kernels.dropout_parts import drawing
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.gate_floor import NEAR
 from atlas_ref.functional.mag_gate import GateKind
@@ -91,10 +92,9 @@ def spread(
     return GateStatistics(*(x.float() for x in (*acting, *below, *shares[:2]))), shares[2].float()
 
 
-Four = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _spread(raw: Tensor, floor: float | Tensor) -> tuple[Four, tuple[Tensor, Tensor, Tensor]]:
+def _spread(
+    raw: Tensor, floor: float | Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Return mean, deviation, least and largest, and the shares that are polarised, undecided and low."""
     programs = -(-raw.numel() // HELD)
     parts, (own, scheduled) = raw.new_empty(programs, 7), _floors(floor, raw)
@@ -118,13 +118,6 @@ def _rows(width: int) -> tuple[int, int]:
 def _floors(floor: float | Tensor, like: Tensor) -> tuple[Tensor, float]:
     """Return floors of tokens, or any tensor where there are none, and the floor of all, or 0."""
     return (floor.contiguous(), 0.0) if isinstance(floor, Tensor) else (like, floor)
-
-
-def _drawing(drop: Drop | None, like: Tensor) -> tuple[Tensor, tuple[int, int, float]]:
-    """Return what rows draw from, or any tensor; the first token, the limit, and the scale of what stays."""
-    if drop is None:
-        return like, (0, 0, 1.0)
-    return drop.keys.contiguous(), (drop.first, round(drop.rate * 2**32) - 2**31, 1.0 / (1.0 - drop.rate))
 
 
 def _in_parts(tokens: int, rows: int) -> tuple[int, int]:
@@ -154,7 +147,8 @@ class _Norm(torch.autograd.Function):
         tokens, (width, rows) = x.numel() // x.shape[-1], _rows(x.shape[-1])
         programs, steps = _in_parts(tokens, rows)
         d_x, parts = torch.empty_like(x), x.new_empty(programs, x.shape[-1], dtype=torch.float32)
-        slopes = (given + given * 2)[:3]
+        # The kernel takes three, and reads as many as there are.
+        slopes = (given * 3)[:3]
         sizes = tokens, ctx.eps, steps, len(given), x.shape[-1], width, rows
         row_kernels.norm_back[(programs,)](x, weight, *slopes, d_x, parts, *sizes)
         return d_x, parts.sum(0).to(weight.dtype), None, None, None
@@ -164,22 +158,23 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, added: Tensor | None, drop: Drop) -> Tensor:
         ctx.drop, ctx.dtype, ctx.adds = drop, x.dtype, added is not None
-        return _left(x.contiguous(), None if added is None else added.contiguous(), drop, (added, x)[added is None])
+        if added is None:
+            return _left(x.contiguous(), None, drop, x.dtype)
+        return _left(x.contiguous(), added.contiguous(), drop, added.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (slope,) = grads
-        d_x = _left(slope.contiguous(), None, ctx.drop, slope.new_empty(0, dtype=ctx.dtype))
+        d_x = _left(slope.contiguous(), None, ctx.drop, ctx.dtype)
         return d_x, slope if ctx.adds else None, None
 
 
-def _left(x: Tensor, added: Tensor | None, drop: Drop, like: Tensor | None) -> Tensor:
-    """Return what dropout leaves of x, behind `added`, in the dtype of `like`."""
+def _left(x: Tensor, added: Tensor | None, drop: Drop, dtype: torch.dtype) -> Tensor:
+    """Return what dropout leaves of x, behind `added`."""
     batch, time, dim = x.shape
-    assert like is not None
-    out, (width, rows) = torch.empty_like(x, dtype=like.dtype), _rows(dim)
-    keys, numbers = _drawing(drop, x)
+    out, (width, rows) = torch.empty_like(x, dtype=dtype), _rows(dim)
+    keys, numbers = drawing(drop, x)
     sizes = batch * time, time, *numbers, added is not None, dim, width, rows
     row_kernels.dropout[(-(-batch * time // rows),)](x, x if added is None else added, keys, out, *sizes)
     return out
@@ -270,9 +265,9 @@ class _Join(torch.autograd.Function):
 def _numbers(like: Tensor, eps: tuple[float, float], how: Floored) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     """Return floors of tokens, what rows draw from, and the numbers of a join in the order of its kernels."""
     floors, scheduled = _floors(how.floor, like)
-    keys, drawing = _drawing(how.drop, like)
+    keys, drawn = drawing(how.drop, like)
     batch, time, _ = like.shape
-    return floors, keys, (batch * time, time, *eps, scheduled, *drawing)
+    return floors, keys, (batch * time, time, *eps, scheduled, *drawn)
 
 
 def _form(how: Floored) -> tuple[int, bool, bool]:
