@@ -55,6 +55,20 @@ class Row:
     first: float
 
 
+def training_pass(answer: Callable[[], Tensor], hidden: Tensor, *modules: torch.nn.Module) -> Callable[[], None]:
+    """Return a forward and backward pass of `answer`; `modules` have the gradients."""
+
+    def step() -> None:
+        for module in modules:
+            module.zero_grad(set_to_none=True)
+        hidden.grad = None
+        with torch.autocast("cuda", torch.bfloat16):
+            y = answer()
+        torch.autograd.backward(y.sum())
+
+    return step
+
+
 def memory_layer(rows: int, tokens: int, fields: str, kernels: Kernels) -> Callable[[], None]:
     """Return a pass of a memory layer as a training step makes it that is not logged: without telemetry."""
     memory = ["key_dim=64", "value_dim=64", "chunk=64", "features.degree=1", *fields.split(",")]
@@ -65,17 +79,13 @@ def memory_layer(rows: int, tokens: int, fields: str, kernels: Kernels) -> Calla
     output = torch.nn.Linear(WIDTH, WIDTH, bias=False).cuda()
     hidden = torch.randn(rows, tokens, WIDTH, device="cuda", requires_grad=True)
 
-    def step() -> None:
-        for module in (norm, layer, output):
-            module.zero_grad(set_to_none=True)
-        hidden.grad = None
-        with torch.autocast("cuda", torch.bfloat16):
-            state = layer.initial_state(rows)
-            timeline = make_timeline(config, state.context, state.memory.position, None, tokens)
-            y: Tensor = output(layer(norm(hidden), state, timeline, measured=False).reads)
-        torch.autograd.backward(y.sum())
+    def answer() -> Tensor:
+        state = layer.initial_state(rows)
+        timeline = make_timeline(config, state.context, state.memory.position, None, tokens)
+        y: Tensor = output(layer(norm(hidden), state, timeline, measured=False).reads)
+        return y
 
-    return step
+    return training_pass(answer, hidden, norm, layer, output)
 
 
 def delta_net(rows: int, tokens: int) -> Callable[[], None] | None:
@@ -86,15 +96,7 @@ def delta_net(rows: int, tokens: int) -> Callable[[], None] | None:
         return None
     layer, norm = DeltaNet(hidden_size=WIDTH, num_heads=HEADS).cuda(), torch.nn.RMSNorm(WIDTH).cuda()
     hidden = torch.randn(rows, tokens, WIDTH, device="cuda", requires_grad=True)
-
-    def step() -> None:
-        layer.zero_grad(set_to_none=True)
-        hidden.grad = None
-        with torch.autocast("cuda", torch.bfloat16):
-            y: Tensor = layer(norm(hidden))[0]
-        torch.autograd.backward(y.sum())
-
-    return step
+    return training_pass(lambda: layer(norm(hidden))[0], hidden, norm, layer)
 
 
 def titans_pytorch(rows: int, tokens: int) -> Callable[[], None] | None:
@@ -107,15 +109,7 @@ def titans_pytorch(rows: int, tokens: int) -> Callable[[], None] | None:
     shape = {"dim": WIDTH, "heads": HEADS, "dim_head": WIDTH // HEADS, "chunk_size": 64}
     layer = NeuralMemory(**shape, model=model, mem_model_norm_add_residual=False).cuda()
     hidden = torch.randn(rows, tokens, WIDTH, device="cuda", requires_grad=True)
-
-    def step() -> None:
-        layer.zero_grad(set_to_none=True)
-        hidden.grad = None
-        with torch.autocast("cuda", torch.bfloat16):
-            y: Tensor = layer(hidden)[0]
-        torch.autograd.backward(y.sum())
-
-    return step
+    return training_pass(lambda: layer(hidden)[0], hidden, layer)
 
 
 def seconds_of(step: Callable[[], None]) -> float:

@@ -10,7 +10,6 @@ layer after it, without validation, saving and the log.
 import argparse
 import gc
 import time
-from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from atlas_ref.training.graphed import Recordings
 from atlas_ref.training.run import new_run, open_data
 from atlas_ref.training.step import to_device, train_step
 from atlas_ref.watching.monitor import measure_layers
+from benchmarks.step_parts import show_kernels
 
 SETTLED = 8
 """Steps before the timed ones: kernels are compiled in them, and a step recorded."""
@@ -66,7 +66,7 @@ def apart(one: Curve, other: Curve) -> float:
     return max(abs(a / b - 1.0) for a, b in zip(one.losses, other.losses, strict=False))
 
 
-def show_kernels(recordings: Recordings, most: int) -> None:
+def show_replay(recordings: Recordings, most: int) -> None:
     """Print how long a replay takes by itself, and what it spends its time on."""
     replay = next(found for found in reversed(recordings.made.values()) if found is not None).replay
     torch.cuda.synchronize()
@@ -78,14 +78,7 @@ def show_kernels(recordings: Recordings, most: int) -> None:
     with profile(activities=[ProfilerActivity.CUDA]) as done:
         replay()
         torch.cuda.synchronize()
-    number, busy = Counter[str](), Counter[str]()
-    for event in done.events() or ():
-        if str(event.device_type).endswith("CUDA"):
-            number[event.name] += 1
-            busy[event.name] += event.device_time / 1e3
-    print(f"{sum(number.values())} kernels, {sum(busy.values()):.1f} ms busy")
-    for name, spent in busy.most_common(most):
-        print(f"  {spent:8.3f} ms {number[name]:5d} x {name[:150]}")
+    show_kernels(list(done.events() or ()), most)
 
 
 def main() -> None:
@@ -121,7 +114,7 @@ def compare(config: RunConfig, arguments: argparse.Namespace) -> None:
     if recorded.recordings.refused:
         print(f"not recorded: {recorded.recordings.refused}")
     elif arguments.profile:
-        show_kernels(recorded.recordings, arguments.profile)
+        show_replay(recorded.recordings, arguments.profile)
 
 
 def peak() -> float:

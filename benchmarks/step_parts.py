@@ -10,8 +10,9 @@ ran. A step is made as it is, without a recording: with one the launches are gon
 import argparse
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -33,7 +34,7 @@ FUNCTIONS = (
     ("atlas_ref.training.step", "drop_zero_gradients"),
     ("atlas_ref.training.step", "clip_gradients"),
     ("atlas_ref.blocks.block", "summarise"),
-    ("atlas_ref.blocks.attention", "recent"),
+    ("atlas_ref.blocks.attention", "latest"),
     ("atlas_ref.blocks.attention", "sliding_window_attention"),
     ("atlas_ref.blocks.mag", "normed"),
     ("atlas_ref.blocks.mag", "added"),
@@ -69,9 +70,8 @@ def parts_marked(run: Run) -> Iterator[None]:
                 kind = f"{kind} {'.'.join(x for x in name.split('.')[-3:] if not x.isdigit())}"
             held.enter_context(patch.object(module, "forward", marked(kind, module.forward)))
         for place, name in FUNCTIONS:
-            target = __import__(place, fromlist=[name])
-            if hasattr(target, name):
-                held.enter_context(patch.object(target, name, marked(name, getattr(target, name))))
+            target = import_module(place)
+            held.enter_context(patch.object(target, name, marked(name, getattr(target, name))))
         yield
 
 
@@ -86,9 +86,8 @@ def part_of(event: Any, by_sequence: dict[int, str]) -> str:
     return "other"
 
 
-def show_times(done: Any, most: int) -> None:
-    """Print the time of every part, and of the costliest kernels."""
-    events = list(done.events() or ())
+def show_parts(events: Sequence[Any]) -> None:
+    """Print the time of every part, with its costliest kernels."""
     host = [event for event in events if str(event.device_type).endswith("CPU")]
     by_sequence: dict[int, str] = {}
     for event in host:
@@ -111,8 +110,10 @@ def show_times(done: Any, most: int) -> None:
     for part, took in spent.most_common(60):
         detail = "; ".join(f"{x:.2f} {name}" for name, x in inside[part].most_common(4))
         print(f"  {took:8.2f} ms {launched[part]:5d} x {part:50s} {detail}")
-    if not GPU:
-        return
+
+
+def show_kernels(events: Sequence[Any], most: int) -> None:
+    """Print how long a GPU was busy and idle, and its costliest kernels."""
     number, busy, stretches = Counter[str](), Counter[str](), []
     for event in events:
         if str(event.device_type).endswith("CUDA") and not event.name.startswith(PART):
@@ -212,7 +213,10 @@ def show(config: RunConfig, arguments: argparse.Namespace) -> None:
             step()
             if GPU:
                 torch.cuda.synchronize()
-    show_times(done, arguments.kernels)
+    events = list(done.events() or ())
+    show_parts(events)
+    if GPU:
+        show_kernels(events, arguments.kernels)
     if arguments.memory and GPU:
         show_memory(step, arguments.memory)
 
