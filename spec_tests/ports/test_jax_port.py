@@ -99,6 +99,21 @@ def test_padding_of_rows_tokens_and_window_does_not_show() -> None:
         assert_loop(run(jax_port(), op, Numerics.F64, inputs, **config), config)
 
 
+def test_places_without_a_token_hold_nothing_of_a_document_that_diverged() -> None:
+    """Kills: a padded place that stands for the first token of its row, whose gates times zero are no number."""
+    config = rule("titans")
+    inputs = case(config, batch=3, time=17, window=5, seed=5, document=6)
+    inputs["reset"][0], inputs["reset"][0, 9] = 0, 1
+    spoilt = {name: inputs[name].copy() for name in ("keys", "values", "queries", "retention", "window_weights")}
+    for value in spoilt.values():
+        value[0, :9] = np.inf
+    plain, among = (run(jax_port(), Op.MEMORY_CHUNKED, Numerics.F64, inputs | x, **config) for x in ({}, spoilt))
+    for found in (plain, among):
+        found.outputs["reads"][0, :9] = 0.0
+    for name, value in plain.outputs.items():
+        assert_same(among[name], value, f"{name} behind a document that diverged")
+
+
 def test_newton_schulz_is_the_iteration() -> None:
     matrix = generator(6).standard_normal((2, 5, 3))
     for numerics, name in product(PROFILES, ("quintic", "cubic", "polar_express")):

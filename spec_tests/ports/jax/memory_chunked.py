@@ -189,12 +189,12 @@ def _chunk(
 ) -> tuple[State, Array]:
     """Take one chunk: reset, anchor, all writes and reads of its tokens; an empty one leaves the state alone."""
     there = np.arange(here.index.shape[0]) < here.length
-    mine = jax.tree.map(lambda each: each[here.index], tokens)
-    keys, values = (jnp.where(there[:, None], each, 0.0) for each in (mine.keys, mine.values))
+    # Places behind the end stand for the first token of the row, which may be of another document and no number.
+    mine = jax.tree.map(lambda each: jnp.where(there.reshape(-1, *(1,) * (each.ndim - 1)), each[here.index], 0), tokens)
     weights, momentum = choose(here.begins, (initial, jax.tree.map(jnp.zeros_like, initial)), state[:2])
     anchor = choose(here.position % options.chunk == 0, weights, state.anchor)
     past_keys, past_values = live_window(state, here.position)
-    keys, values = jnp.concatenate([past_keys, keys]), jnp.concatenate([past_values, values])
+    keys, values = jnp.concatenate([past_keys, mine.keys]), jnp.concatenate([past_values, mine.values])
     pairs = pair_gradients(options, anchor, keys, values)
     mixed = mixtures(options, mine, here.position, there)
     inside = _orthogonalised if form.orthogonalised else _linear
