@@ -4,12 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 
-from atlas_ref.blocks.timeline import Marks
-from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
-from preflight.controls.state import dropped, swapped
+from atlas_ref.models.atlas import ModelState
+from preflight.controls.state import Misled, Resets, dropped, swapped
 from preflight.memory_contents import empty_memory, random_memory
 from preflight.subject import HEALTHY, Control
 
@@ -20,22 +17,12 @@ def random_seeds(seed: int) -> Callable[[ModelState], ModelState]:
     return lambda state: random_memory(state, generator)
 
 
-class SeedIgnored(AtlasModel):
+class SeedIgnored(Misled):
     """A model that begins every call with its own initial memory."""
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Marks | None,
-        outer_step: int | None = None,
-        penalised: bool = False,
-        measured: bool = True,
-    ) -> ModelOutput:
-        """Run the model without what its memory held."""
-        return super().forward(
-            tokens, empty_memory(state, self.initial_state(len(tokens))), reset, outer_step, penalised, measured
-        )
+    def instead(self, state: ModelState, reset: Resets) -> tuple[ModelState, Resets]:
+        """Return a state without what its memory held."""
+        return empty_memory(state, self.initial_state(state.batch)), reset
 
 
 SEED_CONTROLS = tuple(

@@ -11,6 +11,9 @@ from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.models.atlas import AtlasModel, ModelOutput, ModelState
 from preflight.subject import HEALTHY, Control
 
+Resets = Bool[Tensor, "batch time"] | Marks | None
+"""Where documents begin, as a model is given it."""
+
 
 def dropped(state: ModelState) -> ModelState:
     """Hand over nothing: every row begins again, with an empty memory."""
@@ -40,39 +43,43 @@ def in_bf16(state: ModelState) -> ModelState:
     return state.map(lambda tensor: tensor.bfloat16().to(tensor.dtype) if tensor.is_floating_point() else tensor)
 
 
-class ResetIgnored(AtlasModel):
+class Misled(AtlasModel):
+    """A model that runs on another state, or on other resets, than it is given."""
+
+    def instead(self, state: ModelState, reset: Resets) -> tuple[ModelState, Resets]:
+        """Return what it runs on."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: ModelState,
+        reset: Resets,
+        outer_step: int | None = None,
+        penalised: bool = False,
+        measured: bool = True,
+    ) -> ModelOutput:
+        """Run the model on that."""
+        state, reset = self.instead(state, reset)
+        return super().forward(tokens, state, reset, outer_step, penalised, measured)
+
+
+class ResetIgnored(Misled):
     """A model that carries its state from one document into the next."""
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Marks | None,
-        outer_step: int | None = None,
-        penalised: bool = False,
-        measured: bool = True,
-    ) -> ModelOutput:
-        """Run the model without the resets."""
+    def instead(self, state: ModelState, reset: Resets) -> tuple[ModelState, Resets]:
+        """Return no resets."""
         del reset
-        return super().forward(tokens, state, None, outer_step, penalised, measured)
+        return state, None
 
 
-class ResetOfAllRows(AtlasModel):
+class ResetOfAllRows(Misled):
     """A model in which one row's new document begins a new one in every row."""
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Marks | None,
-        outer_step: int | None = None,
-        penalised: bool = False,
-        measured: bool = True,
-    ) -> ModelOutput:
-        """Run the model with the resets of any row in all rows."""
+    def instead(self, state: ModelState, reset: Resets) -> tuple[ModelState, Resets]:
+        """Return the resets of any row for all rows."""
         marks = (None if mark is None else mark.any(0, keepdim=True).expand_as(mark) for mark in marks_of(reset))
-        everywhere = Marks(*marks)
-        return super().forward(tokens, state, everywhere, outer_step, penalised, measured)
+        return state, Marks(*marks)
 
 
 class FutureLeak(AtlasModel):
@@ -82,7 +89,7 @@ class FutureLeak(AtlasModel):
         self,
         tokens: Int[Tensor, "batch time"],
         state: ModelState,
-        reset: Bool[Tensor, "batch time"] | Marks | None,
+        reset: Resets,
         outer_step: int | None = None,
         penalised: bool = False,
         measured: bool = True,
