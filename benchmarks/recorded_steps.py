@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--set", dest="fields", action="append", default=[], help="a field of the configuration")
     parser.add_argument("--profile", type=int, default=0, metavar="KERNELS", help="Show the costliest kernels.")
     arguments = parser.parse_args()
+    if arguments.steps <= SETTLED:
+        parser.error(f"--steps must be more than {SETTLED}: the first {SETTLED} settle the run and are not timed.")
     config = load_config(arguments.preset, arguments.fields)
     with in_tf32(config.asks_for_tf32):
         compare(config, arguments)
@@ -113,6 +115,8 @@ def compare(config: RunConfig, arguments: argparse.Namespace) -> None:
     print(f"losses of {len(few)} steps part by {between}", flush=True)
     if recorded.recordings.refused:
         print(f"not recorded: {recorded.recordings.refused}")
+    elif not recorded.recordings.replayed:
+        print("not recorded: no step of this configuration is the same function of its batch as those before it")
     elif arguments.profile:
         show_replay(recorded.recordings, arguments.profile)
 

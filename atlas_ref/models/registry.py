@@ -8,7 +8,7 @@ from atlas_ref.config.transformer import TransformerConfig
 from atlas_ref.models import cognate_tensors, perceptron, perceptron_tensors, transformer, transformer_tensors
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.cognate import CognateModel
-from atlas_ref.models.cognate_measures import measure_call
+from atlas_ref.models.cognate_measures import gather_call, measure_call, read_call
 from atlas_ref.models.family import Family, Model
 from atlas_ref.models.flops import training_flops
 from atlas_ref.models.measures import gather, measure_layers, read
@@ -25,6 +25,8 @@ FAMILIES: dict[type[AnyModelConfig], Family] = {
         cognate_tensors.count_parameters,
         cognate_tensors.training_flops,
         measure_call,
+        gather=gather_call,
+        read=read_call,
     ),
     PerceptronConfig: Family(
         "perceptron",

@@ -6,7 +6,7 @@ number of processes: the average is then the gradient of the global loss, the sa
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
@@ -132,7 +132,9 @@ def without_sync(network: nn.Module, *, last: bool) -> AbstractContextManager[No
     return nullcontext()
 
 
-def drop_zero_gradients(model: nn.Module, world: World, largest: Float[Tensor, " gradients"] | None = None) -> None:
+def drop_zero_gradients(
+    parameters: Iterable[nn.Parameter], world: World, largest: Float[Tensor, " gradients"] | None = None
+) -> None:
     """Take away every gradient that is zero throughout, so that the optimiser leaves its parameter alone.
 
     `largest` is the largest entry of each that this process holds, where that is known.
@@ -140,7 +142,7 @@ def drop_zero_gradients(model: nn.Module, world: World, largest: Float[Tensor, "
     Whether an unused parameter has no gradient or zeros depends on how a batch is cut (rows out of step go through
     masks, rows in step do not), and AdamW moves a parameter with a gradient of zero by its momentum and its decay.
     """
-    held = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    held = [parameter for parameter in parameters if parameter.grad is not None]
     if largest is None:
         largest = largest_entries([own_part(parameter.grad) for parameter in held if parameter.grad is not None])
     # NaN is not zero.

@@ -7,8 +7,9 @@ the optimiser stays as it is. A recording serves the steps that are the same fun
     one process; no schedule moves (`Model.schedules`); no polarisation, and no optimiser that filters gradients
     rows in step: all at one index of their chunk, and no memory begins inside a chunk
 
-Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. Any other step
-is made as it is, and so is every step where a model cannot be recorded, or memory is too short for both ways.
+Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. All that the
+host has to know of a step is gathered in one tensor, and waited for once. Any other step is made as it is, and so is
+every step where a model cannot be recorded, or memory is too short for both ways.
 """
 
 from collections.abc import Hashable
@@ -73,6 +74,7 @@ class Recording:
         self._network = network
         self._batch = batch.map(torch.clone)
         self._state = state.map(lambda x: x.detach().clone(memory_format=torch.contiguous_format))
+        self._buffers = self._state.to_tensors()
         self._draws = None if draws is None else draws.clone()
         self._given = step, config, phase
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -82,49 +84,68 @@ class Recording:
             network.zero_grad(set_to_none=True)
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
-                self._worked = self._work()
+                self._worked, self._told = self._work()
             self._gradients = {x: x.grad for x in network.parameters()}
 
     def __call__(self, batch: Batch, state: StateTree, draws: Tensor | None) -> Worked:
-        """Do the work on what is given, which is copied; what comes back is overwritten by the next call."""
+        """Do the work on what is given, which is copied; what comes back is overwritten by the next call, but for what
+        the host is told, which is there when this returns.
+        """
         for buffer, tensor in zip(self._batch.tensors(), batch.tensors(), strict=True):
             buffer.copy_(tensor)
         if self._draws is not None and draws is not None:
             self._draws.copy_(draws)
-        buffers = self._state.to_tensors()
-        for name, tensor in state.to_tensors().items():
-            if tensor is not buffers[name]:
-                buffers[name].copy_(tensor)
+        if state is not self._state:
+            for name, tensor in state.to_tensors().items():
+                if tensor is not self._buffers[name]:
+                    self._buffers[name].copy_(tensor)
         self.replay()
-        return self._worked
+        # The only time in a step that the host waits for the device.
+        return _told(self._worked, self._told.cpu())
 
     def replay(self) -> None:
         """Do the work on what the buffers hold."""
         if self._graph is None:
-            self._worked = self._work()
+            self._worked, self._told = self._work()
             return
         self._graph.replay()
         for parameter, gradient in self._gradients.items():
             parameter.grad = gradient
 
-    def _work(self) -> Worked:
-        """Work on the buffers, and put the state after the step into those of the state before it."""
+    def _work(self) -> tuple[Worked, Tensor]:
+        """Work on the buffers, and put the state after the step into those of the state before it; return what there is
+        to know, and the numbers of it that the host is told.
+        """
         step, config, phase = self._given
         with unseen(phase):
             worked = work(self._network, self._batch, self._state, step, config, self._draws)
-        buffers = self._state.to_tensors()
-        held = {x.untyped_storage().data_ptr() for x in buffers.values()}
+        held = {x.untyped_storage().data_ptr() for x in self._buffers.values()}
         after = worked.output.state.to_tensors()
         # What lies in a buffer could be overwritten before it is read.
         apart = {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in after.items()}
-        for name, buffer in buffers.items():
+        for name, buffer in self._buffers.items():
             buffer.copy_(apart[name])
-        gather = family_of(config.any_model).gather
-        return worked._replace(
-            output=worked.output._replace(state=self._state),
-            sizes=sizes_of_gradients(self._network),
-            sheet=None if gather is None else gather(worked.output, config.any_model),
-        )
+        gather, sizes = family_of(config.any_model).gather, sizes_of_gradients(self._network)
+        sheet = None if gather is None else gather(worked.output, config.any_model)
+        worked = worked._replace(output=worked.output._replace(state=self._state), sizes=sizes, sheet=sheet)
+        return worked, torch.cat([x.double().flatten() for x in _numbers(worked)])
+
+
+def _numbers(worked: Worked) -> list[Tensor]:
+    """Return what the host is told of a step: losses, sizes of the gradients, and what is measured of the layers."""
+    assert worked.sizes is not None
+    sheet = [] if worked.sheet is None else [worked.sheet.values]
+    return [worked.losses, worked.sizes.largest, worked.sizes.norm, *sheet]
+
+
+def _told(worked: Worked, numbers: Tensor) -> Worked:
+    """Return what there is to know of a step with its `_numbers` on the host; float64 holds each of them exactly."""
+    assert worked.sizes is not None
+    parts = iter(torch.split(numbers, [x.numel() for x in _numbers(worked)]))
+    losses = next(parts).view_as(worked.losses)
+    sizes = worked.sizes._replace(largest=next(parts), norm=next(parts)[0])
+    sheet = None if worked.sheet is None else worked.sheet._replace(values=next(parts))
+    return worked._replace(losses=losses, sizes=sizes, sheet=sheet)
 
 
 class Recordings:

@@ -6,7 +6,7 @@ row, so a run is determined by its config and its step count alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
@@ -97,7 +97,7 @@ class Worked(NamedTuple):
 
     `losses` [parts of the batch, numbers] has the loss of each part and what of it was minimised, by `names`; `output`
     is that of `StepResult`, but for its indecision, and `undecided` has that of each part. A recording has made
-    `sizes` of the gradients too, and the `sheet` that the layers are measured by.
+    `sizes` of the gradients too, and the `sheet` that the layers are measured by; these and the losses are on the host.
     """
 
     losses: Tensor
@@ -109,8 +109,10 @@ class Worked(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Of the gradients that a model has in this process: the largest entry of each, and the norm of all together."""
+    """Of the gradients that a model has in this process: whose they are, by name, the largest entry of each, and the
+    norm of all together."""
 
+    held: dict[str, nn.Parameter]
     largest: Tensor
     norm: Tensor
 
@@ -146,11 +148,11 @@ def train_step(
     if worked is None:
         worked = work(network, batch, state, step, config, draws, world)
     loss, *parts = world.sums(*map(sum, zip(*worked.losses.tolist(), strict=True)))
-    largest, norm = worked.sizes or (None, None)
-    drop_zero_gradients(bare(network), world, largest)
+    held, largest, norm = worked.sizes or (held_by(bare(network)), None, None)
+    drop_zero_gradients(held.values(), world, largest)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
-    grad_norm = clip_gradients(bare(network), config.optim.max_norm, step, world, norm)
+    grad_norm = clip_gradients(held, config.optim.max_norm, step, world, norm)
     rate = learning_rate(step, config)
     optimiser.agree(world)
     optimiser.step(rate / config.optim.learning_rate)
@@ -231,19 +233,27 @@ def _mean(parts: Sequence[Tensor], world: World) -> Tensor | None:
     return world.gather(torch.stack(list(parts))).mean() if parts else None
 
 
+def held_by(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a model that have a gradient, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
 def sizes_of_gradients(model: nn.Module) -> Sizes:
     """Return the sizes of the gradients that a model in one process has in its parameters."""
-    held = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    return Sizes(largest_entries(held), nn.utils.get_total_norm(held))
+    held = held_by(model)
+    gradients = [parameter.grad for parameter in held.values() if parameter.grad is not None]
+    return Sizes(held, largest_entries(gradients), nn.utils.get_total_norm(gradients))
 
 
-def clip_gradients(model: nn.Module, max_norm: float, step: int, world: World, norm: Tensor | None = None) -> float:
-    """Clip the gradients in place and return their norm before it, which may be known; name the first tensor that is
-    not finite.
+def clip_gradients(
+    held: Mapping[str, nn.Parameter], max_norm: float, step: int, world: World, norm: Tensor | None = None
+) -> float:
+    """Clip the gradients of parameters by name in place and return their norm before it, which may be known; name the
+    first tensor that is not finite.
 
     g <- g min(1, max_norm / ||g||), over all of them together; torch's own function adds 1e-6 to the norm.
     """
-    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    named = [(name, p.grad) for name, p in held.items() if p.grad is not None]
     norm = whole(nn.utils.get_total_norm([gradient for _, gradient in named])) if norm is None else norm
     if not torch.isfinite(norm):
         bad = [name for name, gradient in named if not torch.isfinite(own_part(gradient)).all()]

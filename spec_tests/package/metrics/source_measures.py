@@ -89,10 +89,10 @@ def rate(second: bool, patch: pytest.MonkeyPatch) -> Entries:
 def gradient(second: bool, patch: pytest.MonkeyPatch) -> Entries:
     """Gradients 3 and 4, or 6 and 8, of two parameters."""
     del patch
-    model = nn.ParameterList([nn.Parameter(torch.zeros(1)) for _ in range(2)])
-    for parameter, value in zip(model.parameters(), (6.0, 8.0) if second else (3.0, 4.0), strict=True):
+    held = {name: nn.Parameter(torch.zeros(1)) for name in ("one", "other")}
+    for parameter, value in zip(held.values(), (6.0, 8.0) if second else (3.0, 4.0), strict=True):
         parameter.grad = torch.tensor([value])
-    return learning(1.0, {}, clip_gradients(model, 1.0, 0, ALONE), 1.0)
+    return learning(1.0, {}, clip_gradients(held, 1.0, 0, ALONE), 1.0)
 
 
 def told(second: bool, patch: pytest.MonkeyPatch) -> Entries:

@@ -78,7 +78,6 @@ def recalled(optimiser: OuterOptimiser, parameter: Tensor, what: str, before: Te
 
 def _mugrokfast_step(config: Config, x: Tensors) -> Tensors:
     named = {name: nn.Parameter(x[name].clone()) for name in ("projection", "vector")}
-    model = nn.ParameterDict(named)
     optim = optim_config(config, "mugrokfast")
     plain = optimiser_of(named, {"projection"}, optim)
     filtering = with_mugrokfast(plain, named, {"projection": len(x["maximum"])}, optim.mugrokfast)
@@ -91,10 +90,10 @@ def _mugrokfast_step(config: Config, x: Tensors) -> Tensors:
     clipped = optimiser.parts.get("clipped")
     if isinstance(clipped, ClippedHeads):
         clipped.note(named["projection"], x["maximum"])
-    drop_zero_gradients(model, ALONE)
+    drop_zero_gradients(named.values(), ALONE)
     used = torch.tensor([int(parameter.grad is not None) for parameter in named.values()])
     if used.any():
-        clip_gradients(model, optim.max_norm, 0, ALONE)
+        clip_gradients(named, optim.max_norm, 0, ALONE)
     optimiser.step(config["factor"])
     after: Tensors = {"updates": x["updates"] + used}
     for name, parameter in named.items():
