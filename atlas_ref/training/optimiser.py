@@ -215,11 +215,7 @@ def optimiser_of(
         for decayed, decay in ((True, config.weight_decay), (False, 0.0))
     ]
     parts: dict[str, Optimizer] = {}
-    if adamw:
-        betas = (config.beta1, config.beta2)
-        # One kernel for all parameters, where there is one.
-        fused = all(parameter.device.type == "cuda" for parameter in adamw.values())
-        parts["adamw"] = EagerAdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
+    # Muon first: a GPU is busy with it for as long as the host prepares AdamW, which owns other parameters.
     if muon:
         kind = _muon_of(muon.values()) if config.name == "muon" else ExactMuon
         matrices: list[Any] = [
@@ -232,6 +228,11 @@ def optimiser_of(
             weight_decay=config.weight_decay,
             momentum=config.muon_momentum,
         )
+    if adamw:
+        betas = (config.beta1, config.beta2)
+        # One kernel for all parameters, where there is one.
+        fused = all(parameter.device.type == "cuda" for parameter in adamw.values())
+        parts["adamw"] = EagerAdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
     return OuterOptimiser(
         parts=parts,
         names={part: names for part, names in (("adamw", adamw), ("muon", muon)) if names},

@@ -63,6 +63,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
+def _handed_over(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host on `device`, for which the host does not wait."""
+    return tensor.to(device) if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
 def forward(
     model: nn.Module,
     batch: Batch,
@@ -167,13 +172,13 @@ def draws_of(batch: Batch, step: int, config: RunConfig, world: World = ALONE) -
     """
     rows, seed = len(batch.tokens), config.train.seed
     if config.leaves_out:
-        return row_keys(seed, step, world.rows(rows), rows).to(batch.tokens.device)
+        return _handed_over(row_keys(seed, step, world.rows(rows), rows), batch.tokens.device)
     model = config.any_model
     if not isinstance(model, CognateConfig) or model.halting.kind == "none" or not model.halting.loss_weight:
         return None
     share = Share(world.rows(rows), rows, task_of(config.data).count(batch), seed, step)
     shape = (model.recursion.iterations, len(batch.tokens[share.rows]), batch.tokens.shape[1])
-    return explored(model.halting, share, shape).to(batch.tokens.device)
+    return _handed_over(explored(model.halting, share, shape), batch.tokens.device)
 
 
 def work(

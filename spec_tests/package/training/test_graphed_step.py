@@ -4,6 +4,7 @@ What a GPU records is run here as it is. Every test names the fault that was put
 caught.
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -150,7 +151,9 @@ WAITING = {
 
 @pytest.mark.parametrize("name", COGNATE)
 def test_a_recorded_step_of_the_other_family_waits_for_nobody(name: str) -> None:
-    """Kills: places that are scored picked out by a mask; weights that come from the host; exploration drawn inside."""
+    """Kills: places that are scored picked out by a mask; weights that come from the host; exploration drawn inside; a
+    number that the host reads apart from the others, what is measured among them.
+    """
     config = config_of(name)
     run = wide_run(config)
     recordings = Recordings(run.model, run.network, run.state, config)
@@ -162,6 +165,15 @@ def test_a_recorded_step_of_the_other_family_waits_for_nobody(name: str) -> None
         with blind() if step > PLAIN_STEPS else nullcontext():
             worked = recordings.work(batch, run.state, step, draws)
     assert worked is not None
+    assert worked.sizes is not None
+    assert worked.sheet is not None
+    told = worked.losses, worked.sizes.largest, worked.sizes.norm, worked.sheet.values
+    assert len({x.untyped_storage().data_ptr() for x in told}) == 1
+    # Each is what it was before it was put with the others.
+    gradients = [x.grad for x in worked.sizes.held.values() if x.grad is not None]
+    assert worked.sizes.largest.tolist() == [x.abs().max().item() for x in gradients]
+    length = math.sqrt(sum(x.square().sum().item() for x in gradients))
+    assert worked.sizes.norm.item() == pytest.approx(length, rel=1e-12)
 
 
 def test_the_host_counts_where_rows_stand() -> None:

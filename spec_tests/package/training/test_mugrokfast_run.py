@@ -38,7 +38,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 def test_parts_act_in_their_order() -> None:
     """Kills: weights averaged before heads are clipped; the filter behind the optimisers."""
     run = trained("optim.average=0.9", steps=0)
-    assert list(run.optimiser.parts) == ["slow", "adamw", "muon", "clipped", "average"]
+    assert list(run.optimiser.parts) == ["slow", "muon", "adamw", "clipped", "average"]
 
 
 def test_a_filter_of_strength_zero_and_no_clip_leave_adamw_on_vectors() -> None:
