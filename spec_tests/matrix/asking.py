@@ -19,7 +19,7 @@ from spec_tests.matrix.model import Row
 from spec_tests.port import Op
 from spec_tests.process.client import ProcessPort
 from spec_tests.report.launch import Launch
-from spec_tests.report.manifest import MANIFEST, read_manifest, sha256
+from spec_tests.report.manifest import digest_of_cases, read_manifest
 from spec_tests.report.model import Report
 from spec_tests.report.selection import chapter_files
 
@@ -49,7 +49,7 @@ def row_of(implementation: Implementation, folder: Path | None = None) -> Row:
         "python": report.machine.python,
         "torch": torch_version(),
         "device": device_name("cuda") if implementation.gpu else "",
-        "manifest_sha256": sha256(MANIFEST),
+        "cases_sha256": digest_of_cases(report.declaration.operations),
         "declaration": report.declaration,
         "chapters": cells_of(report, implementation.port),
         "seconds": round(time.monotonic() - begun, 1),

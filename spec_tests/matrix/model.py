@@ -37,7 +37,7 @@ class Row(Frozen):
     python: Line = ""
     torch: Line = Field(default="", description="beside which it was asked")
     device: Line = Field(default="", description="the GPU it was asked on, empty for none")
-    manifest_sha256: Line = Field(default="", description="of the cases that it was asked")
+    cases_sha256: Line = Field(default="", description="of all cases that ask one of its operations")
     declaration: DeclarationRecord | None = None
     absent: Line = Field(default="", description="why it could not be asked; empty where it was")
     chapters: dict[Line, dict[Line, Cell]] = Field(default={}, description="chapter: precision: what became of it")

@@ -9,6 +9,7 @@ from spec_tests.matrix.page_speeds import speeds
 from spec_tests.port import Numerics
 from spec_tests.report.elements import Html, definitions, element, join, text
 from spec_tests.report.html import CSS
+from spec_tests.report.manifest import digest_of_cases
 
 STYLE: Final = Path(__file__).with_name("page.css")
 SCRIPT: Final = Path(__file__).with_name("page.js")
@@ -163,8 +164,8 @@ def _facts(row: Row, matrix: Matrix) -> Iterator[tuple[str, str]]:
         yield "Version", f"{told.version}, {told.language}, Python {row.python}"
         if row.torch not in ("", matrix.torch):
             yield "Beside", f"torch {row.torch}" + f", {row.device}" * bool(row.device)
-        if row.manifest_sha256 not in ("", matrix.manifest_sha256):
-            yield "Other cases", f"those of the manifest {row.manifest_sha256}, which has changed since"
+        if row.cases_sha256 not in ("", digest_of_cases(told.operations)):
+            yield "Other cases", f"those of {row.cases_sha256}, which have changed since"
         yield "Has", ", ".join(told.operations)
         limits = [f"{key} {' or '.join(values)}" for key, values in told.only.items()]
         limits += [f"{axis} up to {length}" for axis, length in told.longest.items()]

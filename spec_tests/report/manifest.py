@@ -7,7 +7,7 @@ holds for each form of an operation by itself needs one.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -69,6 +69,19 @@ def read_manifest() -> Manifest:
     if not MANIFEST.is_file():
         return Manifest(spec_version=SPEC_VERSION, vectors_sha256=sha256(VECTORS), cases=())
     return Manifest.model_validate_json(MANIFEST.read_text())
+
+
+def digest_of_cases(operations: Collection[str]) -> str:
+    """Return a hash of all cases that ask one of these operations: of their lines, and of the files of the stored ones.
+
+    It stays the same where cases of other operations come or go.
+    """
+    lines = [
+        entry.model_dump_json() for entry in read_manifest().cases if any(op in operations for op in entry.operations)
+    ]
+    files = json.loads(VECTORS.read_text())["files"] if VECTORS.is_file() else {}
+    lines += [f"{name} {digest}" for name, digest in files.items() if Path(name).parts[1] in operations]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def property_entries(results: Iterable[Result]) -> Iterator[Entry]:

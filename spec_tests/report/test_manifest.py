@@ -1,9 +1,19 @@
 """The manifest counts what the suite has, no more and no less; `atlas trace --write` writes it anew."""
 
+import pytest
+
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.contract.outcome import Outcome
 from spec_tests.port import SPEC_VERSION, Numerics, Op
-from spec_tests.report.manifest import VECTORS, property_entries, read_manifest, sha256, vector_entries
+from spec_tests.report import manifest
+from spec_tests.report.manifest import (
+    VECTORS,
+    digest_of_cases,
+    property_entries,
+    read_manifest,
+    sha256,
+    vector_entries,
+)
 from spec_tests.report.model import Asked
 from spec_tests.report.rewrite import not_passed
 from spec_tests.report.samples import result
@@ -68,3 +78,17 @@ def test_the_reference_owes_every_property_and_each_case_in_the_precisions_of_ev
     absent = result("ATL-NS-001/bf16_inside", Outcome.UNSUPPORTED, numerics=Numerics.BF16_INSIDE)
     wrong = [result("ATL-NS-001/f32", Outcome.FAIL), result("test_a:test_b", Outcome.UNSUPPORTED)]
     assert not_passed([absent, *wrong, result("ATL-NS-001/f64")]) == wrong
+
+
+def test_the_digest_of_cases_changes_with_those_of_its_operations_and_with_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kills: a digest of the whole manifest, one of the first operation of a case alone, one without stored files."""
+    whole, pair = read_manifest(), {Op.MEMORY_SCAN, Op.MEMORY_CHUNKED}
+    both = next(case for case in whole.cases if set(case.operations) == pair)
+    now = {op: digest_of_cases({op}) for op in (*pair, Op.NEWTON_SCHULZ)}
+    fewer = whole.model_copy(update={"cases": tuple(case for case in whole.cases if case != both)})
+    monkeypatch.setattr(manifest, "read_manifest", lambda: fewer)
+    assert all((digest_of_cases({op}) == before) is (op not in pair) for op, before in now.items())
+    monkeypatch.setattr(manifest, "VECTORS", VECTORS.with_name("none.json"))
+    assert all(digest_of_cases({op}) != before for op, before in now.items())
