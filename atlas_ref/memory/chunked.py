@@ -22,7 +22,7 @@ from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
-from atlas_ref.memory.kernels.choice import Asked, Kernels, kernel_run
+from atlas_ref.memory.kernels.choice import Asked, Kernels, MemoryCall, Ran, kernel_run
 from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.link import canonical
@@ -30,7 +30,7 @@ from atlas_ref.memory.one_token import run_one_token
 from atlas_ref.memory.orthogonalised import run_orthogonalised
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.recurrent import MemoryOutput
-from atlas_ref.memory.rules import Gates, MemoryRule, WriteCoefficients, write_coefficients
+from atlas_ref.memory.rules import Gates, MemoryRule, write_coefficients
 from atlas_ref.memory.segments import Start, lay, omega_loss
 from atlas_ref.memory.shards import Shards
 from atlas_ref.memory.state import Carry, MemoryState
@@ -74,10 +74,8 @@ def memory_chunked(
         waiting = (waiting_losses(windows, seen, rule.update_every),)
     start, asked, told = Start(initial, shards), Asked(keys, values, queries), writes and measured
     run = kernel_run(kernels, rule, asked, plan.width, past, start)
-    if run is None:
-        found, carry, errors = _by_reference(rule, plan, asked, write, start, state, reset, schedule, told)
-    else:
-        found, carry, errors = run(rule, plan, asked, write, start, state, told)
+    call = MemoryCall(rule, plan, asked, write, start, state, told)
+    found, carry, errors = _by_reference(call, reset, schedule) if run is None else run(call)
     # What `mass` divides the window weights by is not part of the loss.
     mass = gates.window.shape[-1] if rule.step_scale == "mass" else 1
     loss = None if errors is None or not told else omega_loss(plan, write, errors, mass)
@@ -91,18 +89,9 @@ def memory_chunked(
     return MemoryOutput(found, after, loss)
 
 
-def _by_reference(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    reset: Tensor | None,
-    schedule: int | None,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return the reads [batch, time, heads, values], the state after the call, and squared errors."""
+def _by_reference(call: MemoryCall, reset: Tensor | None, schedule: int | None) -> Ran:
+    """Run a call as it is written down, and measure it in any case but that of one token."""
+    rule, plan, asked, write, start, state, measured = call
     pairs = (*state.with_window(asked.keys, asked.values), asked.queries)
     if plan.time == 1:
         return run_one_token(rule, plan, *pairs, write, start, state, measured)

@@ -26,15 +26,14 @@ from torch import Tensor
 from atlas_ref.errors import UserError
 from atlas_ref.functional.newton_schulz import step_coefficients
 from atlas_ref.memory.kernels.cpu_library import SUFFIXES, library
-from atlas_ref.memory.rules import ArchitectureName, MemoryRule
+from atlas_ref.memory.plan import SegmentPlan
+from atlas_ref.memory.rules import ArchitectureName, MemoryRule, WriteCoefficients
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.shards import Shards
-from atlas_ref.memory.state import Carry
+from atlas_ref.memory.state import Carry, MemoryState
 
 Kernels = Literal["auto", "reference", "cpu", "triton"]
 Form = Literal["reference", "cpu", "triton"]
-Run = Callable[..., tuple[Tensor, Carry, Tensor | None]]
-"""A run over the tokens of a call, with the arguments of `run.run_linear_kernels`."""
 Front = Callable[..., tuple[Tensor, Tensor, Tensor]]
 """From what is projected to queries, keys and values, with the arguments of `kernels.front.front`."""
 
@@ -45,6 +44,23 @@ class Asked(NamedTuple):
     keys: Float[Tensor, "batch time heads features"]
     values: Float[Tensor, "batch time heads values"]
     queries: Float[Tensor, "batch time heads features"]
+
+
+class MemoryCall(NamedTuple):
+    """A call of a memory, as every run is given it; `measured` asks for squared errors."""
+
+    rule: MemoryRule
+    plan: SegmentPlan
+    asked: Asked
+    write: WriteCoefficients
+    start: Start
+    state: MemoryState
+    measured: bool
+
+
+Ran = tuple[Tensor, Carry, Tensor | None]
+"""Reads [batch, time, heads, values], the state after the call, and squared errors of all slots, or none."""
+Run = Callable[[MemoryCall], Ran]
 
 
 class Widths(NamedTuple):

@@ -17,12 +17,12 @@ from torch.autograd.function import once_differentiable
 
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.functional.ttl import writing_tokens
-from atlas_ref.memory.kernels.choice import Asked
+from atlas_ref.memory.kernels.choice import Asked, MemoryCall, Ran
 from atlas_ref.memory.kernels.cpu_library import ask, stride
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, ReadTime, WriteCoefficients, offset
+from atlas_ref.memory.rules import MemoryRule, ReadTime, offset
 from atlas_ref.memory.segments import Start
-from atlas_ref.memory.state import Carry, MemoryState
+from atlas_ref.memory.state import Carry
 
 READS: dict[ReadTime, int] = {"post": 0, "pre": 1, "anchor": 2}
 SIZES = (
@@ -78,20 +78,9 @@ class _Layout(NamedTuple):
     measured: bool
 
 
-def run_cpu(
-    library: ctypes.CDLL,
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return the reads [batch, time, heads, values], the state, and where asked for the squared errors of all slots.
-
-    The memory is one that `choice.supports_on_cpu`.
-    """
+def run_cpu(library: ctypes.CDLL, call: MemoryCall) -> Ran:
+    """Run a memory that `choice.supports_on_cpu` over a call."""
+    rule, plan, asked, write, start, state, measured = call
     keys, values, queries = (x if x.stride(-1) == 1 else x.contiguous() for x in asked)
     gates = (write.retention, write.momentum, write.intake, write.release, write.window)
     held = (*state.weights, *state.momentum, *state.anchor, *start.initial)

@@ -12,29 +12,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.functional.window import in_sight
-from atlas_ref.memory.kernels.choice import Asked
+from atlas_ref.memory.kernels.choice import MemoryCall, Ran
 from atlas_ref.memory.kernels.held import Held
 from atlas_ref.memory.kernels.launching import compiled, dense, tile
-from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
-from atlas_ref.memory.segments import Start
-from atlas_ref.memory.state import Carry, MemoryState
 
 TILE_OF_M = 1024
 """Numbers of M that a program holds: a row of a batch has few heads, and each program waits for memory."""
 READS = {"pre": 0, "anchor": 1, "post": 2}
 
 
-def run_alone(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return the reads [batch, 1, heads, values], the state, and where asked for the squared errors of the window."""
+def run_alone(call: MemoryCall) -> Ran:
+    """Run a call of one token; squared errors are those of its window."""
+    rule, plan, asked, write, start, state, measured = call
     keys, values = state.with_window(asked.keys, asked.values)
     position = plan.position[:, 0]
     reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], Held.of(state))

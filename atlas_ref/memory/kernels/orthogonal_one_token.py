@@ -12,27 +12,17 @@ from torch import Tensor
 
 from atlas_ref.functional.window import in_sight
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked
+from atlas_ref.memory.kernels.choice import MemoryCall, Ran
 from atlas_ref.memory.kernels.held import Held
 from atlas_ref.memory.kernels.one_token import squared_errors
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
 from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of
-from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
-from atlas_ref.memory.segments import Start
-from atlas_ref.memory.state import Carry, MemoryState
 
 
-def run_orthogonal_alone(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return the reads [batch, 1, heads, values], the state, and where asked for the squared errors of the window."""
+def run_orthogonal_alone(call: MemoryCall) -> Ran:
+    """Run a call of one token; squared errors are those of its window."""
+    rule, plan, asked, write, start, state, measured = call
     keys, values = state.with_window(asked.keys, asked.values)
     position = plan.position[:, 0]
     resets, opens = (mark.int().unsqueeze(0) for mark in (position == 0, position % rule.chunk == 0))

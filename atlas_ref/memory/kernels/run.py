@@ -11,32 +11,25 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked
+from atlas_ref.memory.kernels.choice import Asked, MemoryCall, Ran
 from atlas_ref.memory.kernels.held import Decays, Held, Pairs, Sizes
 from atlas_ref.memory.kernels.linear_run import Given, linear_run
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
 from atlas_ref.memory.kernels.orthogonal_given import Entering, Iteration, shares_of
 from atlas_ref.memory.orthogonalised import segment_inputs
 from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
-from atlas_ref.memory.segments import Start, cross, lay
-from atlas_ref.memory.state import Carry, MemoryState
+from atlas_ref.memory.rules import MemoryRule
+from atlas_ref.memory.segments import cross, lay
+from atlas_ref.memory.state import Carry
 
 KEPT = 2**26
 """Most numbers of M at the borders of segments that are kept for the backward pass under Newton-Schulz; where there are
 more, the forward pass is made again there."""
 
 
-def run_linear_kernels(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return the reads [batch, time, heads, values], the state, and where asked for the squared errors of all slots."""
+def run_linear_kernels(call: MemoryCall) -> Ran:
+    """Run a linear memory over a call."""
+    rule, plan, asked, write, start, state, measured = call
     sizes = sizes_of(rule, plan, asked, state.window_keys.shape[1])
     pairs = Pairs(asked.keys, asked.values, state.window_keys, state.window_values)
     decays = Decays(write.retention, write.momentum, write.intake, write.release, write.window)
@@ -73,35 +66,17 @@ def as_laid(plan: SegmentPlan, errors: Tensor) -> Tensor:
     return errors
 
 
-def run_orthogonal_kernels(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return what `run_linear_kernels` does, under Newton-Schulz."""
-    given = (rule, plan, asked, write, start, state, measured)
-    if plan.count * sum(m.numel() for m in state.weights) <= KEPT:
-        return _run_orthogonal(*given)
-    found: tuple[Tensor, Carry, Tensor | None] = checkpoint(
-        _run_orthogonal, *given, use_reentrant=False, preserve_rng_state=False
-    )
+def run_orthogonal_kernels(call: MemoryCall) -> Ran:
+    """Run a memory under Newton-Schulz over a call."""
+    if call.plan.count * sum(m.numel() for m in call.state.weights) <= KEPT:
+        return _run_orthogonal(call)
+    found: Ran = checkpoint(_run_orthogonal, call, use_reentrant=False, preserve_rng_state=False)
     return found
 
 
-def _run_orthogonal(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
+def _run_orthogonal(call: MemoryCall) -> Ran:
     """Do what `run_orthogonal_kernels` does, and keep all of it for the backward pass."""
+    rule, plan, asked, write, start, state, measured = call
     past_keys, past_values = state.with_window(asked.keys, asked.values)
     segments = lay(rule, plan, past_keys, past_values, asked.queries, write)
     shares = shares_of(rule, segments.keys)
