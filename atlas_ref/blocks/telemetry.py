@@ -95,7 +95,7 @@ def summarise(
     """Summarise one call, into which `layer` went with the state `before`."""
     parts = layer.parts(remembered.state)
     gates = [_means(of_one) for of_one in remembered.gates]
-    retention, momentum, step, window = (torch.stack(same).mean() for same in zip(*gates, strict=True))
+    retention, momentum, step, window = (_of_all(same) for same in zip(*gates, strict=True))
     mixing_rate = layer.mixing_rate()
     changes: list[Weights] | None = None
     if remembered.wrote:
@@ -172,6 +172,11 @@ def _means(gates: Gates) -> Means:
     """Return the means of retention, momentum decay, step size and window weight."""
     retention, momentum, step, window = (x.detach().float().mean() for x in gates[:4])
     return retention, momentum, step, window
+
+
+def _of_all(means: tuple[Tensor, ...]) -> Tensor:
+    """Return the mean of all memories from that of each, of one memory as it is."""
+    return torch.stack(means).mean() if len(means) > 1 else means[0]
 
 
 def _momentum(part: Part) -> Weights:

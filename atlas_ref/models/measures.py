@@ -9,6 +9,8 @@ newton_schulz_error   distance of the written momentum from orthogonality, where
 Of a hierarchy each memory has fields of its own: `memory_norm.global`, `memory_norm.local_1` and so on.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,9 +34,10 @@ def measure_layers(output: ModelOutput, config: ModelConfig) -> tuple[Measuremen
 def gather(output: ModelOutput, config: ModelConfig) -> Sheet:
     """Return what is measured of every layer, on the device."""
     rule = memory_rule(config.memory)
+    layers = output.state.layers
     found = [
-        _fields(telemetry) | _state_tensors(state, rule)
-        for telemetry, state in zip(output.telemetry, output.state.layers, strict=True)
+        _fields(telemetry) | {"state_finite": finite} | _orthogonality(state, rule)
+        for telemetry, state, finite in zip(output.telemetry, layers, _finite(layers), strict=True)
     ]
     values = torch.stack([value for table in found for value in table.values()]).double()
     return Sheet(tuple(tuple(table) for table in found), values)
@@ -71,10 +74,17 @@ def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float
 
 
 @torch.no_grad()
-def _state_tensors(state: BlockState, rule: MemoryRule) -> dict[str, Tensor]:
-    """Return what the state after the call says: that it is finite, and how orthogonal its next write would be."""
-    floats = [tensor for tensor in state.to_tensors().values() if tensor.is_floating_point()]
-    found = {"state_finite": largest_entries(floats).isfinite().all()}
+def _finite(layers: Sequence[BlockState]) -> list[Tensor]:
+    """Return whether the state of each layer after the call is finite, from one look at all of them."""
+    floats = [[x for x in state.to_tensors().values() if x.is_floating_point()] for state in layers]
+    found = largest_entries([x for of_one in floats for x in of_one]).isfinite()
+    return [of_one.all() for of_one in torch.split(found, [len(of_one) for of_one in floats])]
+
+
+@torch.no_grad()
+def _orthogonality(state: BlockState, rule: MemoryRule) -> dict[str, Tensor]:
+    """Return how orthogonal the next write to the state after the call would be, where it is orthogonalised."""
+    found = {}
     if rule.orthogonalised:
         # The last momentum only: one iteration a row and head, where the call itself made one for every token.
         memory = state.memory.memory

@@ -92,8 +92,14 @@ def test_the_join_is_both_norms_dropout_and_the_gate(rows: ModuleType, kind: Gat
         assert (raw - wanted.raw).abs().max() < ROUNDING
 
 
-def test_statistics_of_gates_are_those_of_the_reference_where_gates_hardly_differ(rows: ModuleType) -> None:
-    raw = 0.94 + 0.01 * torch.rand(3, 401, 5, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+@pytest.mark.parametrize("tiles", [2, 1024])
+def test_statistics_of_gates_are_those_of_the_reference_where_gates_hardly_differ(
+    rows: ModuleType, monkeypatch: pytest.MonkeyPatch, tiles: int
+) -> None:
+    """Kills: the last tile taken for a full one; what tiles differ by not counted; tiles behind the first left out."""
+    monkeypatch.setattr(rows, "PARTS", tiles)
+    drawn_apart = torch.rand(3, 401, 5, generator=torch.Generator().manual_seed(0)) + torch.arange(3).view(3, 1, 1)
+    raw = (0.94 + 0.003 * drawn_apart).to(DEVICE)
     for floor in (0.895, torch.full((3, 401, 1), 0.8, device=DEVICE)):
         found, risk = rows.spread(raw, floor)
         for ours, theirs in zip(found, gate_statistics(raw.double(), floor), strict=True):
@@ -115,8 +121,8 @@ def apart() -> AbstractContextManager[None]:
 
 
 def test_statistics_of_gates_take_no_number_from_the_host(rows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = SimpleNamespace(spread={(1,): lambda *_: None})
-    monkeypatch.setattr(rows, "row_kernels", kernel)
+    nothing = {(1,): lambda *_: None}
+    monkeypatch.setattr(rows, "spread_kernels", SimpleNamespace(spread=nothing, whole=nothing))
     with apart():
         rows.spread(torch.rand(1, 7, 3, device=DEVICE), 0.2)
 

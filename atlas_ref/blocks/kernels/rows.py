@@ -1,7 +1,8 @@
 """Norm, dropout, SwiGLU, the gated join and the statistics of gates by kernels: one pass over the tokens each.
 
-What runs on the chip is written down in `row_kernels` and `join_kernels`. The references are `torch.nn.RMSNorm`,
-`functional.dropout`, `blocks.feed_forward`, `blocks.joined` with `functional.mag_gate`, and `functional.telemetry`.
+What runs on the chip is written down in `row_kernels`, `join_kernels` and `spread_kernels`. The references are
+`torch.nn.RMSNorm`, `functional.dropout`, `blocks.feed_forward`, `blocks.joined` with `functional.mag_gate`, and
+`functional.telemetry`.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas_ref.blocks.kernels import join_kernels, row_kernels
+from atlas_ref.blocks.kernels import join_kernels, row_kernels, spread_kernels
 from atlas_ref.blocks.kernels.dropout_parts import drawing
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.gate_floor import NEAR
@@ -24,6 +25,8 @@ HELD: Final = 2048
 """Numbers of a tile."""
 PROGRAMS: Final = 1056
 """Most programs of a pass that adds over tokens: each leaves a row, and a card has some eight at a time a processor."""
+PARTS: Final = 1024
+"""Tiles of gates whose statistics are put together at once."""
 COMPONENTS: Final = 512
 """Widest tile where components have nothing to do with one another."""
 KINDS: Final[tuple[GateKind, ...]] = ("source", "gated_attention", "convex_memory", "convex")
@@ -83,31 +86,20 @@ def spread(
     raw: Float[Tensor, "batch time dim"], floor: float | Float[Tensor, "batch time 1"]
 ) -> tuple[GateStatistics, Float[Tensor, ""]]:
     """Return `functional.telemetry.gate_statistics` and `gate_floor.collapse_risk` of detached gates."""
-    below, shares = _spread(raw, floor)
-    if isinstance(floor, Tensor):
-        acting = _spread(floor + (1.0 - floor) * raw, 0.0)[0]
-    else:
-        reach = 1.0 - floor
-        acting = floor + reach * below[0], reach * below[1], floor + reach * below[2], floor + reach * below[3]
-    return GateStatistics(*(x.float() for x in (*acting, *below, *shares[:2]))), shares[2].float()
+    found = _spread(raw, floor)
+    # Floors of tokens are no number of the kernel: gates that have them under them are gates of their own.
+    acting = _spread(floor + (1.0 - floor) * raw, 0.0) if isinstance(floor, Tensor) else found
+    return GateStatistics(*acting[:4], *found[4:10]), found[10]
 
 
-def _spread(
-    raw: Tensor, floor: float | Tensor
-) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Return mean, deviation, least and largest, and the shares that are polarised, undecided and low."""
+def _spread(raw: Tensor, floor: float | Tensor) -> tuple[Tensor, ...]:
+    """Return the numbers of `spread_kernels.whole`."""
     programs = -(-raw.numel() // HELD)
-    parts, (own, scheduled) = raw.new_empty(programs, 7), _floors(floor, raw)
+    parts, found, (own, scheduled) = raw.new_empty(programs, 7), raw.new_empty(11), _floors(floor, raw)
     sizes = NEAR, POLARISED, UNDECIDED, isinstance(floor, Tensor), raw.shape[-1], HELD
-    row_kernels.spread[(programs,)](raw.contiguous(), own, parts, raw.numel(), scheduled, *sizes)
-    total, square, least, largest, far, middle, low = parts.double().unbind(1)
-    number = torch.full_like(total, HELD)
-    # Filled: what is assigned comes from the host, which a recorded step does not have.
-    number[-1:].fill_(raw.numel() - HELD * (programs - 1))
-    mean = total.sum() / raw.numel()
-    deviation = ((square.sum() + (number * (total / number - mean).square()).sum()) / raw.numel()).sqrt()
-    shares = far.sum() / raw.numel(), middle.sum() / raw.numel(), low.sum() / raw.numel()
-    return (mean, deviation, least.amin(), largest.amax()), shares
+    spread_kernels.spread[(programs,)](raw.contiguous(), own, parts, raw.numel(), scheduled, *sizes)
+    spread_kernels.whole[(1,)](parts, found, programs, raw.numel(), scheduled, HELD, PARTS)
+    return found.unbind()
 
 
 def _rows(width: int) -> tuple[int, int]:
