@@ -31,7 +31,7 @@ import torch
 
 from atlas_ref.config import RunConfig, load_config
 from atlas_ref.errors import UserError
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from preflight.budget import default_budget
 from preflight.controls.ablation import ABLATION_CONTROLS
 from preflight.controls.gain import GAIN_CONTROLS, TANH
@@ -156,7 +156,7 @@ def alarms(outcomes: Sequence[Outcome]) -> list[str]:
 
 def healthy_table(outcomes: Sequence[Outcome]) -> str:
     """Return a Markdown table with a line for each gate: verdicts, the checks that did not pass, and seconds."""
-    lines = [["gate", *Verdict, "checks that did not pass", "median s", "largest s"], ["---"] * 7]
+    lines = [["gate", *Verdict, "checks that did not pass", "median s", "largest s"]]
     for name in GATES:
         results = [result for outcome in outcomes for result in outcome.gates if result.gate == name]
         seconds = [result.seconds for result in results]
@@ -171,23 +171,19 @@ def healthy_table(outcomes: Sequence[Outcome]) -> str:
                 f"{max(seconds):.1f}",
             ]
         )
-    return _markdown(lines)
+    return as_markdown(lines)
 
 
 def control_table(outcomes: Sequence[Outcome]) -> str:
     """Return a Markdown table: what each gate said of each subject, in bold where the gate must FAIL it."""
-    lines = [["subject", *GATES], ["---"] * (1 + len(GATES))]
+    lines = [["subject", *GATES]]
     for outcome in sorted(outcomes, key=lambda each: each.case.control or 0):
         control = table()[outcome.case.control or 0]
         with_tanh = ", tanh gate" if control.overrides == TANH else ""
         meant = {each.gate for each in CONTROLS if each.subject.name == control.subject.name}
         verdicts = [f"**{r.verdict}**" if r.gate in meant else str(r.verdict) for r in outcome.gates]
         lines.append([control.subject.name + with_tanh, *verdicts])
-    return _markdown(lines)
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def missed(outcomes: Sequence[Outcome]) -> list[str]:

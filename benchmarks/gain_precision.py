@@ -9,7 +9,7 @@ it and off.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from benchmarks.gain_optimum import FREE_STEPS, PULLS, STARTS, STEPS, TASKS, Arm, End, free_table, trained
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from spec_tests.package.functional.gain_storage import WRITES, Form, closed_form, follow
 from spec_tests.package.functional.gain_storage import Path as Followed
 
@@ -55,18 +55,12 @@ def moments(betas: tuple[float, float]) -> dict[str, object]:
     return {"betas": betas, "first": first, "second": second, "meant": meant, "step": step}
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def storage_table(found: Storages) -> str:
     """Return a line for each way of storing: where it froze, and the error of the gain and of its way."""
     rows = []
     for form, storage in product(FORMS, WRITES):
         rows.append([form, storage, *(_cell(found[storage, form, rate]) for rate in RATES)])
-    return table(["form", "storage", *(f"lr {rate:g}" for rate in RATES)], rows)
+    return as_markdown([["form", "storage", *(f"lr {rate:g}" for rate in RATES)], *rows])
 
 
 def _cell(path: Followed) -> str:
@@ -77,14 +71,14 @@ def _cell(path: Followed) -> str:
 def moments_table(found: Sequence[dict[str, object]]) -> str:
     """Return what is left of each moment, and the step that AdamW makes of them."""
     rows = [[str(x["betas"]), f"{x['first']:.3f}", f"{x['second']:.3f}", f"{x['step']:.2f}"] for x in found]
-    return table(["betas", "mean of g", "mean of g^2", "step / lr"], rows)
+    return as_markdown([["betas", "mean of g", "mean of g^2", "step / lr"], *rows])
 
 
 def free_markdown(rows: Sequence[dict[str, object]]) -> str:
     """Return where the gain goes without a task."""
     after = [f"after {steps}" for steps in FREE_STEPS]
     lines = [[_switch(r["regularised"]), _switch(r["decayed"]), *(f"{r[key]:.3f}" for key in after)] for r in rows]
-    return table(["regulariser", "weight decay", *(f"gain {key} steps" for key in after)], lines)
+    return as_markdown([["regulariser", "weight decay", *(f"gain {key} steps" for key in after)], *lines])
 
 
 def _switch(on: object) -> str:
@@ -110,7 +104,7 @@ def task_table(ends: Sequence[End], arms: Sequence[Arm]) -> str:
             ]
         )
     headings = ("task", "start", "regulariser", "decay", "gain at the end", "all gains", "mean loss", "last loss")
-    return table(headings, rows)
+    return as_markdown([headings, *rows])
 
 
 def draw(found: Storages, path: Path) -> None:

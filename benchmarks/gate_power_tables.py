@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from benchmarks.gate_power_cases import FRESH, HALVES, Case
 from benchmarks.gate_power_verdicts import EARLIER, Judged, Lines, judge
+from benchmarks.report import as_markdown
 from preflight.meaning import Share
 from preflight.result import GateResult, Verdict, worst
 
@@ -53,7 +54,7 @@ def tables(found: Sequence[Case], lines: Lines) -> Told:
 
 def _power(some: Sequence[Judged]) -> str:
     """Return precision and recall of each gate and of all, now and before."""
-    lines = [["gate", "passed, earlier", "precision", "recall", "passed", "precision", "recall"], ["---"] * 7]
+    lines = [["gate", "passed, earlier", "precision", "recall", "passed", "precision", "recall"]]
     names = list(dict.fromkeys(name for each in some for name in each.gates))
     for name in [*names, ALL, ANY]:
         line, every = [name], name in (ALL, ANY)
@@ -65,7 +66,7 @@ def _power(some: Sequence[Judged]) -> str:
             ]
             line += _shares(said)
         lines.append(line)
-    return markdown(lines)
+    return as_markdown(lines)
 
 
 def _shares(said: Sequence[tuple[bool, bool]]) -> list[str]:
@@ -106,7 +107,6 @@ def _least(part: int, whole: int, tail: float) -> float:
 
 def _all(judged: Sequence[Judged]) -> str:
     lines = [["case", "half", "margin", "interval", "learned", "earlier", "now", "kept", "echo", "travel", "values"]]
-    lines.append(["---"] * len(lines[0]))
     for each in judged:
         lines.append(
             [
@@ -121,7 +121,7 @@ def _all(judged: Sequence[Judged]) -> str:
                 ", ".join(each.case.values),
             ]
         )
-    return markdown(lines)
+    return as_markdown(lines)
 
 
 def _measured(each: Judged) -> list[str]:
@@ -136,7 +136,7 @@ def _measured(each: Judged) -> list[str]:
 
 def _disagreements(judged: Sequence[Judged]) -> str:
     """Return each case that passed and did not learn, or learned and did not pass, with the checks that did it."""
-    lines = [["case", "half", "gates", "truth", "margin", "what did not pass", "values"], ["---"] * 7]
+    lines = [["case", "half", "gates", "truth", "margin", "what did not pass", "values"]]
     for when in ("earlier", "gates"):
         for each in judged:
             results = getattr(each, when)
@@ -155,7 +155,7 @@ def _disagreements(judged: Sequence[Judged]) -> str:
                     ", ".join(each.case.values),
                 ]
             )
-    return markdown(lines)
+    return as_markdown(lines)
 
 
 def _alone(judged: Sequence[Judged]) -> str:
@@ -203,11 +203,6 @@ def _row(each: Judged) -> Mapping[str, object]:
         "earlier": said(each.earlier),
         "seconds": dict(each.seconds),
     }
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def draw(told: Told, path: Path) -> None:

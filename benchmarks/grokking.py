@@ -28,7 +28,7 @@ from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.storage.run_directory import RunDirectory
 from atlas_ref.training.run import load_model
 from atlas_ref.watching.grokking import KEYS
-from benchmarks.report import RESULTS, machine, write_results
+from benchmarks.report import RESULTS, as_markdown, machine, write_results
 from benchmarks.training_runs import TrainingRun, run_all
 
 KNOWN, UNDERSTOOD = 0.99, 0.95
@@ -142,12 +142,6 @@ def by_the_source(lines: Lines) -> str:
     return NAMES[int(grokking_phases(History(columns[0].long(), *columns[1:]), "source").max())]
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """Return rows as a Markdown table, the first as its head."""
-    rule = ["---"] * len(rows[0])
-    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]])
-
-
 def tables(found: list[Found]) -> str:
     """Return when each run knew and understood, and its phases."""
     head = ["recipe", "seed", "99% in training", "95% in validation", "at the end", "mirrored pairs"]
@@ -165,7 +159,7 @@ def tables(found: list[Found]) -> str:
             row = [each.recipe, str(each.seed), NAMES[int(line["grokking/phase"])], str(line["step"])]
             keys = ("train/accuracy", "val/accuracy", "grokking/concentration", "grokking/concentration_null")
             course.append([*row, *(f"{line[key]:.3f}" for key in keys)])
-    return f"{markdown(when)}\n\n{markdown(course)}"
+    return f"{as_markdown(when)}\n\n{as_markdown(course)}"
 
 
 def main() -> None:

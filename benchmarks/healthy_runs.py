@@ -19,7 +19,7 @@ from atlas_ref.config import RunConfig, load_config
 from atlas_ref.storage.metrics_log import read_metrics
 from atlas_ref.storage.switch_state import SwitchState
 from atlas_ref.watching.kill_switches import Limit, begun, check, layer_limits, total_limits
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from benchmarks.training_runs import TrainingRun, launch
 from cli.train import KILLED_EXIT_CODE
 
@@ -116,13 +116,13 @@ def together(of_runs: Sequence[Mapping[str, Nearest]]) -> dict[str, Nearest]:
 
 def markdown(found: Mapping[str, Nearest]) -> str:
     """Return a Markdown table with a line for each switch that had something to watch."""
-    lines = [["switch", "metric", "nearest value", "limit", "longest streak outside", "patience"], ["---"] * 6]
+    lines = [["switch", "metric", "nearest value", "limit", "longest streak outside", "patience"]]
     for switch, each in found.items():
         limit = "none yet" if math.isinf(each.at) else f"{each.at:.4g}"
         lines.append(
             [switch, each.limit.metric, f"{each.value:.4g}", limit, f"{each.streak}", f"{each.limit.patience}"]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def as_record(ended: Ended) -> dict[str, object]:

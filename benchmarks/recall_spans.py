@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from atlas_ref.config import load_config
 from atlas_ref.config.span import retention_over
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from benchmarks.training_runs import TrainingRun, run_all
 
 GATES: Final = "model.memory.gates"
@@ -75,13 +75,12 @@ def cells(
 def markdown(found: dict[Cell, float]) -> str:
     """Return the accuracies: a line for each length, number of pairs and chunk, a column for each start and seed."""
     columns = sorted({(each.start == "preset", each.start, each.seed) for each in found})
-    headings = ["tokens", "pairs", "chunk", *(f"{start}, seed {seed}" for _, start, seed in columns)]
-    lines = [headings, ["---"] * len(headings)]
+    lines = [["tokens", "pairs", "chunk", *(f"{start}, seed {seed}" for _, start, seed in columns)]]
     for length, pairs, chunk in sorted({(each.length, each.pairs, each.chunk) for each in found}):
         line = [found.get(Cell(start, pairs, length, chunk, seed)) for _, start, seed in columns]
         shown = ["" if accuracy is None else f"{accuracy:.1%}" for accuracy in line]
         lines.append([str(length), str(pairs), str(chunk), *shown])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def main() -> None:

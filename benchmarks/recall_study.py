@@ -21,7 +21,7 @@ from statistics import median
 
 from atlas_ref.config import load_config, model_names
 from benchmarks.recall_hierarchies import HIERARCHIES
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from benchmarks.training_runs import Result, TrainingRun, run_all
 
 MAC = ("model.block='mac'", "model.mac.segment=16")
@@ -120,15 +120,14 @@ def as_row(cell: tuple[str, int, int], result: Result) -> Row:
 def markdown(rows: list[Row]) -> str:
     """Return the accuracies as a Markdown table: a line for each variant and chunk, a column for each seed."""
     seeds = sorted({row.seed for row in rows})
-    headings = ["variant", "chunk", *(f"seed {seed}" for seed in seeds), "median seconds", "parameters"]
-    lines = [headings, ["---"] * len(headings)]
+    lines = [["variant", "chunk", *(f"seed {seed}" for seed in seeds), "median seconds", "parameters"]]
     for variant, chunk in dict.fromkeys((row.variant, row.chunk) for row in rows):
         found = {row.seed: row for row in rows if (row.variant, row.chunk) == (variant, chunk)}
         accuracies = [f"{found[seed].accuracy:.1%}" if seed in found else "" for seed in seeds]
         seconds = f"{median(row.seconds for row in found.values()):.0f}"
         parameters = f"{next(iter(found.values())).parameters:,}"
         lines.append([variant, "any" if "no memory" in variant else str(chunk), *accuracies, seconds, parameters])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def chance() -> dict[str, float]:

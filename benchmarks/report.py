@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def machine(threads: int) -> dict[str, object]:
         "python": platform.python_version(),
         "torch": version("torch"),
     }
+
+
+def as_markdown(lines: Iterable[Sequence[str]]) -> str:
+    """Return lines as a Markdown table, the first as its head."""
+    head, *rows = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def print_table(table: Table) -> None:

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from benchmarks.training_runs import Result, TrainingRun, run_all
 
 ARMS = {"memory": (), "frozen memory": ("model.disable_memory=true",)}
@@ -42,14 +42,14 @@ def study_name(data: Path | None) -> str:
 
 def markdown(losses: dict[tuple[str, int], Curve], seeds: list[int]) -> str:
     """Return the last validation losses as a Markdown table, in nats per byte, with mean and deviation over seeds."""
-    lines = [["", *(f"seed {seed}" for seed in seeds), "mean", "spread"], ["---"] * (len(seeds) + 3)]
+    lines = [["", *(f"seed {seed}" for seed in seeds), "mean", "spread"]]
     last = {cell: curve[-1][1] for cell, curve in losses.items()}
     for arm in ARMS:
         values = [last[arm, seed] for seed in seeds]
         lines.append([arm, *(f"{value:.4f}" for value in values), f"{mean(values):.4f}", f"{spread(values):.4f}"])
     gains = [last["frozen memory", seed] - last["memory", seed] for seed in seeds]
     lines.append(["gain", *(f"{gain:+.4f}" for gain in gains), f"{mean(gains):+.4f}", f"{spread(gains):.4f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def spread(values: list[float]) -> float:

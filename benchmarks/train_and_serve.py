@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 
 from atlas_ref.training.evaluate import evaluate
-from benchmarks.report import machine, write_results
+from benchmarks.report import as_markdown, machine, write_results
 from benchmarks.training_runs import UNEXAMINED, TrainingRun, launch
 from cli.checkpoints import open_model
 from cli.evaluate import judged
@@ -137,7 +137,7 @@ def diverged(loss: float) -> bool:
 
 def markdown(losses: dict[Cell, list[float]]) -> str:
     """Return mean and range over seeds of every cell, and its mean difference from serving as trained."""
-    lines = [["trained", "served", "steps", "mean", "lowest", "highest", "more"], ["---"] * 7]
+    lines = [["trained", "served", "steps", "mean", "lowest", "highest", "more"]]
     for cell, found in losses.items():
         bad = sum(map(diverged, found))
         numbers = [f"diverged in {bad} of {len(found)}", "", "", ""]
@@ -146,7 +146,7 @@ def markdown(losses: dict[Cell, list[float]]) -> str:
             more = mean(loss - base for loss, base in zip(found, own, strict=True))
             numbers = [*(f"{value:.4f}" for value in (mean(found), min(found), max(found))), f"{more:+.4f}"]
         lines.append([f"{cell.trained}", f"{cell.served}", cell.steps, *numbers])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def main() -> None:

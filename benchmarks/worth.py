@@ -29,7 +29,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from atlas_ref.storage.metrics_log import read_metrics
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, as_markdown
 from benchmarks.training_runs import TrainingRun
 from benchmarks.worth_arms import ARMS, SHARED, kind_of, text_changes
 
@@ -175,14 +175,13 @@ def interval(differences: Sequence[float]) -> str:
 def markdown(found: Mapping[tuple[str, str], Mapping[int, float]], first: str, seeds: Sequence[int]) -> str:
     """Return the best validation of each arm and seed, and how much more than the first arm's it is, seed by seed."""
     lines = [["text", "arm", *(f"seed {seed}" for seed in seeds), "mean", f"more than {first}"]]
-    lines.append(["---"] * len(lines[0]))
     for (text, arm), values in found.items():
         base = found.get((text, first), {})
         pairs = [values[seed] - base[seed] for seed in seeds if seed in values and seed in base]
         cells_of = [f"{values[seed]:.4f}" if seed in values else "" for seed in seeds]
         more = interval(pairs) if pairs and arm != first else ""
         lines.append([text, arm, *cells_of, f"{mean(values.values()):.4f}", more])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return as_markdown(lines)
 
 
 def main() -> None:
