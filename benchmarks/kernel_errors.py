@@ -92,6 +92,7 @@ def ten_bits(x: Tensor) -> Tensor:
     return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
 
 
+# A class statement would call what torch has without annotations.
 TenBits: Any = type("TenBits", (TorchDispatchMode,), {"__torch_dispatch__": _in_ten_bits})
 
 

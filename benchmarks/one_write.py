@@ -5,8 +5,8 @@
 A memory that recalls what it saw once must change, by one write, what it reads for that key. Unit keys and values are
 written in order into the memory of the preset `recall` with the model's own, with the gates and M_0 of the first
 training step, and then every key is read. Shown are the share of a pair's error that its own write removes, and the
-cosine of what is read with the value after all pairs: at the preset's step, and at the best of steps 2, 4 ... 4,096
-times as large, as far as everything stays finite.
+cosine of what is read with the value after all pairs: at the preset's step, and at the best of steps 1/256, 1/128 ...
+16,384 times as large, as far as everything stays finite.
 """
 
 import argparse

@@ -65,13 +65,12 @@ class StackedMuon(EagerMuon):
 
         Gradients of a recorded step do (`training.graphed`). A graph does what `made` does, in one launch.
         """
-        places = tuple(x.data_ptr() for x in (*buffers, *gradients))
+        before, places = self._places, tuple(x.data_ptr() for x in (*buffers, *gradients))
         if self._recorded is not None and self._recorded.places == places:
             self._recorded.graph.replay()
             return self._recorded.moves
-        again, self._places = places == self._places, places
-        small = gradients[0].is_cuda and sum(x.numel() for x in gradients) <= MOST
-        if not again or not small or len(self.param_groups) > 1 or self._tries == TRIES:
+        self._places = places
+        if places != before or not self._may_record(gradients):
             return made(buffers, gradients, group)
         self._tries += 1
         graph = torch.cuda.CUDAGraph()
@@ -85,6 +84,11 @@ class StackedMuon(EagerMuon):
         self._recorded = Recorded(places, graph, moves)
         graph.replay()
         return moves
+
+    def _may_record(self, gradients: list[Tensor]) -> bool:
+        """Return whether a graph may do what is done to these: those of the only group, on a GPU, and not too large."""
+        only = len(self.param_groups) == 1 and self._tries < TRIES
+        return only and gradients[0].is_cuda and sum(x.numel() for x in gradients) <= MOST
 
 
 def made(buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:

@@ -46,7 +46,7 @@ def filtered(
     TOKENS: tl.constexpr,
     TILE: tl.constexpr,
 ) -> tl.tensor:
-    """Return y."""
+    """Return y of the tokens `begin` + t (`front`): what the filters make of them."""
     y = tl.zeros([TOKENS, TILE], tl.float32)
     for j in tl.static_range(KERNEL):
         factor = tl.load(weight + (KERNEL - 1 - j) * CHANNELS + channel, mask=held, other=0.0).to(tl.float32)
