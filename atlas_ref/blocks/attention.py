@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from atlas_ref.blocks.block import BlockState
-from atlas_ref.blocks.kernels.choice import Attention, Past, Shape, kernel_attention
+from atlas_ref.blocks.kernels.attended import Past, Shape
+from atlas_ref.blocks.kernels.choice import Attention, kernel_attention
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas_ref.blocks.kernels.choice import Past, Shape, kernel_attention
+from atlas_ref.blocks.kernels.attended import Past, Shape
+from atlas_ref.blocks.kernels.choice import kernel_attention
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32
 from atlas_ref.functional.window import latest, recent

@@ -4,12 +4,10 @@ Some fields are of the configuration alone: `ridge` and what makes the gates are
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
 
 from atlas_ref.memory.meaning import LITERAL, NEEDS, ONE_TOKEN, Need, reasons_against
-
-if TYPE_CHECKING:
-    from atlas_ref.config.memory import MemoryConfig
 
 FIELDS = {
     "kind": "kind",
@@ -68,13 +66,13 @@ OF_A_RUN = (
 """What a rule needs, and what else a configuration does."""
 
 
-def meaningless(memory: "MemoryConfig") -> Iterator[str]:
-    """Yield a sentence for each field that must be something else for what another one says."""
+def meaningless(memory: BaseModel) -> Iterator[str]:
+    """Yield a sentence for each field of `model.memory` that must be something else for what another one says."""
     axes = {axis: field(memory, name) for axis, name in FIELDS.items()}
     yield from reasons_against(axes, OF_A_RUN, lambda axis: f"model.memory.{FIELDS[axis]}")
 
 
-def field(memory: "MemoryConfig", name: str) -> object:
+def field(memory: BaseModel, name: str) -> object:
     """Return the value of a field by its dotted name below `model.memory`."""
     section: object = memory
     for part in name.split("."):

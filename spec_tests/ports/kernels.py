@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from atlas_ref.blocks.kernels.choice import Past, Shape
+from atlas_ref.blocks.kernels.attended import Past, Shape
 from atlas_ref.functional.window import latest
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import cpu_library

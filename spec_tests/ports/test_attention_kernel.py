@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.blocks.kernels.choice import Past, Shape, kernel_attention
+from atlas_ref.blocks.kernels.attended import Past, Shape
+from atlas_ref.blocks.kernels.choice import kernel_attention
 from atlas_ref.blocks.windowed_attention import AttentionCache, Places, WindowedAttention
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.dropout import Drop, row_keys

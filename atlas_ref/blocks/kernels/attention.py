@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from atlas_ref.blocks.kernels.attended import Past, Shape
 from atlas_ref.blocks.kernels.attention_kernels import forward, to_keys, to_queries
-from atlas_ref.blocks.kernels.choice import Past, Shape
 from atlas_ref.blocks.kernels.dropout_parts import drawing
 from atlas_ref.blocks.kernels.rotary_kernels import turn
 from atlas_ref.functional.dropout import Drop

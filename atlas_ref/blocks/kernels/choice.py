@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.functional.polynomial import Basis
@@ -23,21 +21,6 @@ MOST_COMPONENTS = 4096
 """Components of a token that a program holds."""
 WIDEST = {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}
 """Widest heads whose tiles fit on the chip, by the dtype of queries, keys and values."""
-
-
-class Past(NamedTuple):
-    """The last window - 1 keys and values before a call."""
-
-    keys: Float[Tensor, "batch past heads dim"]
-    values: Float[Tensor, "batch past heads dim"]
-
-
-class Shape(NamedTuple):
-    """Heads and their width, and the window: a query sees itself and window - 1 tokens before it."""
-
-    heads: int
-    dim: int
-    window: int
 
 
 def kernel_attention(kernels: Kernels, projected: Tensor, dim: int) -> Attention | None:
