@@ -46,7 +46,7 @@ class Curve(NamedTuple):
 def trained(config: RunConfig, batches: list[Batch], *, recorded: bool) -> Curve:
     """Train on some batches."""
     run = new_run(config, GPU)
-    recordings = Recordings(run.model, run.network, run.state, config) if recorded else None
+    recordings = Recordings(run.model, run.network, run.optimiser, run.state, config) if recorded else None
     curve = Curve([], [], recordings)
     for step, batch in enumerate(batches):
         began = time.perf_counter()

@@ -4,7 +4,7 @@ A step of a small model is thousands of small kernels, which the host gives out 
 is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch, state and what the step draws;
 the optimiser stays as it is. A recording serves the steps that are the same function of their batch:
 
-    one process; no schedule moves (`Model.schedules`); no polarisation, and no optimiser that filters gradients
+    one process; no schedule moves (`Model.schedules`); no polarisation
     rows in step: all at one index of their chunk, and no memory begins inside a chunk
 
 Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. All that the
@@ -25,6 +25,7 @@ from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
 from atlas_ref.models.registry import family_of
+from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.schedule import polarisation
 from atlas_ref.training.step import Worked, sizes_of_gradients, work
 
@@ -63,6 +64,7 @@ class Recording:
     def __init__(
         self,
         network: nn.Module,
+        optimiser: OuterOptimiser,
         batch: Batch,
         state: StateTree,
         step: int,
@@ -71,7 +73,7 @@ class Recording:
         phase: int,
     ) -> None:
         """Record the step; its work is still to be done."""
-        self._network = network
+        self._network, self._optimiser = network, optimiser
         self._batch = batch.map(torch.clone)
         self._state = state.map(lambda x: x.detach().clone(memory_format=torch.contiguous_format))
         self._buffers = self._state.to_tensors()
@@ -81,11 +83,12 @@ class Recording:
         if batch.tokens.device.type == "cuda":
             # Once as it is: it compiles what only an unseen step needs.
             self._work()
-            network.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
                 self._worked, self._told = self._work()
             self._gradients = {x: x.grad for x in network.parameters()}
+            self._logits = dict(optimiser.logits)
 
     def __call__(self, batch: Batch, state: StateTree, draws: Tensor | None) -> Worked:
         """Do the work on what is given, which is copied; what comes back is overwritten by the next call, but for what
@@ -111,6 +114,7 @@ class Recording:
         self._graph.replay()
         for parameter, gradient in self._gradients.items():
             parameter.grad = gradient
+        self._optimiser.logits.update(self._logits)
 
     def _work(self) -> tuple[Worked, Tensor]:
         """Work on the buffers, and put the state after the step into those of the state before it; return what there is
@@ -151,11 +155,12 @@ def _told(worked: Worked, numbers: Tensor) -> Worked:
 class Recordings:
     """The recorded steps of a run (`step.Replays`): one of each kind that comes several times in a row."""
 
-    def __init__(self, model: Model, network: nn.Module, state: StateTree, config: RunConfig) -> None:
-        # Filters look into the forward pass of every step (`mugrokfast.ClippedHeads`).
-        standing = None if config.optim.filters else model.standing(state)
+    def __init__(
+        self, model: Model, network: nn.Module, optimiser: OuterOptimiser, state: StateTree, config: RunConfig
+    ) -> None:
+        standing = model.standing(state)
         self._standing = None if standing is None else Standing(*standing)
-        self._model, self._network, self._config = model, network, config
+        self._model, self._network, self._optimiser, self._config = model, network, optimiser, config
         self.made: dict[Hashable, Recording | None] = {}
         """By kind; None where one cannot be recorded."""
         self.refused = ""
@@ -193,11 +198,11 @@ class Recordings:
         if not _has_room(batch.tokens.device):
             return None
         try:
-            return Recording(self._network, batch, state, step, self._config, draws, phase)
+            return Recording(self._network, self._optimiser, batch, state, step, self._config, draws, phase)
         except RuntimeError as error:
-            # It needs a look, or something that a graph cannot hold; whatever it left in gradients is forgotten.
+            # It needs a look, or something that a graph cannot hold; whatever it left behind is forgotten.
             self.refused = str(error)
-            self._network.zero_grad(set_to_none=True)
+            self._optimiser.zero_grad()
             return None
 
 

@@ -85,6 +85,11 @@ class OuterOptimiser:
         for optimiser in self.parts.values():
             optimiser.zero_grad(set_to_none=True)
 
+    @property
+    def logits(self) -> dict[Tensor, Tensor]:
+        """The largest logits of attention heads since `zero_grad`, by their projection; none where none is clipped."""
+        return clipped.largest if isinstance(clipped := self.parts.get("clipped"), ClippedHeads) else {}
+
     def averaged(self) -> AbstractContextManager[None]:
         """Return the context in which parameters are their averages, where averages are kept; else they stay."""
         part = self.parts.get("average")

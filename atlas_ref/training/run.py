@@ -57,7 +57,7 @@ class Run:
         if config.train.graph == "off" or self.device.type != "cuda" or self.world.size > 1:
             return None
         if self.recordings is None:
-            self.recordings = Recordings(self.model, self.network, self.state, config)
+            self.recordings = Recordings(self.model, self.network, self.optimiser, self.state, config)
         return self.recordings
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:

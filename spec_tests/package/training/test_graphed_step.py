@@ -36,7 +36,7 @@ BLOCKS = {
 COGNATE = {
     "cognate": ("model.ltm.kind='both'",),
     "cognate rows": (
-        "train.micro_batches=2",
+        *("train.micro_batches=2", "optim.name='mugrokfast'", "optim.mugrokfast.qk_clip=0.01"),
         *("model.recursion.nets='shared'", "model.recursion.supervision='equal'", "model.ltm.kind='slots'"),
         *(
             "model.recursion.iterations=2",
@@ -107,7 +107,7 @@ def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
     """
     config = config_of(name)
     plain, buffered = wide_run(config), wide_run(config)
-    recordings = Recordings(buffered.model, buffered.network, buffered.state, config)
+    recordings = Recordings(buffered.model, buffered.network, buffered.optimiser, buffered.state, config)
     expected = trained(plain, config, None)
     found = trained(buffered, config, recordings)
     for one, other in zip(found, expected, strict=True):
@@ -156,7 +156,7 @@ def test_a_recorded_step_of_the_other_family_waits_for_nobody(name: str) -> None
     """
     config = config_of(name)
     run = wide_run(config)
-    recordings = Recordings(run.model, run.network, run.state, config)
+    recordings = Recordings(run.model, run.network, run.optimiser, run.state, config)
     worked = None
     for step in range(1, 2 + PLAIN_STEPS):
         batch = batch_of(step)
@@ -183,12 +183,11 @@ def test_the_host_counts_where_rows_stand() -> None:
     assert found == [3, 0, 0, 3, None, None]
 
 
-@pytest.mark.parametrize("override", ["model.memory.shards.length=8", "optim.name='mugrokfast'"])
-def test_a_step_that_is_another_function_each_time_is_made_as_it_is(override: str) -> None:
-    """Kills: a recording of shards, whose borders are looked up; of a look at one step."""
-    config = micro_config(override)
+def test_a_step_that_is_another_function_each_time_is_made_as_it_is() -> None:
+    """Kills: a recording of shards, whose borders are looked up."""
+    config = micro_config("model.memory.shards.length=8")
     run = wide_run(config)
-    recordings = Recordings(run.model, run.network, run.state, config)
+    recordings = Recordings(run.model, run.network, run.optimiser, run.state, config)
     for step in range(2 + PLAIN_STEPS):
         recordings.expect(batch_of(step))
         assert recordings.work(batch_of(step), run.state, step, None) is None
