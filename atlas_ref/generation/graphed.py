@@ -43,7 +43,8 @@ class Recorded:
         for _ in range(WARM_UPS):
             work()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads do what they will: a run that writes samples pins its next batch.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             work()
         self._again = graph.replay
 

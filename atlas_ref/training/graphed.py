@@ -85,7 +85,8 @@ class Recording:
             self._work()
             optimiser.zero_grad()
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            # What another thread does, which pins the next batch meanwhile, is no part of the graph and no error.
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._worked, self._told = self._work()
             self._gradients = {x: x.grad for x in network.parameters()}
             self._logits = dict(optimiser.logits)

@@ -75,7 +75,7 @@ class StackedMuon(EagerMuon):
         self._tries += 1
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 moves = made(buffers, gradients, group)
         except RuntimeError:
             # What a graph cannot hold is done as it is; a recording that failed has done nothing.
