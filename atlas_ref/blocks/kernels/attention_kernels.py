@@ -16,7 +16,6 @@ from atlas_ref.blocks.kernels.attention_parts import (
     answered,
     in_sight,
     is_bad,
-    program_of,
     rows_of,
     through_pairs,
     tokens_of,
@@ -24,7 +23,7 @@ from atlas_ref.blocks.kernels.attention_parts import (
     without_bad,
 )
 from atlas_ref.blocks.kernels.dropout_parts import pairs_stay
-from atlas_ref.memory.kernels.launching import compiled
+from atlas_ref.memory.kernels.launching import block_of, compiled
 
 
 @compiled
@@ -63,7 +62,7 @@ def forward(
 
     What a name stands for before a loop it stands for in the loop: Triton gives it one type.
     """
-    row, head, begin = program_of(TIME, QUERIES)
+    (row, begin), head = block_of(TIME, QUERIES), tl.program_id(1)
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
     turned = far * TIME * TURNED + head * DIM
@@ -157,7 +156,7 @@ def to_queries(
     PRECISION: tl.constexpr,
 ) -> None:
     """Write dq and D of a block of queries, and what it adds to the gradients of the persistent tokens."""
-    row, head, begin = program_of(TIME, QUERIES)
+    (row, begin), head = block_of(TIME, QUERIES), tl.program_id(1)
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
     turned = far * TIME * TURNED + head * DIM
@@ -245,7 +244,7 @@ def to_keys(
     PRECISION: tl.constexpr,
 ) -> None:
     """Write dk and dv of a block of keys, of the call (rows of VALUES numbers) and of LEARNED tokens before it."""
-    row, head, begin = program_of(TIME + LEARNED, KEYS)
+    (row, begin), head = block_of(TIME + LEARNED, KEYS), tl.program_id(1)
     begin -= LEARNED
     token, width = begin + tl.arange(0, KEYS), tl.arange(0, WIDTH)
     far, held = row.to(tl.int64), (width < DIM)[None, :]

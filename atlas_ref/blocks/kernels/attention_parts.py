@@ -66,13 +66,6 @@ def without_bad(keys: tl.tensor, values: tl.tensor) -> tuple[tl.tensor, tl.tenso
 
 
 @compiled
-def program_of(TIME: tl.tensor, TILE: tl.constexpr) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Return the row of the batch that a program has, its head, and the first token of its block."""
-    blocks = tl.cdiv(TIME, TILE)
-    return tl.program_id(0) // blocks, tl.program_id(1), (tl.program_id(0) % blocks) * TILE
-
-
-@compiled
 def answered(
     q: tl.tensor,
     d_out: tl.tensor,

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from atlas_ref.memory.kernels.choice import Widths
 from atlas_ref.memory.kernels.front_parts import filtered, length_of, of_head
-from atlas_ref.memory.kernels.launching import compiled, tile
+from atlas_ref.memory.kernels.launching import block_of, compiled, tile
 
 TOKENS: Final = 32
 """Tokens of a program that are held at once."""
@@ -67,9 +67,8 @@ def _front(
     TILE: tl.constexpr,
     SCALED: tl.constexpr,
 ) -> None:
-    blocks = tl.cdiv(TIME, TOKENS)
-    row = (tl.program_id(0) // blocks).to(tl.int64)
-    begin, t = (tl.program_id(0) % blocks) * TOKENS, tl.arange(0, TOKENS)
+    row, begin = block_of(TIME, TOKENS)
+    row, t = row.to(tl.int64), tl.arange(0, TOKENS)
     kind, first, size = of_head(KEYS, VALUES, HEADS)
     width = tl.arange(0, TILE)
     held = width < size
@@ -112,9 +111,8 @@ def _front_adjoint(
     TILE: tl.constexpr,
     SCALED: tl.constexpr,
 ) -> None:
-    blocks = tl.cdiv(TIME, TOKENS)
-    row = (tl.program_id(0) // blocks).to(tl.int64)
-    begin, t = (tl.program_id(0) % blocks) * TOKENS, tl.arange(0, TOKENS)
+    row, begin = block_of(TIME, TOKENS)
+    row, t = row.to(tl.int64), tl.arange(0, TOKENS)
     kind, first, size = of_head(KEYS, VALUES, HEADS)
     width = tl.arange(0, TILE)
     held, channel = width < size, first + width
@@ -157,10 +155,9 @@ def _front_inputs(
     TOKENS: tl.constexpr,
     TILE: tl.constexpr,
 ) -> None:
-    blocks = tl.cdiv(TIME + KERNEL - 1, TOKENS)
-    row = (tl.program_id(0) // blocks).to(tl.int64)
+    row, begin = block_of(TIME + KERNEL - 1, TOKENS)
     # The tail stands before the call: its tokens are -(K-1) to -1.
-    begin, t = (tl.program_id(0) % blocks) * TOKENS - (KERNEL - 1), tl.arange(0, TOKENS)
+    row, begin, t = row.to(tl.int64), begin - (KERNEL - 1), tl.arange(0, TOKENS)
     channel = tl.program_id(1) * TILE + tl.arange(0, TILE)
     held, token = channel < CHANNELS, begin + t
     now, old = (row * TIME + begin) * CHANNELS, (row * (KERNEL - 1) + KERNEL - 1 + begin) * CHANNELS

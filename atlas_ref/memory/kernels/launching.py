@@ -34,6 +34,15 @@ def compiled(kernel: Callable[..., object]) -> Any:
 
 
 @compiled
+def block_of(TIME: tl.tensor, TILE: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
+    """Return the row of the batch that a program has, and the first token of its block of TILE: the first axis of the
+    grid goes over the blocks of all rows.
+    """
+    blocks = tl.cdiv(TIME, TILE)
+    return tl.program_id(0) // blocks, (tl.program_id(0) % blocks) * TILE
+
+
+@compiled
 def loaded(matrix: tl.tensor, row: tl.tensor, column: tl.tensor, there: tl.tensor, WIDTH: tl.constexpr) -> tl.tensor:
     """Return rows of a matrix as a tile, zero where a row is not `there` or a column beyond WIDTH.
 
