@@ -71,9 +71,8 @@ def main() -> None:
         )
         results.append({"shard": shard, "seconds": folded, "without_shards": whole, "ratios": ratios})
     print_table(table)
-    write_results(
-        "folded_shards", {"machine": machine(1), "tokens": asked.tokens, "chunk": asked.chunk, "rows": results}
-    )
+    found = {"machine": machine(1), "tokens": asked.tokens, "chunk": asked.chunk, "rows": results}
+    print(f"wrote {write_results('folded_shards', found)}")
 
 
 if __name__ == "__main__":

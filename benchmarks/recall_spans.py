@@ -5,8 +5,7 @@
 
 Trains the preset `recall` through the command line with more pairs in longer rows: with `retention_init = "span"`, with
 `step_init = "chunk"` besides, with four fifths kept in place of half besides that, and with the numbers of the preset,
-of one seed. Accuracy is the share of right answers over the
-last validation; guessing is right once in 64 times.
+of one seed. Accuracy is the share of right answers over the last validation; guessing is right once in 64 times.
 """
 
 import argparse
