@@ -62,7 +62,8 @@ def forward(
 
     What a name stands for before a loop it stands for in the loop: Triton gives it one type.
     """
-    (row, begin), head = block_of(TIME, QUERIES), tl.program_id(1)
+    row, begin = block_of(TIME, QUERIES)
+    head = tl.program_id(1)
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
     turned = far * TIME * TURNED + head * DIM
@@ -156,7 +157,8 @@ def to_queries(
     PRECISION: tl.constexpr,
 ) -> None:
     """Write dq and D of a block of queries, and what it adds to the gradients of the persistent tokens."""
-    (row, begin), head = block_of(TIME, QUERIES), tl.program_id(1)
+    row, begin = block_of(TIME, QUERIES)
+    head = tl.program_id(1)
     query, width = begin + tl.arange(0, QUERIES), tl.arange(0, WIDTH)
     there, far = query < TIME, row.to(tl.int64)
     turned = far * TIME * TURNED + head * DIM
@@ -244,7 +246,8 @@ def to_keys(
     PRECISION: tl.constexpr,
 ) -> None:
     """Write dk and dv of a block of keys, of the call (rows of VALUES numbers) and of LEARNED tokens before it."""
-    (row, begin), head = block_of(TIME + LEARNED, KEYS), tl.program_id(1)
+    row, begin = block_of(TIME + LEARNED, KEYS)
+    head = tl.program_id(1)
     begin -= LEARNED
     token, width = begin + tl.arange(0, KEYS), tl.arange(0, WIDTH)
     far, held = row.to(tl.int64), (width < DIM)[None, :]
