@@ -114,6 +114,18 @@ def test_places_without_a_token_hold_nothing_of_a_document_that_diverged() -> No
         assert_same(among[name], value, f"{name} behind a document that diverged")
 
 
+def test_programs_are_forgotten_before_the_process_has_no_memory_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a run of the whole suite that ends in the compiler, which gets no more mappings of memory."""
+    module = import_module("spec_tests.ports.jax.port")
+    monkeypatch.setattr(module, "PROGRAMS", 2)
+    monkeypatch.setattr(module, "_kept", set())
+    kept = []
+    for rows in (1, 1, 9, 70, 150):
+        run(jax_port(), Op.L2_NORMALIZE, Numerics.F64, {"x": generator(3).standard_normal((rows, 3))}, eps=1e-6)
+        kept.append(len(module._kept))
+    assert kept == [1, 1, 2, 1, 2]
+
+
 def test_newton_schulz_is_the_iteration() -> None:
     matrix = generator(6).standard_normal((2, 5, 3))
     for numerics, name in product(PROFILES, ("quintic", "cubic", "polar_express")):

@@ -98,6 +98,15 @@ def orthogonalise(matrix: Array, table: Array, offset: Array | float, start: Sta
     return lax.scan(step, matrix / divisor, table.astype(matrix.dtype))[0]
 
 
+def without_bad(x: Array) -> tuple[Array, Array]:
+    """Return x with zeros in the vectors (last axis) that hold something that is no number, and which those were.
+
+    A derivative passes a product as zero times its other factor, which is no number where that is none.
+    """
+    bad = ~jnp.isfinite(x).all(-1)
+    return jnp.where(bad[..., None], 0.0, x), bad
+
+
 def lags(past: Array, new: Array) -> Array:
     """Return, for each new entry, itself and the entries before it by age: [time, len(past) + 1, ...]."""
     everything = jnp.concatenate([past, new])

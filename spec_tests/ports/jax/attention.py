@@ -11,12 +11,12 @@ import numpy as np
 from jax import Array
 
 from spec_tests.port import Op
-from spec_tests.ports.jax.arrays import Implementation, Tensors, lags, newest
+from spec_tests.ports.jax.arrays import Implementation, Tensors, lags, newest, without_bad
 
 
 def _attend(query: Array, keys: Array, values: Array, seen: Array) -> Array:
     scores = jnp.where(seen, jnp.einsum("kd,d->k", keys, query) / sqrt(query.shape[0]), -jnp.inf)
-    return jnp.einsum("k,kd->d", jax.nn.softmax(scores), jnp.where(seen[:, None], values, 0.0))
+    return jnp.einsum("k,kd->d", jax.nn.softmax(scores), values)
 
 
 def _sliding_window_attention(_: Hashable, options: tuple[Array, Array], x: Tensors) -> Tensors:
@@ -29,10 +29,14 @@ def _sliding_window_attention(_: Hashable, options: tuple[Array, Array], x: Tens
         def before(persistent: Array, lags: Array) -> Array:
             return jnp.concatenate([jnp.broadcast_to(persistent, (len(q), *persistent.shape)), lags], axis=1)
 
-        # Keys out of sight may hold anything, infinities included.
-        nearby = jnp.where(seen[..., None], lags(ck, k), 0.0)
+        # Keys and values out of sight may hold anything, infinities included.
+        pairs = ((pk, lags(ck, k)), (pv, lags(cv, v)))
+        sound = [without_bad(before(always, jnp.where(seen[..., None], near, 0.0))) for always, near in pairs]
+        (queries, unasked), (keys, bad_keys), (values, bad_values) = without_bad(q), *sound
         visible = jnp.concatenate([everywhere, seen], axis=1)
-        return jax.vmap(_attend)(q, before(pk, nearby), before(pv, lags(cv, v)), visible)
+        # What sees something bad is no number and has no derivative: the persistent tokens have that of all others.
+        spoilt = unasked | (bad_keys | bad_values).any(1)
+        return jnp.where(spoilt[:, None], jnp.nan, jax.vmap(_attend)(queries, keys, values, visible))
 
     heads = jax.vmap(head, in_axes=(*[1] * 7, None), out_axes=1)
     rows = jax.vmap(heads, in_axes=(0, 0, 0, None, None, 0, 0, 0))

@@ -9,14 +9,16 @@ import numpy as np
 from jax import Array
 
 from spec_tests.port import Op
-from spec_tests.ports.jax.arrays import Implementation, Tensors, by_length, lags, newest
+from spec_tests.ports.jax.arrays import Implementation, Tensors, by_length, lags, newest, without_bad
 
 
 def _short_conv(_: Hashable, count: Array, x: Tensors) -> Tensors:
     def row(tokens: Array, tail: Array, position: Array) -> tuple[Array, Array]:
         seen = np.arange(len(tail) + 1) <= position[:, None]
-        inputs = jnp.where(seen[..., None], lags(tail, tokens), 0.0)
-        return jnp.einsum("tac,ca->tc", inputs, x["weight"][:, ::-1]), newest(tail, tokens, count)
+        inputs, bad = without_bad(jnp.where(seen[..., None], lags(tail, tokens), 0.0)[..., None])
+        y = jnp.einsum("tac,ca->tc", inputs[..., 0], x["weight"][:, ::-1])
+        # What sees something bad is no number and has no derivative: the weight has that of all others.
+        return jnp.where(bad.any(1), jnp.nan, y), newest(tail, tokens, count)
 
     y, tail = jax.vmap(row)(x["x"], x["tail"], x["position"])
     return {"y": y, "tail": tail}

@@ -5,7 +5,7 @@ padded to few shapes, so that few programs are compiled. The 64-bit mode and the
 around each call and nowhere else. Importing this package without jax raises ImportError.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -57,6 +57,19 @@ def _with_gradients(function: Function, plan: Hashable, options: Any, x: Tensors
 
 
 COTANGENT: Final = "cotangent."
+PROGRAMS: Final = 300
+"""Programs that are kept: each takes some hundred mappings of memory, of which Linux gives a process 65,530."""
+
+_kept: Final[set[Hashable]] = set()
+_forget: Final[Callable[[], None]] = jax.clear_caches
+
+
+def _make_room(program: Hashable) -> None:
+    """Forget every program before there are more than `PROGRAMS`: the compiler dies where it gets no memory."""
+    if program not in _kept and len(_kept) == PROGRAMS:
+        _forget()
+        _kept.clear()
+    _kept.add(program)
 
 
 class JaxPort:
@@ -95,6 +108,8 @@ class JaxPort:
         cotangents = {name.removeprefix(COTANGENT): value for name, value in asked.items()}
         lengths = lengths_of(row, inputs)
         plan, options = implementation.plan(config, padded, lengths)
+        shapes = tuple((np.shape(leaf), np.asarray(leaf).dtype.char) for leaf in jax.tree.leaves((options, padded)))
+        _make_room((implementation.function, plan, shapes, tuple(cotangents)))
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             if cotangents:
                 outputs = _with_gradients(implementation.function, plan, options, padded, cotangents)
