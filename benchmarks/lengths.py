@@ -11,10 +11,12 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from atlas_ref.memory.kernels.choice import Kernels
 from benchmarks.kernels import LAYERS, delta_net, memory_layer, timed
 from benchmarks.report import RESULTS, machine, write_results
 
@@ -34,22 +36,29 @@ class Point:
     peak: float
 
 
-def subjects(tokens: int) -> Iterator[tuple[str, Callable[[], None] | None]]:
-    """Yield what is timed at one length by its name; None where it is not installed."""
+def subjects() -> Iterator[tuple[str, Callable[[int], Callable[[], None] | None], int]]:
+    """Yield what is timed: its name, a pass at some length or None where it is not installed, and its most tokens.
+
+    The rival comes last: it tries many forms of its kernels at every length.
+    """
     for name in SHOWN:
-        yield name, memory_layer(1, tokens, LAYERS[name], "triton")
-    if tokens <= REFERENCE_MOST:
-        yield "titans, by the reference", memory_layer(1, tokens, LAYERS["titans"], "reference")
-    yield "DeltaNet of flash-linear-attention", delta_net(1, tokens)
+        yield name, _layer(name, "triton"), max(TOKENS)
+    yield "titans, by the reference", _layer("titans", "reference"), REFERENCE_MOST
+    yield "DeltaNet of flash-linear-attention", partial(delta_net, 1), max(TOKENS)
+
+
+def _layer(name: str, form: Kernels) -> Callable[[int], Callable[[], None]]:
+    return lambda tokens: memory_layer(1, tokens, LAYERS[name], form)
 
 
 def measure(lengths: list[int], passes: int) -> Iterator[Point]:
-    """Time every subject at every length."""
-    for tokens in lengths:
-        for name, step in subjects(tokens):
-            if step is not None:
+    """Time every subject at every length, one subject after another."""
+    for name, make, most in subjects():
+        for tokens in (each for each in lengths if each <= most):
+            if (step := make(tokens)) is not None:
                 usual, peak, _ = timed(step, passes)
                 yield Point(name, tokens, tokens / usual / 1e6, peak)
+            del step
             torch.cuda.empty_cache()
 
 
