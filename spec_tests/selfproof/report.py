@@ -37,7 +37,7 @@ from spec_tests.vectors.case import load_cases
 
 PARTS: Final = ("faults", "generated", "vacuity", "mutants", "variants")
 PIECE: Final = 8
-"""Generated faults of one operation that a process tries one after another."""
+"""Faults of one operation that a process tries one after another."""
 FEW: Final = 3
 """Mutants of one function that do: a survivor takes as long as `ENOUGH` says, and the others must not wait for many."""
 SHARES: Final = 48
@@ -90,7 +90,8 @@ def _faults(only: str | None, say: Say, jobs: int, kept: Kept) -> Part:
     def tried(some: Sequence[Fault]) -> list[dict[str, Any]]:
         return [asdict(row_of(fault, cases, ReferencePort(), NumpyPort())) for fault in some]
 
-    trial = Trial("faults", attrgetter("id"), tried, lambda found: Row(**found).survives)
+    # Reports of one operation seek their hints among the same faults, which a process tries once a stored case.
+    trial = Trial("faults", attrgetter("id"), tried, lambda found: Row(**found).survives, PIECE, attrgetter("op"))
     for found in kept.results(trial, faults, jobs):
         row = Row(**found)
         part.tried += len(row.noticed)

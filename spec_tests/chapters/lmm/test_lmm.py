@@ -37,6 +37,8 @@ def test_a_memory_of_zeros_leaves_what_came(port: Port) -> None:
         with where_declared():
             result = run(port, LMM, numerics, unwritten(LMM, 13), **CONFIGS[0])
             assert_same(result["y"], result.inputs["x"], f"y of a memory of zeros in {numerics}")
+            # And one that holds something adds what the loops say.
+            assert_results(port, LMM, numerics, CONFIGS[0], unmarked(call(LMM, 13, (4, 2))))
 
 
 @pytest.mark.spec("LMM-2")

@@ -8,6 +8,7 @@ import pytest
 from spec_tests.chapters.attention.oracle import sliding_window_attention
 from spec_tests.chapters.blocks.operation import MODEL
 from spec_tests.chapters.mac.calls import MAC, call, config, unmarked
+from spec_tests.contract.by_loops import assert_answers
 from spec_tests.contract.driver import precisions, run
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.oracle.sigmoid import sigmoid
@@ -102,6 +103,7 @@ def test_steps_of_zero_and_a_first_memory_of_zeros_leave_rows_and_reads_of_zero(
         for kind in KINDS:
             with where_declared():
                 result = run(port, MAC, numerics, inputs, **config(rows=kind))
+                assert_answers(result, config(rows=kind))
                 other = run(
                     port, MAC, numerics, {**inputs, **{n: others[n] for n in (*asked, *read)}}, **config(rows=kind)
                 )

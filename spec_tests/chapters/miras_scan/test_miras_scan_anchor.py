@@ -9,6 +9,7 @@ from spec_tests.chapters.memory_step.calls import FEATURES, VALUES
 from spec_tests.chapters.memory_step.loop import gelu, gelu_slope, identity_part
 from spec_tests.chapters.miras_scan.architectures import unpacked
 from spec_tests.chapters.miras_scan.calls import SHAPE, axes, both_forms, case, one_write, tokens
+from spec_tests.contract.by_loops import assert_answers
 from spec_tests.contract.driver import Result, run
 from spec_tests.port import Array, Port, Scalar
 from spec_tests.tally import where_declared
@@ -45,6 +46,7 @@ def test_anchor_reads_the_memory_before_the_first_token_of_the_chunk(port: Port)
                 config = axes(**point, chunk=CHUNK)
                 inputs = in_chunks(config)
                 found = run(port, op, numerics, inputs, **{**config, "read": "anchor"})
+                assert_answers(found, {**config, "read": "anchor"})
                 for row, (t, first) in enumerate(ASKED):
                     queries = np.array(inputs["queries"])
                     queries[:, first] = queries[:, t]
@@ -63,6 +65,7 @@ def test_anchor_reads_in_the_middle_of_a_chunk_what_the_state_brings(port: Port)
                 config = {**axes(**point, chunk=CHUNK), "read": "anchor"}
                 inputs = in_chunks(config)
                 found = run(port, op, numerics, inputs, **config)
+                assert_answers(found, config)
                 still = {"momentum": 0.0, "step_size": 0.0, "window_weights": 0.0}
                 kept = {name: value + np.zeros_like(inputs[name]) for name, value in still.items()}
                 nothing = inputs | kept | {"weights": inputs["anchor"], "retention": np.ones_like(inputs["retention"])}
@@ -81,6 +84,7 @@ def test_anchor_reads_the_initial_memory_after_a_reset(port: Port) -> None:
                 inputs = in_chunks(config)
                 inputs["reset"][:, 5] = 1
                 after = run(port, op, numerics, inputs, **config)
+                assert_answers(after, config)
                 fresh = tokens(inputs, slice(5, 8)) | {"position": np.array([0, 0])}
                 wanted = run(port, op, numerics, fresh, **config)
                 error = np.abs(after["reads"][:, 5:8] - wanted["reads"]).max()
@@ -111,6 +115,7 @@ def test_behind_a_layer_norm_a_gradient_is_divided_by_its_curvature(port: Port) 
 def assert_divided(architecture: str, printed: Result, divided: Result, what: str) -> None:
     """Assert that S is that of printed steps over max(1, kappa); no kappa is below 1."""
     x = printed.inputs
+    assert printed["momentum"].any(), f"{what}: nothing is written"
     for row, head in np.ndindex(*SHAPE[:2]):
         weights = unpacked(architecture, x["weights"][row, head], FEATURES, VALUES)
         kappa = curvature(weights, x["keys"][row, 0, head], x["values"][row, 0, head])

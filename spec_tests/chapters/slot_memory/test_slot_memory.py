@@ -108,6 +108,8 @@ def test_an_empty_memory_reads_zero(port: Port) -> None:
             inputs = fresh(generator(6).standard_normal((2, 5, 3)), 4)
             found = run(port, SLOT, numerics, inputs, threshold=1.0)
             assert_same(found["y"], np.zeros((2, 5, 3)), "reads of an empty memory")
+            # And of one that stores, what it stored.
+            assert_all(run(port, SLOT, numerics, inputs, threshold=0.5), 0.5, "y")
 
 
 @pytest.mark.spec("SLOT-5")
@@ -153,6 +155,7 @@ def test_a_slot_that_is_not_in_use_may_hold_anything_and_comes_back_as_zeros(por
     for numerics in precisions(port):
         with where_declared():
             plain = run_with_gradients(port, SLOT, numerics, inputs, weights, threshold=0.4)
+            assert_all(plain, 0.4, *RESULTS)
             assert_same(plain["slots"][:, 5], np.zeros((3, 3)), "the slot that nobody used")
             for rubbish in (7.5, np.nan, -np.inf):
                 spoilt = np.where(inputs["read_at"][..., None] < 0, rubbish, inputs["slots"])
