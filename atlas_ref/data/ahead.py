@@ -13,13 +13,13 @@ from atlas_ref.data.batch import Batch, BatchSource
 
 
 @contextmanager
-def batches(source: BatchSource, device: torch.device) -> Iterator[Callable[[int], Batch]]:
+def batches(source: BatchSource, device: torch.device, *, alone: bool) -> Iterator[Callable[[int], Batch]]:
     """Give what returns the training batch of a step: on a GPU made ahead, elsewhere, where a thread would only take
-    from the step, when it is asked for."""
+    from the step, when it is asked for. `alone` says that no other process takes part in the step."""
     if device.type != "cuda":
         yield source.batch
         return
-    ahead = Ahead(source)
+    ahead = Ahead(source, pinned=alone)
     try:
         yield ahead.batch
     finally:
@@ -29,7 +29,10 @@ def batches(source: BatchSource, device: torch.device) -> Iterator[Callable[[int
 class Ahead:
     """The training batches of a source; after each that was asked for, a thread makes the one behind it."""
 
-    def __init__(self, source: BatchSource) -> None:
+    def __init__(self, source: BatchSource, *, pinned: bool) -> None:
+        # To take memory that stays where it is may wait for all that a GPU was given; if that waits for another process
+        # too, which a thread of its own keeps waiting, neither goes on (pytorch issue 31095).
+        self._pinned = pinned and torch.cuda.is_available()
         self._source = source
         self._thread = ThreadPoolExecutor(1, "batches")
         self._made: dict[int, Future[Batch]] = {}
@@ -44,7 +47,7 @@ class Ahead:
     def _make(self, step: int) -> Batch:
         batch = self._source.batch(step)
         # Memory that stays where it is, which a GPU fetches by itself.
-        return batch.map(torch.Tensor.pin_memory) if torch.cuda.is_available() else batch
+        return batch.map(torch.Tensor.pin_memory) if self._pinned else batch
 
     def close(self) -> None:
         """Let the thread end, whatever it has begun."""

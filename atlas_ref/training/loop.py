@@ -1,8 +1,7 @@
 """The training loop: from a config and a run directory to a trained model, or from a checkpoint on.
 
 `step` counts finished updates: update number n (1-based) uses `batch(n - 1)` and writes the metrics line of step n.
-What happens at a step depends on its number alone, never on where the process started, so a run that was stopped and
-resumed leaves the same weights and the same log as one that was not.
+What happens at a step depends on its number alone, so a run that was resumed leaves the weights and the log of another.
 """
 
 import os
@@ -180,7 +179,8 @@ def advance_with_log(
             retention.settle(validations, run.switches, config.train)
     # The first process alone writes, and feeds the sinks.
     heard = broadcast(config, directory, run.step, reporter) if world.main else nullcontext(reporter)
-    kept, given = MetricsLog(directory.metrics if world.main else Path(os.devnull)), batches(ready.source, ready.device)
+    given = batches(ready.source, ready.device, alone=world.size == 1)
+    kept = MetricsLog(directory.metrics if world.main else Path(os.devnull))
     with kept as log, heard as listener, given as batch:
         context = Context(
             config=config,

@@ -1,12 +1,12 @@
 """Batches that are made ahead are those of the source, in any order, and one that cannot be made says so when asked."""
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from atlas_ref.data.ahead import Ahead
+from atlas_ref.data.ahead import Ahead, batches
 from atlas_ref.data.batch import Batch
 
 
@@ -26,7 +26,7 @@ class Counted:
 
 
 def ahead_of(source: Any) -> Ahead:
-    return Ahead(source)
+    return Ahead(source, pinned=True)
 
 
 def test_a_batch_made_ahead_is_that_of_its_step_whichever_was_asked_for_before() -> None:
@@ -46,3 +46,20 @@ def test_a_batch_that_cannot_be_made_fails_at_its_own_step() -> None:
     with pytest.raises(ValueError, match="step 1"):
         ahead.batch(1)
     ahead.close()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_memory_is_pinned_by_a_thread_only_where_no_other_process_takes_part(
+    alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.numel())
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    with batches(cast(Any, Counted()), torch.device("cuda"), alone=alone) as batch:
+        assert int(batch(3).tokens[0, 0]) == 3
+    assert bool(pinned) is alone
