@@ -36,6 +36,7 @@ LAYERS = {
     "omega, c = 8": "rule=omega,omega_window=8",
     "omega, chunks of 16": "rule=omega,omega_window=1,chunk=16",
     "titans, degree 2 of keys of 16": "rule=titans,key_dim=16,features.degree=2",
+    "MLP": "rule=titans,architecture=mlp",
     "atlas, every token orthogonalised": "rule=atlas,omega_window=1",
     "atlas, c = 8, degree 2 of keys of 16": "rule=atlas,omega_window=8,key_dim=16,features.degree=2",
 }
@@ -156,7 +157,7 @@ def subjects(tokens: int) -> list[tuple[str, str, Callable[[int], Callable[[], N
     for name, fields in LAYERS.items():
         found.append((name, "triton", _made(tokens, fields, "triton")))
     found.append(("omega, c = 1", "reference", _made(tokens, LAYERS["omega, c = 1"], "reference")))
-    found.append(("MLP", "reference", _made(tokens, "rule=titans,architecture=mlp", "reference")))
+    found.append(("MLP", "reference", _made(tokens, LAYERS["MLP"], "reference")))
     found.append(("DeltaNet", "flash-linear-attention", lambda batch: delta_net(batch, tokens)))
     found.append(("MLP", "titans-pytorch", lambda batch: titans_pytorch(batch, tokens)))
     return found
@@ -182,7 +183,7 @@ def main() -> None:
     """Measure, print the table and write the numbers as JSON."""
     parser = argparse.ArgumentParser(description="Time one memory layer on a GPU.")
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 16], help="rows of a batch")
-    names = [*LAYERS, "DeltaNet", "MLP"]
+    names = [*LAYERS, "DeltaNet"]
     parser.add_argument("--layers", nargs="+", default=[], choices=names, metavar="LAYER", help=f"of {names}")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a row")
     parser.add_argument("--passes", type=int, default=10, help="passes that count")

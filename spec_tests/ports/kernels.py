@@ -1,6 +1,7 @@
 """The kernels of this repository behind the port contract: the fast forms of the memory, judged like any other.
 
     atlas conform --port spec_tests.ports.kernels:TritonPort --level L3            TritonOrthogonalPort: Newton-Schulz
+                                                                               TritonMlpPort: two layers
                                                                                TritonAttentionPort: attention
     atlas conform --port spec_tests.ports.kernels:CpuPort --level L3               CpuMlpPort: two layers
 
@@ -27,7 +28,7 @@ from atlas_ref.blocks.kernels.attended import Past, Shape
 from atlas_ref.functional.window import latest
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import cpu_library
-from atlas_ref.memory.kernels.choice import supports, supports_on_cpu
+from atlas_ref.memory.kernels.choice import supports, supports_mlp, supports_on_cpu
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.places import user_cache
@@ -47,7 +48,8 @@ if DEVICE.type == "cpu":
 def by_kernels(rule: MemoryRule, keys: Tensor, values: Tensor, *given: Any) -> MemoryOutput:
     """Return what `memory_chunked` does, by kernels or not at all; a call of one token has a form of its own."""
     width, past = min(rule.chunk, keys.shape[1]), given[3].window_keys.shape[1]
-    if keys.shape[1] > 1 and not supports(rule, keys, values, width + past):
+    known = any(knows(rule, keys, values, width + past) for knows in (supports, supports_mlp))
+    if keys.shape[1] > 1 and not known:
         raise UnsupportedError("the kernels have no form of this memory", capability="kernels")
     return memory_chunked(rule, keys, values, *given, kernels="triton")
 
@@ -185,6 +187,15 @@ class TritonOrthogonalPort(TritonKernels):
         only = {"architecture": frozenset({"matrix"}), "rule": ORTHOGONALISED}
         name = "atlas_ref kernels (triton, newton-schulz)"
         return replace(super().declare(), name=name, only=only)
+
+
+class TritonMlpPort(TritonKernels):
+    """The kernels of the memory of two layers, which is not read at its anchor."""
+
+    def declare(self) -> Declaration:
+        """Declare the parallel form of this memory, with its gradients."""
+        only = {"architecture": frozenset({"mlp"}), "rule": LINEAR}
+        return replace(super().declare(), name="atlas_ref kernels (triton, mlp)", only=only)
 
 
 def build_for_cpu() -> Path:

@@ -3,7 +3,7 @@
 | `model.kernels` | what runs                                                                                    |
 |-----------------|----------------------------------------------------------------------------------------------|
 | `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                     |
-| `triton`        | what `supports` names, on a GPU, else the reference; refused where none compile                |
+| `triton`        | what `supports` and `supports_mlp` name, on a GPU, else the reference; refused where none compile |
 | `cpu`           | compiled C++ for what `supports_on_cpu` names, else the reference; refused where it is not built |
 | `auto`          | on a GPU that is large enough where Triton is, what `supports` names; `cpu` on a CPU where it was  |
 |                 | built, but for a token of decoding, which is over sooner by the reference; else the reference |
@@ -75,6 +75,8 @@ class Widths(NamedTuple):
 MOST_VALUES = 64
 MOST_SLOTS = 128
 """Sides of what a program holds on the chip."""
+MOST_OF_MLP = 64
+"""Features and values of the memory of two layers, of which a program holds some ten squares of these sides."""
 MOST_ALONE = 1024
 """Features that one program holds of a row of M, where it has no more to hold."""
 MOST_FORWARD, LEAST_SLOTS = 160, 16
@@ -161,6 +163,10 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
         return _alone(rule, keys, values, past + 1, start)
+    if form == "triton" and supports_mlp(rule, keys, values, width + past):
+        from atlas_ref.memory.kernels import mlp_run
+
+        return mlp_run.run_mlp_kernels
     if form == "triton" and supports(rule, keys, values, width + past):
         from atlas_ref.memory.kernels import run
 
@@ -233,6 +239,20 @@ def supports(
     if not {keys.dtype, values.dtype} <= known or keys.numel() == 0:
         return False
     return fits(rule, keys.shape[-1], values.shape[-1], slots)
+
+
+def supports_mlp(
+    rule: MemoryRule, keys: Float[Tensor, "*tokens features"], values: Float[Tensor, "*tokens values"], slots: int
+) -> bool:
+    """Return whether kernels know this memory of two layers: written by descent of `l2`, and not read at its anchor.
+
+    `slots` are as in `supports`.
+    """
+    if not {keys.dtype, values.dtype} <= {torch.float32, torch.bfloat16} or keys.numel() == 0:
+        return False
+    if not _is_plain(rule, "mlp") or rule.orthogonalised or rule.read == "anchor":
+        return False
+    return max(keys.shape[-1], values.shape[-1]) <= MOST_OF_MLP and slots <= MOST_SLOTS
 
 
 def fits(rule: MemoryRule, features: int, width: int, slots: int) -> bool:

@@ -194,11 +194,11 @@ def inputs_adjoint(
     )
     if sizes.past:
         for each, now, old in zip(window, d_pairs[:2], d_pairs[2:], strict=True):
-            _folded(sizes, borders, each, now, old)
+            folded(sizes, borders, each, now, old)
     return d_queries, d_pairs, MixingGradients(*of_rows, d_last_w, d_last_u, d_last_u_s)
 
 
-def _folded(sizes: Sizes, borders: Borders, window: Tensor, now: Tensor, old: Tensor) -> None:
+def folded(sizes: Sizes, borders: Borders, window: Tensor, now: Tensor, old: Tensor) -> None:
     """Add what windows have for each token to its gradient; a segment that follows is no shorter than a chunk."""
     width = now.shape[-1]
     side, block = tile(max(sizes.tokens, sizes.past)), min(tile(width), 64)
