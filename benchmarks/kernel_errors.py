@@ -1,16 +1,17 @@
 """How far kernels in Triton are from float64, beside the plain form in the same precision: reads, states, gradients.
 
-    python -m benchmarks.kernel_errors [--every 1] [--precisions highest high] [--jobs 1] [--seconds 3600]
+    python -m benchmarks.kernel_errors [--architecture matrix] [--every 1] [--precisions highest high] [--jobs 1]
+        [--seconds 3600]
 
-Every rule that they know over short and long calls, chunks, windows and sizes; reading time, the borders of windows and
-the scale of steps are drawn cell by cell. Each has three rows out of step, documents that begin anywhere, keys and
-queries that lie between other numbers, and a call that is cut into three. `highest` is float32, `high` tf32: what a
-library takes for a product in tf32 depends on its shape, so the plain form rounds every factor of a product to ten bits
-and multiplies in float32. An error is the largest of a tensor over its largest entry in float64, by the recurrence. A
-ratio is that of two errors of one tensor of one cell; one below `ROUNDED` counts as that, as an answer may be exact by
-chance. Single ratios spread, as two roundings of one number do: what is asked is that the worst error of all cells is
-no more than twice that of the plain form, and so the ratio in the geometric mean. Cells of which kernels have no form
-are left out, and those that there was no time for.
+Every rule that they know, of a matrix or of two layers (`mlp`), over short and long calls, chunks, windows and sizes;
+reading time, the borders of windows and the scale of steps are drawn cell by cell. Each has three rows out of step,
+documents that begin anywhere, keys and queries that lie between other numbers, and a call that is cut into three.
+`highest` is float32, `high` tf32: what a library takes for a product in tf32 depends on its shape, so the plain form
+rounds every factor of a product to ten bits and multiplies in float32. An error is the largest of a tensor over its
+largest entry in float64, by the recurrence. A ratio is that of two errors of one tensor of one cell; one below
+`ROUNDED` counts as that, as an answer may be exact by chance. Single ratios spread, as two roundings of one number do:
+what is asked is that the worst error of all cells is no more than twice that of the plain form, and so the ratio in the
+geometric mean. Cells of which kernels have no form are left out, and those that there was no time for.
 """
 
 import argparse
@@ -28,9 +29,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.kernels.choice import supports
+from atlas_ref.memory.kernels.choice import supports, supports_mlp
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
-from atlas_ref.memory.rules import Gates
+from atlas_ref.memory.rules import ArchitectureName, Gates
 from atlas_ref.memory.state import MemoryState
 from benchmarks.report import machine, write_results
 from spec_tests.chapters.memory_chunked.grid import pieces
@@ -45,6 +46,11 @@ WHOLE: Final[Mapping[str, tuple[Any, ...]]] = {
     "window": (1, 2, 8),
     "sizes": ((64, 64), (16, 12), (152, 64)),
 }
+OF_MLP: Final[Mapping[str, tuple[Any, ...]]] = {
+    **WHOLE,
+    "rule": tuple(name for name in RULES if name not in ORTHOGONALISED),
+    "sizes": ((64, 64), (16, 12)),
+}
 DRAWN: Final[Mapping[str, tuple[Any, ...]]] = {
     "boundary": ("carry", "truncate"),
     "read": ("post", "pre", "anchor"),
@@ -54,6 +60,8 @@ BATCH: Final = 3
 ROUNDED: Final = {"highest": 2.0**-22, "high": 2.0**-11}
 """What rounding one product may cost."""
 ALLOWED: Final = 2.0
+EXPANSION: Final = 4
+STATES: Final = ("weights", "momentum", "anchor")
 Cell = Mapping[str, Any]
 Answers = dict[str, Tensor]
 
@@ -64,6 +72,7 @@ class Found(NamedTuple):
     precision: str
     cell: str
     rule: str
+    layers: int
     tensor: str
     kernels: float
     plain: float
@@ -96,11 +105,11 @@ def ten_bits(x: Tensor) -> Tensor:
 TenBits: Any = type("TenBits", (TorchDispatchMode,), {"__torch_dispatch__": _in_ten_bits})
 
 
-def cells() -> Iterator[dict[str, Any]]:
+def cells(architecture: ArchitectureName) -> Iterator[dict[str, Any]]:
     """Yield every cell; `delta` has a window of one token only."""
-    turns = list(product(*DRAWN.values()))
-    for number, values in enumerate(product(*WHOLE.values())):
-        cell = dict(zip(WHOLE, values, strict=True))
+    turns, axes = list(product(*DRAWN.values())), OF_MLP if architecture == "mlp" else WHOLE
+    for number, values in enumerate(product(*axes.values())):
+        cell = dict(zip(axes, values, strict=True)) | {"architecture": architecture}
         if cell["rule"] != "delta" or cell["window"] == 1:
             yield cell | dict(zip(DRAWN, turns[int(generator(number).integers(len(turns)))], strict=True))
 
@@ -108,7 +117,8 @@ def cells() -> Iterator[dict[str, Any]]:
 def drawn(cell: Cell, config: dict[str, Any], seed: int) -> tuple[Answers, Tensor, Tensor]:
     """Return what a cell is given that has a gradient, the marks of its documents and where its rows stand."""
     (features, values), rng, past = cell["sizes"], generator(seed), cell["window"] - 1
-    tokens, matrices = (BATCH, cell["time"], HEADS), (BATCH, HEADS, values, features)
+    tokens, hidden = (BATCH, cell["time"], HEADS), EXPANSION * values
+    layers = ((values, hidden), (hidden, features)) if cell["architecture"] == "mlp" else ((values, features),)
     position = rng.integers(1, 40, BATCH)
     position[0] = 0
     live = (torch.arange(past, 0, -1) <= torch.tensor(position)[:, None])[..., None, None]
@@ -117,8 +127,12 @@ def drawn(cell: Cell, config: dict[str, Any], seed: int) -> tuple[Answers, Tenso
         "values": rng.standard_normal((*tokens, values)),
         "queries": directions((*tokens, features), seed + 2),
         **gates(config, tokens, cell["window"], seed + 3),
-        "initial": rng.standard_normal(matrices[1:]) / features**0.5,
-        **{name: rng.standard_normal(matrices) / features**0.5 for name in ("weights", "momentum", "anchor")},
+        **{f"initial.{n}": rng.standard_normal((HEADS, *x)) / x[1] ** 0.5 for n, x in enumerate(layers)},
+        **{
+            f"{name}.{n}": rng.standard_normal((BATCH, HEADS, *x)) / x[1] ** 0.5
+            for name in STATES
+            for n, x in enumerate(layers)
+        },
         "window_keys": directions((BATCH, past, HEADS, features), seed + 4),
         "window_values": rng.standard_normal((BATCH, past, HEADS, values)),
     }
@@ -141,17 +155,18 @@ def answers(
     width = x["keys"].shape[-1]
     keys, queries = torch.cat([x["keys"], x["queries"]], -1).tensor_split([width], -1)
     tokens = (keys, x["values"], queries, x["retention"], x["momentum_decay"], x["step_size"], x["window_weights"])
-    state = MemoryState(
-        (x["weights"],), (x["momentum"],), (x["anchor"],), x["window_keys"], x["window_values"], position
-    )
+    layers = [name.partition(".")[2] for name in x if name.startswith("initial.")]
+    initial, weights, momentum, anchor = (tuple(x[f"{name}.{n}"] for n in layers) for name in ("initial", *STATES))
+    state = MemoryState(weights, momentum, anchor, x["window_keys"], x["window_values"], position)
     reads = []
     for cut in cuts:
         k, v, q, *gate = (part[:, cut] for part in tokens)
-        output = _run(form, config, (k, v, q, Gates(*gate), (x["initial"],), state, marks[:, cut]))
+        output = _run(form, config, (k, v, q, Gates(*gate), initial, state, marks[:, cut]))
         state = output.state
         reads.append(output.reads)
-    found = {"reads": torch.cat(reads, 1), "weights": state.weights[0], "momentum": state.momentum[0]}
-    found["anchor"] = state.anchor[0]
+    after = zip(STATES, (state.weights, state.momentum, state.anchor), strict=True)
+    found = {"reads": torch.cat(reads, 1)}
+    found |= {f"{name}.{n}": part for name, parts in after for n, part in enumerate(parts)}
     random = torch.Generator().manual_seed(0)
     asked = [torch.randn(part.shape, generator=random).to(part) for part in found.values()]
     leaves = list(x.values())
@@ -171,14 +186,16 @@ def measure(numbered: tuple[int, dict[str, Any]], precisions: list[str]) -> list
     seed, cell = numbered
     torch.set_num_threads(1)
     options = {name: cell[name] for name in ("chunk", *DRAWN)}
-    config, time = rule(cell["rule"], **options), int(cell["time"])
+    config, time = rule(cell["rule"], cell["architecture"], **options), int(cell["time"])
     given, found = drawn(cell, config, seed), []
+    layers = sum(name.startswith("initial.") for name in given[0])
     exact = answers("recurrence", torch.float64, config, given, [slice(0, time)])
     whole, parts = [slice(0, time)], pieces(time, cell["chunk"], seed)
     slots = min(cell["chunk"], time) + cell["window"] - 1
     for precision in precisions:
         torch.set_float32_matmul_precision(precision)
-        if time == 1 or not supports(memory_rule(config), given[0]["keys"], given[0]["values"], slots):
+        asked = (memory_rule(config), given[0]["keys"], given[0]["values"], slots)
+        if time == 1 or not (supports(*asked) or supports_mlp(*asked)):
             continue
         for name, cuts in (("", whole), ("split ", [part for part in parts if part.start < part.stop])):
             ours = answers("triton", torch.float32, config, given, cuts)
@@ -190,7 +207,7 @@ def measure(numbered: tuple[int, dict[str, Any]], precisions: list[str]) -> list
             for tensor, right in exact.items():
                 size = max(float(right.abs().max()), 1e-30)
                 errors = (float((each[tensor] - right).abs().max()) / size for each in (ours, plain))
-                found.append(Found(precision, name + described, cell["rule"], tensor, *errors))
+                found.append(Found(precision, name + described, cell["rule"], layers, tensor, *errors))
     torch.set_float32_matmul_precision("highest")
     return found
 
@@ -199,7 +216,7 @@ def groups(found: list[Found]) -> dict[tuple[str, str, str], list[Found]]:
     """Return what was found by precision, kind of rule and kind of tensor."""
     apart: dict[tuple[str, str, str], list[Found]] = {}
     for f in found:
-        rules = "Newton-Schulz" if f.rule in ORTHOGONALISED else "linear"
+        rules = "Newton-Schulz" if f.rule in ORTHOGONALISED else "two layers" if f.layers > 1 else "linear"
         kind = "gradients" if f.tensor.startswith("grad.") else "reads and states"
         apart.setdefault((f.precision, rules, kind), []).append(f)
     return dict(sorted(apart.items()))
@@ -225,12 +242,13 @@ def summary(found: list[Found]) -> Iterator[str]:
 def main() -> None:
     """Run the grid, print a summary and the worst cells, and write all as JSON; exit 1 where a ratio is above 2."""
     parser = argparse.ArgumentParser(description="Compare kernels in Triton and the plain form with float64.")
+    parser.add_argument("--architecture", choices=["matrix", "mlp"], default="matrix", help="what is written")
     parser.add_argument("--every", type=int, default=1, help="run each n-th cell only")
     parser.add_argument("--precisions", nargs="+", default=list(ROUNDED), choices=list(ROUNDED))
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time, as most of the time is compilation")
     parser.add_argument("--seconds", type=float, default=3600.0, help="after which no cell is begun")
     options = parser.parse_args()
-    numbered = list(enumerate(cells()))[:: options.every]
+    numbered = list(enumerate(cells(options.architecture)))[:: options.every]
     # Long and short calls by turns, whatever there is time for.
     generator(1).shuffle(numbered)
     found, done, began = list[Found](), 0, time.monotonic()

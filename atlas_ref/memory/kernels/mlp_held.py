@@ -16,7 +16,7 @@ from atlas_ref.memory.kernels.launching import precision, tile
 BLOCK: Final = 32
 """Hidden units that a program holds at once."""
 NARROW: Final = 64
-"""Slots of a segment up to which a program has 128 threads for each square of 64 x 64 that it holds."""
+"""Slots of a segment up to which a program has 128 threads."""
 
 
 class Layers(NamedTuple):
@@ -163,5 +163,8 @@ def of_kernels(sizes: Sizes, hidden: int) -> tuple[int | bool | str, ...]:
 
 
 def launch(sizes: Sizes) -> dict[str, int]:
-    """Return how all kernels are launched: with twice the threads where a segment has more slots."""
-    return {"num_warps": 4 if tile(sizes.slots) <= NARROW else 8, "num_stages": 1}
+    """Return how all kernels are launched: with twice the threads where a segment has more slots.
+
+    Not where a product of float32 is of three parts, which with more threads reads what is not its own (`orthogonal`).
+    """
+    return {"num_warps": 4 if tile(sizes.slots) <= NARROW or precision() == "tf32x3" else 8, "num_stages": 1}
