@@ -96,10 +96,8 @@ def _grown(
     row: tl.tensor,
     column: tl.tensor,
     there: tl.tensor,
-    left: tl.tensor,
-    right: tl.tensor,
-    row_w: tl.tensor,
-    row_u: tl.tensor,
+    by_m: tl.tensor,
+    by_s: tl.tensor,
     w_m: tl.tensor,
     w_s: tl.tensor,
     u_s: tl.tensor,
@@ -107,12 +105,11 @@ def _grown(
     opens: tl.tensor,
     WIDTH: tl.constexpr,
     ALWAYS: tl.constexpr,
-    PRECISION: tl.constexpr,
 ) -> None:
-    """Write a tile of M and S by the factors of all slots, and store it as the next segment enters with it."""
+    """Add to a tile of M and S what is written, and store it as the next segment enters with it."""
     m, s = loaded(m_at, row, column, there, WIDTH), loaded(s_at, row, column, there, WIDTH)
-    m = w_m * m + w_s * s + multiplied(tl.trans(left * row_w), right, PRECISION)
-    s = u_s * s + multiplied(tl.trans(left * row_u), right, PRECISION)
+    m = w_m * m + w_s * s + by_m
+    s = u_s * s + by_s
     m = tl.where(restarts, loaded(initial, row, column, there, WIDTH), m)
     stored(m_at + to_next, row, column, there, m, WIDTH)
     stored(s_at + to_next, row, column, there, tl.where(restarts, 0.0, s), WIDTH)
@@ -183,51 +180,13 @@ def written(
     more = behind < SEGMENTS * BATCH
     restarts = tl.load(borders + 3 * SEGMENTS * BATCH + behind, mask=more, other=0) != 0
     opens = tl.load(borders + 4 * SEGMENTS * BATCH + behind, mask=more, other=0) != 0
+    by_m = multiplied(tl.trans(x * row_w), h, PRECISION)
+    by_s = multiplied(tl.trans(x * row_u), h, PRECISION)
     m, s, a, of_v = m_outer + outer, s_outer + outer, a_outer + outer, v < VALUES
     first, step = initial_outer + head * VALUES * HIDDEN, BATCH * HEADS * VALUES * HIDDEN
-    _grown(
-        m,
-        s,
-        a,
-        first,
-        step,
-        v,
-        unit,
-        of_v,
-        x,
-        h,
-        row_w,
-        row_u,
-        w_m,
-        w_s,
-        u_s,
-        restarts,
-        opens,
-        HIDDEN,
-        ALWAYS,
-        PRECISION,
-    )
+    _grown(m, s, a, first, step, v, unit, of_v, by_m, by_s, w_m, w_s, u_s, restarts, opens, HIDDEN, ALWAYS)
+    by_m = multiplied(tl.trans(left * row_w), k, PRECISION)
+    by_s = multiplied(tl.trans(left * row_u), k, PRECISION)
     m, s, a, of_unit = m_inner + inner, s_inner + inner, a_inner + inner, unit < HIDDEN
     first, step = initial_inner + head * HIDDEN * FEATURES, BATCH * HEADS * HIDDEN * FEATURES
-    _grown(
-        m,
-        s,
-        a,
-        first,
-        step,
-        unit,
-        d,
-        of_unit,
-        left,
-        k,
-        row_w,
-        row_u,
-        w_m,
-        w_s,
-        u_s,
-        restarts,
-        opens,
-        FEATURES,
-        ALWAYS,
-        PRECISION,
-    )
+    _grown(m, s, a, first, step, unit, d, of_unit, by_m, by_s, w_m, w_s, u_s, restarts, opens, FEATURES, ALWAYS)
