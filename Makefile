@@ -57,7 +57,7 @@ suite: $(READY)  ## Check that the stored cases are what both oracles say today
 ci: lint types suite exhaustive  ## Everything a change must pass
 
 gpu:  ## Put the fast kernels to the suite on a GPU (GPU_PYTHON)
-	@for port in TritonPort TritonOrthogonalPort; do for numerics in f32 bf16_io; do \
+	@for port in TritonPort TritonMlpPort TritonOrthogonalPort; do for numerics in f32 bf16_io; do \
 	$(GPU_PYTHON) -m cli.main conform --port spec_tests.ports.kernels:$$port --level L3 --numerics $$numerics || exit; done; done
 	$(GPU_PYTHON) -m cli.main conform --port spec_tests.ports.kernels:TritonAttentionPort --level L0
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas_ref.memory.kernels.choice import Asked
+from atlas_ref.memory.kernels.choice import MemoryCall, Ran
 from atlas_ref.memory.kernels.coordinates import in_rows, mixing, mixing_adjoint, window_in_rows
 from atlas_ref.memory.kernels.held import Borders, Decays, Mixing, Pairs, Sizes
 from atlas_ref.memory.kernels.inputs import folded
@@ -43,28 +43,18 @@ from atlas_ref.memory.kernels.mlp_launch import (
     write_back,
 )
 from atlas_ref.memory.kernels.run import as_laid, sizes_of
-from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
-from atlas_ref.memory.segments import Start
-from atlas_ref.memory.state import Carry, MemoryState
+from atlas_ref.memory.state import Carry
 
 
-def run_mlp_kernels(
-    rule: MemoryRule,
-    plan: SegmentPlan,
-    asked: Asked,
-    write: WriteCoefficients,
-    start: Start,
-    state: MemoryState,
-    measured: bool,
-) -> tuple[Tensor, Carry, Tensor | None]:
-    """Return what `run.run_linear_kernels` does, of two layers."""
+def run_mlp_kernels(call: MemoryCall) -> Ran:
+    """Run a memory of two layers over a call."""
+    rule, plan, asked, gates, start, state, measured = call
     sizes = sizes_of(rule, plan, asked, state.window_keys.shape[1])
-    gates = (write.retention, write.momentum, write.intake, write.release, write.window)
+    decays = (gates.retention, gates.momentum, gates.intake, gates.release, gates.window)
     tokens = (asked.queries, asked.keys, asked.values, state.window_keys, state.window_values)
     held = (*start.initial, *state.weights, *state.momentum, *state.anchor)
     apply: Callable[..., tuple[Tensor, ...]] = _MlpRun.apply
-    found, *after, errors = apply(sizes, plan.table, *tokens, *gates, *held)
+    found, *after, errors = apply(sizes, plan.table, *tokens, *decays, *held)
     carry = Carry(tuple(after[:2]), tuple(after[2:4]), tuple(after[4:]))
     return found, carry, as_laid(plan, errors.square().sum(-1)) if measured else None
 
