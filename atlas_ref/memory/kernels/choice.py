@@ -163,7 +163,8 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
         return _alone(rule, keys, values, past + 1, start)
-    if form == "triton" and supports_mlp(rule, keys, values, width + past):
+    # Not by `auto`: compared in the interpreter and timed on a card, where one of their forms went beyond its memory.
+    if kernels == "triton" and supports_mlp(rule, keys, values, width + past):
         from atlas_ref.memory.kernels import mlp_run
 
         return mlp_run.run_mlp_kernels
