@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.kernels.choice import supports, supports_mlp
+from atlas_ref.memory.kernels.known import supports, supports_mlp
 from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.rules import ArchitectureName, Gates
 from atlas_ref.memory.state import MemoryState

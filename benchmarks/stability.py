@@ -23,7 +23,8 @@ import torch
 from rich.table import Table
 from torch.utils._pytree import tree_map_only
 
-from atlas_ref.memory.kernels.choice import Kernels, fits
+from atlas_ref.memory.kernels.choice import Kernels
+from atlas_ref.memory.kernels.known import fits
 from atlas_ref.memory.rules import ORTHOGONALISED, ArchitectureName, RuleName, StepScale
 from benchmarks.report import machine, print_table, write_results
 from benchmarks.stability_search import Attack, attack

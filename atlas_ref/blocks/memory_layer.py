@@ -15,7 +15,8 @@ from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
-from atlas_ref.memory.kernels.choice import Kernels, chosen, fits, known
+from atlas_ref.memory.kernels.choice import Kernels, chosen, known
+from atlas_ref.memory.kernels.known import fits
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.shards import Shards, qk_project_in_span

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from atlas_ref.memory.kernels.choice import MOST_VALUES
+from atlas_ref.memory.kernels.known import MOST_VALUES
 from spec_tests.port import GRADIENTS, Array, Declaration, Numerics, Op, Scalar
 from spec_tests.ports.kernels import DEVICE, TritonKernels, by_kernels
 from spec_tests.ports.reference.memory import memory

@@ -8,7 +8,7 @@
 On a GPU Triton compiles its kernels; elsewhere it interprets them, which takes a hundred times as long and computes the
 same. Those for a CPU the port compiles itself, apart from those
 that `atlas kernels build` compiled.
-What the kernels do not know (`atlas_ref.memory.kernels.choice`) is unsupported here: the reference does not answer in
+What the kernels do not know (`atlas_ref.memory.kernels.known`) is unsupported here: the reference does not answer in
 their stead.
 """
 
@@ -28,7 +28,7 @@ from atlas_ref.blocks.kernels.attended import Past, Shape
 from atlas_ref.functional.window import latest
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import cpu_library
-from atlas_ref.memory.kernels.choice import supports, supports_mlp, supports_on_cpu
+from atlas_ref.memory.kernels.known import supports, supports_mlp, supports_on_cpu
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.places import user_cache

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atlas_ref.memory.bias import Bias
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.kernels import choice
+from atlas_ref.memory.kernels import choice, known
 from atlas_ref.memory.recurrent import memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.state import fresh_memory_state
@@ -171,6 +171,6 @@ def test_kernels_of_two_layers_are_the_recurrence_with_every_gradient(
 def test_the_kernels_of_two_layers_are_given_what_they_know_and_nothing_else(
     changes: dict[str, Any], features: int, slots: int, kind: torch.dtype
 ) -> None:
-    known, keys = torch.zeros(1, 2, 1, 64), torch.zeros(1, 2, 1, features, dtype=kind)
-    assert choice.supports_mlp(rule_of({}), known, known.bfloat16(), 128)
-    assert not choice.supports_mlp(rule_of(changes), keys, keys, slots)
+    plain, keys = torch.zeros(1, 2, 1, 64), torch.zeros(1, 2, 1, features, dtype=kind)
+    assert known.supports_mlp(rule_of({}), plain, plain.bfloat16(), 128)
+    assert not known.supports_mlp(rule_of(changes), keys, keys, slots)

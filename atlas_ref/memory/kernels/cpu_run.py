@@ -79,7 +79,7 @@ class _Layout(NamedTuple):
 
 
 def run_cpu(library: ctypes.CDLL, call: MemoryCall) -> Ran:
-    """Run a memory that `choice.supports_on_cpu` over a call."""
+    """Run a memory that `known.supports_on_cpu` over a call."""
     rule, plan, asked, write, start, state, measured = call
     keys, values, queries = (x if x.stride(-1) == 1 else x.contiguous() for x in asked)
     gates = (write.retention, write.momentum, write.intake, write.release, write.window)

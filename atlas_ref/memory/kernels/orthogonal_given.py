@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
-from atlas_ref.memory.kernels.choice import halves, near
+from atlas_ref.memory.kernels.known import halves, near
 from atlas_ref.memory.kernels.launching import tile
 from atlas_ref.memory.rules import MemoryRule, offset
 
@@ -31,7 +31,7 @@ class Iteration(NamedTuple):
     table: Float[Tensor, "steps 4"]
     offset: float
     half: bool
-    """whether products are of half precision (`choice.halves`)"""
+    """whether products are of half precision (`known.halves`)"""
 
     @classmethod
     def of(cls, rule: MemoryRule, device: torch.device) -> "Iteration":
