@@ -73,6 +73,7 @@ def test_gradients_flow_through_every_recursion_but_the_first_ones(port: Port) -
         expected = slopes(settings, inputs, weights)
         nothing = [name for name in expected if not expected[name].any()]
         assert nothing == (["y", "z"] if without else [])
+        # Asked only where one is to be zero: a question put twice lets a port pass that answers the one before.
         for numerics in precisions(port) if nothing else ():
             with where_declared():
                 result = run_with_gradients(port, TRM, numerics, inputs, weights, **settings)
