@@ -30,7 +30,8 @@ from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32,
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
-from atlas_ref.memory.kernels.choice import Kernels, Widths, activations, kernel_front
+from atlas_ref.memory.kernels.call import Widths
+from atlas_ref.memory.kernels.choice import Kernels, activations, kernel_front
 from atlas_ref.memory.rules import Gates
 from atlas_ref.memory.state import Held, MemoryState, StateTree
 

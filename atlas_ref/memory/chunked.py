@@ -22,7 +22,8 @@ from atlas_ref.functional.ttl import gathered_window, waiting_losses
 from atlas_ref.functional.window import recent
 from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
-from atlas_ref.memory.kernels.choice import Asked, Kernels, MemoryCall, Ran, kernel_run
+from atlas_ref.memory.kernels.call import Asked, MemoryCall, Ran
+from atlas_ref.memory.kernels.choice import Kernels, kernel_run
 from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.linear import run_linear
 from atlas_ref.memory.link import canonical

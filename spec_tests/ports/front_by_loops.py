@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas_ref.memory.kernels.choice import Widths
+from atlas_ref.memory.kernels.call import Widths
 from spec_tests.drawing.inputs import generator
 from spec_tests.port import Array
 

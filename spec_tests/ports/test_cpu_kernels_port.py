@@ -14,6 +14,7 @@ from atlas_ref.config import load_config
 from atlas_ref.errors import UserError
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import choice, cpu_library
+from atlas_ref.memory.kernels.call import Widths
 from atlas_ref.models.registry import build_model
 from spec_tests.chapters.memory_chunked.grid import EQUAL, call, cotangents, gradients
 from spec_tests.chapters.memory_step.calls import expected, worst
@@ -190,7 +191,7 @@ def test_the_exponential_of_single_precision_is_exact_to_rounding(built: Path) -
     x = torch.linspace(-120.0, 120.0, 961)
     rows = torch.stack([x, torch.full_like(x, 0.5), x, x], -1).unsqueeze(0)
     given = (rows, torch.ones(4, 1), torch.zeros(1, 0, 4), torch.arange(961).unsqueeze(0))
-    queries = cpu_front.front(loaded, *given, None, choice.Widths(1, 2, 0, 1e-6), torch.float32)[0]
+    queries = cpu_front.front(loaded, *given, None, Widths(1, 2, 0, 1e-6), torch.float32)[0]
     exact = torch.nn.functional.silu(rows[0, :, :2].double())
     wanted = exact / exact.norm(dim=-1, keepdim=True)
     assert (queries[0, :, 0] - wanted).abs().max() < 3e-7

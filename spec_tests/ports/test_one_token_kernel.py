@@ -8,6 +8,7 @@ import torch
 from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import choice
+from atlas_ref.memory.kernels.call import Asked
 from atlas_ref.memory.recurrent import MemoryOutput
 from atlas_ref.memory.rules import Gates, MemoryRule
 from atlas_ref.memory.segments import Start
@@ -94,7 +95,7 @@ def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:
     """Kills: a kernel without a derivative in a step of training."""
     keys = torch.randn(BATCH, 1, HEADS, FEATURES, device=DEVICE)
     given = (
-        choice.Asked(keys, keys[..., :VALUES], keys),
+        Asked(keys, keys[..., :VALUES], keys),
         1,
         WINDOW - 1,
         Start((torch.zeros(HEADS, VALUES, FEATURES),), None),

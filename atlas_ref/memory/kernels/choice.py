@@ -16,13 +16,14 @@ import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from atlas_ref.errors import UserError
+from atlas_ref.memory.kernels.call import Asked, Run
 from atlas_ref.memory.kernels.cpu_library import SUFFIXES, library
 from atlas_ref.memory.kernels.known import (
     LEAST_SLOTS,
@@ -35,52 +36,14 @@ from atlas_ref.memory.kernels.known import (
     supports_mlp,
     supports_on_cpu,
 )
-from atlas_ref.memory.plan import SegmentPlan
-from atlas_ref.memory.rules import MemoryRule, WriteCoefficients
+from atlas_ref.memory.rules import MemoryRule
 from atlas_ref.memory.segments import Start
 from atlas_ref.memory.shards import Shards
-from atlas_ref.memory.state import Carry, MemoryState
 
 Kernels = Literal["auto", "reference", "cpu", "triton"]
 Form = Literal["reference", "cpu", "triton"]
 Front = Callable[..., tuple[Tensor, Tensor, Tensor]]
 """From what is projected to queries, keys and values, with the arguments of `kernels.front.front`."""
-
-
-class Asked(NamedTuple):
-    """What a call shows the memory."""
-
-    keys: Float[Tensor, "batch time heads features"]
-    values: Float[Tensor, "batch time heads values"]
-    queries: Float[Tensor, "batch time heads features"]
-
-
-class MemoryCall(NamedTuple):
-    """A call of a memory, as every run is given it; `measured` asks for squared errors."""
-
-    rule: MemoryRule
-    plan: SegmentPlan
-    asked: Asked
-    write: WriteCoefficients
-    start: Start
-    state: MemoryState
-    measured: bool
-
-
-Ran = tuple[Tensor, Carry, Tensor | None]
-"""Reads [batch, time, heads, values], the state after the call, and squared errors of all slots, or none."""
-Run = Callable[[MemoryCall], Ran]
-
-
-class Widths(NamedTuple):
-    """Heads of queries, of keys and of values, their widths, and the length that enters under the root of a norm."""
-
-    heads: int
-    key: int
-    value: int
-    eps: float
-
-
 LARGE = (9, 10)
 """Compute capabilities with 227 KiB of shared memory a block, which these sides were tried on (Hopper); on a card with
 less they may not fit."""

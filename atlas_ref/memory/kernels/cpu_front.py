@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas_ref.memory.kernels.choice import Widths
+from atlas_ref.memory.kernels.call import Widths
 from atlas_ref.memory.kernels.cpu_library import ask
 
 SIZES = ("threads", "batch", "time", "heads", "key", "value", "kernel")

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.functional.ttl import writing_tokens
-from atlas_ref.memory.kernels.choice import Asked, MemoryCall, Ran
+from atlas_ref.memory.kernels.call import Asked, MemoryCall, Ran
 from atlas_ref.memory.kernels.cpu_library import ask, stride
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, ReadTime, offset

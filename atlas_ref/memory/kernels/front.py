@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas_ref.memory.kernels.choice import Widths
+from atlas_ref.memory.kernels.call import Widths
 from atlas_ref.memory.kernels.front_parts import filtered, length_of, of_head
 from atlas_ref.memory.kernels.launching import block_of, compiled, tile
 

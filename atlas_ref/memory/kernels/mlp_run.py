@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas_ref.memory.kernels.choice import MemoryCall, Ran
+from atlas_ref.memory.kernels.call import MemoryCall, Ran
 from atlas_ref.memory.kernels.coordinates import in_rows, mixing, mixing_adjoint, window_in_rows
 from atlas_ref.memory.kernels.held import Borders, Decays, Mixing, Pairs, Sizes
 from atlas_ref.memory.kernels.inputs import folded

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.functional.window import in_sight
-from atlas_ref.memory.kernels.choice import MemoryCall, Ran
+from atlas_ref.memory.kernels.call import MemoryCall, Ran
 from atlas_ref.memory.kernels.held import Held
 from atlas_ref.memory.kernels.launching import compiled, dense, tile
 from atlas_ref.memory.rules import MemoryRule, WriteCoefficients

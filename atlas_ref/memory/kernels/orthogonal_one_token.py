@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atlas_ref.functional.window import in_sight
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import MemoryCall, Ran
+from atlas_ref.memory.kernels.call import MemoryCall, Ran
 from atlas_ref.memory.kernels.held import Held
 from atlas_ref.memory.kernels.one_token import squared_errors
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from atlas_ref.memory.architecture import predict_with
-from atlas_ref.memory.kernels.choice import Asked, MemoryCall, Ran
+from atlas_ref.memory.kernels.call import Asked, MemoryCall, Ran
 from atlas_ref.memory.kernels.held import Decays, Held, Pairs, Sizes
 from atlas_ref.memory.kernels.linear_run import Given, linear_run
 from atlas_ref.memory.kernels.orthogonal import orthogonal_run
