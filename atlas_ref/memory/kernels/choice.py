@@ -95,7 +95,7 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
         return _alone(rule, keys, values, past + 1, start)
-    # Not by `auto`: compared in the interpreter and timed on a card, where one of their forms went beyond its memory.
+    # Not by `auto`: timed on a card, but compared in the interpreter alone (docs/performance.md).
     if kernels == "triton" and supports_mlp(rule, keys, values, width + past):
         from atlas_ref.memory.kernels import mlp_run
 
