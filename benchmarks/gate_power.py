@@ -6,9 +6,9 @@
 Configurations of every family (`gate_power_cases`) are examined by their gates, trained, and trained without memory
 (`gate_power_runs`); each part is a process of one thread and a line of FILE, and what is there already is not made
 again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_verdicts`);
-a run that is too bad to have learned, whatever its twin is, gets none. Draw 0 was tuned on and has the gates as they
-were beside them; later draws judge them. `--seconds` stops a study where it is, `--report` makes the tables and the
-picture of the lines that there are, of several files where they are given.
+a run that is too bad to have learned, whatever its twin is, gets none. Draw 0 was tuned on, in one half, and has the
+gates as they were beside them; draw 1 was tuned on since; later draws judge them. `--seconds` stops a study where it
+is, `--report` makes the tables and the picture of the lines that there are, of several files where they are given.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Each group has a base that learns and factors, each with values and how many parts of the group have them. A value is
 drawn from a deck that has it so many times, and of several draws the one is taken that brings the most pairs of values
-no case had before. Cases of the first draw are tuned on and held out in turn; those of a later draw, another seed of
-the same covering, are fresh: nothing was ever tuned on them.
+no case had before. Cases of draw 0 are tuned on and held out in turn. Draw 1, another seed of the same covering, has
+judged the thresholds of its time and was then tuned on; later draws are fresh: nothing was ever tuned on them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,9 @@ from atlas_ref.errors import UserError
 DRAWS, SPARE = 60, 3
 """Draws for each case, and values in a deck that no case need have."""
 HALVES: Final = ("tuning", "held out")
+SINCE: Final = "tuned on since"
 FRESH: Final = "fresh"
-"""The halves of the first draw, and what the later ones are as a whole."""
+"""The halves of draw 0, what draw 1 is as a whole, and what later ones are."""
 Changes = tuple[str, ...]
 Factor = Mapping[str, tuple[int, Changes]]
 """From the name of a value to its parts and to what it changes."""
@@ -223,7 +224,7 @@ def covering(name: str, group: Group, seed: int) -> Iterator[Case]:
         yield Case(
             name=f"{name}-{seed}-{number:02d}" if seed else f"{name}-{number:02d}",
             group=name,
-            half=FRESH if seed else HALVES[number % 2],
+            half={0: HALVES[number % 2], 1: SINCE}.get(seed, FRESH),
             preset=group.preset,
             values=tuple(best.values()),
             changes=_changes(group, best),

@@ -14,7 +14,7 @@ from math import comb
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.gate_power_cases import FRESH, HALVES, Case
+from benchmarks.gate_power_cases import FRESH, HALVES, SINCE, Case
 from benchmarks.gate_power_verdicts import EARLIER, Judged, Lines, judge
 from benchmarks.report import as_markdown
 from preflight.meaning import Share
@@ -41,14 +41,14 @@ def tables(found: Sequence[Case], lines: Lines) -> Told:
     judged = [each for case in found if (each := judge(case, lines)) is not None]
     missing = len(found) - len(judged)
     parts = [f"{len(judged)} configurations; {missing} without all of their parts"]
-    for half, sight in product((*HALVES, FRESH), ("all", OUT_OF_SIGHT)):
+    for half, sight in product((*HALVES, SINCE, FRESH), ("all", OUT_OF_SIGHT)):
         some = [each for each in judged if each.case.half == half and (sight == "all" or each.out_of_sight)]
         if some:
             told = f"{len(some)} configurations, {sum(each.learned for each in some)} of which learned"
             parts += [f"\n{half}, {sight}: {told}", _power(some)]
     parts += ["\nevery configuration", _all(judged), "\nwhere verdict and truth disagree", _disagreements(judged)]
     if judged:
-        parts += ["\n" + _alone(judged), _seconds(judged), f"a certificate would say: {_promised(judged).told()}"]
+        parts += ["\n" + _alone(judged), _seconds(judged), f"held out: {_promised(judged).told()}"]
     return Told("\n".join(parts), judged, [_row(each) for each in judged])
 
 
@@ -170,8 +170,9 @@ def _alone(judged: Sequence[Judged]) -> str:
 
 
 def _promised(judged: Sequence[Judged]) -> Share:
-    """Return the share of passes that learned where the memory alone can know the answers (`preflight.meaning`)."""
-    passed = [each for each in judged if each.out_of_sight and each.passes(each.gates)]
+    """Return the share of held-out passes that learned where the memory alone can know the answers."""
+    held = [each for each in judged if each.case.half in (HALVES[1], FRESH)]
+    passed = [each for each in held if each.out_of_sight and each.passes(each.gates)]
     return Share(len(passed), sum(each.learned for each in passed))
 
 

@@ -15,17 +15,17 @@ from typing import Any, Final
 import numpy as np
 
 from atlas_ref.config import RunConfig
-from benchmarks.gate_power_cases import FRESH, Case
-from preflight.heard import HEARD, LASTS, LEAST_KEPT, LEAST_TRAVEL, TRAVELS, least_echo
+from benchmarks.gate_power_cases import HALVES, Case
+from preflight.heard import HEARD, LASTS, LEAST_KEPT, TRAVELS, least_echo, least_travel
 from preflight.result import Check, GateResult, Verdict, at_least, worst
 from preflight.statistics import mean_interval, paired_differences
 
 Lines = dict[tuple[str, str], dict[str, Any]]
 """The lines of a study by case and part."""
-NEW: Final[Mapping[str, Callable[[RunConfig], float]]] = {
-    LASTS: lambda _: LEAST_KEPT,
-    HEARD: least_echo,
-    TRAVELS: lambda _: LEAST_TRAVEL,
+NEW: Final[Mapping[str, Callable[[RunConfig, float | None], float]]] = {
+    LASTS: lambda *_: LEAST_KEPT,
+    HEARD: lambda config, _: least_echo(config),
+    TRAVELS: least_travel,
 }
 """Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
 RUN, TWIN, EARLIER = "memory", "twin", "earlier"
@@ -71,7 +71,7 @@ def hopeless(case: Case, lines: Lines) -> bool:
 def judge(case: Case, lines: Lines) -> Judged | None:
     """Return a case whose parts are all there; a later draw has no gates as they were, a hopeless run no twin."""
     gates, run = lines.get((case.name, "gates")), lines.get((case.name, RUN))
-    earlier = lines.get((case.name, EARLIER), {"gates": [], "seconds": 0.0} if case.half == FRESH else None)
+    earlier = lines.get((case.name, EARLIER), None if case.half in HALVES else {"gates": [], "seconds": 0.0})
     twin = lines.get((case.name, TWIN))
     if gates is None or run is None or earlier is None or (twin is None and not hopeless(case, lines)):
         return None
@@ -86,7 +86,8 @@ def judge(case: Case, lines: Lines) -> Judged | None:
         margin=margin,
         interval=interval,
         gates={
-            name: _with(result, [_again(config, check) for check in result.checks]) for name, result in results.items()
+            name: _with(result, [_again(config, check, result) for check in result.checks])
+            for name, result in results.items()
         },
         earlier={
             name: before.get(name, _with(result, [check for check in result.checks if check.name not in NEW]))
@@ -114,11 +115,13 @@ def _unbound(case: Case) -> float:
     return 1.0 / data.recall.pairs if data.source == "recall" else 0.0
 
 
-def _again(config: RunConfig, check: Check) -> Check:
-    """Return a check judged by its present threshold."""
+def _again(config: RunConfig, check: Check, result: GateResult) -> Check:
+    """Return a check of a gate judged by its present threshold, with the echo that the gate found."""
     if check.name not in NEW:
         return check
-    return at_least(check.name, check.statistic, NEW[check.name](config), check.sentence, check.interval)
+    evidence: Any = result.evidence
+    threshold = NEW[check.name](config, evidence["echo"])
+    return at_least(check.name, check.statistic, threshold, check.sentence, check.interval)
 
 
 def _with(result: GateResult, checks: list[Check]) -> GateResult:

@@ -7,14 +7,15 @@ layers see without memory, the memory alone can bring it, and three numbers of a
     echo     rms(f(x) - f(x')) / rms(f(x)), f the logits of a fresh model where answers are scored, each less its mean
              over the vocabulary, and x' the row x with all tokens out of sight there taken from another row
     travel   sum of the learning rates of all steps / model.init_std: how far a weight can go, in its own spread
+    push     travel * echo / least echo: how far weights can go, times how well what they must follow is heard
 
 What is kept bounds the echo, which also has the size of writes, chunk, momentum and gate in it: a start from which too
 little is heard is a plateau that a run does not leave, however well its memory could hold what it would be taught.
 Of a text nothing is known to lie out of sight, so that kept and echo are evidence there and decide nothing.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -36,10 +37,14 @@ LEAST_KEPT = 0.2
 """Share of a write that must be left at the nearest answer."""
 LEAST_ECHO = 0.05
 """Share of the logits that must hang on what was written out of sight."""
-LEAST_ECHO_IN_CONTEXT = 0.2
-"""The same of a memory as context (MAC): what it brings is rows that attention has yet to learn to look for."""
+LEAST_ECHO_OF_BLOCK: Final[Mapping[str, float]] = {"mal": 0.1, "mac": 0.2}
+"""The same where attention comes behind: it has yet to learn to let through, or to look for, what a memory brings."""
+LEAST_ECHO_PROJECTED = 0.2
+"""The same where queries are projected onto past keys: they find only what those span."""
 LEAST_TRAVEL = 2.0
-"""Spreads of the initial weights that the learning rates of a run add up to."""
+"""Spreads of the initial weights that the learning rates of a run add up to, where nothing is out of sight."""
+LEAST_PUSH = 3.4
+"""The same where answers are out of sight and the echo is just large enough; of a larger one as much less is asked."""
 
 FEW = 4
 """Batches of a text whose echo is told."""
@@ -86,7 +91,19 @@ def echo_checks(config: RunConfig, model: Model, batches: Sequence[Batch]) -> tu
 
 def least_echo(config: RunConfig) -> float:
     """Return the share of the logits that must hang on what was written out of sight."""
-    return LEAST_ECHO_IN_CONTEXT if config.model.block == "mac" else LEAST_ECHO
+    least = LEAST_ECHO_OF_BLOCK.get(config.model.block, LEAST_ECHO)
+    return least if config.model.memory.qk_projection.kind == "none" else max(least, LEAST_ECHO_PROJECTED)
+
+
+def least_travel(config: RunConfig, echo: float | None) -> float:
+    """Return the spreads of a weight that the learning rates must add up to, by the echo of a fresh model.
+
+    An echo that is too small fails by itself, and does not ask for a learning rate that makes up for it.
+    """
+    if must_remember(config) is None or echo is None:
+        return LEAST_TRAVEL
+    least = least_echo(config)
+    return LEAST_PUSH * least / max(least, echo)
 
 
 @torch.no_grad()
@@ -138,8 +155,10 @@ def travel(config: RunConfig) -> float:
     return float(np.mean([learning_rate(int(step), config) for step in counted])) * steps / config.model.init_std
 
 
-def travel_check(config: RunConfig) -> Check:
-    """Check that the learning rates of the run add up to more than the weights it starts from."""
-    found = travel(config)
+def travel_check(config: RunConfig, echo: float | None) -> Check:
+    """Check that the learning rates of the run add up to what an echo asks for, None of a network without one."""
+    found, least = travel(config), least_travel(config, echo)
     sentence = f"the learning rates of {config.train.max_steps:,} steps add up to {found:.2f} spreads of a weight"
-    return at_least(TRAVELS, found, LEAST_TRAVEL, sentence + said_remedy(config, TRAVELS, found, LEAST_TRAVEL))
+    if must_remember(config) is not None:
+        sentence += f", and what is heard asks for {least:.2f}"
+    return at_least(TRAVELS, found, least, sentence + said_remedy(config, TRAVELS, found, least))

@@ -81,7 +81,7 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
         _half_life_check(config.model, half_lives),
         *kept_checks(run, half_lives),
         *heard,
-        travel_check(run),
+        travel_check(run, echo),
         _feature_check(model, seed, budget.batches),
         *gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples)), longest),
     ]

@@ -88,6 +88,12 @@ def _larger_steps(config: RunConfig, statistic: float, threshold: float) -> Chan
     return f"{GATES}.step_init={size}", *bound
 
 
+def _beside_attention(config: RunConfig, statistic: float, threshold: float) -> Change:
+    """Return the block whose memory is not read through attention."""
+    del statistic, threshold
+    return ("model.block='mag'",) if config.model.block in ("mac", "mal") else ()
+
+
 def _faster(config: RunConfig, statistic: float, threshold: float) -> Change:
     if not 0.0 < statistic < threshold:
         return ()
@@ -146,7 +152,14 @@ REMEDIES: Final[dict[str, tuple[Remedy, ...]]] = {
         OF_A_PROBE,
     ),
     "memory lasts to the answers": (_no_shards, _keep_the_span),
-    "writes are heard": (_keep_what_is_lost, _larger_steps, _keep_the_span, _fixed(f"{MEMORY}.step_scale", "'mass'")),
+    "writes are heard": (
+        _keep_what_is_lost,
+        PLAIN_QUERIES,
+        _larger_steps,
+        _keep_the_span,
+        _fixed(f"{MEMORY}.step_scale", "'mass'"),
+        _beside_attention,
+    ),
     "weights can move far enough": (_faster, _longer),
     "memory outlasts attention": (_keep_the_window, _fewer_fast_heads),
     "tanh gate is non-linear": (_fixed(f"{MEMORY}.qk_projection.gain", "5.0"), PLAIN_QUERIES),

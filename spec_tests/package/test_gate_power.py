@@ -12,7 +12,7 @@ from benchmarks.gate_power import missing, read_lines
 from benchmarks.gate_power_cases import GROUPS, Case, cases, covering
 from benchmarks.gate_power_tables import binomial_interval, tables
 from benchmarks.gate_power_verdicts import Judged, judge
-from preflight.heard import LASTS, LEAST_KEPT
+from preflight.heard import LASTS, LEAST_KEPT, TRAVELS
 from preflight.meaning import Share
 from preflight.result import Check, GateResult, at_least, conclude
 
@@ -123,6 +123,17 @@ def test_a_study_is_judged_by_the_thresholds_of_the_code_as_it_is() -> None:
     assert (found.passes(found.earlier), found.passes(found.gates)) == (True, False)
 
 
+@pytest.mark.parametrize(("echo", "passes"), [(0.05, False), (0.2, True), (None, True)])
+def test_the_travel_of_a_stored_line_is_judged_by_the_echo_beside_it(echo: float | None, passes: bool) -> None:
+    """Kills: travel judged without what is heard; an echo that asks for nothing."""
+    checks = [at_least(TRAVELS, 2.5, 9.0, "")]
+    evidence: dict[str, Any] = {"span": {"kept_to_the_nearest": 0.9}, "echo": echo, "travel": 2.5}
+    stored = conclude("proof-of-life", checks, evidence, 1.0).model_dump(mode="json")
+    found = judge(RECALL, lines_of(RECALL, stored, [0.9, 0.91] * 2, [0.0] * 4))
+    assert found is not None
+    assert found.passes(found.gates) is passes
+
+
 def test_precision_is_of_what_passes_and_recall_of_what_learned() -> None:
     """Kills: the two exchanged; tuned and held-out cases in one count; a certificate told of answers in sight."""
     lines: dict[tuple[str, str], Any] = {}
@@ -132,12 +143,15 @@ def test_precision_is_of_what_passes_and_recall_of_what_learned() -> None:
         case = Case(f"recall-{number}", "recall", "held out", "recall", (), (), ())
         found.append(case)
         lines |= lines_of(case, life(kept, out_of_sight=number > 0), [right, right + 0.01] * 2, [0.0] * 4)
-    told = tables(found, lines)
+    # A case that was tuned on since it was held out counts nowhere here.
+    since = Case("recall-1-0", "recall", "tuned on since", "recall", (), (), ())
+    lines |= lines_of(since, life(0.9, out_of_sight=True), [0.9, 0.91] * 2, [0.0] * 4)
+    told = tables([*found, since], lines)
     line = next(each for each in told.text.splitlines() if each.startswith("| all |"))
     assert line.split("|")[-4:-1] == [" 3 of 6 ", " 2/3 = 67% [9%, 99%] ", " 2/5 = 40% [5%, 85%] "]
-    assert told.text.endswith(f"a certificate would say: {Share(passed=2, learned=1).told()}")
+    assert told.text.endswith(f"held out: {Share(passed=2, learned=1).told()}")
     assert "tuning" not in told.text.partition("every configuration")[0]
-    assert sum(isinstance(each, Judged) for each in told.judged) == 6
+    assert sum(isinstance(each, Judged) for each in told.judged) == 7
 
 
 def test_a_line_that_a_cut_left_unfinished_is_made_again(tmp_path: Path) -> None:

@@ -139,15 +139,26 @@ def test_what_is_not_heard_fails_and_a_text_is_only_told() -> None:
     assert heard is not None
 
 
-def test_a_memory_as_context_must_be_heard_four_times_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills: one threshold for rows that attention has yet to find and for a memory beside it."""
-    monkeypatch.setattr("preflight.heard.echo", lambda *_: 0.1)
-    verdicts = dict[str, Verdict]()
-    for block in ("mag", "mal", "mac", "lmm"):
-        config = recall_config(f"model.block='{block}'", "model.mac.segment=8")
+@pytest.mark.parametrize(
+    ("overrides", "least"),
+    [
+        ((), 0.05),
+        (("model.block='lmm'",), 0.05),
+        (("model.block='mal'",), 0.1),
+        (("model.block='mac'", "model.mac.segment=8"), 0.2),
+        (("model.memory.qk_projection.kind='tnt'",), 0.2),
+        (("model.block='mal'", "model.memory.qk_projection.kind='frobenius_tanh'"), 0.2),
+    ],
+)
+def test_what_is_brought_through_attention_or_a_projection_must_be_heard_better(
+    monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], least: float
+) -> None:
+    """Kills: one threshold for what a network has yet to let pass and for a memory beside it; one kind left out."""
+    config = recall_config(*overrides)
+    for heard, expected in ((1.01 * least, "PASS"), (0.99 * least, "FAIL")):
+        monkeypatch.setattr("preflight.heard.echo", lambda *_, heard=heard: heard)
         ((check,), _) = echo_checks(config, MeanOfTokens(9), [batch_of(config)] * 2)
-        verdicts[block] = check.verdict
-    assert verdicts == {"mag": "PASS", "mal": "PASS", "mac": "FAIL", "lmm": "PASS"}
+        assert check.verdict == expected
 
 
 def test_steps_that_are_not_heard_are_mended_by_those_that_fit_the_chunk() -> None:
@@ -162,6 +173,19 @@ def test_steps_that_are_not_heard_are_mended_by_those_that_fit_the_chunk() -> No
     assert after is not None
     assert after > 4.0 * before
     assert list(changes_for(mended, check.name, 0.01, check.threshold))[:1] != [change]
+
+
+@pytest.mark.parametrize("overrides", ["model.memory.qk_projection.kind='tnt'", "model.block='mal'"])
+def test_what_is_in_the_way_of_the_memory_is_a_change_that_passes(overrides: str) -> None:
+    """Kills: steps alone tried where a projection or attention behind the memory asks for more than they can give."""
+    field = overrides.partition("=")[0]
+    short = recall_config(overrides)
+    ((check,), _) = echo_checks(short, AtlasModel(short.model, 0), [batch_of(short)] * 2)
+    assert check.verdict is Verdict.FAIL
+    (change,) = [c for c in changes_for(short, check.name, check.statistic, check.threshold) if c[0].startswith(field)]
+    mended = recall_config(overrides, *change)
+    ((check,), _) = echo_checks(mended, AtlasModel(mended.model, 0), [batch_of(mended)] * 2)
+    assert check.verdict is Verdict.PASS
 
 
 def test_rows_that_are_too_short_have_no_echo() -> None:
@@ -181,16 +205,36 @@ def test_the_travel_is_the_sum_of_all_learning_rates_in_spreads(schedule: str) -
     assert travel(long) == pytest.approx(sum(rates) / long.model.init_std, rel=1e-3)
 
 
-def test_a_run_that_cannot_go_far_names_a_rate_and_a_number_of_steps_that_pass() -> None:
-    """Kills: a rate that is too small by the part of the schedule that does not grow with it."""
-    slow = recall_config("train.max_steps=40", "optim.learning_rate=0.0008", "optim.warmup_steps=8")
-    check = travel_check(slow)
-    assert (check.verdict, check.threshold) == (Verdict.FAIL, LEAST_TRAVEL)
+SLOW = ("train.max_steps=40", "optim.learning_rate=0.0008", "optim.warmup_steps=8")
+
+
+@pytest.mark.parametrize("heard", [None, 0.01, 0.08])
+def test_a_run_that_cannot_go_far_names_a_rate_and_a_number_of_steps_that_pass(heard: float | None) -> None:
+    """Kills: a rate that is too small by the part of the schedule that does not grow with it, or for what is heard."""
+    slow = recall_config(*SLOW)
+    check = travel_check(slow, heard)
+    assert check.verdict is Verdict.FAIL
     changes = list(changes_for(slow, check.name, check.statistic, check.threshold))
     assert [change[0].partition("=")[0] for change in changes] == ["optim.learning_rate", "train.max_steps"]
+    assert all(each.replace("=", " = ") in check.sentence for each in changes[0])
     for change in changes:
-        mended = recall_config("train.max_steps=40", "optim.learning_rate=0.0008", "optim.warmup_steps=8", *change)
-        assert travel_check(mended).verdict is Verdict.PASS
+        check = travel_check(recall_config(*SLOW, *change), heard)
+        assert check.verdict is Verdict.PASS
+        assert "try" not in check.sentence
+
+
+@pytest.mark.parametrize(("overrides", "least"), [((), 0.05), (("model.block='mal'",), 0.1)])
+def test_what_is_heard_better_asks_for_less_travel(overrides: tuple[str, ...], least: float) -> None:
+    """Kills: the echo left out; less asked for what has to be learned to be let pass; a rate for what is not heard."""
+    config = recall_config(*overrides)
+    for heard, asked in ((least, 3.4), (2.0 * least, 1.7), (0.1 * least, 3.4), (math.nan, 3.4)):
+        assert travel_check(config, heard).threshold == pytest.approx(asked)
+
+
+def test_a_run_without_an_echo_that_decides_must_go_as_far_as_any() -> None:
+    """Kills: an echo that decides for a text; a network without a memory that is asked for nothing."""
+    assert travel_check(recall_config(), None).threshold == LEAST_TRAVEL
+    assert travel_check(micro_config(), 0.5).threshold == LEAST_TRAVEL
 
 
 @pytest.mark.parametrize(("length", "scaled"), [(64, False), (200, True)])
