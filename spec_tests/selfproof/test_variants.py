@@ -1,5 +1,7 @@
 """Legitimate variants: a planted false failure is reported, with what fails and why."""
 
+from dataclasses import replace
+
 from spec_tests.contract.outcome import Outcome
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.faults.fault import FaultyPort
@@ -27,6 +29,16 @@ def test_a_planted_false_failure_is_reported() -> None:
     assert found is not None
     assert (found.variant, found.check, found.outcome) == ("numpy", "planted", Outcome.FAIL)
     assert found.message == "a limit that is too tight"
+
+
+def test_a_test_of_a_chapter_that_a_port_has_no_operation_of_is_left_out() -> None:
+    """Kills: a port of one operation that fails by what it does not have; a port that has it and is not asked."""
+    port = NumpyPort()
+    narrow = replace(port.declare(), operations=frozenset({Op.STABLEMAX}))
+    vars(port)["declare"] = lambda: narrow
+    tests = [PortTest(f"{word}:planted", (), never) for word in ("test_act", "test_stablemax", "planted")]
+    found = [each.check for each in failures("numpy", port, tests, ()) if each is not None]
+    assert found == ["test_stablemax:planted", "planted:planted"]
 
 
 def test_a_stored_case_that_a_port_leaves_is_reported() -> None:
