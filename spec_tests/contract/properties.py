@@ -94,7 +94,8 @@ def assert_any_split_agrees(
         split = run_in_pieces(port, op, numerics, inputs, pieces, **config)
         for name, expected in whole.outputs.items():
             what = f"{op} {name} split at {[piece.stop for piece in pieces]}"
-            assert_close(split[name], expected, unchanged(whole, name), what)
+            # Each of the two is off by its own rounding.
+            assert_close(split[name], expected, 2.0 * unchanged(whole, name), what)
 
 
 def assert_causal(
