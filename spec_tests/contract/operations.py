@@ -6,6 +6,7 @@ the chapter of its concept (`spec_tests/chapters/*/operation.py`); the table has
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 from spec_tests.contract.schema import Operation
@@ -19,3 +20,9 @@ def _table() -> dict[Op, Operation]:
 
 
 OPERATIONS: Final[Mapping[Op, Operation]] = _table()
+
+
+@cache
+def chapters_of_operations() -> Mapping[Op, str]:
+    """Return the chapter of every operation."""
+    return {row.op: module.__name__.split(".")[-2] for module in furniture("operation") for row in module.ROWS}

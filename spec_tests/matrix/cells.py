@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Final
 
+from spec_tests.contract.operations import chapters_of_operations
 from spec_tests.contract.outcome import Outcome
 from spec_tests.contract.version import is_asked
-from spec_tests.discovery import CHAPTERS, modules_of_tests, words
+from spec_tests.discovery import modules_of_tests
 from spec_tests.matrix.model import Cell, First
 from spec_tests.port import Numerics, Op
 from spec_tests.report.manifest import read_manifest
@@ -17,17 +16,6 @@ from spec_tests.report.model import Report, Result
 
 LONGEST: Final = 240
 """Characters of what a failure says."""
-
-
-@cache
-def chapters_of_operations() -> dict[Op, str]:
-    """Return the chapter of every operation."""
-    found = {}
-    for word in words():
-        name = f"{CHAPTERS}.{word}.operation"
-        if find_spec(name) is not None:
-            found.update({row.op: word for row in import_module(name).ROWS})
-    return found
 
 
 def chapter_of(case: str, kind: str, operation: Op) -> str:

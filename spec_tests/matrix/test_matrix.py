@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from atlas_ref.errors import UserError
-from spec_tests.contract.operations import OPERATIONS
+from spec_tests.contract.operations import OPERATIONS, chapters_of_operations
 from spec_tests.contract.outcome import Outcome
 from spec_tests.discovery import words
 from spec_tests.matrix import gather
 from spec_tests.matrix import speed as timing
 from spec_tests.matrix.asking import files_that_ask
 from spec_tests.matrix.catalogue import Implementation, chosen, read_catalogue
-from spec_tests.matrix.cells import cells_of, chapters_of_operations, defined
+from spec_tests.matrix.cells import cells_of, defined
 from spec_tests.matrix.environments import NotInstalledError, python_of
 from spec_tests.matrix.page import render_page, verdict
 from spec_tests.matrix.sample import row, sample

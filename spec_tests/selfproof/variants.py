@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Final
 
 import pytest
 
+from spec_tests.contract.operations import chapters_of_operations
 from spec_tests.contract.outcome import Outcome, classify
 from spec_tests.discovery import modules_of_tests
 from spec_tests.oracle.sums import ORDERS
@@ -49,11 +48,8 @@ def variants() -> dict[str, Callable[[], Port]]:
 
 def operations_of(test: str) -> frozenset[Op]:
     """Return the operations of the chapter of a test; of one that has none, and of a test of no chapter, nothing."""
-    module = modules_of_tests().get(test.partition(":")[0], "")
-    name = f"{module.rpartition('.')[0]}.operation"
-    if not module or find_spec(name) is None:
-        return frozenset()
-    return frozenset(row.op for row in import_module(name).ROWS)
+    folder = modules_of_tests().get(test.partition(":")[0], "").rpartition(".")[0]
+    return frozenset(op for op, chapter in chapters_of_operations().items() if folder.endswith(f".{chapter}"))
 
 
 def failures(variant: str, port: Port, tests: list[PortTest], cases: tuple[Case, ...]) -> Iterator[Failure | None]:
