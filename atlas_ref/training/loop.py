@@ -1,7 +1,7 @@
 """The training loop: from a config and a run directory to a trained model, or from a checkpoint on.
 
 `step` counts finished updates: update number n (1-based) uses `batch(n - 1)` and writes the metrics line of step n.
-What happens at a step depends on its number alone, so a run that was resumed leaves the weights and the log of another.
+What happens at a step depends on its number alone: a resumed run leaves weights and log of one that never stopped.
 """
 
 import os
