@@ -1,11 +1,11 @@
-"""The Triton kernels of a training step, compiled for a Hopper GPU where there is none: do they compile, do they fit?
+"""The Triton kernels of a training step and of a written token, compiled for Hopper where there is no GPU: do they fit?
 
     python -m benchmarks.compiled_kernels [--preset shakespeare-10m] [--set KEY=VALUE ...] [--precision high]
 
-Makes one step of a preset on the CPU in which kernels are compiled in place of being launched, each in every form in
-which the step asks for it. A row a form: shared memory, registers and bytes that a thread spills, by `ptxas -v`. Ends
-with 1 where a kernel needs more shared memory than a block has, and with the compiler's error where it refuses one:
-Triton's interpreter, by which tests run without a GPU, takes things that the compiler does not.
+Makes one step of a preset and a call of one token on the CPU in which kernels are compiled in place of being launched,
+each in every form that is asked for. A row a form: shared memory, registers and bytes that a thread spills, by
+`ptxas -v`. Ends with 1 where a kernel needs more shared memory than a block has, and with the compiler's error where it
+refuses one: Triton's interpreter, by which tests run without a GPU, takes things that the compiler does not.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from atlas_ref.config import load_config
+from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.kernels import choice
 from atlas_ref.training import step as steps
 from atlas_ref.training.run import new_run, open_data
@@ -87,7 +88,7 @@ def compiling() -> Iterator[list[Any]]:
 
 
 def main() -> None:
-    """Compile the kernels of a step and print the table."""
+    """Compile the kernels of a step and of a token and print the table."""
     parser = argparse.ArgumentParser(description="Compile the kernels of a training step without a GPU.")
     parser.add_argument("--preset", default="shakespeare-10m", help="whose step")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the preset")
@@ -101,6 +102,10 @@ def main() -> None:
     # What nobody computed is any number.
     with compiling() as found, suppress(steps.NonFiniteError):
         steps.train_step(run.network, run.optimiser, source.batch(0), run.state, 0, config)
+    with compiling() as alone, torch.inference_mode(), unseen():
+        model = run.model.eval()
+        model(torch.zeros(1, 1, dtype=torch.long), model.initial_state(1), None, measured=False)
+    found.extend(alone)
     large = [kernel.metadata.name for kernel in found if kernel.metadata.shared > SHARED]
     if large:
         parser.exit(1, f"{', '.join(large)}: more than the {SHARED:,} bytes of shared memory of a block\n")

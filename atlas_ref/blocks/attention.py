@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atlas_ref.blocks.block import BlockState
 from atlas_ref.blocks.kernels.attended import Past, Shape
-from atlas_ref.blocks.kernels.choice import Attention, kernel_attention
+from atlas_ref.blocks.kernels.choice import Attention, Query, kernel_attention, kernel_query
 from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
@@ -88,12 +88,25 @@ class SlidingWindowAttention(AttentionHeads):
         # Persistent tokens have no position: they pass through the same projection and are not rotated.
         persistent: Tensor = self.projection(self.persistent)
         past = Past(state.cache_keys, state.cache_values)
+        ask = kernel_query(self.kernels, projected, past, self.head_dim) if drop is None else None
+        if ask is not None:
+            return self._one_token(ask, projected, persistent, past, timeline)
         attend = kernel_attention(self.kernels, projected, self.head_dim)
         run = self._by_reference if attend is None else partial(self._by_kernels, attend)
         found, cache_keys, cache_values = run(projected, persistent, past, timeline, drop)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
         cache_keys, cache_values = timeline.recent(state.memory.context, self.window - 1, *wide)
         return found.flatten(-2), cache_keys, cache_values
+
+    def _one_token(
+        self, ask: Query, projected: Tensor, persistent: Tensor, past: Past, timeline: Timeline
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `forward` does of a call of one token, by its kernel."""
+        turning = timeline.angles(self.head_dim, self.rope_base, torch.float32)
+        shape, width = Shape(self.n_heads, self.head_dim, self.window), self.n_heads * self.head_dim
+        queries, told = projected[..., :width], projected[..., width:]
+        found, after = ask(queries, told, persistent, past, timeline.context, turning, shape)
+        return found.flatten(-2), *after
 
     def _by_reference(
         self, projected: Tensor, persistent: Tensor, past: Past, timeline: Timeline, drop: Drop | None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas_ref.blocks.kernels.attended import Past, Shape
-from atlas_ref.blocks.kernels.choice import kernel_attention
+from atlas_ref.blocks.kernels.choice import kernel_attention, kernel_query
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32
 from atlas_ref.functional.window import latest, recent
@@ -72,9 +72,10 @@ class WindowedAttention(nn.Module):
         places: Places,
     ) -> tuple[Float[Tensor, "batch time model"], AttentionCache]:
         """Return what the tokens `asking` see of those `told`, and the cache after the call."""
-        by_kernels = self._by_kernels(asking, told, cache, places) if told.shape[1] > 1 else None
-        if by_kernels is not None:
-            return by_kernels
+        by_kernels = self._one_token if told.shape[1] == 1 else self._by_kernels
+        found = by_kernels(asking, told, cache, places)
+        if found is not None:
+            return found
         queries, keys, values = self._project(asking, told)
         none = keys.new_zeros(0, *keys.shape[2:])
         seen, new_keys, new_values = sliding_window_attention(
@@ -82,6 +83,20 @@ class WindowedAttention(nn.Module):
         )
         output: Tensor = self.output(seen.flatten(-2))
         return output, kept(new_keys, new_values, places)
+
+    def _one_token(
+        self, asking: Tensor, told: Tensor, cache: AttentionCache, places: Places
+    ) -> tuple[Tensor, AttentionCache] | None:
+        """Return what `forward` does of a call of one token, by its kernel; None where there is none."""
+        past = Past(cache.keys, cache.values)
+        ask = kernel_query("auto", told, past, self.head_dim)
+        if ask is None:
+            return None
+        shape = Shape(self.n_heads, self.head_dim, self.window)
+        queries, packed = self._packed(asking, told)
+        seen, after = ask(queries, packed, None, past, places.position, None, shape)
+        output: Tensor = self.output(seen.flatten(-2))
+        return output, AttentionCache(*after)
 
     def _by_kernels(
         self, asking: Tensor, told: Tensor, cache: AttentionCache, places: Places
@@ -108,10 +123,17 @@ class WindowedAttention(nn.Module):
         return largest_in_blocks(queries, keys, cache.keys, places.position)
 
     def _project(self, asking: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, bias = self.projection.weight, self.projection.bias
-        size = asking.shape[-1]
-        biases = (None, None) if bias is None else (bias[:size], bias[size:])
-        queries = F.linear(asking, weight[:size], biases[0])
-        packed = torch.unflatten(F.linear(told, weight[size:], biases[1]), -1, (2, self.n_heads, self.head_dim))
-        keys, values = packed.unbind(-3)
+        """Return queries, keys and values of every head."""
+        queries, packed = self._packed(asking, told)
+        keys, values = torch.unflatten(packed, -1, (2, self.n_heads, self.head_dim)).unbind(-3)
         return torch.unflatten(queries, -1, (self.n_heads, self.head_dim)), keys, values
+
+    def _packed(self, asking: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries, and keys and values side by side, of all heads."""
+        weight, bias, size = self.projection.weight, self.projection.bias, asking.shape[-1]
+        if asking is told and asking.shape[1] == 1:
+            # Of one token both in one product.
+            projected = F.linear(asking, weight, bias)
+            return projected[..., :size], projected[..., size:]
+        biases = (None, None) if bias is None else (bias[:size], bias[size:])
+        return F.linear(asking, weight[:size], biases[0]), F.linear(told, weight[size:], biases[1])

@@ -6,6 +6,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from atlas_ref.blocks.kernels.attended import Past
 from atlas_ref.functional.polynomial import Basis
 from atlas_ref.memory.kernels.choice import Kernels, chosen, interprets
 
@@ -13,6 +14,8 @@ Rows = ModuleType
 """`blocks.kernels.rows`."""
 Attention = Callable[..., tuple[Tensor, Tensor]]
 """Attention from what is projected, with the arguments of `blocks.kernels.attention.attention`."""
+Query = Callable[..., tuple[Tensor, Past]]
+"""Attention of a call of one token, with the arguments of `blocks.kernels.one_query.one_query`."""
 Features = Callable[..., Tensor]
 """Features of vectors, with the arguments of `blocks.kernels.features.second_degree`."""
 MOST_ENTRIES = 256
@@ -21,12 +24,14 @@ MOST_COMPONENTS = 4096
 """Components of a token that a program holds."""
 WIDEST = {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}
 """Widest heads whose tiles fit on the chip, by the dtype of queries, keys and values."""
+WIDEST_ALONE = 128
+"""Widest heads of a call of one token, whose keys no product takes."""
 
 
 def kernel_attention(kernels: Kernels, projected: Tensor, dim: int) -> Attention | None:
     """Return attention by kernels, None where the reference runs.
 
-    That runs a call of one token, heads too wide, and a width that is odd.
+    That runs a call of one token, which may have `kernel_query`, heads too wide, and a width that is odd.
     """
     if chosen(kernels, projected.device) != "triton" or projected.numel() == 0 or projected.shape[1] == 1:
         return None
@@ -37,6 +42,17 @@ def kernel_attention(kernels: Kernels, projected: Tensor, dim: int) -> Attention
     from atlas_ref.blocks.kernels import attention
 
     return attention.attention
+
+
+def kernel_query(kernels: Kernels, projected: Tensor, past: Past, dim: int) -> Query | None:
+    """Return attention of a call of one token by a kernel, None where the reference runs: where there are gradients."""
+    if torch.is_grad_enabled() or projected.shape[1] != 1 or projected.numel() == 0 or dim > WIDEST_ALONE:
+        return None
+    if {projected.dtype, past.keys.dtype} != {torch.float32} or chosen(kernels, projected.device) != "triton":
+        return None
+    from atlas_ref.blocks.kernels import one_query
+
+    return one_query.one_query
 
 
 def kernel_rows(kernels: Kernels, x: Tensor) -> Rows | None:
