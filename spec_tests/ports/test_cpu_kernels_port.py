@@ -57,8 +57,8 @@ def library(built: Path) -> Iterator[Path]:
 
 
 def asked_of(changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return configuration and inputs of three rows out of step, with resets anywhere."""
-    return call({**PLAIN, **changes}, seed=0)
+    """Return configuration and inputs of three rows out of step, with resets anywhere, fewer where the seed is odd."""
+    return call({**PLAIN, **changes}, changes.get("seed", 0))
 
 
 @pytest.mark.usefixtures("built")
@@ -75,6 +75,8 @@ def asked_of(changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         {"rule": "atlas", "basis": "elementwise"},
         {"architecture": "mlp"},
         {"architecture": "mlp", "rule": "titans", **OTHER},
+        {"time": 75, "chunk": "T", "seed": 1},
+        {"time": 75, "chunk": "T", "seed": 1, "architecture": "mlp"},
     ],
     ids=[
         "omega",
@@ -87,10 +89,12 @@ def asked_of(changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         "tall",
         "mlp",
         "mlp-printed",
+        "a-segment-longer-than-a-part-of-a-product",
+        "mlp-long",
     ],
 )
 def test_kernels_are_the_recurrence_in_outputs_states_and_gradients(changes: dict[str, Any]) -> None:
-    """Kills: a window, an anchor or a reset of the neighbour row; an adjoint that forgets a way back."""
+    """Kills: a window, an anchor or a reset of the neighbour row; an adjoint without a way back; a slot left out."""
     config, inputs = asked_of(changes)
     asked = cotangents(inputs, seed=0)
     port = CpuMlpPort() if config["architecture"] == "mlp" else CpuPort()
@@ -216,6 +220,24 @@ def test_a_model_by_kernels_is_the_model_by_the_reference_and_a_token_at_a_time_
     assert torch.allclose(cpu, wanted, rtol=0.0, atol=1e-11)
     assert not torch.equal(cpu, wanted), "the reference ran"
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(cpu_grads, grads, strict=True))
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("architecture", ["matrix", "mlp"])
+def test_single_precision_is_double_precision_to_its_rounding(architecture: str) -> None:
+    """Heads of 32 features: whole registers and blocks of them, which no case of few features fills.
+
+    Kills: a block that is transposed to the place of another; a tile that takes another's row.
+    """
+    asked = ["model.kernels='cpu'", "model.n_layers=1", f"model.memory.architecture='{architecture}'"]
+    tokens, found = torch.arange(100).view(2, 50) % 7, []
+    for dtype in (torch.float32, torch.float64):
+        model = build_model(load_config("tiny", asked).model, 0).to(dtype)
+        logits = model(tokens, model.initial_state(2), None).logits
+        torch.autograd.backward(logits.square().mean())
+        found.append([logits.detach(), *(x.grad for x in model.parameters() if x.grad is not None)])
+    for single, double in zip(*found, strict=True):
+        assert (single - double).abs().max() < 1e-2 * double.abs().max()
 
 
 @pytest.mark.usefixtures("built")

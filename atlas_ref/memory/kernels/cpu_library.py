@@ -87,6 +87,12 @@ def stride(loaded: ctypes.CDLL, length: int, dtype: torch.dtype) -> int:
     return int(loaded[f"stride_{SUFFIXES[dtype]}"](ctypes.c_int64(length)))
 
 
+def in_large_pages(loaded: ctypes.CDLL, fresh: torch.Tensor) -> torch.Tensor:
+    """Return a dense tensor that nobody has written to yet, in large pages as far as the system gives them."""
+    loaded.in_large_pages(ctypes.c_void_p(fresh.data_ptr()), ctypes.c_int64(fresh.numel() * fresh.element_size()))
+    return fresh
+
+
 def instructions() -> str:
     """Return what a library that is built here uses of the processor, in words."""
     found = torch.backends.cpu.get_cpu_capability()

@@ -2,11 +2,12 @@
 
 Each row and head goes from segment to segment by itself (`cpp/matrix.hpp`, under Newton-Schulz `cpp/orthogonal.hpp`; of
 two layers `cpp/mlp.hpp`).
-Only M and S at the borders of segments are kept for the backward pass, which makes everything else again.
+Only M and S at the borders of segments are kept for the backward pass, and of two layers the hidden units of queries
+and the errors; it makes everything else again.
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from atlas_ref.functional.newton_schulz import CoefficientSet, step_coefficients
 from atlas_ref.functional.ttl import writing_tokens
 from atlas_ref.memory.kernels.call import Asked, MemoryCall, Ran
-from atlas_ref.memory.kernels.cpu_library import ask, stride
+from atlas_ref.memory.kernels.cpu_library import ask, in_large_pages, stride
 from atlas_ref.memory.plan import SegmentPlan
 from atlas_ref.memory.rules import MemoryRule, ReadTime, offset
 from atlas_ref.memory.segments import Start
@@ -34,6 +35,7 @@ PAIRS = ("keys", "value_rows", "queries", "window_keys", "window_values")
 GATES = ("retention", "momentum", "intake", "release", "gamma")
 HELD = ("weights", "momenta", "anchors")
 AFTER = tuple(f"last_{name}" for name in HELD)
+BORDERS = ("states", "activations")
 PLANS = ("coefficients", "writing", "table")
 
 
@@ -48,7 +50,7 @@ def _gradients(names: Sequence[str]) -> list[str]:
 
 ADDRESSES = (
     *(*PLANS, *PAIRS, *GATES, *_each((*HELD, "initial"), 2)),
-    *("reads", *_each(AFTER, 2), "errors", "states"),
+    *("reads", *_each(AFTER, 2), "errors", *BORDERS),
     *("d_reads", *_gradients(_each(AFTER, 2))),
     *("d_keys", "d_values", "d_queries", "d_window_keys", "d_window_values"),
     *_gradients((*GATES, *_each((*HELD, "initial"), 2))),
@@ -131,19 +133,27 @@ def _table_of(coefficients: CoefficientSet, steps: int) -> Tensor:
 
 def _answer(
     library: ctypes.CDLL, layout: _Layout, given: Sequence[Tensor], kept: bool
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return reads, M, S and xi after the call, where measured the squared errors, and M and S at borders if `kept`."""
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return reads, M, S and xi after the call, where measured the squared errors, and what `BORDERS` names."""
     keys, values, sizes, matrices = given[0], given[1], layout.sizes, _matrices(given)
     held = [x.shape[-2:] if layout.name == "orthogonal" else x.shape[:-3:-1] for x in given[10 : 10 + matrices]]
-    size = sum(rows * stride(library, columns, keys.dtype) for rows, columns in held)
-    states = keys.new_empty(sizes["batch"], sizes["heads"], sizes["segments"] + 1 if kept else 2, 2, size)
+    shapes = [(sizes["segments"] + 1 if kept else 2, 2, _numbers(library, keys.dtype, held))]
+    if kept and matrices == 2:
+        asked, errors = (sizes["width"], sizes["hidden"]), (sizes["past"] + sizes["width"], sizes["values"])
+        shapes.append((sizes["segments"], 1, _numbers(library, keys.dtype, [asked, errors])))
+    borders = tuple(in_large_pages(library, keys.new_empty(*given[10].shape[:2], *shape)) for shape in shapes)
     found = [keys.new_empty(values.shape), *(torch.empty_like(x) for x in given[10 : 10 + 3 * matrices])]
     if layout.measured:
         slots = sizes["past"] + sizes["width"]
         found.append(keys.new_zeros(sizes["segments"], sizes["batch"], sizes["heads"], slots))
     named = dict(zip(("reads", *_each(AFTER, matrices), "errors"), found, strict=False))
-    ask(library, f"{layout.name}_forward", keys.dtype, _call(layout, given, kept, states, named))
-    return tuple(found), states
+    ask(library, f"{layout.name}_forward", keys.dtype, _call(layout, given, kept, borders, named))
+    return tuple(found), borders
+
+
+def _numbers(library: ctypes.CDLL, dtype: torch.dtype, shapes: Iterable[Sequence[int]]) -> int:
+    """Return how many numbers some matrices are as the library holds them."""
+    return sum(rows * stride(library, columns, dtype) for rows, columns in shapes)
 
 
 def _matrices(given: Sequence[Tensor]) -> int:
@@ -156,17 +166,17 @@ class _Memory(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, library: ctypes.CDLL, layout: _Layout, *given: Tensor) -> tuple[Tensor, ...]:
-        found, states = _answer(library, layout, given, any(ctx.needs_input_grad))
+        found, borders = _answer(library, layout, given, any(ctx.needs_input_grad))
         if layout.measured:
             ctx.mark_non_differentiable(found[-1])
-        ctx.save_for_backward(*given, states)
-        ctx.library, ctx.layout = library, layout
+        ctx.save_for_backward(*given, *borders)
+        ctx.library, ctx.layout, ctx.given = library, layout, len(given)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *given, states = ctx.saved_tensors
+        given, borders = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :]
         keys, values, queries, *rest = given
         matrices = _matrices(given)
         rest, initial = rest[:-matrices], rest[-matrices:]
@@ -181,14 +191,16 @@ class _Memory(torch.autograd.Function):
             *("d_reads", *_gradients(_each(AFTER, matrices))),
         ]
         named = dict(zip(names, (*found, *wanted), strict=True))
-        ask(ctx.library, f"{ctx.layout.name}_backward", keys.dtype, _call(ctx.layout, given, True, states, named))
+        ask(ctx.library, f"{ctx.layout.name}_backward", keys.dtype, _call(ctx.layout, given, True, borders, named))
         return None, None, *found[:-matrices], *(x.sum(0) for x in of_initial)
 
 
-def _call(layout: _Layout, given: Sequence[Tensor], kept: bool, states: Tensor, more: dict[str, Tensor]) -> _Call:
+def _call(
+    layout: _Layout, given: Sequence[Tensor], kept: bool, borders: Sequence[Tensor], more: dict[str, Tensor]
+) -> _Call:
     """Return a call with everything that both passes read, and `more`; what it names must outlive it."""
     named = dict(zip((*PAIRS, *GATES, *_each((*HELD, "initial"), _matrices(given))), given, strict=True)) | more
-    named |= {name: getattr(layout, name) for name in PLANS} | {"states": states}
+    named |= {name: getattr(layout, name) for name in PLANS} | dict(zip(BORDERS, borders, strict=False))
     places = {name: x.data_ptr() for name, x in named.items()}
     strides = {name: x.stride()[:3] for name, x in zip(STRIDES, given, strict=False)}
     return _Call(**layout.sizes, kept=int(kept), offset=layout.offset, **places, **strides)

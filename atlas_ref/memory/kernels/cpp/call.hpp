@@ -32,6 +32,7 @@ struct Call {
     T *last_weights[2], *last_momenta[2], *last_anchors[2];
     T* errors;  // [segments, batch, heads, slots]: squared error of each slot, zero at first; or null
     T* states;  // [batch, heads, kept ? segments + 1 : 2, .]: M and S at borders, as each memory holds them
+    T* activations;  // [batch, heads, segments, .]: what a memory keeps of each segment besides, or null
     const T* d_reads;
     const T *d_last_weights[2], *d_last_momenta[2], *d_last_anchors[2];
     T *d_keys, *d_values, *d_queries, *d_window_keys, *d_window_values;  // dense; all but of queries zero at first

@@ -3,11 +3,14 @@
 #include "matrix_back.hpp"
 #include "mlp_back.hpp"
 #include "orthogonal_back.hpp"
+#include "pages.hpp"
 
 extern "C" {
 
 int stride_f32(int64_t length) { return kernels::stride<float>(length); }
 int stride_f64(int64_t length) { return kernels::stride<double>(length); }
+
+void in_large_pages(void* data, int64_t bytes) { kernels::in_large_pages(data, bytes); }
 
 int matrix_forward_f32(const kernels::Call<float>* call) { return kernels::forward(*call); }
 int matrix_forward_f64(const kernels::Call<double>* call) { return kernels::forward(*call); }

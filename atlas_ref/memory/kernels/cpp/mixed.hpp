@@ -31,12 +31,10 @@ class Mixed {
     void read(const Rows<T>& y, const Rows<T>& x, const Rows<T>& right, const Rows<T>& left, const Held<T>& held) {
         similarities(x, right);
         for (int i = 0; i < s_.tokens; ++i) {
-            const T* __restrict w = of_read(s_.W, i);
-            T* __restrict c = similar_[i];
-#pragma omp simd
-            for (int j = 0; j < s_.slots; ++j) c[j] *= w[j];
+            multiply(similar_[i], of_read(s_.W, i), s_.seen_by(i));
+            hide(similar_, i);
         }
-        product(y, straight(similar_), left, s_.tokens, O, s_.slots);
+        product(y, straight(similar_), left, s_.tokens, O, s_.slots, false, s_.seen());
         product(y, inputs_times(s_.of_m(), x), held.m, s_.tokens, O, I, true);
         product(y, inputs_times(s_.of_s(), x), held.s, s_.tokens, O, I, true);
     }
@@ -69,7 +67,12 @@ class Mixed {
     // x_t . r_i.
     void similarities(const Rows<T>& x, const Rows<T>& right) {
         transpose(rights_turned_[0], rights_turned_.width, right[0], right.width, s_.slots, I);
-        product(similar_, straight(x), rights_turned_, s_.tokens, s_.slots, I);
+        product(similar_, straight(x), rights_turned_, s_.tokens, s_.slots, I, false, s_.wanted());
+    }
+
+    // What token i does not see yet counts as nothing, whatever stands there.
+    void hide(const Rows<T>& of_slots, int i) const {
+        std::fill(of_slots[i] + s_.seen_by(i), of_slots[i] + s_.slots, T(0));
     }
 
     // Inputs times the coordinate of S or M that their tokens read with.
@@ -110,12 +113,17 @@ class MixedBack : public Mixed<T> {
         const T of_m = w[s_.of_m()], of_s = w[s_.of_s()], kept = u[s_.of_s()];
         T d_of_m = 0, d_of_s = 0, d_kept = 0;
         for (int i = 0; i < I; ++i) {
-            d_of_m += dot(d_after.m[i], held.m[i], O);
-            d_of_s += dot(d_after.m[i], held.s[i], O);
-            d_kept += dot(d_after.s[i], held.s[i], O);
-            scale_to(d_before.m[i], of_m, d_after.m[i], O);
-            scale_to(d_before.s[i], of_s, d_after.m[i], O);
-            add_scaled(d_before.s[i], kept, d_after.s[i], O);
+            const T *__restrict dm = d_after.m[i], *__restrict ds = d_after.s[i];
+            const T *__restrict m = held.m[i], *__restrict s = held.s[i];
+            T *__restrict dm_before = d_before.m[i], *__restrict ds_before = d_before.s[i];
+#pragma omp simd reduction(+ : d_of_m, d_of_s, d_kept)
+            for (int j = 0; j < O; ++j) {
+                d_of_m += dm[j] * m[j];
+                d_of_s += dm[j] * s[j];
+                d_kept += ds[j] * s[j];
+                dm_before[j] = of_m * dm[j];
+                ds_before[j] = of_s * dm[j] + kept * ds[j];
+            }
         }
         s_.dW[s_.tokens][s_.of_m()] += d_of_m;
         s_.dW[s_.tokens][s_.of_s()] += d_of_s;
@@ -128,20 +136,21 @@ class MixedBack : public Mixed<T> {
                    const Held<T>& d_before) {
         this->similarities(x, right);
         transpose(lefts_turned_[0], lefts_turned_.width, left[0], left.width, s_.slots, O);
-        product(d_mixed_, straight(d_y), lefts_turned_, s_.tokens, s_.slots, O);
+        product(d_mixed_, straight(d_y), lefts_turned_, s_.tokens, s_.slots, O, false, s_.wanted());
         for (int i = 0; i < s_.tokens; ++i) {
             const T *__restrict w = of_read(s_.W, i), *__restrict p = similar_[i];
             T *__restrict c = mixed_[i], *__restrict dc = d_mixed_[i], *__restrict dw = of_read(s_.dW, i);
 #pragma omp simd
-            for (int j = 0; j < s_.slots; ++j) {
+            for (int j = 0; j < s_.seen_by(i); ++j) {
                 c[j] = p[j] * w[j];
                 dw[j] += dc[j] * p[j];
                 dc[j] *= w[j];
             }
+            this->hide(mixed_, i), this->hide(d_mixed_, i);
         }
-        product(d_left, turned(mixed_), d_y, s_.slots, O, s_.tokens);
-        product(d_x, straight(d_mixed_), right, s_.tokens, I, s_.slots);
-        product(d_right, turned(d_mixed_), x, s_.slots, I, s_.tokens);
+        product(d_left, turned(mixed_), d_y, s_.slots, O, s_.tokens, false, s_.seeing());
+        product(d_x, straight(d_mixed_), right, s_.tokens, I, s_.slots, false, s_.seen());
+        product(d_right, turned(d_mixed_), x, s_.slots, I, s_.tokens, false, s_.seeing());
         held_back(s_.of_m(), d_y, d_x, x, held.m, d_before.m);
         held_back(s_.of_s(), d_y, d_x, x, held.s, d_before.s);
     }

@@ -34,7 +34,8 @@ class Mlp {
           wide_(std::min(D, V)),
           outer_(s_, H, V, work_),
           inner_(s_, D, H, work_),
-          anchor_(layers(work_.row(size()))),
+          own_anchor_(layers(work_.row(size()))),
+          anchor_(own_anchor_),
           upright_outer_(work_.rows(V, H)),
           columns_(work_.row(H)),
           before_(work_.rows(s_.most_slots, H)),
@@ -54,7 +55,8 @@ class Mlp {
         const int64_t row = task / call_.heads, head = task % call_.heads;
         take(state(task, 0, 0), call_.weights, task);
         take(state(task, 0, 1), call_.momenta, task);
-        take(anchor_, call_.anchors, task);
+        take(own_anchor_, call_.anchors, task);
+        anchor_ = own_anchor_;
         for (int64_t n = 0; n < call_.segments; ++n) {
             const Layers<T> m = state(task, n, 0), s = state(task, n, 1);
             const Layers<T> m_next = state(task, n + 1, 0), s_next = state(task, n + 1, 1);
@@ -62,10 +64,13 @@ class Mlp {
                 take(m, call_.initial, head);
                 std::memset(s.outer[0], 0, size() * sizeof(T));
             }
-            if (call_.opens_at(row, n)) std::memcpy(anchor_.outer[0], m.outer[0], size() * sizeof(T));
-            load(row, head, n);
+            if (call_.opens_at(row, n)) open(m);
+            begin(task, n);
+            errors();
+            factors();
             s_.report();
-            ask(m, s);
+            inner_.read(asked_, s_.queries, s_.keys, left_, {m.inner, s.inner});
+            answer();
             read(m, s);
             for (int i = 0; i < s_.tokens; ++i) std::memcpy(call_.reads + s_.gate(i) * V, reads_[i], V * sizeof(T));
             outer_.write(hidden_, s_.errors, {m.outer, s.outer}, {m_next.outer, s_next.outer});
@@ -82,7 +87,8 @@ class Mlp {
     Segment<T> s_;
     const int D, V, H, wide_;  // wide_: components that the residual has
     One outer_, inner_;
-    Layers<T> anchor_;
+    const Layers<T> own_anchor_;
+    Layers<T> anchor_;  // where the anchor of the segment stands
     Rows<T> upright_outer_;
     T* columns_;  // ||W1[:, j]||^2
     Rows<T> before_, hidden_, slope_, felt_, left_;  // z, gelu(z) and its slope, W1^T e, and what W2 feels
@@ -112,17 +118,38 @@ class Mlp {
         transpose(all[1] + task * H * D, D, from.inner[0], from.inner.width, D, H);
     }
 
-    // What a segment knows at its anchor: errors, both factors, kappa, and the coordinates.
-    void load(int64_t row, int64_t head, int64_t n) {
-        s_.load(row, head, n);
+    // A state that stays is looked at where it stands.
+    void open(const Layers<T>& m) {
+        if (call_.kept)
+            anchor_ = m;
+        else
+            std::memcpy(own_anchor_.outer[0], m.outer[0], size() * sizeof(T));
+    }
+
+    // The tokens of a segment, where it keeps what the backward pass needs, and z, h and the slope at its anchor.
+    void begin(int64_t task, int64_t n) {
+        s_.load(task / call_.heads, task % call_.heads, n);
+        if (call_.activations != nullptr) {
+            const std::size_t of_asked = static_cast<std::size_t>(s_.most) * stride<T>(H);
+            const std::size_t all = of_asked + static_cast<std::size_t>(s_.most_slots) * stride<T>(V);
+            asked_ = {call_.activations + (task * call_.segments + n) * all, stride<T>(H)};
+            s_.errors = {asked_.data + of_asked, stride<T>(V)};
+        }
         product(before_, straight(s_.keys), anchor_.inner, s_.slots, H, D);
         for (int j = 0; j < s_.slots; ++j) gelu(before_[j], hidden_[j], slope_[j], H);
+    }
+
+    void errors() {
         product(s_.errors, straight(hidden_), anchor_.outer, s_.slots, V, H);
-        transpose(upright_outer_[0], upright_outer_.width, anchor_.outer[0], anchor_.outer.width, H, V);
         for (int j = 0; j < s_.slots; ++j) {
             add_scaled(s_.errors[j], T(1), s_.keys[j], wide_);
             add_scaled(s_.errors[j], T(-1), s_.values[j], V);
         }
+    }
+
+    // Both factors, kappa, and the coordinates.
+    void factors() {
+        transpose(upright_outer_[0], upright_outer_.width, anchor_.outer[0], anchor_.outer.width, H, V);
         product(felt_, straight(s_.errors), upright_outer_, s_.slots, H, V);
         for (int j = 0; j < s_.slots; ++j) {
             const T *__restrict felt = felt_[j], *__restrict slope = slope_[j];
@@ -151,9 +178,8 @@ class Mlp {
         }
     }
 
-    // W2 of each token times its query, gelu of it, and its slope.
-    void ask(const Layers<T>& m, const Layers<T>& s) {
-        inner_.read(asked_, s_.queries, s_.keys, left_, {m.inner, s.inner});
+    // gelu of what is asked, W2 of each token times its query, and its slope.
+    void answer() {
         for (int i = 0; i < s_.tokens; ++i) gelu(asked_[i], asked_hidden_[i], asked_slope_[i], H);
     }
 

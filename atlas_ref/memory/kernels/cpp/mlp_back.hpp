@@ -33,25 +33,25 @@ class MlpBack : Mlp<T, MixedBack<T>> {
           d_s_before_(this->layers(work_.row(size()))) {}
 
     void backward(int64_t task) {
-        const int64_t row = task / call_.heads, head = task % call_.heads;
+        const int64_t row = task / call_.heads;
         this->take(d_m_, call_.d_last_weights, task);
         this->take(d_s_, call_.d_last_momenta, task);
         this->take(d_anchor_, call_.d_last_anchors, task);
+        later_ = true;
         for (int64_t n = call_.segments - 1; n >= 0; --n) {
             const int64_t from = call_.opened(row, n);
             if (from >= 0)
-                std::memcpy(anchor_.outer[0], state(task, from, 0).outer[0], size() * sizeof(T));
+                anchor_ = state(task, from, 0);
             else
-                this->take(anchor_, call_.anchors, task);
-            this->load(row, head, n);
+                this->take(anchor_ = this->own_anchor_, call_.anchors, task);
+            this->begin(task, n);
+            this->factors();
             s_.forget();
             memory_back(state(task, n, 0), state(task, n, 1));
             s_.coordinates_back();
             anchor_back(call_.opens_at(row, n) ? d_m_before_ : d_anchor_);
-            if (call_.opens_at(row, n)) {
-                for (std::size_t i = 0; i < size(); ++i) d_m_before_.outer.data[i] += d_anchor_.outer.data[i];
-                std::memset(d_anchor_.outer[0], 0, size() * sizeof(T));
-            }
+            if (call_.opens_at(row, n)) open_back();
+            later_ = !call_.opens_at(row, n);
             s_.give_back(d_keys_, d_errors_);
             for (int i = 0; i < s_.tokens; ++i)
                 std::memcpy(call_.d_queries + s_.gate(i) * D, d_queries_[i], D * sizeof(T));
@@ -66,7 +66,16 @@ class MlpBack : Mlp<T, MixedBack<T>> {
    private:
     Rows<T> d_reads_, d_asked_, d_queries_, d_keys_, d_errors_, d_hidden_, d_left_, d_slope_;
     T* d_columns_;
-    Layers<T> d_anchor_, d_m_, d_s_, d_m_before_, d_s_before_;
+    Layers<T> d_anchor_;  // by the segments that were seen and those behind the call
+    bool later_;          // whether there are any since the last that opened: else it is zero
+    Layers<T> d_m_, d_s_, d_m_before_, d_s_before_;
+
+    // The anchor that later segments had is M before this one.
+    void open_back() {
+        if (!later_) return;
+        for (std::size_t i = 0; i < size(); ++i) d_m_before_.outer.data[i] += d_anchor_.outer.data[i];
+        std::memset(d_anchor_.outer[0], 0, size() * sizeof(T));
+    }
 
     // Reads and writes: sets the gradients of queries, keys, errors, h and what W2 feels.
     void memory_back(const Layers<T>& m, const Layers<T>& s) {
@@ -74,7 +83,7 @@ class MlpBack : Mlp<T, MixedBack<T>> {
         const Held<T> d_outer{d_m_.outer, d_s_.outer}, d_inner{d_m_.inner, d_s_.inner};
         const Held<T> d_outer_before{d_m_before_.outer, d_s_before_.outer};
         const Held<T> d_inner_before{d_m_before_.inner, d_s_before_.inner};
-        this->ask(m, s);
+        this->answer();
         for (int i = 0; i < s_.tokens; ++i)
             std::memcpy(d_reads_[i], call_.d_reads + s_.gate(i) * V, V * sizeof(T));
         outer_.carried_back(outer, d_outer, d_outer_before);

@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "transpose.hpp"
+
 namespace kernels {
 
 #if defined(__AVX512F__)
@@ -77,11 +79,21 @@ class Workspace {
     std::vector<std::unique_ptr<void, Free>> held_;
 };
 
+// In four sums: each addition of one waits for the one before.
 template <class T>
-T dot(const T* __restrict a, const T* __restrict b, int n) {
+T dot(const T* a, const T* b, int n) {
+    typedef typename Register<T>::Anywhere Lanes;
+    constexpr int lanes = Register<T>::LANES;
+    const auto at = [](const T* x) { return *reinterpret_cast<const Lanes*>(x); };
+    Lanes sums[4] = {};
+    int i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+        for (int k = 0; k < 4; ++k) sums[k] += at(a + i + k * lanes) * at(b + i + k * lanes);
+    for (; i + lanes <= n; i += lanes) sums[0] += at(a + i) * at(b + i);
+    sums[0] += sums[1] + sums[2] + sums[3];
     T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+    for (int k = 0; k < lanes; ++k) sum += sums[0][k];
+    for (; i < n; ++i) sum += a[i] * b[i];
     return sum;
 }
 
@@ -110,19 +122,6 @@ template <class T>
 void scale_to(T* y, T factor, const T* x, int n) {
 #pragma omp simd
     for (int i = 0; i < n; ++i) y[i] = factor * x[i];
-}
-
-// to[j, i] = from[i, j] for rows x columns of `from`.
-template <class T>
-void transpose(T* __restrict to, int to_width, const T* __restrict from, int from_width, int rows, int columns) {
-    constexpr int block = 16;
-    for (int first = 0; first < rows; first += block) {
-        const int last = std::min(first + block, rows);
-        for (int j = 0; j < columns; ++j) {
-#pragma omp simd
-            for (int i = first; i < last; ++i) to[j * to_width + i] = from[i * from_width + j];
-        }
-    }
 }
 
 // Do task(worker(), n) for every n below `count` on some threads; false where memory is short.

@@ -46,6 +46,14 @@ class Segment {
     int of_s() const { return slots; }
     int of_m() const { return slots + 1; }
 
+    // Token i sees as many slots, up to its own.
+    int seen_by(int i) const { return past + i + 1; }
+
+    // Of a matrix with a row for each token and a column for each slot, of its transpose, and of one that is made.
+    Extent seen() const { return {-FAR, past + 1, FAR}; }
+    Extent seeing() const { return {-past, FAR, FAR}; }
+    Extent wanted() const { return {-FAR, FAR, past + 1}; }
+
     int64_t gate(int i) const { return (row * call.time + start + i) * call.heads + head; }
 
     // Load the tokens of a segment; what it may not see is zero, whatever it holds.
