@@ -14,7 +14,8 @@ from spec_tests.port import Port
 from spec_tests.process.life import hearing_interrupts
 from spec_tests.report import plugin
 from spec_tests.report.options import add_options, drawn_from, names_port, option
-from spec_tests.sampling import EXHAUSTIVE, parted, repeated
+from spec_tests.report.scope import ScopedPort
+from spec_tests.sampling import EXHAUSTIVE, in_one, parted, repeated
 
 # More threads make small tensors slower. A port that does not use torch never waits for its import.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -32,7 +33,7 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("ci")
 
-PORT = pytest.StashKey[Port]()
+PORT = pytest.StashKey[ScopedPort]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -50,14 +51,24 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        # Nothing that tests make waits long: at every 700 objects, as usual, Python looks for it 4% of the time.
+        gc.set_threshold(20_000)
         gc.enable()
+
+
+def everything(config: pytest.Config) -> bool:
+    """Return whether the tests marked `exhaustive` run too."""
+    return config.getoption(f"--{EXHAUSTIVE}", default=False) or EXHAUSTIVE in config.option.markexpr
+
+
+def judged(config: pytest.Config) -> bool:
+    """Return whether the run says something of a port, of which nothing is left out."""
+    return names_port(config) or option(config, "--report") is not None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only repeats a property on more values, unless it is asked for; of a port nothing is."""
-    everything = config.getoption(f"--{EXHAUSTIVE}", default=False) or EXHAUSTIVE in config.option.markexpr
-    judged = names_port(config) or option(config, "--report") is not None
-    kept, left_out = (items, []) if everything else parted(items, () if judged else repeated(items))
+    kept, left_out = (items, []) if everything(config) else parted(items, () if judged(config) else repeated(items))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
@@ -100,6 +111,13 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Hear Ctrl-C in every test: a script's job in the background begins deaf to it, and so does what it starts."""
     with hearing_interrupts():
         return (yield)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Ask the reference in one precision what takes seconds, unless everything is asked."""
+    config, port = item.config, item.config.stash[PORT]
+    asked = port.scope.numerics
+    port.ask_in(asked if everything(config) or judged(config) else in_one(item, asked))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""Which of many like parameters, or precisions of a stored case, stand for the others in a quick run."""
+"""Which of many like parameters, or precisions of a stored case or a long test, stand for others in a quick run."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, Final
+from zlib import crc32
 
 import pytest
 
@@ -50,6 +51,12 @@ def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:
         if mark and _number(mark.args[0]) >= COVERING:
             found.setdefault(mark.args[0], []).append(item)
     return {item for name, asked in found.items() for item in asked if item is not asked[_number(name) % len(asked)]}
+
+
+def in_one(item: pytest.Item, numerics: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the precisions in which a test asks the reference: of a long one only one, another from test to test."""
+    turn = crc32(item.nodeid.rpartition("/")[2].encode())
+    return (numerics[turn % len(numerics)],) if numerics and item.get_closest_marker("long") else numerics
 
 
 def _number(case: str) -> int:

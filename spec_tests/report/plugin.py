@@ -71,6 +71,7 @@ def _installed(config: pytest.Config) -> Conformance:
         return installed
     config.addinivalue_line("markers", "spec(*ids): the numbered sentences of docs/spec that the test holds")
     config.addinivalue_line("markers", "since(version): the first version of the specification that has the case")
+    config.addinivalue_line("markers", "long: takes seconds; a quick run asks the reference in one precision")
     config.addinivalue_line("markers", "case(id, level, op, numerics, requirements): a stored vector in one precision")
     witness = Witness.appointed()
     try:

@@ -94,6 +94,10 @@ class ScopedPort:
         self._declaration = self.scope.restrict(self.declared)
         self.forget()
 
+    def ask_in(self, numerics: tuple[Numerics, ...]) -> None:
+        """Declare of what is asked these precisions alone, until others are named."""
+        self._declaration = replace(self.scope, numerics=numerics).restrict(self.declared)
+
     def forget(self) -> None:
         """Begin a new case."""
         self._asked: dict[tuple[Op, Numerics], None] = {}

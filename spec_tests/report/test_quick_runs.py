@@ -1,11 +1,13 @@
 """What a quick run leaves out: other values of a property, and never what judges a port."""
 
+import re
 import subprocess
 import sys
 from typing import Final
 
 import pytest
 
+from spec_tests.port import PROFILES
 from spec_tests.report.launch import SETTINGS
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.selection import chapter_files
@@ -35,6 +37,18 @@ CASES = [(name, numerics) for name in ("ATL-A-100", "ATL-A-101", "ATL-A-102", "A
 def test_stored(case):
     pass
 """
+ASKED = """
+import pytest
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", "abcdefgh")
+def test_long(port, name):
+    print("long", *port.declare().numerics, "end")
+
+@pytest.mark.parametrize("name", "abcdefgh")
+def test_short(port, name):
+    print("short", *port.declare().numerics, "end")
+"""
 CASES: Final = ["ATL-A-100-f64", "ATL-A-100-f32", "ATL-A-100-bf16", "ATL-A-101-bf16", "ATL-A-102-f64", "ATL-A-103-f32"]
 """The stored cases of a quick run on the reference."""
 PORT: Final = "--port=spec_tests.report.samples:NothingPort"
@@ -54,6 +68,22 @@ def test_a_quick_run_meets_every_value_and_the_exhaustive_one_every_pair(pyteste
     marked = ["test_one[a]", "test_one[b]", "test_two[a-x]", "test_two[c-x]", "test_two[b-y]"]
     assert collected(pytester) == [*marked, *(f"test_stored[{name}]" for name in CASES)]
     assert len(collected(pytester, f"--{EXHAUSTIVE}")) == 3 + 6 + 12
+
+
+@pytest.mark.parametrize("option", ["", f"--{EXHAUSTIVE}", "--report=found"])
+def test_a_quick_run_asks_a_long_test_in_one_precision_and_all_others_in_every_one(
+    option: str, pytester: pytest.Pytester
+) -> None:
+    """Kills: a precision that no long test is asked in; a port, or the exhaustive run, that is asked in fewer than all;
+    a test after a long one that is asked in what was left of that."""
+    pytester.makepyfile(ASKED)
+    options = ["-s", "-p", "spec_tests.conftest", *filter(None, [option])]
+    done = pytester.runpytest_inprocess(*options).stdout.str()
+    asked = {kind: re.findall(f"{kind} (.*) end", done) for kind in ("long", "short")}
+    every = " ".join(PROFILES)
+    assert asked["short"] == [every] * 8
+    assert len(asked["long"]) == 8
+    assert set(asked["long"]) == ({every} if option else set(PROFILES))
 
 
 def test_a_port_is_asked_each_stored_case_in_every_precision() -> None:

@@ -68,6 +68,7 @@ def wanted(config: Config, inputs: Inputs) -> Array:
     return 2.0 * float(config["loss_scale"]) * found
 
 
+@pytest.mark.long
 @pytest.mark.spec("BIAS-1")
 def test_a_write_is_a_step_down_the_loss_of_its_bias(port: Port) -> None:
     for numerics in precisions(port):

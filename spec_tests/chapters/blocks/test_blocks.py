@@ -119,6 +119,7 @@ def test_the_projection_turns_queries_and_not_keys(port: Port) -> None:
             expect(port, config, case(BLOCK, config, 6), "carry", "window_keys")
 
 
+@pytest.mark.long
 @pytest.mark.spec("BLOCK-7")
 def test_any_split_gives_the_same_results(port: Port) -> None:
     for numerics in precisions(port):

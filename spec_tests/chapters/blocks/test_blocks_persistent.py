@@ -18,6 +18,7 @@ CONFIGS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.spec("BLOCK-11")
 def test_documents_begin_with_what_the_persistent_tokens_leave(port: Port) -> None:
     for numerics in precisions(port):

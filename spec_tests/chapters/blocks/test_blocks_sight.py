@@ -32,6 +32,7 @@ def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
                 assert_not_seen(port, OP, numerics, config, inputs)
 
 
+@pytest.mark.long
 @pytest.mark.spec("BLOCK-8")
 def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
     for numerics in precisions(port):

@@ -63,6 +63,7 @@ def rounding(result: Result, name: str) -> float:
     return 1e-9 if result.numerics is Numerics.F64 else 3.0 * result.tolerance(name)
 
 
+@pytest.mark.long
 @pytest.mark.spec("CALL-1")
 def test_the_same_call_gives_the_same_answer_whatever_came_between(port: Port) -> None:
     for case, numerics in examples(port):
@@ -83,6 +84,7 @@ def test_the_same_call_gives_the_same_answer_whatever_came_between(port: Port) -
             assert not np.array_equal(between[last], first[last]), f"{case.op} answers other inputs alike in {numerics}"
 
 
+@pytest.mark.long
 @pytest.mark.spec("CALL-2")
 def test_a_row_alone_gives_what_it_gives_among_others(port: Port) -> None:
     for case, numerics in examples(port):
@@ -98,6 +100,7 @@ def test_a_row_alone_gives_what_it_gives_among_others(port: Port) -> None:
                     assert_close(single[name], whole[name][row : row + 1], rounding(whole, name), what)
 
 
+@pytest.mark.long
 @pytest.mark.spec("CALL-3")
 def test_gradients_do_not_change_the_outputs(port: Port) -> None:
     if GRADIENTS not in port.declare().capabilities:

@@ -79,6 +79,7 @@ def test_a_token_beyond_the_reach_of_attention_and_convolutions_still_counts(por
             assert (moved > 10 * exact(numerics)).all(), f"no memory beyond {REACH} tokens: {moved} in {numerics}"
 
 
+@pytest.mark.long
 @pytest.mark.spec("LM-5")
 def test_any_split_gives_the_same_logits(port: Port) -> None:
     for numerics in precisions(port):

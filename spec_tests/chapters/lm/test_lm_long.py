@@ -45,6 +45,7 @@ def several() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
         yield config, {**inputs, "reset": 0 * inputs["reset"]}
 
 
+@pytest.mark.long
 @pytest.mark.spec("LM-1", "LM-2")
 def test_every_row_head_and_age_gets_its_own_gradient(port: Port) -> None:
     for numerics in precisions(port):

@@ -41,6 +41,7 @@ def test_a_memory_of_zeros_leaves_what_came(port: Port) -> None:
             assert_results(port, LMM, numerics, CONFIGS[0], unmarked(call(LMM, 13, (4, 2))))
 
 
+@pytest.mark.long
 @pytest.mark.spec("LMM-2")
 def test_any_split_gives_the_same_results(port: Port) -> None:
     for numerics in precisions(port):

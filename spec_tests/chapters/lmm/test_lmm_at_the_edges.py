@@ -33,6 +33,7 @@ def questions() -> Iterator[dict[str, Array]]:
     yield long_call()
 
 
+@pytest.mark.long
 @pytest.mark.spec("LMM-1")
 def test_long_wide_and_distant_rows_are_those_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):

@@ -34,6 +34,7 @@ def test_every_kind_of_rows_is_asked_for_and_seen_as_the_loops_say(port: Port) -
                 assert_results(port, MAC, numerics, config(rows=kind), call(1 + number, (5, 2)))
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-4", "MAC-5")
 def test_the_memory_writes_what_attention_returns_and_both_are_joined(port: Port) -> None:
     for numerics in precisions(port):
@@ -56,6 +57,7 @@ def test_segments_count_from_the_document_and_a_border_moves_them(port: Port) ->
                 )
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-7")
 def test_any_split_gives_the_same_results(port: Port) -> None:
     for numerics in precisions(port):
@@ -82,6 +84,7 @@ def test_places_that_a_segment_does_not_have_hold_zeros(port: Port) -> None:
                     assert_same(result[name][1], result.inputs[name][1], f"{name}, which is not used, in {numerics}")
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-8")
 def test_a_reset_is_a_fresh_start_in_every_part(port: Port) -> None:
     for numerics in precisions(port):
@@ -101,6 +104,7 @@ def test_a_reset_is_a_fresh_start_in_every_part(port: Port) -> None:
                 assert not np.allclose(plain["y"], running["y"]), "the marks are not read"
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-9")
 def test_no_token_of_a_segment_depends_on_a_later_one(port: Port) -> None:
     # Row 0 enters at the second token of a segment, row 1 at the third: every place of one is a border of the future.
@@ -110,6 +114,7 @@ def test_no_token_of_a_segment_depends_on_a_later_one(port: Port) -> None:
                 assert_causal(port, MAC, numerics, unmarked(call(13)), tuple(range(1, 9)), **config(rows=kind))
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-9")
 def test_rows_do_not_count(port: Port) -> None:
     for numerics in precisions(port):
@@ -118,6 +123,7 @@ def test_rows_do_not_count(port: Port) -> None:
                 assert_rows_independent(port, MAC, numerics, unmarked(call(14)), **config(rows=kind))
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-10")
 def test_the_gradients_are_those_of_the_block(port: Port) -> None:
     small = {"time": 6, "heads": 2, "values": 2, "key": 2, "tokens": 1, "learned": 2}
@@ -130,6 +136,7 @@ def test_the_gradients_are_those_of_the_block(port: Port) -> None:
                 assert_slopes(port, MAC, numerics, given, call(25 + number, (5,), **small), apart=True)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-10")
 def test_detached_reads_teach_the_memory_nothing_and_everything_else_as_before(port: Port) -> None:
     inputs = unmarked(call(18, (5,), time=6))

@@ -30,6 +30,7 @@ def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
     yield config(chunk=1, gate="product"), call(35, (3, 4), span=3, heads=2, key=4, values=4, time=5, **SMALL)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-1", "MAC-2", "MAC-6")
 def test_long_wide_and_distant_rows_are_those_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):
@@ -38,6 +39,7 @@ def test_long_wide_and_distant_rows_are_those_of_the_loops(port: Port) -> None:
                 assert_results(port, MAC, numerics, given, inputs)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-2", "MAC-4", "MAC-5")
 def test_every_two_values_of_the_configuration_meet(port: Port) -> None:
     for numerics in precisions(port):
@@ -46,6 +48,7 @@ def test_every_two_values_of_the_configuration_meet(port: Port) -> None:
                 assert_results(port, MAC, numerics, given, inputs)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-10")
 def test_no_gradient_stops_between_two_segments_of_a_call(port: Port) -> None:
     for numerics in precisions(port):
@@ -54,6 +57,7 @@ def test_no_gradient_stops_between_two_segments_of_a_call(port: Port) -> None:
                 assert_slopes(port, MAC, numerics, config(rows=kind), long_call(kind), apart=False)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-10")
 def test_every_row_head_and_age_gets_its_own_gradient(port: Port) -> None:
     for numerics in precisions(port):

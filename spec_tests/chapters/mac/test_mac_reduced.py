@@ -80,6 +80,7 @@ def plain(x: Mapping[str, Array], row: int, kind: str, span: int) -> Array:
     return np.asarray(x["x"][row] + share @ x["output"].T)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-2", "MAC-3", "MAC-5")
 def test_a_memory_of_zeros_leaves_plain_causal_attention_behind_a_prefix(port: Port) -> None:
     # A segment longer than the document; several; one of a single token, which sees P, its row and itself.
@@ -93,6 +94,7 @@ def test_a_memory_of_zeros_leaves_plain_causal_attention_behind_a_prefix(port: P
                     result.assert_close("y", np.stack(wanted), factor=4.0)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-1", "MAC-4")
 def test_steps_of_zero_and_a_first_memory_of_zeros_leave_rows_and_reads_of_zero(port: Port) -> None:
     """What rows and reads are made with counts for nothing, and the memory stays what it was."""

@@ -19,6 +19,7 @@ def begun() -> dict[str, Array]:
     return inputs
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-8")
 def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
     for numerics in precisions(port):
@@ -27,6 +28,7 @@ def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
                 assert_not_seen(port, MAC, numerics, config(rows=kind), begun())
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-8")
 def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
     for numerics in precisions(port):
@@ -36,6 +38,7 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
                 assert_gradients_not_seen(port, MAC, numerics, given, begun(), SHARED, sequences=False)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAC-8")
 def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
     for numerics in precisions(port):

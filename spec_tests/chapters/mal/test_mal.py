@@ -52,6 +52,7 @@ def test_two_sublayers_have_a_residual_and_a_norm_each(port: Port) -> None:
             assert_results(port, MAL, numerics, config(inner_residual=True), call(MAL, 2))
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAL-3")
 def test_any_split_gives_the_same_results(port: Port) -> None:
     for numerics in precisions(port):
@@ -98,6 +99,7 @@ def test_rows_and_the_future_do_not_count(port: Port) -> None:
                 assert_causal(port, MAL, numerics, call(MAL, 7), (3, 7), **given)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAL-6")
 def test_the_gradients_are_those_of_the_block(port: Port) -> None:
     small = {"time": 6, "values": 2, "key": 2, "tokens": 1}

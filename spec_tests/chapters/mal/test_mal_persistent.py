@@ -21,6 +21,7 @@ WRITTEN = config(persistent_in_memory=True)
 TWO = config(persistent_in_memory=True, inner_residual=True, chunk=3)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAL-7")
 def test_documents_begin_with_what_the_persistent_tokens_leave(port: Port) -> None:
     # A row that begins in the call and one that does not; rows that begin with the call; no persistent token, and five.
@@ -70,6 +71,7 @@ def test_any_split_gives_the_same_results_where_persistent_tokens_are_written(po
             assert_any_split_agrees(port, MAL, numerics, call(MAL, 24, (0, 10)), splits(9, 8), **WRITTEN)
 
 
+@pytest.mark.long
 @pytest.mark.spec("MAL-7")
 def test_first_memory_and_persistent_tokens_learn_through_what_is_written(port: Port) -> None:
     small = {"time": 6, "values": 2, "key": 2, "tokens": 3}

@@ -78,6 +78,7 @@ def test_both_marks_at_the_same_tokens_are_the_one_mark_of_a_block(port: Port) -
             assert_answers(found, config())
 
 
+@pytest.mark.long
 @pytest.mark.spec("MARK-6")
 def test_any_split_gives_the_same_results(port: Port) -> None:
     for numerics in precisions(port):
@@ -111,6 +112,7 @@ def test_rows_and_the_future_do_not_count(port: Port) -> None:
             assert_causal(port, MARKS, numerics, marked(9), (3, 7), **config())
 
 
+@pytest.mark.long
 @pytest.mark.spec("MARK-8")
 def test_the_gradients_are_those_of_the_block(port: Port) -> None:
     for numerics in precisions(port):

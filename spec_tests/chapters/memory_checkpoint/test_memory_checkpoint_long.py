@@ -12,6 +12,7 @@ from spec_tests.tally import where_declared
 SIZE = Size(time=70, heads=1, features=3, values=2, window=3)
 
 
+@pytest.mark.long
 @pytest.mark.spec("CKPT-1", "CKPT-2")
 def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
     for numerics in precisions(port):

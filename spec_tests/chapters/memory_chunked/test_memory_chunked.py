@@ -148,6 +148,7 @@ def test_a_chunk_of_one_token_takes_gradients_at_the_memory_just_written(port: P
             result.assert_close("weights", weights.reshape(result["weights"].shape))
 
 
+@pytest.mark.long
 @pytest.mark.spec("CHUNK-5")
 def test_the_parallel_form_is_the_loop(port: Port) -> None:
     for numerics in precisions(port):

@@ -33,6 +33,7 @@ from spec_tests.tally import where_declared
 OP = Op.MEMORY_HIERARCHICAL
 
 
+@pytest.mark.long
 @pytest.mark.spec("HIER-1", "HIER-2", "HIER-3", "HIER-4", "HIER-6", "HIER-9")
 def test_reads_and_last_state_are_those_of_the_loop(port: Port) -> None:
     for numerics in precisions(port):
@@ -156,6 +157,7 @@ def test_a_memory_that_holds_nothing_and_takes_no_step_adds_nothing(port: Port) 
             assert not np.allclose(alone["reads"], wanted), "local memories add nothing"
 
 
+@pytest.mark.long
 @pytest.mark.spec("HIER-8")
 def test_any_split_into_calls_agrees_and_an_empty_call_returns_its_state(port: Port) -> None:
     for numerics in precisions(port):

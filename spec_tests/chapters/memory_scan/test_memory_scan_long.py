@@ -19,6 +19,7 @@ def questions() -> Iterator[tuple[dict[str, Scalar], dict[str, Array]]]:
         yield config, sized_call(config, 902, square, (5,), ())
 
 
+@pytest.mark.long
 @pytest.mark.spec("MEM-2", "MEM-7")
 def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
     for op, numerics in forms(port):
@@ -27,6 +28,7 @@ def test_a_call_of_many_blocks_is_that_of_the_loops(port: Port) -> None:
                 assert_results(port, op, numerics, config, inputs)
 
 
+@pytest.mark.long
 @pytest.mark.spec("GRAD-1", "GRAD-2", "GRAD-3")
 def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
     for op, numerics in forms(port):
@@ -35,6 +37,7 @@ def test_no_gradient_stops_between_two_blocks_of_a_call(port: Port) -> None:
                 assert_slopes(port, op, numerics, config, inputs, apart=False)
 
 
+@pytest.mark.long
 @pytest.mark.spec("GRAD-1", "GRAD-2", "GRAD-3")
 def test_every_row_head_token_and_age_gets_its_own_gradient(port: Port) -> None:
     several = Size(time=5, heads=2, features=3, values=2, window=3)

@@ -27,6 +27,7 @@ def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
                 assert_not_seen(port, op, numerics, config, inputs)
 
 
+@pytest.mark.long
 @pytest.mark.spec("WIN-2", "MEM-5")
 def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
     for op, numerics in forms(port):
@@ -35,6 +36,7 @@ def test_gradients_are_finite_whatever_is_out_of_sight(port: Port) -> None:
                 assert_gradients_not_seen(port, op, numerics, config, inputs, ("initial",), sequences=False)
 
 
+@pytest.mark.long
 @pytest.mark.spec("WIN-2", "MEM-5")
 def test_gradients_of_a_document_are_finite_whatever_an_earlier_one_of_the_call_holds(port: Port) -> None:
     for op, numerics in forms(port):
