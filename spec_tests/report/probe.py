@@ -6,15 +6,16 @@ from spec_tests.contract.driver import ask, prepare
 from spec_tests.contract.outcome import FormError, PortError, UndeclaredError
 from spec_tests.port import Declaration, Op, Port
 from spec_tests.report.scope import Scope
-from spec_tests.vectors.case import Case, load_cases
+from spec_tests.vectors.case import Case, first_case
 
 
 def understated(port: Port, declared: Declaration, scope: Scope) -> Iterator[str]:
     """Yield each operation in scope that the port answers in form though it does not declare it; each is asked once."""
     for op in Op:
         if op not in declared.operations and scope.holds(op):
-            cases = load_cases(op=op)
-            if cases and answers(port, declared, cases[0]):
+            # One case of each, not all of them: what reads all takes as long as the start of a run.
+            case = first_case(op)
+            if case and answers(port, declared, case):
                 yield op
 
 

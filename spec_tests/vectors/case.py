@@ -122,6 +122,12 @@ def load_cases(level: int | None = None, op: Op | None = None, data: Path = DATA
     return tuple(case for case in stored_cases(data) if level in (None, case.level) and op in (None, case.op))
 
 
+def first_case(op: Op, data: Path = DATA) -> Case | None:
+    """Return the first stored case of an operation, None where there is none; no other file is read or verified."""
+    path = min(data.glob(f"L*/{op}/*/case.json"), default=None)
+    return load_case(path.parent) if path else None
+
+
 @cache
 def stored_cases(data: Path) -> tuple[Case, ...]:
     """Read every stored case, once a process; whoever writes cases clears the cache."""

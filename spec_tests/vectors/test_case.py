@@ -11,7 +11,7 @@ from atlas_ref.errors import UserError
 from spec_tests.contract.operations import OPERATIONS
 from spec_tests.faults.catalogue import CATALOGUE
 from spec_tests.port import PROFILES, Op, round_to_bf16
-from spec_tests.vectors.case import DATA, MANIFEST, TENSORS, load_case, load_cases, load_manifest, verify
+from spec_tests.vectors.case import DATA, MANIFEST, TENSORS, first_case, load_case, load_cases, load_manifest, verify
 from spec_tests.vectors.compare import names
 from spec_tests.vectors.fill import LARGEST
 from spec_tests.vectors.sources import SOURCES
@@ -47,6 +47,12 @@ def test_a_missing_and_an_unnamed_file_are_one_clear_error(copied: Path) -> None
     path.with_name("other.json").write_text("{}")
     with pytest.raises(UserError, match="not in"):
         verify(copied)
+
+
+def test_the_first_case_of_an_operation_is_that_of_the_order_in_which_all_are_read() -> None:
+    for op in Op:
+        first, every = first_case(op), load_cases(op=op)
+        assert (first.id if first else None) == (every[0].id if every else None)
 
 
 def test_a_missing_or_broken_manifest_is_one_clear_error(copied: Path) -> None:
