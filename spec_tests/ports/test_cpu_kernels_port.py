@@ -235,9 +235,12 @@ def test_single_precision_is_double_precision_to_its_rounding(architecture: str)
         model = build_model(load_config("tiny", asked).model, 0).to(dtype)
         logits = model(tokens, model.initial_state(2), None).logits
         torch.autograd.backward(logits.square().mean())
-        found.append([logits.detach(), *(x.grad for x in model.parameters() if x.grad is not None)])
+        grads = {name: x.grad for name, x in model.named_parameters() if x.grad is not None}
+        # Terms that cancel leave one number: single precision has none of its digits in any form.
+        assert grads.pop("layers.0.mag.memory.feature_coefficients").numel() == 1
+        found.append([logits.detach(), *grads.values()])
     for single, double in zip(*found, strict=True):
-        assert (single - double).abs().max() < 1e-2 * double.abs().max()
+        assert (single - double).abs().max() < 1e-3 * double.abs().max()
 
 
 @pytest.mark.usefixtures("built")
