@@ -162,6 +162,9 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         write nothing; all else goes on, so that a later call continues in the middle of a document.
         """
         hidden = as_autocast_rounds(hidden)
+        alone = None if measured or not writes else self._one_token(hidden, state, timeline, first)
+        if alone is not None:
+            return alone
         gates = self._gates(hidden)
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
@@ -220,6 +223,17 @@ class MemoryBranch(nn.Module, Generic[Memory]):
     @abstractmethod
     def _gates(self, hidden: Float[Tensor, "batch time model"]) -> tuple[Gates, ...]:
         """GATE: return the gates of each memory."""
+
+    def _one_token(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: MemoryLayerState[Memory],
+        timeline: Timeline,
+        first: Weights | None,
+    ) -> MemoryLayerOutput | None:
+        """Return what `forward` does of a call of one token by kernels that do all of it; None where there are none."""
+        del hidden, state, timeline, first
+        return None
 
     @abstractmethod
     def _remember(

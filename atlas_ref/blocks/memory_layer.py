@@ -9,12 +9,24 @@ from torch.nn import functional as F
 
 from atlas_ref.blocks.fast_memory import FastMemory, Start, Tokens
 from atlas_ref.blocks.gates import GateHeads, inverse_softplus, logit
-from atlas_ref.blocks.memory_branch import Heads, MemoryBranch, MemoryLayerState, Part, Projections, Remembered
+from atlas_ref.blocks.kernels.token_given import Before
+from atlas_ref.blocks.memory_branch import (
+    L2_EPS,
+    Heads,
+    MemoryBranch,
+    MemoryLayerOutput,
+    MemoryLayerState,
+    Part,
+    Projections,
+    Remembered,
+)
+from atlas_ref.blocks.one_token import token_kernels
 from atlas_ref.blocks.timeline import Timeline, make_timeline
 from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
+from atlas_ref.memory.kernels.call import Widths
 from atlas_ref.memory.kernels.choice import Kernels, chosen, known
 from atlas_ref.memory.kernels.known import fits
 from atlas_ref.memory.plan import SegmentPlan
@@ -92,6 +104,27 @@ class MemoryLayer(MemoryBranch[MemoryState]):
     def _fresh(self, batch: int, like: Tensor) -> tuple[MemoryState, Projections]:
         projection = like.new_zeros(batch, self.n_heads, self.key_dim, self.key_dim)
         return self.fast.fresh(self._start(), batch, like), (projection,)
+
+    def _one_token(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        state: MemoryLayerState[MemoryState],
+        timeline: Timeline,
+        first: Weights | None,
+    ) -> MemoryLayerOutput | None:
+        found = token_kernels(self.kernels, hidden, self.config, self.fast.rule, self.features)
+        if found is None or not self.writes:
+            return None
+        memory, plan = state.memory, timeline.plan
+        widths = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS)
+        before = Before(state.convolution, memory.window_keys, memory.window_values, timeline.context, plan.position)
+        learned = self.convolution, self.feature_coefficients, self.config.features.basis
+        given = self.projection(hidden), self.gates.projection(hidden)
+        brought = found.bring(*given, *learned, before, widths, found.gates)
+        (initial,) = self._start().initial if first is None else first
+        reads, after = found.remembered(self.fast.rule, plan, brought, initial, memory)
+        told = MemoryLayerState(after, brought.tail, state.projections, timeline.seen(state.context))
+        return MemoryLayerOutput(reads.flatten(-2), told, (), None, None, True, ())
 
     def _gates(self, hidden: Float[Tensor, "batch time model"]) -> tuple[Gates, ...]:
         return (self.gates(hidden),)

@@ -130,9 +130,13 @@ def _copy(found: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
 
 
 def _apart(found: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what was found, copied where it lies in a buffer, which could be overwritten before it is read."""
+    """Return what was found, copied where it lies in the buffer of another, which may be overwritten before it is read.
+
+    What a call leaves as it is stays in its own.
+    """
     held = {x.untyped_storage().data_ptr() for x in buffers.values()}
-    return {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in found.items()}
+    moved = {name for name, x in found.items() if x is not buffers[name] and x.untyped_storage().data_ptr() in held}
+    return {name: x.clone() if name in moved else x for name, x in found.items()}
 
 
 _made: "WeakKeyDictionary[Model, tuple[Any, Decoder | None]]" = WeakKeyDictionary()

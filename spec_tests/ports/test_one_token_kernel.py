@@ -87,8 +87,8 @@ def test_the_kernel_of_one_token_is_the_plain_run(changes: dict[str, Any], monke
         torch.testing.assert_close(one.reads, other.reads, rtol=2e-5, atol=2e-5)
         torch.testing.assert_close(one.omega_loss, other.omega_loss, rtol=2e-5, atol=2e-5)
         torch.testing.assert_close(one.state.to_tensors(), other.state.to_tensors(), rtol=2e-5, atol=2e-5)
-    run = "run_orthogonal_alone" if rule.orthogonalised else "run_alone"
-    assert [getattr(each, "__name__", None) for each in runs] == [run] * TOKENS + [None] * TOKENS
+    run = "orthogonal_one_token" if rule.orthogonalised else "one_token"
+    assert [each and each.args[0].__name__ for each in runs] == [run] * TOKENS + [None] * TOKENS
 
 
 def test_a_gradient_and_what_a_kernel_does_not_know_go_the_plain_way() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ Attention = Callable[..., tuple[Tensor, Tensor]]
 """Attention from what is projected, with the arguments of `blocks.kernels.attention.attention`."""
 Query = Callable[..., tuple[Tensor, Past]]
 """Attention of a call of one token, with the arguments of `blocks.kernels.one_query.one_query`."""
+Token = Callable[..., Any]
+"""What a call of one token brings to its memory, with the arguments of `blocks.kernels.token_front.token_front`."""
 Features = Callable[..., Tensor]
 """Features of vectors, with the arguments of `blocks.kernels.features.second_degree`."""
 MOST_ENTRIES = 256
@@ -63,6 +66,20 @@ def kernel_rows(kernels: Kernels, x: Tensor) -> Rows | None:
     from atlas_ref.blocks.kernels import rows
 
     return rows
+
+
+def kernel_token(kernels: Kernels, projected: Tensor, degree: int, basis: Basis) -> Token | None:
+    """Return what a call of one token brings to its memory by a kernel, None where the reference runs: of degrees above
+    two, and where there are gradients."""
+    if torch.is_grad_enabled() or projected.shape[1] != 1 or projected.numel() == 0 or degree > 2:
+        return None
+    if basis not in ("monomial_weighted", "monomial") or projected.dtype != torch.float32:
+        return None
+    if chosen(kernels, projected.device) != "triton":
+        return None
+    from atlas_ref.blocks.kernels import token_front
+
+    return token_front.token_front
 
 
 def kernel_features(kernels: Kernels, x: Tensor, degree: int, basis: Basis) -> Features | None:

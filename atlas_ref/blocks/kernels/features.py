@@ -32,7 +32,7 @@ def second_degree(
 
 
 @lru_cache(maxsize=16)
-def _products(dim: int, basis: Products, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def products(dim: int, basis: Products, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return both entries of each feature, the first of itself for x, and its weight."""
     pairs = list(combinations_with_replacement(range(dim), 2))
     entries = [(i, i) for i in range(dim)] + pairs
@@ -62,7 +62,7 @@ class _Features(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, roots: Tensor, basis: Products) -> Tensor:
         x, roots = x.contiguous(), roots.contiguous()
         dim = x.shape[-1]
-        left, right, weight = _products(dim, basis, x.device)
+        left, right, weight = products(dim, basis, x.device)
         out = x.new_empty(*x.shape[:-1], len(left))
         count = x.numel() // dim
         grid = (-(-count // ROWS), -(-len(left) // TILE))

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -44,6 +44,8 @@ Kernels = Literal["auto", "reference", "cpu", "triton"]
 Form = Literal["reference", "cpu", "triton"]
 Front = Callable[..., tuple[Tensor, Tensor, Tensor]]
 """From what is projected to queries, keys and values, with the arguments of `kernels.front.front`."""
+Alone = Callable[..., tuple[Tensor, Any]]
+"""From what a token brings to reads and what is held after it, with the arguments of `kernels.one_token.one_token`."""
 LARGE = (9, 10)
 """Compute capabilities with 227 KiB of shared memory a block, which these sides were tried on (Hopper); on a card with
 less they may not fit."""
@@ -127,10 +129,21 @@ def _soon_over(kernels: Kernels, tokens: Float[Tensor, "batch time *rest"]) -> b
 
 def _alone(rule: MemoryRule, keys: Tensor, values: Tensor, slots: int, start: Start) -> Run | None:
     """Return the run of one token by a kernel, None of a memory that it does not know and where there are gradients."""
-    known = is_plain(rule, "matrix") and {keys.dtype, values.dtype} == {torch.float32}
-    if torch.is_grad_enabled() or not known or keys.numel() == 0 or start.shards is not None:
+    if {keys.dtype, values.dtype} != {torch.float32} or keys.numel() == 0 or start.shards is not None:
         return None
-    features, width = keys.shape[-1], values.shape[-1]
+    write = write_alone(rule, keys.shape[-1], values.shape[-1], slots)
+    if write is None:
+        return None
+    from atlas_ref.memory.kernels import one_token
+
+    return partial(one_token.run_alone, write)
+
+
+def write_alone(rule: MemoryRule, features: int, width: int, slots: int) -> Alone | None:
+    """Return the write and the read of one token by kernels, None of a memory that they do not know and where there are
+    gradients; `slots` are the pairs of its window."""
+    if torch.is_grad_enabled() or not is_plain(rule, "matrix"):
+        return None
     if rule.orthogonalised:
         # Without a way back there is room for wider ones, if the window is short.
         wide = features <= MOST_FORWARD and slots <= LEAST_SLOTS and is_square(rule, features, width)
@@ -138,12 +151,12 @@ def _alone(rule: MemoryRule, keys: Tensor, values: Tensor, slots: int, start: St
             return None
         from atlas_ref.memory.kernels import orthogonal_one_token
 
-        return orthogonal_one_token.run_orthogonal_alone
+        return orthogonal_one_token.orthogonal_one_token
     if features > MOST_ALONE:
         return None
     from atlas_ref.memory.kernels import one_token
 
-    return one_token.run_alone
+    return one_token.one_token
 
 
 def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:

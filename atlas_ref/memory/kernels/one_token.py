@@ -6,6 +6,8 @@ with r_a what divides each gradient, over the pairs in sight of the token. What 
 position, as in `layout`. The reference is `memory.one_token`; there is no gradient, as decoding needs none.
 """
 
+from collections.abc import Callable
+
 import torch
 import triton.language as tl
 from jaxtyping import Float, Int
@@ -22,12 +24,12 @@ TILE_OF_M = 1024
 READS = {"pre": 0, "anchor": 1, "post": 2}
 
 
-def run_alone(call: MemoryCall) -> Ran:
-    """Run a call of one token; squared errors are those of its window."""
+def run_alone(alone: Callable[..., tuple[Tensor, Held]], call: MemoryCall) -> Ran:
+    """Run a call of one token by a kernel; squared errors are those of its window."""
     rule, plan, asked, write, start, state, measured = call
     keys, values = state.with_window(asked.keys, asked.values)
     position = plan.position[:, 0]
-    reads, after = one_token(rule, position, keys, values, asked.queries, write, start.initial[0], Held.of(state))
+    reads, after = alone(rule, position, keys, values, asked.queries, write, start.initial[0], Held.of(state))
     errors = squared_errors(rule, position, keys, values, after.anchor) if measured else None
     return reads, after.carry(), errors
 

@@ -76,12 +76,43 @@ def _form(
     )
 
 
+def segment(
+    n: int,
+    iteration: Iteration,
+    given: Entering,
+    sizes: Sizes,
+    initial: Float[Tensor, "heads values features"],
+    marks: tuple[Int[Tensor, "borders batch"], Int[Tensor, "borders batch"]],
+    found: Momenta,
+    reads: Float[Tensor, "segments batch heads tokens values"],
+    entered: Held,
+) -> None:
+    """Write the reads of segment n, and what enters the next one: `marks` say what restarts and opens before each."""
+    _form(found, iteration, given, entered, sizes, n, len(iteration.table), 1)
+    read[(sizes.rows, sizes.blocks)](
+        *given[:4],
+        *given[6:],
+        initial,
+        *marks,
+        *found[:2],
+        reads,
+        *entered,
+        n * sizes.rows,
+        *sizes[1:],
+        *sizes.tiles[:3],
+        VALUE_BLOCK,
+        iteration.half,
+        precision(),
+        **sizes.launch_rows,
+    )
+
+
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, iteration: Iteration, resets: Tensor, opens: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         *each, initial, weights, momentum, anchor = dense(*tensors)
         given = Entering._make(each)
-        sizes, half = Sizes.of(given), iteration.half
+        sizes = Sizes.of(given)
         # One mark more: nothing restarts behind the last segment.
         resets, opens = (torch.cat([mark, torch.zeros_like(mark[:1])]) for mark in (resets, opens))
         entered = Held(*(x.new_empty(sizes.segments + 1, *x.shape) for x in (weights, momentum, anchor)))
@@ -92,24 +123,7 @@ class _Run(torch.autograd.Function):
         found = Momenta.room(given, sizes, 1, iteration.kind)
         reads = given.queries.new_empty(*given.queries.shape[:-1], sizes.values)
         for n in range(sizes.segments):
-            _form(found, iteration, given, entered, sizes, n, len(iteration.table), 1)
-            read[(sizes.rows, sizes.blocks)](
-                *given[:4],
-                *given[6:],
-                initial,
-                resets,
-                opens,
-                *found[:2],
-                reads,
-                *entered,
-                n * sizes.rows,
-                *sizes[1:],
-                *sizes.tiles[:3],
-                VALUE_BLOCK,
-                half,
-                precision(),
-                **sizes.launch_rows,
-            )
+            segment(n, iteration, given, sizes, initial, (resets, opens), found, reads, entered)
         ctx.save_for_backward(*given, resets, opens, *entered)
         ctx.iteration, ctx.sizes = iteration, sizes
         return (reads, entered.anchor[:-1], *(x[-1].clone() for x in entered))
