@@ -4,13 +4,14 @@
 
 Times are those of the GPU, or on a CPU of its operations. What runs in the backward pass counts to the part whose
 forward operation it is the derivative of; what is idle is the time between the first kernel and the last in which none
-ran. A step is made as it is, without a recording: with one the launches are gone and the kernels stay.
+ran. A step is made as it is, without a recording: with one the launches are gone and the kernels stay. The parts are
+written too, for `python -m benchmarks.step_figure`.
 """
 
 import argparse
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
@@ -25,6 +26,7 @@ from atlas_ref.training import step as steps
 from atlas_ref.training.arithmetic import in_tf32
 from atlas_ref.training.run import Run, new_run, open_data
 from atlas_ref.watching.monitor import measure_layers
+from benchmarks.report import write_results
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -86,8 +88,8 @@ def part_of(event: Any, by_sequence: dict[int, str]) -> str:
     return "other"
 
 
-def show_parts(events: Sequence[Any]) -> None:
-    """Print the time of every part, with its costliest kernels."""
+def show_parts(events: Sequence[Any]) -> Mapping[str, float]:
+    """Print the time of every part, with its costliest kernels, and return the milliseconds of each."""
     host = [event for event in events if str(event.device_type).endswith("CPU")]
     by_sequence: dict[int, str] = {}
     for event in host:
@@ -110,6 +112,7 @@ def show_parts(events: Sequence[Any]) -> None:
     for part, took in spent.most_common(60):
         detail = "; ".join(f"{x:.2f} {name}" for name, x in inside[part].most_common(4))
         print(f"  {took:8.2f} ms {launched[part]:5d} x {part:50s} {detail}")
+    return spent
 
 
 def show_kernels(events: Sequence[Any], most: int) -> None:
@@ -214,7 +217,8 @@ def show(config: RunConfig, arguments: argparse.Namespace) -> None:
             if GPU:
                 torch.cuda.synchronize()
     events = list(done.events() or ())
-    show_parts(events)
+    found = {"preset": arguments.preset, "fields": arguments.set, "card": name, "milliseconds": show_parts(events)}
+    print(f"wrote {write_results('step_parts', found)}")
     if GPU:
         show_kernels(events, arguments.kernels)
     if arguments.memory and GPU:
