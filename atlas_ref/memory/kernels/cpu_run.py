@@ -180,10 +180,10 @@ class _Memory(torch.autograd.Function):
         keys, values, queries, *rest = given
         matrices = _matrices(given)
         rest, initial = rest[:-matrices], rest[-matrices:]
-        added = [x.new_zeros(x.shape) for x in (keys, values, *rest[:2])]
-        made = [x.new_empty(x.shape) for x in (queries, *rest[2:])]
+        added = [x.new_zeros(x.shape) for x in rest[:2]]
+        made = [x.new_empty(x.shape) for x in (keys, values, queries, *rest[2:])]
         of_initial = [x.new_zeros(len(keys), *x.shape) for x in initial]
-        found = [*added[:2], made[0], *added[2:], *made[1:], *of_initial]
+        found = [*made[:3], *added, *made[3:], *of_initial]
         wanted = (x.contiguous() for x in grads[: 1 + 3 * matrices])
         names = [
             *("d_keys", "d_values", "d_queries", "d_window_keys", "d_window_values"),

@@ -35,7 +35,7 @@ struct Call {
     T* activations;  // [batch, heads, segments, .]: what a memory keeps of each segment besides, or null
     const T* d_reads;
     const T *d_last_weights[2], *d_last_momenta[2], *d_last_anchors[2];
-    T *d_keys, *d_values, *d_queries, *d_window_keys, *d_window_values;  // dense; all but of queries zero at first
+    T *d_keys, *d_values, *d_queries, *d_window_keys, *d_window_values;  // dense; of the window zero at first
     T *d_retention, *d_momentum, *d_intake, *d_release, *d_gamma;
     T *d_weights[2], *d_momenta[2], *d_anchors[2];
     T* d_initial[2];  // of each row, [batch, heads, out, in], zero at first

@@ -163,17 +163,30 @@ class Segment {
         for (int j = 0; j < slots; ++j) to[j] = dot(errors[j], errors[j], V);
     }
 
-    // Add the gradients of the slots to those of their tokens; a slot that is not seen has none.
+    // Hand the gradients of the slots to their tokens; a slot that is not seen has none. From the last segment to the
+    // first: a token before all that later ones saw has none yet.
     void give_back(const Rows<T>& d_keys, const Rows<T>& d_errors) {
         const int64_t stride = call.heads, keys_dense[3] = {call.time * stride * D, stride * D, D},
                       values_dense[3] = {call.time * stride * V, stride * V, V};
+        if (n == call.segments - 1) given_from_ = call.time;
+        const int64_t oldest = start - past;
         for (int j = unseen; j < slots; ++j) {
-            add_scaled(of_slot(j, call.d_keys, keys_dense, call.d_window_keys, D), T(1), d_keys[j], D);
-            add_scaled(of_slot(j, call.d_values, values_dense, call.d_window_values, V), T(-1), d_errors[j], V);
+            T* to_keys = of_slot(j, call.d_keys, keys_dense, call.d_window_keys, D);
+            T* to_values = of_slot(j, call.d_values, values_dense, call.d_window_values, V);
+            if (oldest + j >= 0 && oldest + j < given_from_) {
+                scale_to(to_keys, T(1), d_keys[j], D);
+                scale_to(to_values, T(-1), d_errors[j], V);
+            } else {
+                add_scaled(to_keys, T(1), d_keys[j], D);
+                add_scaled(to_values, T(-1), d_errors[j], V);
+            }
         }
+        given_from_ = std::min(given_from_, oldest + unseen);
     }
 
    private:
+    int64_t given_from_ = 0;  // from this token on all have gradients of keys and values
+
     // Where slot j stands: in the call, or in the window before it, which is dense.
     template <class Number>
     Number* of_slot(int j, Number* tokens, const int64_t* strides, Number* window, int length) const {
