@@ -114,8 +114,12 @@ class SlidingWindowAttention(AttentionHeads):
         """Return outputs, and what the caches hold after the call."""
         queries, keys, values = self.apart(projected)
         _, fixed_keys, fixed_values = self.apart(persistent)
-        # Both at once: the angles are the same.
-        queries, keys = timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
+        # Both at once: the angles are the same. Of one token they lie side by side as they are.
+        if projected.shape[1] == 1:
+            both = torch.unflatten(projected, -1, (3 * self.n_heads, self.head_dim))[:, :, : 2 * self.n_heads]
+        else:
+            both = torch.cat([queries, keys], 2)
+        queries, keys = timeline.turned(both, self.rope_base).chunk(2, 2)
         return sliding_window_attention(
             queries, keys, values, fixed_keys, fixed_values, *past, timeline.context, self.window, drop
         )

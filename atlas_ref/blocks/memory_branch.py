@@ -256,6 +256,11 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         del timeline
         return False
 
+    def _lifted_at_once(self, timeline: Timeline) -> bool:
+        """Return whether queries and keys are lifted to features together, where they still lie side by side."""
+        del timeline
+        return False
+
     def _widths(self) -> list[int]:
         """Return the widths of q, k and v, all heads together."""
         key = self.n_heads * self.key_dim
@@ -271,7 +276,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             mixed, tail = short_convolution(
                 at_least_float32(projected), self.convolution, state.convolution, timeline.context
             )
-            heads = self._heads(mixed)
+            heads = self._heads(mixed, self._lifted_at_once(timeline))
         else:
             widths = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS)
             scale = self._coefficients().sqrt() if self._straight(timeline) else None
@@ -282,10 +287,11 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             tail = torch.cat([state.convolution, at_least_float32(last)], 1)[:, last.shape[1] :]
         return heads, timeline.recent(state.context, past, tail.unsqueeze(2))[0].squeeze(2)
 
-    def _heads(self, mixed: Tensor) -> Heads:
-        """Return q, k (SiLU, unit length) and v of every head."""
+    def _heads(self, mixed: Tensor, lifted: bool) -> Heads:
+        """Return q, k (SiLU, unit length) and v of every head; where they are to be `lifted`, features of q and k."""
         widths = [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim]
         addresses, values = mixed.split_with_sizes(widths, -1)
         addresses = torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim))
-        queries, keys = l2_normalize(addresses, L2_EPS).unbind(2)
-        return Heads(queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim)))
+        addresses = l2_normalize(addresses, L2_EPS)
+        queries, keys = (self.expand(addresses) if lifted else addresses).unbind(2)
+        return Heads(queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim)), lifted)

@@ -177,6 +177,10 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         slots = plan.width + config.omega_window + config.ttl_update_frequency - 2
         return plan.time > 1 and not rule.orthogonalised and fits(rule, self.features, self.value_dim, slots)
 
+    def _lifted_at_once(self, timeline: Timeline) -> bool:
+        # Of one token: half of the launches. Nothing aligns the queries in between.
+        return timeline.context.shape[1] == 1 and self.config.qk_projection.kind == "none"
+
     def _shards(self) -> Shards | None:
         """Return what goes over the border of a shard, where the configuration has any."""
         shards = self.config.shards

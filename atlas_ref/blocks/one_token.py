@@ -52,7 +52,7 @@ def token_kernels(
     if config.qk_projection.kind != "none" or config.shards.length:
         return None
     bring = kernel_token(kernels, hidden, config.features.degree, config.features.basis)
-    gates = GateForm.of(config, rule)
+    gates = None if bring is None else GateForm.of(config, rule)
     if bring is None or gates is None:
         return None
     write = write_alone(rule, features, config.value_dim, config.omega_window)

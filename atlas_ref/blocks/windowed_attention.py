@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from atlas_ref.blocks.kernels.attended import Past, Shape
 from atlas_ref.blocks.kernels.choice import kernel_attention, kernel_query
 from atlas_ref.functional.attention import sliding_window_attention
+from atlas_ref.functional.looking import surely_at_least
 from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32
 from atlas_ref.functional.window import latest, recent
 from atlas_ref.memory.state import StateTree
@@ -48,6 +49,9 @@ def empty_cache(batch: int, window: int, heads: int, dim: int, like: Tensor) -> 
 def kept(keys: Tensor, values: Tensor, places: Places) -> AttentionCache:
     """Return the caches as state: wide, and without tokens of earlier documents."""
     wide = (at_least_float32(x) for x in (keys, values))
+    if places.position.shape[1] == 1 and surely_at_least(keys.shape[1], places.seen):
+        # Of one token, as in decoding, nothing else is kept alive by a view.
+        return AttentionCache(*wide)
     return AttentionCache(*recent(places.seen, keys.shape[1], *wide))
 
 

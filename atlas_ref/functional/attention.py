@@ -102,30 +102,35 @@ def _attend(
     return select(weights, stays, drop.rate).to(values.dtype) @ values
 
 
+def _behind(persistent: Persistent, cache: Cached, own: Sequence) -> Float[Tensor, "batch seen heads dim"]:
+    """Return what a token sees of its own and behind that of the cache and the persistent tokens."""
+    before = [cache.to(own.dtype)]
+    if len(persistent):
+        before.insert(0, persistent.to(own.dtype).expand(len(own), -1, -1, -1))
+    return torch.cat([*before, own], 1)
+
+
 def _one_query(
     queries: Float[Tensor, "batch 1 heads dim"],
-    keys: Float[Tensor, "batch window heads dim"],
-    values: Float[Tensor, "batch window heads dim"],
-    persistent_keys: Persistent,
-    persistent_values: Persistent,
+    keys: Float[Tensor, "batch seen heads dim"],
+    values: Float[Tensor, "batch seen heads dim"],
     position: Int[Tensor, "batch 1"],
+    window: int,
 ) -> Float[Tensor, "batch 1 heads dim"]:
     """Return what a call of one token a row sees, each key selected by itself unless it is seen that all are there.
 
-    For decoding: what is not finite would have a gradient here.
+    Keys and values begin with those of the persistent tokens, and the others are a `window`. For decoding: what is not
+    finite would have a gradient here.
     """
     hidden = None
-    if not surely_at_least(keys.shape[1] - 1, position):
-        hidden = torch.arange(keys.shape[1] - 1, -1, -1, device=position.device) > position
+    if not surely_at_least(window - 1, position):
+        hidden = torch.arange(window - 1, -1, -1, device=position.device) > position
+        hidden = pad(hidden, (keys.shape[1] - window, 0), value=False)
         values = values.masked_fill(hidden[..., None, None], 0.0)
-    if len(persistent_keys):
-        always = (x.to(keys.dtype).expand(len(keys), -1, -1, -1) for x in (persistent_keys, persistent_values))
-        keys, values = (torch.cat(pair, 1) for pair in zip(always, (keys, values), strict=True))
     logits = (queries.transpose(1, 2) / queries.shape[-1] ** 0.5) @ keys.permute(0, 2, 3, 1)
     # 0 x is 0, or NaN where x is not finite: what sees anything bad is NaN, even where its weight would be zero.
     logits = torch.add(logits, logits, alpha=0.0)
     if hidden is not None:
-        hidden = pad(hidden, (len(persistent_keys), 0), value=False)
         logits = logits.masked_fill(hidden[:, None, None], -torch.inf)
     output = logits.softmax(-1) @ values.transpose(1, 2)
     return torch.add(output, output, alpha=0.0).transpose(1, 2)
@@ -153,14 +158,18 @@ def sliding_window_attention(
     batch, time, heads, dim = queries.shape
     if window < 1 or cache_keys.shape[1] != window - 1:
         raise UserError(f"attention: a window of {window} needs a cache of window - 1, not {cache_keys.shape[1]}")
+    if time == 1 and drop is None and not torch.is_grad_enabled():
+        seen_keys = _behind(persistent_keys, cache_keys, keys)
+        seen_values = _behind(persistent_values, cache_values, values)
+        found = _one_query(queries, seen_keys, seen_values, position, window)
+        older = len(persistent_keys) + 1
+        return found, seen_keys[:, older:].to(cache_keys.dtype), seen_values[:, older:].to(cache_values.dtype)
     all_keys = torch.cat([cache_keys.to(keys.dtype), keys], dim=1)
     all_values = torch.cat([cache_values.to(values.dtype), values], dim=1)
     # Views: what a caller keeps of them (`window.recent`) must not keep the whole sequence alive.
     new_caches = all_keys[:, time:].to(cache_keys.dtype), all_values[:, time:].to(cache_values.dtype)
     if time == 0:
         return values, *new_caches
-    if time == 1 and drop is None and not torch.is_grad_enabled():
-        return _one_query(queries, all_keys, all_values, persistent_keys, persistent_values, position), *new_caches
     size = min(window, time)
     count = -(-time // size)
     fill, span = count * size - time, size + window - 1

@@ -45,7 +45,7 @@ def known_phase() -> int | None:
 
 def surely_at_least(least: int, position: Int[Tensor, "*tokens"]) -> bool:
     """Return whether it can be seen that no position is below `least`; not where nobody may look."""
-    return may_look() and int(position.min()) >= least
+    return may_look() and int(position.min() if position.numel() > 1 else position) >= least
 
 
 @contextmanager

@@ -8,6 +8,7 @@ neither a norm of 1e20 nor one of 1e-20 is squared in single precision. RMS norm
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -61,7 +62,15 @@ def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*
 def _length(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*shape 1"]:
     """Return sqrt(||x||^2 + eps^2), summed in float64 in one pass over x: the square of 1e20 is no float32."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
-    return torch.hypot(length, length.new_full((), eps)).to(x.dtype)
+    return torch.hypot(length, _constant(eps, x.device)).to(x.dtype)
+
+
+@cache
+def _constant(value: float, device: torch.device) -> Float[Tensor, ""]:
+    """Return a number in float64 where it is computed with, once for all calls."""
+    # Training may meet it too, though decoding made it.
+    with torch.inference_mode(False):
+        return torch.full((), value, dtype=torch.float64, device=device)
 
 
 class _Normalized(torch.autograd.Function):

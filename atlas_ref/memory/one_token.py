@@ -52,7 +52,7 @@ def run_one_token(
     if rule.algorithm == "implicit":
         window = implicit_weight(window, own.step.unsqueeze(-1), near_keys.square().sum(-1))
     old = zip(factors.left, factors.right, carry.momentum, strict=True)
-    inside = intake * window.flip(-1)
+    inside = intake * (window if window.shape[-1] == 1 else window.flip(-1))
     momentum = tuple(weighted_sum(inside, left, right, (decay, s)) for left, right, s in old)
     weights = released(rule, own, carry.weights, momentum)
     seen = {"pre": carry.weights, "anchor": carry.anchor, "post": weights}[rule.read]
