@@ -24,6 +24,7 @@ from spec_tests.ports.reference import ReferencePort
 kernels = pytest.importorskip("spec_tests.ports.kernels")
 kernel_iteration = pytest.importorskip("spec_tests.ports.kernel_iteration")
 pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
+InterpreterBuilder: Final = pytest.importorskip("triton.runtime.interpreter").InterpreterBuilder
 
 ROUNDING: Final = 5e-6
 """Of single precision in a few tokens, relative to the largest entry; a term that is missing costs 1e-2 and more."""
@@ -155,6 +156,33 @@ def test_a_layer_by_kernels_is_the_layer_of_the_reference_and_learns_the_same(pr
     for ours, reference in zip(*found, strict=True):
         size = float(reference.abs().max())
         assert float((ours - reference).abs().max()) <= (ROUNDING if precision == "f32" else 0.03) * size
+
+
+@pytest.mark.parametrize("read", ["post", "pre", "anchor"])
+def test_every_factor_of_a_product_of_a_linear_memory_is_a_number_of_tf32_where_that_is_asked_for(
+    read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: a factor that is taken for rounded where it was read and is not: the chip would cut its bits off."""
+    if not choice.interprets():
+        pytest.skip("a card does not show what it multiplies")
+    config, inputs = call({**PLAIN, "read": read}, seed=3)
+    inputs = {name: value if name == "initial" else value[:1] for name, value in inputs.items()}
+    bits: list[int] = []
+    multiply = InterpreterBuilder.create_dot
+
+    def seen(builder: Any, a: Any, b: Any, *rest: Any) -> Any:
+        bits.extend(int(np.bitwise_or.reduce(x.data.astype(np.float32).view(np.uint32), axis=None)) for x in (a, b))
+        return multiply(builder, a, b, *rest)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", seen)
+    torch.set_float32_matmul_precision("high")
+    try:
+        asked = cotangents(inputs, seed=3)
+        run_with_gradients(kernels.TritonKernels(), Op.MEMORY_CHUNKED, Numerics.F32, inputs, asked, **config)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert bits
+    assert all(each & 0x1FFF == 0 for each in bits)
 
 
 def test_more_values_than_features_are_the_recurrence_with_features_of_zeros_that_nobody_sees() -> None:

@@ -107,6 +107,11 @@ def _rows(width: int) -> tuple[int, int]:
     return tile(width), max(1, HELD // tile(width))
 
 
+def _launch(width: int) -> dict[str, int]:
+    """Return how a pass with many sums along tokens is launched: with few warps, which wait for each other there."""
+    return {"num_warps": max(2, width // 1024)}
+
+
 def _floors(floor: float | Tensor, like: Tensor) -> tuple[Tensor, float]:
     """Return floors of tokens, or any tensor where there are none, and the floor of all, or 0."""
     return (floor.contiguous(), 0.0) if isinstance(floor, Tensor) else (like, floor)
@@ -248,6 +253,7 @@ class _Join(torch.autograd.Function):
             dim,
             width,
             rows,
+            **_launch(width),
         )
         d_a, d_m = parts.sum(1)
         d_logits = found[2] if ctx.learns else None

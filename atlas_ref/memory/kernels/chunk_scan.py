@@ -19,8 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Held, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import compiled, loaded, multiplied
-from atlas_ref.memory.kernels.parts import mixed, near, part_of, segment, share_of
+from atlas_ref.memory.kernels.launching import compiled, factor, loaded, product, rounded
+from atlas_ref.memory.kernels.parts import factor_near, mixed, near, part_of, segment, share_of
 
 
 @compiled
@@ -82,10 +82,11 @@ def _scan(
         m = tl.where(restarts, first, m)
         s = tl.where(restarts, 0.0, s)
         a = tl.where(tl.load(borders + 4 * marks + mark) != 0, m, a)
-        tl.store(m_entered + at * size + matrix, m, mask=of_m)
-        tl.store(s_entered + at * size + matrix, s, mask=of_m)
+        held = rounded(a, PRECISION)
+        tl.store(m_entered + at * size + matrix, rounded(m, PRECISION), mask=of_m)
+        tl.store(s_entered + at * size + matrix, rounded(s, PRECISION), mask=of_m)
         if not ALWAYS:
-            tl.store(a_entered + at * size + matrix, a, mask=of_m)
+            tl.store(a_entered + at * size + matrix, held, mask=of_m)
         last = at * TOKENS + TOKENS - 1
         m = tl.load(from_m + last) * m + tl.load(from_s + last) * s
         s = tl.load(last_u_s + at) * s
@@ -94,11 +95,12 @@ def _scan(
             k = near(keys, old_keys, batch_row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
             x = near(values, old_values, batch_row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
             share = share_of(tl.sum(k * k, 1), NORMALISED)
-            error = (multiplied(k, tl.trans(a), PRECISION) - x) * share[:, None]
+            k = factor_near(k, keys, old_keys, part, PRECISION)
+            error = (product(k, tl.trans(held), PRECISION) - x) * share[:, None]
             into_m = error * tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)[:, None]
             into_s = error * tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)[:, None]
-            m += multiplied(tl.trans(into_m), k, PRECISION)
-            s += multiplied(tl.trans(into_s), k, PRECISION)
+            m += product(tl.trans(rounded(into_m, PRECISION)), k, PRECISION)
+            s += product(tl.trans(rounded(into_s, PRECISION)), k, PRECISION)
     tl.store(m_after + row * size + matrix, m, mask=of_m)
     tl.store(s_after + row * size + matrix, s, mask=of_m)
     tl.store(a_after + row * size + matrix, a, mask=of_m)
@@ -166,8 +168,9 @@ def _scan_adjoint(
     for back in range(SEGMENTS):
         n = SEGMENTS - 1 - back
         at, mark = n * rows + row, n * BATCH + batch_row
-        tl.store(d_m_left + at * size + matrix, d_m, mask=of_m)
-        tl.store(d_s_left + at * size + matrix, d_s, mask=of_m)
+        left_m, left_s = rounded(d_m, PRECISION), rounded(d_s, PRECISION)
+        tl.store(d_m_left + at * size + matrix, left_m, mask=of_m)
+        tl.store(d_s_left + at * size + matrix, left_s, mask=of_m)
         start, length, before = segment(borders, mark, marks, PAST, CHUNK)
         last = at * TOKENS + TOKENS - 1
         for part in tl.static_range(1 if PAST == 0 else 2):
@@ -176,24 +179,26 @@ def _scan_adjoint(
             share = share_of(tl.sum(k * k, 1), NORMALISED)
             row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
             row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
-            d_error = row_w[:, None] * multiplied(k, tl.trans(d_m), PRECISION)
-            d_error += row_u[:, None] * multiplied(k, tl.trans(d_s), PRECISION)
+            k = factor_near(k, keys, old_keys, part, PRECISION)
+            d_error = row_w[:, None] * product(k, tl.trans(left_m), PRECISION)
+            d_error += row_u[:, None] * product(k, tl.trans(left_s), PRECISION)
             if not ANCHOR:
                 d_error += loaded(missed + at * SLOTS * VALUES, i, v, slots, VALUES)
-            d_a += multiplied(tl.trans(d_error * share[:, None]), k, PRECISION)
+            d_a += product(tl.trans(rounded(d_error * share[:, None], PRECISION)), k, PRECISION)
         place = (batch_row * TIME + start) * HEADS + head
         q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
+        q = factor(q, queries, PRECISION)
         d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
         w_m, w_s, u_s = tl.load(from_m + last), tl.load(from_s + last), tl.load(last_u_s + at)
         d_s = w_s * d_m + u_s * d_s
         d_m = w_m * d_m
         if ANCHOR:
-            d_a += multiplied(tl.trans(d_y), q, PRECISION)
+            d_a += product(tl.trans(factor(d_y, d_found, PRECISION)), q, PRECISION)
         else:
             when = t - 1 if BEFORE else t
             share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
-            d_s += multiplied(tl.trans(d_y * share_s[:, None]), q, PRECISION)
-            d_m += multiplied(tl.trans(d_y * share_m[:, None]), q, PRECISION)
+            d_s += product(tl.trans(rounded(d_y * share_s[:, None], PRECISION)), q, PRECISION)
+            d_m += product(tl.trans(rounded(d_y * share_m[:, None], PRECISION)), q, PRECISION)
         opened = tl.load(borders + 4 * marks + mark) != 0
         d_m = tl.where(opened, d_m + d_a, d_m)
         d_a = tl.where(opened, 0.0, d_a)

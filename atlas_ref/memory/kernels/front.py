@@ -22,7 +22,8 @@ from atlas_ref.memory.kernels.front_parts import filtered, length_of, of_head
 from atlas_ref.memory.kernels.launching import block_of, compiled, tile
 
 TOKENS: Final = 32
-"""Tokens of a program that are held at once."""
+SIDE: Final = 32
+"""Tokens of a program that are held at once, and channels where those of a head need not be together."""
 
 
 def front(
@@ -225,10 +226,10 @@ class _Front(torch.autograd.Function):
             scaled,
         )
         d_x, d_tail = torch.empty_like(projected), torch.empty_like(tail)
-        side = 64
-        grid = (batch * -(-(time + kernel - 1) // TOKENS), -(-channels // side))
+        grid = (batch * -(-(time + kernel - 1) // TOKENS), -(-channels // SIDE))
         parts = projected.new_empty(grid[0], kernel, channels, dtype=torch.float32)
-        _front_inputs[grid](*given, d_filtered, d_x, d_tail, parts, time, channels, kernel, TOKENS, side)
+        sizes = (time, channels, kernel, TOKENS, SIDE)
+        _front_inputs[grid](*given, d_filtered, d_x, d_tail, parts, *sizes, num_warps=2)
         d_scale = of_scale.sum().view(1) if scaled else None
         return d_x, parts.sum(0).T.to(weight.dtype), d_tail, None, d_scale, None, None
 

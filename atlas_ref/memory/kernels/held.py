@@ -118,7 +118,8 @@ class MixingGradients(NamedTuple):
 
 
 class Entered(NamedTuple):
-    """What every segment enters with; the anchors are the weights where every segment opens."""
+    """What every segment enters with, `rounded` as every product takes it; the anchors are the weights where every
+    segment opens."""
 
     weights: Float[Tensor, "segments batch heads values features"]
     momentum: Float[Tensor, "segments batch heads values features"]
@@ -126,7 +127,7 @@ class Entered(NamedTuple):
 
 
 class Left(NamedTuple):
-    """Gradients of what every segment leaves."""
+    """Gradients of what every segment leaves, `rounded` as every product takes them."""
 
     weights: Float[Tensor, "segments batch heads values features"]
     momentum: Float[Tensor, "segments batch heads values features"]

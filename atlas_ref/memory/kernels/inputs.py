@@ -1,7 +1,7 @@
 """Gradients of keys and values, of the coordinates that a segment leaves, and with `query_side` of all it was given.
 
-A program for each segment, row and head. With what it entered with, M, S and A, the gradients dM and dS of what it left
-and P of its reads (`chunk_scan`), dY of these and C = Q K^T:
+A program for each segment, row and head, of its own tokens or of its window. With what it entered with, M, S and A, the
+gradients dM and dS of what it left and P of its reads (`chunk_scan`), dY of these and C = Q K^T:
 
     dE = P + w o (K dM^T) + u o (K dS^T),      R = dE r,      dV = -R,      dC = (dY E^T) o W
     dK = (E o w) dM + (E o u) dS + R A + dC^T Q + 2 dkappa K
@@ -16,8 +16,8 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, MixingGradients, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, multiplied, stored, tile
-from atlas_ref.memory.kernels.parts import located, near, part_of, segment, share_of, some_of
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, factor, loaded, product, rounded, stored, tile
+from atlas_ref.memory.kernels.parts import factor_near, located, near, part_of, segment, share_of, some_of
 from atlas_ref.memory.kernels.query_side import query_side
 
 
@@ -59,6 +59,7 @@ def _key_side(
     ANCHOR: tl.constexpr,
     NORMALISED: tl.constexpr,
     PRECISION: tl.constexpr,
+    PART: tl.constexpr,
 ) -> None:
     SLOTS = PAST + TOKENS
     at = tl.program_id(0).to(tl.int64)
@@ -67,56 +68,57 @@ def _key_side(
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     of_v, when = v < VALUES, t - 1 if BEFORE else t
     of_m, own = at * VALUES * FEATURES, place - PAST * HEADS
-    for part in tl.static_range(1 if PAST == 0 else 2):
-        i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
-        raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, part)
-        via_m = tl.zeros([i.shape[0], VALUE_TILE], tl.float32)
-        via_s = tl.zeros([i.shape[0], VALUE_TILE], tl.float32)
-        kappa = tl.zeros([i.shape[0]], tl.float32)
-        for first in range(0, FEATURES, BLOCK):
-            d = first + tl.arange(0, BLOCK)
-            k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
-            kappa += tl.sum(k * k, 1)
-            raw += multiplied(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
-            via_m += multiplied(k, tl.trans(loaded(d_weights + of_m, v, d, of_v, FEATURES)), PRECISION)
-            via_s += multiplied(k, tl.trans(loaded(d_momentum + of_m, v, d, of_v, FEATURES)), PRECISION)
-        share = share_of(kappa, NORMALISED)
-        error = raw * share[:, None]
-        row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
-        row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
-        tl.store(d_last_w + at * SLOTS + i, tl.sum(error * via_m, 1), mask=slots)
-        tl.store(d_last_u + at * SLOTS + i, tl.sum(error * via_s, 1), mask=slots)
-        d_error = row_w[:, None] * via_m + row_u[:, None] * via_s
+    i, slots, sight = part_of(PART, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
+    raw = -near(values, old_values, row, head, start, i, sight, v, TIME, HEADS, PAST, VALUES, PART)
+    via_m = tl.zeros([i.shape[0], VALUE_TILE], tl.float32)
+    via_s = tl.zeros([i.shape[0], VALUE_TILE], tl.float32)
+    kappa = tl.zeros([i.shape[0]], tl.float32)
+    for first in range(0, FEATURES, BLOCK):
+        d = first + tl.arange(0, BLOCK)
+        k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, PART)
+        kappa += tl.sum(k * k, 1)
+        k = factor_near(k, keys, old_keys, PART, PRECISION)
+        raw += product(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
+        via_m += product(k, tl.trans(loaded(d_weights + of_m, v, d, of_v, FEATURES)), PRECISION)
+        via_s += product(k, tl.trans(loaded(d_momentum + of_m, v, d, of_v, FEATURES)), PRECISION)
+    share = share_of(kappa, NORMALISED)
+    error = raw * share[:, None]
+    row_w = tl.load(inside + last * SLOTS + i, mask=slots, other=0.0)
+    row_u = tl.load(last_u + at * SLOTS + i, mask=slots, other=0.0)
+    tl.store(d_last_w + at * SLOTS + i, tl.sum(error * via_m, 1), mask=slots)
+    tl.store(d_last_u + at * SLOTS + i, tl.sum(error * via_s, 1), mask=slots)
+    d_error = row_w[:, None] * via_m + row_u[:, None] * via_s
+    if not ANCHOR:
+        d_error += loaded(missed + at * SLOTS * VALUES, i, v, slots, VALUES)
+    d_kappa = tl.where(kappa >= 1.0, -share * share * tl.sum(d_error * raw, 1), 0.0)
+    d_raw = d_error * share[:, None]
+    if PART == 0:
+        stored(d_values + own * VALUES, i * HEADS, v, sight, -d_raw, VALUES)
+    else:
+        stored(near_values + at * PAST * VALUES, i, v, slots, -d_raw, VALUES)
+    d_close = tl.zeros([i.shape[0], TOKEN_TILE], tl.float32)
+    if not ANCHOR:
+        # The transpose of dC, for what sums over tokens.
+        rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
+        d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
+        d_y = factor(d_y, d_found, PRECISION)
+        d_close = product(rounded(error, PRECISION), tl.trans(d_y), PRECISION) * tl.trans(rows)
+    for first in range(0, FEATURES, BLOCK):
+        d = first + tl.arange(0, BLOCK)
+        d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
+        d_k = product(rounded(error * row_w[:, None], PRECISION), d_m, PRECISION)
+        d_k += product(rounded(error * row_u[:, None], PRECISION), d_s, PRECISION)
+        d_k += product(rounded(d_raw, PRECISION), loaded(anchors + of_m, v, d, of_v, FEATURES), PRECISION)
         if not ANCHOR:
-            d_error += loaded(missed + at * SLOTS * VALUES, i, v, slots, VALUES)
-        d_kappa = tl.where(kappa >= 1.0, -share * share * tl.sum(d_error * raw, 1), 0.0)
-        d_raw = d_error * share[:, None]
-        if part == 0:
-            stored(d_values + own * VALUES, i * HEADS, v, sight, -d_raw, VALUES)
+            q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
+            d_k += product(rounded(d_close, PRECISION), factor(q, queries, PRECISION), PRECISION)
+        if NORMALISED:
+            k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, PART)
+            d_k += 2.0 * d_kappa[:, None] * k
+        if PART == 0:
+            stored(d_keys + own * FEATURES, i * HEADS, d, sight, d_k, FEATURES)
         else:
-            stored(near_values + at * PAST * VALUES, i, v, slots, -d_raw, VALUES)
-        d_close = tl.zeros([i.shape[0], TOKEN_TILE], tl.float32)
-        if not ANCHOR:
-            # The transpose of dC, for what sums over tokens.
-            rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
-            d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
-            d_close = multiplied(error, tl.trans(d_y), PRECISION) * tl.trans(rows)
-        for first in range(0, FEATURES, BLOCK):
-            d = first + tl.arange(0, BLOCK)
-            d_m, d_s = loaded(d_weights + of_m, v, d, of_v, FEATURES), loaded(d_momentum + of_m, v, d, of_v, FEATURES)
-            d_k = multiplied(error * row_w[:, None], d_m, PRECISION)
-            d_k += multiplied(error * row_u[:, None], d_s, PRECISION)
-            d_k += multiplied(d_raw, loaded(anchors + of_m, v, d, of_v, FEATURES), PRECISION)
-            if not ANCHOR:
-                q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
-                d_k += multiplied(d_close, q, PRECISION)
-            if NORMALISED:
-                k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
-                d_k += 2.0 * d_kappa[:, None] * k
-            if part == 0:
-                stored(d_keys + own * FEATURES, i * HEADS, d, sight, d_k, FEATURES)
-            else:
-                stored(near_keys + at * PAST * FEATURES, i, d, slots, d_k, FEATURES)
+            stored(near_keys + at * PAST * FEATURES, i, d, slots, d_k, FEATURES)
 
 
 @compiled
@@ -175,23 +177,25 @@ def inputs_adjoint(
     d_last_w, d_last_u = torch.empty_like(mix.last_u), torch.empty_like(mix.last_u)
     rows = (sizes.segments, sizes.batch, sizes.heads, sizes.past)
     window = [mix.inside.new_empty(*rows, width) for width in (sizes.features, sizes.values)]
-    _key_side[(sizes.segments * sizes.rows,)](
-        queries,
-        *pairs,
-        d_found,
-        missed,
-        borders.table,
-        mix.inside,
-        mix.last_u,
-        entered.anchors,
-        *left,
-        *d_pairs[:2],
-        *window,
-        d_last_w,
-        d_last_u,
-        *sizes.of_tokens(),
-        **LAUNCH,
-    )
+    for part in range(1 if sizes.past == 0 else 2):
+        _key_side[(sizes.segments * sizes.rows,)](
+            queries,
+            *pairs,
+            d_found,
+            missed,
+            borders.table,
+            mix.inside,
+            mix.last_u,
+            entered.anchors,
+            *left,
+            *d_pairs[:2],
+            *window,
+            d_last_w,
+            d_last_u,
+            *sizes.of_tokens(),
+            part,
+            **LAUNCH,
+        )
     if sizes.past:
         for each, now, old in zip(window, d_pairs[:2], d_pairs[2:], strict=True):
             folded(sizes, borders, each, now, old)

@@ -63,7 +63,10 @@ def stored(
 
 @compiled
 def rounded(x: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
-    """Return x of float32 as a product takes it: to the nearest number of tf32, off which the chip would cut bits."""
+    """Return x of float32 as a product takes it: to the nearest number of tf32, off which the chip would cut bits.
+
+    Four operations for each number, which a product of small tiles feels: what several products take is rounded once.
+    """
     if PRECISION == "tf32":
         bits = (x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
         # A NaN of all ones would become a zero.
@@ -72,9 +75,23 @@ def rounded(x: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
 
 
 @compiled
+def factor(x: tl.tensor, source: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return x of float32, which was read from `source`, `rounded`; numbers of 16 bits are as they should be."""
+    if source.dtype.element_ty == tl.float32:
+        x = rounded(x, PRECISION)
+    return x
+
+
+@compiled
+def product(a: tl.tensor, b: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return the product in PRECISION of two tiles of float32 that are `rounded`."""
+    return tl.dot(a, b, input_precision=PRECISION)
+
+
+@compiled
 def multiplied(a: tl.tensor, b: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
-    """Return the product of two tiles of float32 in PRECISION."""
-    return tl.dot(rounded(a, PRECISION), rounded(b, PRECISION), input_precision=PRECISION)
+    """Return the product in PRECISION of two tiles of float32, whatever they are."""
+    return product(rounded(a, PRECISION), rounded(b, PRECISION), PRECISION)
 
 
 def tile(size: int) -> int:

@@ -2,7 +2,7 @@
 
 import triton.language as tl
 
-from atlas_ref.memory.kernels.launching import compiled, loaded
+from atlas_ref.memory.kernels.launching import compiled, factor, loaded
 
 
 @compiled
@@ -86,6 +86,15 @@ def near(
         first = old + ((row * PAST + start) * HEADS + head) * WIDTH
         found += loaded(first, slot * HEADS, column, sight & (token < 0), WIDTH).to(tl.float32)
     return found
+
+
+@compiled
+def factor_near(x: tl.tensor, now: tl.tensor, old: tl.tensor, PART: tl.constexpr, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return what `near` found as a `factor` of products."""
+    x = factor(x, now, PRECISION)
+    if PART == 1:
+        x = factor(x, old, PRECISION)
+    return x
 
 
 @compiled

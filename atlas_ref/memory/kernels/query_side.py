@@ -14,8 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Left, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, multiplied, stored
-from atlas_ref.memory.kernels.parts import located, mixed, near, part_of, share_of, some_of
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, factor, loaded, product, rounded, stored
+from atlas_ref.memory.kernels.parts import factor_near, located, mixed, near, part_of, share_of, some_of
 
 
 @compiled
@@ -86,6 +86,7 @@ def _query_side(
     known, at_end = (t < TOKENS) & (when >= 0), when == TOKENS - 1
     share_s, share_m = mixed(from_s + at * TOKENS, from_m + at * TOKENS, when, t < TOKENS)
     d_y = loaded(d_found + place * VALUES, t * HEADS, v, tokens, VALUES).to(tl.float32)
+    d_y = factor(d_y, d_found, PRECISION)
     to_m, to_s = tl.zeros([TOKEN_TILE], tl.float32), tl.zeros([TOKEN_TILE], tl.float32)
     d_w_m, d_w_s, d_u_s, d_q = 0.0, 0.0, 0.0, tl.zeros([TOKEN_TILE, BLOCK], tl.float32)
     for first in range(0, FEATURES, BLOCK):
@@ -93,14 +94,20 @@ def _query_side(
         m, s, w_m, w_s, u_s = _left(weights, momentum, d_weights, d_momentum, of_m, v, d, of_v, FEATURES)
         d_w_m, d_w_s, d_u_s = d_w_m + w_m, d_w_s + w_s, d_u_s + u_s
         if ANCHOR:
-            d_q = multiplied(d_y, loaded(anchors + of_m, v, d, of_v, FEATURES), PRECISION)
+            d_q = product(d_y, loaded(anchors + of_m, v, d, of_v, FEATURES), PRECISION)
         else:
             q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-            by_m, by_s = multiplied(d_y, m, PRECISION), multiplied(d_y, s, PRECISION)
+            by_m, by_s = product(d_y, m, PRECISION), product(d_y, s, PRECISION)
             to_m, to_s = to_m + tl.sum(by_m * q, 1), to_s + tl.sum(by_s * q, 1)
             d_q = share_m[:, None] * by_m + share_s[:, None] * by_s
-        if ANCHOR or FEATURES > BLOCK or PAST > 0:
+        if ANCHOR or FEATURES > BLOCK:
             stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
+    tl.store(d_from_m + at * TOKENS + when, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
+    tl.store(d_from_s + at * TOKENS + when, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)
+    if BEFORE:
+        tl.store(d_from_m + last, d_w_m)
+        tl.store(d_from_s + last, d_w_s)
+    tl.store(d_last_u_s + at, d_u_s)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
         close, d_mixed = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32), tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
@@ -112,9 +119,11 @@ def _query_side(
                 q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
                 k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
                 kappa += tl.sum(k * k, 1)
-                raw += multiplied(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
-                close += multiplied(q, tl.trans(k), PRECISION)
-            d_mixed = multiplied(d_y, tl.trans(raw * share_of(kappa, NORMALISED)[:, None]), PRECISION)
+                k = factor_near(k, keys, old_keys, part, PRECISION)
+                raw += product(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
+                close += product(factor(q, queries, PRECISION), tl.trans(k), PRECISION)
+            error = rounded(raw * share_of(kappa, NORMALISED)[:, None], PRECISION)
+            d_mixed = product(d_y, tl.trans(error), PRECISION)
         entry = at * TOKENS * SLOTS + when[:, None] * SLOTS + i[None, :]
         tl.store(d_inside + entry, d_mixed * close, mask=known[:, None] & slots[None, :])
         if BEFORE:
@@ -124,17 +133,15 @@ def _query_side(
             for first in range(0, FEATURES, BLOCK):
                 d = first + tl.arange(0, BLOCK)
                 k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
-                if FEATURES > BLOCK or PAST > 0:
+                if FEATURES > BLOCK:
                     tl.debug_barrier()
                     d_q = loaded(d_queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-                d_q += multiplied(d_close, k, PRECISION)
-                stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
-    tl.store(d_from_m + at * TOKENS + when, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
-    tl.store(d_from_s + at * TOKENS + when, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)
-    if BEFORE:
-        tl.store(d_from_m + last, d_w_m)
-        tl.store(d_from_s + last, d_w_s)
-    tl.store(d_last_u_s + at, d_u_s)
+                k = factor_near(k, keys, old_keys, part, PRECISION)
+                d_q += product(rounded(d_close, PRECISION), k, PRECISION)
+                if FEATURES > BLOCK:
+                    stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
+    if not ANCHOR and FEATURES <= BLOCK:
+        stored(d_queries + place * FEATURES, t * HEADS, tl.arange(0, BLOCK), tokens, d_q, FEATURES)
 
 
 def query_side(

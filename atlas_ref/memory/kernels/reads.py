@@ -12,8 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from atlas_ref.memory.kernels.held import Borders, Entered, Mixing, Pairs, Sizes
-from atlas_ref.memory.kernels.launching import LAUNCH, compiled, loaded, multiplied, stored
-from atlas_ref.memory.kernels.parts import located, mixed, near, part_of, share_of, some_of
+from atlas_ref.memory.kernels.launching import LAUNCH, compiled, factor, loaded, product, rounded, stored
+from atlas_ref.memory.kernels.parts import factor_near, located, mixed, near, part_of, share_of, some_of
 
 
 @compiled
@@ -62,12 +62,13 @@ def _read(
     for first in range(0, FEATURES, BLOCK):
         d = first + tl.arange(0, BLOCK)
         q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
+        q = factor(q, queries, PRECISION)
         if ANCHOR:
-            y += multiplied(q, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
+            y += product(q, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
         else:
             m, s = loaded(weights + of_m, v, d, of_v, FEATURES), loaded(momentum + of_m, v, d, of_v, FEATURES)
-            y += share_m[:, None] * multiplied(q, tl.trans(m), PRECISION)
-            y += share_s[:, None] * multiplied(q, tl.trans(s), PRECISION)
+            y += share_m[:, None] * product(q, tl.trans(m), PRECISION)
+            y += share_s[:, None] * product(q, tl.trans(s), PRECISION)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
         close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
@@ -77,16 +78,17 @@ def _read(
             d = first + tl.arange(0, BLOCK)
             k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
             kappa += tl.sum(k * k, 1)
-            raw += multiplied(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
+            k = factor_near(k, keys, old_keys, part, PRECISION)
+            raw += product(k, tl.trans(loaded(anchors + of_m, v, d, of_v, FEATURES)), PRECISION)
             if not ANCHOR:
                 q = loaded(queries + place * FEATURES, t * HEADS, d, tokens, FEATURES).to(tl.float32)
-                close += multiplied(q, tl.trans(k), PRECISION)
+                close += product(factor(q, queries, PRECISION), tl.trans(k), PRECISION)
         if MEASURED:
             tl.store(errors + at * SLOTS + i, tl.sum(raw * raw, 1), mask=slots)
         if not ANCHOR:
             error = raw * share_of(kappa, NORMALISED)[:, None]
             rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
-            y += multiplied(close * rows, error, PRECISION)
+            y += product(rounded(close * rows, PRECISION), rounded(error, PRECISION), PRECISION)
     stored(found + place * VALUES, t * HEADS, v, tokens, y, VALUES)
 
 
@@ -123,6 +125,7 @@ def _missed(
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     when = t - 1 if BEFORE else t
     d_y = loaded(d_found + place * VALUES, t * HEADS, v, t < length, VALUES).to(tl.float32)
+    d_y = factor(d_y, d_found, PRECISION)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
         close = tl.zeros([TOKEN_TILE, i.shape[0]], tl.float32)
@@ -130,9 +133,10 @@ def _missed(
             d = first + tl.arange(0, BLOCK)
             q = loaded(queries + place * FEATURES, t * HEADS, d, t < length, FEATURES).to(tl.float32)
             k = near(keys, old_keys, row, head, start, i, sight, d, TIME, HEADS, PAST, FEATURES, part)
-            close += multiplied(q, tl.trans(k), PRECISION)
+            k = factor_near(k, keys, old_keys, part, PRECISION)
+            close += product(factor(q, queries, PRECISION), tl.trans(k), PRECISION)
         rows = some_of(inside + at * TOKENS * SLOTS, when, i, (t < TOKENS) & (when >= 0), slots, SLOTS)
-        d_error = multiplied(tl.trans(close * rows), d_y, PRECISION)
+        d_error = product(tl.trans(rounded(close * rows, PRECISION)), d_y, PRECISION)
         stored(missed + at * SLOTS * VALUES, i, v, slots, d_error, VALUES)
 
 
