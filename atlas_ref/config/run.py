@@ -84,9 +84,14 @@ class RunConfig(Section):
 
     @property
     def asks_for_tf32(self) -> bool:
-        """Whether products of float32 are of tf32 on a GPU: beside those of bf16, under Newton-Schulz."""
-        written = isinstance(self.any_model, ModelConfig) and self.any_model.memory.rule in ("atlas", "atlas_appendix")
-        return written and self.train.precision == "bf16"
+        """Whether products of float32 are of tf32 on a GPU: beside those of bf16, of what descent writes to a matrix or
+        through Newton-Schulz.
+        """
+        if not isinstance(self.any_model, ModelConfig) or self.train.precision != "bf16":
+            return False
+        memory = self.any_model.memory
+        matrix = memory.architecture == "matrix" or memory.rule in ("atlas", "atlas_appendix")
+        return matrix and memory.algorithm == "gd"
 
     @property
     def judged_episodes(self) -> int:

@@ -24,7 +24,7 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     """auto: cuda where there is one"""
     precision: Literal["fp32", "bf16"]
-    """of matrix products; the memory stays in fp32, which a GPU multiplies in tf32 where Newton-Schulz writes it"""
+    """of matrix products; the memory stays in fp32, and where it is a matrix a GPU multiplies it in tf32 beside bf16"""
     threads: int = Field(ge=1, le=1024)
     """threads of the CPU"""
     graph: Literal["auto", "off"]

@@ -150,6 +150,16 @@ def use(config: RunConfig, path: Path) -> None:
     list(generate(read_prompt(model, [1, 2]), 2, Sampling(), stream(0)))
 
 
+def test_products_of_float32_are_of_tf32_beside_those_of_bf16_of_a_matrix_that_descent_writes() -> None:
+    """Kills: a run in full precision that multiplies in tf32; least squares in tf32; a linear memory left out."""
+    coarse = ["train.precision='bf16'"]
+    assert load_config("tiny", coarse).asks_for_tf32
+    assert load_config("tiny", [*coarse, "model.memory.rule='titans'"]).asks_for_tf32
+    squares = ["algorithm='ridge'", "rule='delta'", "chunk=1", "step_scale='literal'"]
+    for changes in (["train.precision='fp32'"], [*coarse, *(f"model.memory.{field}" for field in squares)]):
+        assert not load_config("tiny", changes).asks_for_tf32
+
+
 def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
     """Kills: a field that was left behind when its code went, or added before its code came."""
     text = tmp_path / "text.txt"
