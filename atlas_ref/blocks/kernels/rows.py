@@ -147,7 +147,7 @@ class _Norm(torch.autograd.Function):
         # The kernel takes three, and reads as many as there are.
         slopes = (given * 3)[:3]
         sizes = tokens, ctx.eps, steps, len(given), x.shape[-1], width, rows
-        row_kernels.norm_back[(programs,)](x, weight, *slopes, d_x, parts, *sizes)
+        row_kernels.norm_back[(programs,)](x, weight, *slopes, d_x, parts, *sizes, **_launch(width))
         return d_x, parts.sum(0).to(weight.dtype), None, None, None
 
 
