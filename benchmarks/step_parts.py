@@ -34,7 +34,8 @@ PART = "part: "
 FUNCTIONS = (
     ("atlas_ref.training.step", "learn"),
     ("atlas_ref.training.step", "drop_zero_gradients"),
-    ("atlas_ref.training.step", "clip_gradients"),
+    ("atlas_ref.training.step", "norm_of_gradients"),
+    ("atlas_ref.training.step", "scale_gradients"),
     ("atlas_ref.blocks.block", "summarise"),
     ("atlas_ref.blocks.attention", "latest"),
     ("atlas_ref.blocks.attention", "sliding_window_attention"),
@@ -210,7 +211,7 @@ def show(config: RunConfig, arguments: argparse.Namespace) -> None:
     peak = torch.cuda.max_memory_allocated() / 2**30 if GPU else 0.0
     print(f"`{arguments.preset}` {arguments.set} on {name}, torch {torch.__version__}")
     print(f"{took * 1e3:.1f} ms a step, {tokens / took / 1e3:.1f} k tokens/s, peak {peak:.2f} GiB", flush=True)
-    with parts_marked(run), patch.object(type(run.optimiser), "step", marked("optimiser", type(run.optimiser).step)):
+    with parts_marked(run), patch.object(type(run.optimiser), "move", marked("optimiser", type(run.optimiser).move)):
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if GPU else [])]
         with profile(activities=activities) as done:
             step()

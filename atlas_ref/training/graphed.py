@@ -1,18 +1,19 @@
 """Training steps without launches: forward and backward of a step, recorded once as a CUDA graph and replayed.
 
 A step of a small model is thousands of small kernels, which the host gives out more slowly than a GPU does them. What
-is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch, state and what the step draws;
-the optimiser stays as it is. A recording serves the steps that are the same function of their batch:
+is recorded is `step.work` itself, made under `looking.unseen`, on buffers of batch, state and what the step draws, and
+behind it the update (`recorded_update`). A recording serves the steps that are the same function of their batch:
 
     one process; no schedule moves (`Model.schedules`); no polarisation
     rows in step: all at one index of their chunk, and no memory begins inside a chunk
 
-Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. All that the
-host has to know of a step is gathered in one tensor, and waited for once. Any other step is made as it is, and so is
-every step where a model cannot be recorded, or memory is too short for both ways.
+Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. What the host
+has to know before the update (losses, sizes of gradients) is gathered in one tensor and waited for once, while the
+device puts the state away and measures; what was measured is there when it has given out the update. Any other step is
+made as it is, and so is every step where a model cannot be recorded, or memory is too short for both ways.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import torch
 from jaxtyping import Int
@@ -23,9 +24,11 @@ from atlas_ref.data.batch import Batch
 from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
-from atlas_ref.models.family import Model
+from atlas_ref.models.family import Model, Sheet
 from atlas_ref.models.registry import family_of
+from atlas_ref.training.captured import Captured, Told
 from atlas_ref.training.optimiser import OuterOptimiser
+from atlas_ref.training.recorded_update import RecordedUpdate
 from atlas_ref.training.schedule import polarisation
 from atlas_ref.training.step import Worked, sizes_of_gradients, work
 
@@ -59,7 +62,7 @@ class Standing:
 
 
 class Recording:
-    """One kind of step in buffers, as a CUDA graph; on a CPU the step itself."""
+    """One kind of step in buffers, as CUDA graphs; on a CPU the step itself."""
 
     def __init__(
         self,
@@ -79,17 +82,18 @@ class Recording:
         self._buffers = self._state.to_tensors()
         self._draws = None if draws is None else draws.clone()
         self._given = step, config, phase
-        self._graph: torch.cuda.CUDAGraph | None = None
-        if batch.tokens.device.type == "cuda":
+        self._decisive, self._measured, self.update = Told(), Told(), RecordedUpdate(optimiser)
+        device = batch.tokens.device
+        if device.type == "cuda":
             # Once as it is: it compiles what only an unseen step needs.
-            self._work()
+            self._pass()
+            self._settle()
             optimiser.zero_grad()
-            self._graph = torch.cuda.CUDAGraph()
-            # What another thread does, which pins the next batch meanwhile, is no part of the graph and no error.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._worked, self._told = self._work()
-            self._gradients = {x: x.grad for x in network.parameters()}
-            self._logits = dict(optimiser.logits)
+        self._graph = Captured(self._pass, device)
+        # On a CPU each pass leaves its own.
+        self._gradients = {x: x.grad for x in network.parameters() if device.type == "cuda"}
+        self._logits = dict(optimiser.logits)
+        self._settling = Captured(self._settle, device, beside=self._graph)
 
     def __call__(self, batch: Batch, state: StateTree, draws: Tensor | None) -> Worked:
         """Do the work on what is given, which is copied; what comes back is overwritten by the next call, but for what
@@ -105,52 +109,54 @@ class Recording:
                     self._buffers[name].copy_(tensor)
         self.replay()
         # The only time in a step that the host waits for the device.
-        return _told(self._worked, self._told.cpu())
+        numbers = torch.split(self._decisive.wait(), [x.numel() for x in _numbers(self._worked)])
+        sizes = self._worked.sizes
+        assert sizes is not None
+        losses = numbers[0].view_as(self._worked.losses)
+        return self._worked._replace(losses=losses, sizes=sizes._replace(largest=numbers[1], norm=numbers[2][0]))
+
+    def sheet(self) -> Sheet | None:
+        """Return what was measured of the last step, on the host; None where the family has no such thing."""
+        return None if self._sheet is None else self._sheet._replace(values=self._measured.wait())
 
     def replay(self) -> None:
-        """Do the work on what the buffers hold."""
-        if self._graph is None:
-            self._worked, self._told = self._work()
-            return
+        """Do the work on what the buffers hold, and send the host what it is told."""
         self._graph.replay()
+        self._decisive.send(self._found)
         for parameter, gradient in self._gradients.items():
             parameter.grad = gradient
         self._optimiser.logits.update(self._logits)
+        self._settling.replay()
+        if self._sheet is not None:
+            self._measured.send(self._sheet.values)
 
-    def _work(self) -> tuple[Worked, Tensor]:
-        """Work on the buffers, and put the state after the step into those of the state before it; return what there is
-        to know, and the numbers of it that the host is told.
-        """
+    def _pass(self) -> None:
+        """Work on the buffers, and gather what the update depends on."""
         step, config, phase = self._given
         with unseen(phase):
             worked = work(self._network, self._batch, self._state, step, config, self._draws)
+        self._after = worked.output
+        output = worked.output._replace(state=self._state)
+        self._worked = worked._replace(output=output, sizes=sizes_of_gradients(self._network))
+        self._found = torch.cat([x.double().flatten() for x in _numbers(self._worked)])
+
+    def _settle(self) -> None:
+        """Put the state after the step into the buffers of that before it, and measure the layers."""
         held = {x.untyped_storage().data_ptr() for x in self._buffers.values()}
-        after = worked.output.state.to_tensors()
+        after = self._after.state.to_tensors()
         # What lies in a buffer could be overwritten before it is read.
         apart = {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in after.items()}
         for name, buffer in self._buffers.items():
             buffer.copy_(apart[name])
-        gather, sizes = family_of(config.any_model).gather, sizes_of_gradients(self._network)
-        sheet = None if gather is None else gather(worked.output, config.any_model)
-        worked = worked._replace(output=worked.output._replace(state=self._state), sizes=sizes, sheet=sheet)
-        return worked, torch.cat([x.double().flatten() for x in _numbers(worked)])
+        model = self._given[1].any_model
+        gather = family_of(model).gather
+        self._sheet = None if gather is None else gather(self._after, model)
 
 
 def _numbers(worked: Worked) -> list[Tensor]:
-    """Return what the host is told of a step: losses, sizes of the gradients, and what is measured of the layers."""
+    """Return what an update depends on: losses, and sizes of the gradients; float64 holds each of them exactly."""
     assert worked.sizes is not None
-    sheet = [] if worked.sheet is None else [worked.sheet.values]
-    return [worked.losses, worked.sizes.largest, worked.sizes.norm, *sheet]
-
-
-def _told(worked: Worked, numbers: Tensor) -> Worked:
-    """Return what there is to know of a step with its `_numbers` on the host; float64 holds each of them exactly."""
-    assert worked.sizes is not None
-    parts = iter(torch.split(numbers, [x.numel() for x in _numbers(worked)]))
-    losses = next(parts).view_as(worked.losses)
-    sizes = worked.sizes._replace(largest=next(parts), norm=next(parts)[0])
-    sheet = None if worked.sheet is None else worked.sheet._replace(values=next(parts))
-    return worked._replace(losses=losses, sizes=sizes, sheet=sheet)
+    return [worked.losses, worked.sizes.largest, worked.sizes.norm]
 
 
 class Recordings:
@@ -168,9 +174,12 @@ class Recordings:
         """Why a step could not be recorded, where one could not."""
         self._last: Hashable = None
         self._times = 0
+        self._replayed: Recording | None = None
         self._phase: int | None = None
         self.replayed = 0
         """Steps that were made by a recording."""
+        self.updated = 0
+        """Those of them whose update was made by one too."""
 
     def expect(self, batch: Batch) -> None:
         """Note where the rows stand in the next batch, which is still on the host."""
@@ -178,6 +187,24 @@ class Recordings:
 
     def work(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Worked | None:
         """Do the work of a step as it was recorded; None where it has to be done as it is."""
+        self._replayed = self._recorded(batch, state, step, draws)
+        if self._replayed is None:
+            return None
+        self.replayed += 1
+        return self._replayed(batch, state, draws)
+
+    def sheet(self) -> Sheet | None:
+        """Return what was measured of the last step if it was made by a recording, on the host; None of any other."""
+        return None if self._replayed is None else self._replayed.sheet()
+
+    def update(self, held: Mapping[str, nn.Parameter], share: float) -> bool:
+        """Clip and update behind a step that was made by a recording, and return whether that was recorded too."""
+        done = self._replayed is not None and self._replayed.update(held, share)
+        self.updated += done
+        return done
+
+    def _recorded(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Recording | None:
+        """Return what makes a step, which may be recorded for it; None where it is made as it is."""
         phase = self._phase
         if phase is None or polarisation(step, self._config) > 0.0:
             return None
@@ -189,11 +216,7 @@ class Recordings:
             if self._times <= PLAIN_STEPS:
                 return None
             self.made[kind] = self._record(batch, state, step, draws, phase)
-        recording = self.made[kind]
-        if recording is None:
-            return None
-        self.replayed += 1
-        return recording(batch, state, draws)
+        return self.made[kind]
 
     def _record(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None, phase: int) -> Recording | None:
         if not _has_room(batch.tokens.device):

@@ -65,15 +65,33 @@ class OuterOptimiser:
     peaks: dict[str, float]
 
     def step(self, factor: float) -> None:
-        """Update every parameter that has a gradient, at `factor` times the peak learning rate of its optimiser.
+        """Update every parameter that has a gradient, at `factor` times the peak learning rate of its optimiser."""
+        self.set_rates(factor)
+        self.move()
+
+    def set_rates(self, factor: float) -> None:
+        """Let every optimiser move at `factor` times its peak learning rate.
 
         A group of parameters with a `multiple` has so many times that rate.
         """
         for part, optimiser in self.parts.items():
-            if part in self.peaks:
-                for group in optimiser.param_groups:
-                    group["lr"] = self.peaks[part] * group.get("multiple", 1.0) * factor
+            for group in optimiser.param_groups if part in self.peaks else ():
+                rate = self.peaks[part] * group.get("multiple", 1.0) * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+
+    def move(self) -> None:
+        """Update every parameter that has a gradient, at the rates that are set."""
+        for optimiser in self.parts.values():
             optimiser.step()
+
+    @property
+    def reads_rates(self) -> bool:
+        """Whether every part has its rates in tensors, and so makes of the same gradients the same launches."""
+        groups = [group for part in self.parts.values() for group in part.param_groups]
+        return all(isinstance(group.get("lr"), Tensor) for group in groups)
 
     def agree(self, world: World) -> None:
         """Take in what the other processes saw of this step beside its gradients, which they share already."""
@@ -236,8 +254,11 @@ def optimiser_of(
     if adamw:
         betas = (config.beta1, config.beta2)
         # One kernel for all parameters, where there is one.
-        fused = all(parameter.device.type == "cuda" for parameter in adamw.values())
-        parts["adamw"] = EagerAdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=fused or None)
+        how = {"fused": True, "capturable": True} if on_gpu(adamw.values()) else {}
+        parts["adamw"] = EagerAdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, **how)
+    for part in parts.values():
+        if isinstance(part, StackedMuon) or part.defaults.get("fused"):
+            with_rates_in_tensors(part)
     return OuterOptimiser(
         parts=parts,
         names={part: names for part, names in (("adamw", adamw), ("muon", muon)) if names},
@@ -245,10 +266,21 @@ def optimiser_of(
     )
 
 
+def on_gpu(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all of some tensors are on a GPU."""
+    return all(x.device.type == "cuda" for x in tensors)
+
+
+def with_rates_in_tensors(part: Optimizer) -> None:
+    """Keep the rates of an optimiser beside its parameters, as float32: those of a recorded move are read anew."""
+    for group in part.param_groups:
+        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
+
+
 def _muon_of(matrices: Iterable[Tensor]) -> type[EagerMuon]:
     """Return the form of Muon for some matrices: on a GPU side by side, unless they are held in shards."""
-    stacked = all(matrix.device.type == "cuda" and not is_shard(matrix) for matrix in matrices)
-    return StackedMuon if stacked else EagerMuon
+    together = list(matrices)
+    return StackedMuon if on_gpu(together) and not any(map(is_shard, together)) else EagerMuon
 
 
 def _by_rate(

@@ -5,13 +5,14 @@
 torch takes one matrix after another, some twenty launches each; a GPU is done with a small one sooner than the host
 with giving them out. Here every product of the iteration is that of all matrices of a shape. Nothing else differs: the
 iteration is in bfloat16, the buffers are those of torch under their names, so a checkpoint goes from one to the other.
-Products of stacks may round otherwise than those of single matrices do.
+Products of stacks may round otherwise than those of single matrices do, and lr U is rounded before it is subtracted,
+as where lr is a tensor (`training.recorded_update`) it cannot be a factor of the sum.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,26 +20,9 @@ from torch import Tensor
 
 from atlas_ref.training.eager import EagerMuon
 
-MOST: Final = 2**26
-"""Most numbers of all matrices together whose step is recorded: a graph keeps what it needs in between."""
-TRIES: Final = 2
-"""Times that a step is recorded anew where gradients lie elsewhere after all."""
-
-
-class Recorded(NamedTuple):
-    """What some buffers and gradients become, recorded: where these lie, the graph, and where it puts its moves."""
-
-    places: tuple[int, ...]
-    graph: torch.cuda.CUDAGraph
-    moves: list[Tensor]
-
 
 class StackedMuon(EagerMuon):
     """Muon that orthogonalises all matrices of a shape at once (module docstring)."""
-
-    _recorded: Recorded | None = None
-    _places: tuple[int, ...] = ()
-    _tries: int = 0
 
     def step(self, closure: Any = None) -> Any:
         """Move every matrix that has a gradient."""
@@ -56,43 +40,13 @@ class StackedMuon(EagerMuon):
             if "momentum_buffer" not in self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
         buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
-        moves = self._moves(buffers, gradients, group)
+        moves = made(buffers, gradients, group)
         torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(weights, moves, alpha=-group["lr"])
-
-    def _moves(self, buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """Take the gradients into the buffers and return the moves, by a graph where they lie where they lay before.
-
-        Gradients of a recorded step do (`training.graphed`). A graph does what `made` does, in one launch.
-        """
-        before, places = self._places, tuple(x.data_ptr() for x in (*buffers, *gradients))
-        if self._recorded is not None and self._recorded.places == places:
-            self._recorded.graph.replay()
-            return self._recorded.moves
-        self._places = places
-        if places != before or not self._may_record(gradients):
-            return made(buffers, gradients, group)
-        self._tries += 1
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                moves = made(buffers, gradients, group)
-        except RuntimeError:
-            # What a graph cannot hold is done as it is; a recording that failed has done nothing.
-            self._tries = TRIES
-            return made(buffers, gradients, group)
-        self._recorded = Recorded(places, graph, moves)
-        graph.replay()
-        return moves
-
-    def _may_record(self, gradients: list[Tensor]) -> bool:
-        """Return whether a graph may do what is done to these: those of the only group, on a GPU, and not too large."""
-        only = len(self.param_groups) == 1 and self._tries < TRIES
-        return only and gradients[0].is_cuda and sum(x.numel() for x in gradients) <= MOST
+        torch._foreach_add_(weights, moves)
 
 
 def made(buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-    """Take gradients into their buffers, and return sqrt(max(1, rows / columns)) U of each, in its dtype."""
+    """Take gradients into their buffers, and return -lr sqrt(max(1, rows / columns)) U of each, in its dtype."""
     torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
     ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
     by_shape: dict[torch.Size, list[int]] = defaultdict(list)
@@ -101,7 +55,7 @@ def made(buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) 
     moves = list(gradients)
     for (rows, columns), numbers in by_shape.items():
         found = orthogonal([ahead[n] for n in numbers], group["ns_coefficients"], group["ns_steps"], group["eps"])
-        wide = found.to(gradients[0].dtype) * math.sqrt(max(1.0, rows / columns))
+        wide = found.to(gradients[0].dtype) * (-math.sqrt(max(1.0, rows / columns)) * group["lr"])
         for number, move in zip(numbers, wide.unbind(), strict=True):
             moves[number] = move
     return moves

@@ -6,7 +6,7 @@ row, so a run is determined by its config and its step count alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
@@ -110,7 +110,6 @@ class Worked(NamedTuple):
     output: Output
     undecided: tuple[Tensor, ...]
     sizes: "Sizes | None" = None
-    sheet: Sheet | None = None
 
 
 class Sizes(NamedTuple):
@@ -127,6 +126,12 @@ class Replays(Protocol):
 
     def work(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Worked | None:
         """Do the forward and backward pass of a step as it was recorded; None where it has to be done as it is."""
+
+    def sheet(self) -> Sheet | None:
+        """Return what was measured of the last step if it was recorded, on the host; None of any other."""
+
+    def update(self, held: Mapping[str, nn.Parameter], share: float) -> bool:
+        """Clip and update as it was recorded behind the last step; False where it has to be done as it is."""
 
 
 def train_step(
@@ -148,6 +153,9 @@ def train_step(
     processes, when the loss or a gradient is not finite. `replays` saves launches and changes nothing else.
     """
     optimiser.zero_grad()
+    rate = learning_rate(step, config)
+    # Before the pass, which the host waits for: nothing of it is behind.
+    optimiser.set_rates(rate / config.optim.learning_rate)
     draws = draws_of(batch, step, config, world)
     worked = replays.work(batch, state, step, draws) if replays else None
     if worked is None:
@@ -157,13 +165,16 @@ def train_step(
     drop_zero_gradients(held.values(), world, largest)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
-    grad_norm = clip_gradients(held, config.optim.max_norm, step, world, norm)
-    rate = learning_rate(step, config)
+    grad_norm = norm_of_gradients(held, step, world, norm)
     optimiser.agree(world)
-    optimiser.step(rate / config.optim.learning_rate)
+    share = share_of(grad_norm, config.optim.max_norm)
+    if replays is None or not replays.update(held, share):
+        scale_gradients(held.values(), share)
+        optimiser.move()
     output = worked.output._replace(indecision=_mean(worked.undecided, world))
     named = dict(zip(worked.names, parts, strict=True))
-    return StepResult(loss, grad_norm, rate, output, named, worked.sheet)
+    # Behind the update: it was on its way while the host gave that out.
+    return StepResult(loss, grad_norm, rate, output, named, None if replays is None else replays.sheet())
 
 
 def draws_of(batch: Batch, step: int, config: RunConfig, world: World = ALONE) -> Tensor | None:
@@ -250,13 +261,9 @@ def sizes_of_gradients(model: nn.Module) -> Sizes:
     return Sizes(held, largest_entries(gradients), nn.utils.get_total_norm(gradients))
 
 
-def clip_gradients(
-    held: Mapping[str, nn.Parameter], max_norm: float, step: int, world: World, norm: Tensor | None = None
-) -> float:
-    """Clip the gradients of parameters by name in place and return their norm before it, which may be known; name the
-    first tensor that is not finite.
-
-    g <- g min(1, max_norm / ||g||), over all of them together; torch's own function adds 1e-6 to the norm.
+def norm_of_gradients(held: Mapping[str, nn.Parameter], step: int, world: World, norm: Tensor | None = None) -> float:
+    """Return the norm ||g|| of the gradients of parameters by name, which may be known; raise NonFiniteError where it
+    is not finite, naming the first tensor that is not.
     """
     named = [(name, p.grad) for name, p in held.items() if p.grad is not None]
     norm = whole(nn.utils.get_total_norm([gradient for _, gradient in named])) if norm is None else norm
@@ -265,7 +272,22 @@ def clip_gradients(
         first = world.first(bad[0] if bad else None)
         where = f"the gradient of {first}" if first else "the gradient norm"
         raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
-    length = norm.item()
-    if length > max_norm:
-        torch._foreach_mul_([gradient for _, gradient in named], max_norm / length)
-    return length
+    return norm.item()
+
+
+def share_of(norm: float, max_norm: float) -> float:
+    """Return the factor min(1, max_norm / norm) that clips gradients of a norm; torch's own adds 1e-6 to that."""
+    return max_norm / norm if norm > max_norm else 1.0
+
+
+def scale_gradients(parameters: Iterable[nn.Parameter], share: float) -> None:
+    """Multiply the gradients of parameters by a share of at most one, in place."""
+    if share < 1.0:
+        torch._foreach_mul_([x.grad for x in parameters if x.grad is not None], share)
+
+
+def clip_gradients(held: Mapping[str, nn.Parameter], max_norm: float, step: int, world: World) -> float:
+    """Clip the gradients of parameters by name in place, over all of them together, and return their norm before it."""
+    norm = norm_of_gradients(held, step, world)
+    scale_gradients(held.values(), share_of(norm, max_norm))
+    return norm
