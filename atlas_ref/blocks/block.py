@@ -87,11 +87,15 @@ class Block(nn.Module):
         timeline: Timeline,
         writes: bool,
         measured: bool,
+        gating: Float[Tensor, "batch time model"] | None = None,
     ) -> MemoryLayerOutput:
-        """Return what the memory reads; detached, nothing that this was computed from learns through it."""
+        """Return what the memory reads; detached, nothing that this was computed from learns through it.
+
+        `gating` are the hidden states again, for the gates of the memory, where each use of a norm is one of its own.
+        """
         with self.outer_graph():
             first = self._first() if writes else None
-            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes, first, measured)
+            remembered: MemoryLayerOutput = self.memory(hidden, state, timeline, writes, first, measured, gating)
         return remembered
 
     def _first(self) -> Weights | None:

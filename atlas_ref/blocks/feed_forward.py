@@ -24,6 +24,6 @@ class FeedForward(nn.Module):
         self, x: Float[Tensor, "batch time model"], drop: Drop | None = None
     ) -> Float[Tensor, "batch time model"]:
         """Return x plus the feed-forward of its norm, of which `drop` leaves some out; every token alone."""
-        (hidden,) = normed(self.norm, x, self.kernels)
+        x, hidden = normed(self.norm, x, self.kernels)
         y: Tensor = self.output(swiglu(self.up(hidden), self.kernels))
         return added(x, y, drop, self.kernels)

@@ -52,10 +52,10 @@ class MagBlock(JoinedBlock):
         """Return x plus the gated join of attention and memory (`Block.forward`)."""
         phase = phase or self.final
         floor = timeline.gate_floor(phase.gate_floor)
-        hidden, written, gating = normed(self.norm, x, self.kernels, uses=3)
+        x, hidden, written, told, gating = normed(self.norm, x, self.kernels, uses=4)
         attended, cache_keys, cache_values = self.attention(hidden, state, timeline, drop=phase.drops.attention)
-        remembered = self.remember(written, state.memory, timeline, phase.writes, measured)
+        remembered = self.remember(written, state.memory, timeline, phase.writes, measured, told)
         gated = self.join(gating, attended, remembered.reads, floor, phase.drops.memory, penalised)
         x = added(x, self.output(gated.joined), phase.drops.residual, self.kernels)
-        told = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
-        return BlockOutput(x, AttentionState(remembered.state, cache_keys, cache_values), *told)
+        found = self.tell(state.memory, remembered, gated.raw, floor, penalised, measured)
+        return BlockOutput(x, AttentionState(remembered.state, cache_keys, cache_values), *found)

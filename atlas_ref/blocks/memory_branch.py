@@ -152,6 +152,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         writes: bool = True,
         first: Weights | None = None,
         measured: bool = True,
+        gating: Float[Tensor, "batch time model"] | None = None,
     ) -> MemoryLayerOutput:
         """Write and read `time` tokens, which stand where the timeline of the call says.
 
@@ -159,13 +160,16 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         Without `measured` there is no Omega loss, which telemetry alone reads.
 
         Without `writes`, which is the warm-up of decision `write-schedule`, tokens read what the state holds and
-        write nothing; all else goes on, so that a later call continues in the middle of a document.
+        write nothing; all else goes on, so that a later call continues in the middle of a document. `gating` is
+        `hidden`, where the gates have a use of their own of what it is the norm of (`passes.normed`).
         """
+        # Rounded once where it is one tensor.
+        apart = None if gating is hidden else gating
         hidden = as_autocast_rounds(hidden)
         alone = None if measured or not writes else self._one_token(hidden, state, timeline, first)
         if alone is not None:
             return alone
-        gates = self._gates(hidden)
+        gates = self._gates(hidden if apart is None else as_autocast_rounds(apart))
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
         with without_autocast(hidden.device):

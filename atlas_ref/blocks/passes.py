@@ -17,10 +17,13 @@ from atlas_ref.memory.kernels.choice import Kernels
 def normed(
     norm: nn.RMSNorm, x: Float[Tensor, "batch time dim"], kernels: Kernels, uses: int = 1
 ) -> tuple[Float[Tensor, "batch time dim"], ...]:
-    """Return the norm of each token for up to three products that read it."""
+    """Return x to go on with, and the norm of each token for up to four products that read it.
+
+    By kernels the gradients of all of them are added in one pass.
+    """
     rows = kernel_rows(kernels, x)
     if rows is None or norm.eps is None:
-        return (norm(x),) * uses
+        return (x, *(norm(x),) * uses)
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     found: tuple[Tensor, ...] = rows.normed(x, rows.Norm(norm.weight, norm.eps), uses, dtype)

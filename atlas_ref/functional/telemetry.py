@@ -30,7 +30,8 @@ LINEAR, SATURATED = 0.5, 1.5
 
 def size_of_matrices(matrices: Sequence[Float[Tensor, "*rows _out _in"]]) -> Float[Tensor, ""]:
     """Return the root of the mean squared Frobenius norm of all matrices of a row and head together."""
-    whole: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(m.detach()) for m in matrices]))
+    norms = [torch.linalg.vector_norm(m.detach()) for m in matrices]
+    whole: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     return whole / math.sqrt(matrices[0].shape[:-2].numel())
 
 

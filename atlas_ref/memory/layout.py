@@ -125,7 +125,10 @@ def _uniform_plan(phase: int, first: Rows | None, positions: Tensor, chunk: int,
         count, width, front = -(-(phase + time) // chunk), chunk, phase
     resets: tuple[Rows, ...]
     if first is None:
-        resets = tuple(positions[:, max(0, n * width - front)] == 0 for n in range(count))
+        firsts = positions[:, (width - front) % max(width, 1) :: max(width, 1)]
+        firsts = torch.cat([positions[:, :1], firsts], 1) if front else firsts
+        # One launch for all segments.
+        resets = (firsts == 0).unbind(1)
     else:
         resets = tuple(first if n == 0 else False for n in range(count))
     starts = (torch.arange(count, device=positions.device) * width - front).clamp(min=0).expand(batch, count)

@@ -142,7 +142,7 @@ class AtlasModel(Model):
             states.append(after)
             telemetry.extend([summary] if summary is not None else [])
             undecided.extend([indecision] if indecision is not None else [])
-        (told,) = normed(self.norm, x, self.config.kernels)
+        _, told = normed(self.norm, x, self.config.kernels)
         logits = F.linear(told, self.embedding.weight)
         # Every layer has as many gates, so the mean of their means is the mean of all.
         mean = torch.stack(undecided).mean() if undecided else None

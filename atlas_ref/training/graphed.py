@@ -146,8 +146,10 @@ class Recording:
         after = self._after.state.to_tensors()
         # What lies in a buffer could be overwritten before it is read.
         apart = {name: x.clone() if x.untyped_storage().data_ptr() in held else x for name, x in after.items()}
-        for name, buffer in self._buffers.items():
-            buffer.copy_(apart[name])
+        for dtype in {x.dtype for x in self._buffers.values()}:
+            # Together: some dozens are as many launches otherwise.
+            names = [name for name, buffer in self._buffers.items() if buffer.dtype == dtype]
+            torch._foreach_copy_([self._buffers[name] for name in names], [apart[name] for name in names])
         model = self._given[1].any_model
         gather = family_of(model).gather
         self._sheet = None if gather is None else gather(self._after, model)

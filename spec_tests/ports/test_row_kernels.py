@@ -56,11 +56,21 @@ def normed(x: Tensor, weight: Tensor) -> Tensor:
     return F.rms_norm(x.double(), (DIM,), weight.double(), 1e-2)
 
 
-@pytest.mark.parametrize("uses", [1, 3])
-def test_the_norm_has_the_gradients_of_all_that_read_it(rows: ModuleType, uses: int) -> None:
+@pytest.mark.parametrize("uses", [1, 3, 4])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_the_norm_has_the_gradients_of_all_that_read_it(rows: ModuleType, uses: int, goes_on: bool) -> None:
+    """Kills: a fourth use, or what goes on with x, that is left out; the gradient of x as a factor of the norm."""
     x, weight = drawn(0), drawn(1, DIM)
     found = rows.normed(x, rows.Norm(weight, 1e-2), uses, torch.float32)
-    check(found, (normed(x, weight),) * uses, (x, weight))
+    wanted = (x.double(), *(normed(x, weight),) * uses)
+    check(found if goes_on else found[1:], wanted if goes_on else wanted[1:], (x, weight))
+
+
+def test_what_reads_no_norm_learns_through_no_norm(rows: ModuleType) -> None:
+    x = drawn(0)
+    on, _ = rows.normed(x, rows.Norm(drawn(1, DIM), 1e-2), 1, torch.float32)
+    (slope,) = torch.autograd.grad(on.square().sum(), x)
+    assert torch.equal(slope, 2.0 * x)
 
 
 def test_dropout_leaves_what_the_reference_leaves_and_adds_it(rows: ModuleType) -> None:

@@ -1,11 +1,12 @@
 """What a block does with each token by itself, in one pass over it: norm, dropout, SwiGLU; and the pass back.
 
-    norm       h = w x / r,  r = (mean x^2 + eps)^{1/2};       dx = (w g - n mean(n w g)) / r,  n = x / r,  dw = sum g n
+    norm       h = w x / r,  r = (mean x^2 + eps)^{1/2};   dx = (w g - n mean(n w g)) / r + u,  n = x / r,  dw = sum g n
     dropout    y = a + m x,  m = 1 / (1 - rate) where a place stays, else 0;                             dx = m dy
     SwiGLU     y = silu(a) b;                 da = dy b s (1 + a (1 - s)),  db = dy a s,  s = sigmoid(a)
 
-Everything is computed in float32 and rounded once, where it leaves. A program has some tokens after another, so that
-its part of a sum over tokens is one row; the rows are added in one order.
+g is the sum of the gradients of all that reads h, u that of what goes on with x beside it. Everything is computed in
+float32 and rounded once, where it leaves. A program has some tokens after another, so that its part of a sum over
+tokens is one row; the rows are added in one order.
 """
 
 import triton.language as tl
@@ -42,17 +43,22 @@ def norm_back(
     first: tl.tensor,
     second: tl.tensor,
     third: tl.tensor,
+    fourth: tl.tensor,
+    beside: tl.tensor,
     d_x: tl.tensor,
     d_weight: tl.tensor,
     TOKENS: tl.tensor,
     EPS: tl.tensor,
     STEPS: tl.tensor,
     USES: tl.constexpr,
+    BESIDE: tl.constexpr,
     DIM: tl.constexpr,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
 ) -> None:
-    """Write dx of STEPS times ROWS tokens from the gradients of USES outputs, and their part of dw."""
+    """Write dx of STEPS times ROWS tokens from the gradients of USES outputs, and of x BESIDE them, and their part of
+    dw.
+    """
     width = tl.arange(0, WIDTH)
     held = width < DIM
     factor = tl.load(weight + width, mask=held, other=0.0).to(tl.float32)
@@ -67,11 +73,16 @@ def norm_back(
             slope += tl.load(second + entry, mask=mask, other=0.0).to(tl.float32)
         if USES > 2:
             slope += tl.load(third + entry, mask=mask, other=0.0).to(tl.float32)
+        if USES > 3:
+            slope += tl.load(fourth + entry, mask=mask, other=0.0).to(tl.float32)
         normed = given / length
         found += tl.sum(slope * normed, 0)
         slope = slope * factor[None, :]
         along = tl.sum(slope * normed, 1)[:, None] / DIM
-        tl.store(d_x + entry, (slope - normed * along) / length, mask=mask)
+        slope = (slope - normed * along) / length
+        if BESIDE:
+            slope += tl.load(beside + entry, mask=mask, other=0.0).to(tl.float32)
+        tl.store(d_x + entry, slope, mask=mask)
     tl.store(d_weight + tl.program_id(0) * DIM + width, found, mask=held)
 
 

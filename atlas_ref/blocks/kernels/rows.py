@@ -49,7 +49,9 @@ class Norm(NamedTuple):
 
 
 def normed(x: Float[Tensor, "*tokens dim"], norm: Norm, uses: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Return the RMS norm of each token, once for each of up to three uses, whose gradients are added in float32."""
+    """Return x to go on with, and the RMS norm of each token, once for each of up to four uses; in one pass the
+    gradients of all are added in float32.
+    """
     apply: Callable[..., tuple[Tensor, ...]] = _Norm.apply
     return apply(x, *norm, uses, dtype)
 
@@ -125,28 +127,29 @@ def _in_parts(tokens: int, rows: int) -> tuple[int, int]:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, eps: float, uses: int, dtype: torch.dtype
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, uses: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
         x, tokens = x.contiguous(), x.numel() // x.shape[-1]
         out, (width, rows) = torch.empty_like(x, dtype=dtype), _rows(x.shape[-1])
         row_kernels.norm[(-(-tokens // rows),)](x, weight, out, tokens, eps, x.shape[-1], width, rows)
         ctx.save_for_backward(x, weight)
         ctx.eps = eps
         ctx.set_materialize_grads(False)
-        return (out, *(out.view_as(out) for _ in range(uses - 1)))
+        return (x.view_as(x), out, *(out.view_as(out) for _ in range(uses - 1)))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        given = [grad.contiguous() for grad in grads if grad is not None]
+        beside, *uses = (None if grad is None else grad.contiguous() for grad in grads)
+        given = [grad for grad in uses if grad is not None]
+        if not given:
+            return beside, None, None, None, None
         tokens, (width, rows) = x.numel() // x.shape[-1], _rows(x.shape[-1])
         programs, steps = _in_parts(tokens, rows)
         d_x, parts = torch.empty_like(x), x.new_empty(programs, x.shape[-1], dtype=torch.float32)
-        # The kernel takes three, and reads as many as there are.
-        slopes = (given * 3)[:3]
-        sizes = tokens, ctx.eps, steps, len(given), x.shape[-1], width, rows
+        # The kernel takes four, and reads as many as there are.
+        slopes = (*(given * 4)[:4], x if beside is None else beside)
+        sizes = tokens, ctx.eps, steps, len(given), beside is not None, x.shape[-1], width, rows
         row_kernels.norm_back[(programs,)](x, weight, *slopes, d_x, parts, *sizes, **_launch(width))
         return d_x, parts.sum(0).to(weight.dtype), None, None, None
 
@@ -234,6 +237,8 @@ class _Join(torch.autograd.Function):
         ctx.save_for_backward(attended, reads, given, weight_a, weight_m, floors, keys)
         ctx.numbers, ctx.how, ctx.learns = numbers, how, logits is not None
         ctx.mark_non_differentiable(raw)
+        # No zeros for the gates, through which nothing is learned.
+        ctx.set_materialize_grads(False)
         return out, raw
 
     @staticmethod
