@@ -94,7 +94,7 @@ def summarise(
 ) -> LayerTelemetry:
     """Summarise one call, into which `layer` went with the state `before`."""
     parts = layer.parts(remembered.state)
-    gates = [_means(of_one) for of_one in remembered.gates]
+    gates = [_means(of_one, layer.kernels) for of_one in remembered.gates]
     retention, momentum, step, window = (_of_all(same) for same in zip(*gates, strict=True))
     mixing_rate = layer.mixing_rate()
     changes: list[Weights] | None = None
@@ -168,8 +168,12 @@ def _each_memory(
     )
 
 
-def _means(gates: Gates) -> Means:
+def _means(gates: Gates, kernels: Kernels) -> Means:
     """Return the means of retention, momentum decay, step size and window weight."""
+    rows = kernel_rows(kernels, gates.retention) if gates.retention.dtype == torch.float32 else None
+    if rows is not None and gates.retention.ndim == gates.step.ndim:
+        found: Means = rows.means(*gates[:4])
+        return found
     retention, momentum, step, window = (x.detach().float().mean() for x in gates[:4])
     return retention, momentum, step, window
 

@@ -77,8 +77,9 @@ def orthogonality_error(matrices: Float[Tensor, "*batch rows columns"]) -> Float
 def _finite(layers: Sequence[BlockState]) -> list[Tensor]:
     """Return whether the state of each layer after the call is finite, from one look at all of them."""
     floats = [[x for x in state.to_tensors().values() if x.is_floating_point()] for state in layers]
-    found = largest_entries([x for of_one in floats for x in of_one]).isfinite()
-    return [of_one.all() for of_one in torch.split(found, [len(of_one) for of_one in floats])]
+    # As numbers: with marks among them what is measured is put together one by one.
+    found = largest_entries([x for of_one in floats for x in of_one]).isfinite().float()
+    return [of_one.amin() for of_one in torch.split(found, [len(of_one) for of_one in floats])]
 
 
 @torch.no_grad()

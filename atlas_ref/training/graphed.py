@@ -13,7 +13,7 @@ device puts the state away and measures; what was measured is there when it has 
 made as it is, and so is every step where a model cannot be recorded, or memory is too short for both ways.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 from jaxtyping import Int
@@ -30,7 +30,7 @@ from atlas_ref.training.captured import Captured, Told
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.recorded_update import RecordedUpdate
 from atlas_ref.training.schedule import polarisation
-from atlas_ref.training.step import Worked, sizes_of_gradients, work
+from atlas_ref.training.step import Worked, draws_of, sizes_of_gradients, work
 
 PLAIN_STEPS = 3
 """Steps of one kind, one after another, that are made as they are before one is recorded: they compile its kernels."""
@@ -49,11 +49,11 @@ class Standing:
         or do not stay so, as where a memory begins inside a chunk.
         """
         marks = batch.reset if batch.episode is None else batch.episode.memory
-        if not bool(marks[:, 1:].any()):
+        if not marks[:, 1:].numpy().any():
             # Nobody begins inside: the host has no more to count than where each row begins.
             first = self._position.masked_fill(marks[:, 0], 0)
-            self._position, index = first + marks.shape[1], first % self._chunk
-            return int(index[0]) if bool((index == index[0]).all()) else None
+            self._position, index = first + marks.shape[1], set((first % self._chunk).tolist())
+            return index.pop() if len(index) == 1 else None
         places = token_positions(self._position, marks, marks.shape[1])
         self._position = places[:, -1] + 1
         phase = int(places[0, 0]) % self._chunk
@@ -84,20 +84,19 @@ class Recording:
         self._given = step, config, phase
         self._decisive, self._measured, self.update = Told(), Told(), RecordedUpdate(optimiser)
         device = batch.tokens.device
-        if device.type == "cuda":
+        if recorded := device.type == "cuda":
             # Once as it is: it compiles what only an unseen step needs.
             self._pass()
             self._settle()
-            optimiser.zero_grad()
         self._graph = Captured(self._pass, device)
         # On a CPU each pass leaves its own.
-        self._gradients = {x: x.grad for x in network.parameters() if device.type == "cuda"}
-        self._logits = dict(optimiser.logits)
+        self._gradients = {x: x.grad for x in network.parameters()} if recorded else {}
+        self._logits = dict(optimiser.logits) if recorded else {}
         self._settling = Captured(self._settle, device, beside=self._graph)
 
-    def __call__(self, batch: Batch, state: StateTree, draws: Tensor | None) -> Worked:
+    def __call__(self, batch: Batch, state: StateTree, draws: Tensor | None, meanwhile: Callable[[], None]) -> Worked:
         """Do the work on what is given, which is copied; what comes back is overwritten by the next call, but for what
-        the host is told, which is there when this returns.
+        the host is told, which is there when this returns. The host does something `meanwhile`.
         """
         for buffer, tensor in zip(self._batch.tensors(), batch.tensors(), strict=True):
             buffer.copy_(tensor)
@@ -108,6 +107,7 @@ class Recording:
                 if tensor is not self._buffers[name]:
                     self._buffers[name].copy_(tensor)
         self.replay()
+        meanwhile()
         # The only time in a step that the host waits for the device.
         numbers = torch.split(self._decisive.wait(), [x.numel() for x in _numbers(self._worked)])
         sizes = self._worked.sizes
@@ -132,6 +132,7 @@ class Recording:
 
     def _pass(self) -> None:
         """Work on the buffers, and gather what the update depends on."""
+        self._optimiser.zero_grad()
         step, config, phase = self._given
         with unseen(phase):
             worked = work(self._network, self._batch, self._state, step, config, self._draws)
@@ -177,6 +178,7 @@ class Recordings:
         self._last: Hashable = None
         self._times = 0
         self._replayed: Recording | None = None
+        self._ahead: tuple[tuple[int, int] | None, Tensor | None] = None, None
         self._phase: int | None = None
         self.replayed = 0
         """Steps that were made by a recording."""
@@ -193,7 +195,17 @@ class Recordings:
         if self._replayed is None:
             return None
         self.replayed += 1
-        return self._replayed(batch, state, draws)
+        return self._replayed(batch, state, draws, lambda: self._look_ahead(batch, step + 1))
+
+    def draws(self, batch: Batch, step: int) -> Tensor | None:
+        """Return what `step.draws_of` does, at once where it was made while the device was at the step before."""
+        key, drawn = self._ahead
+        return drawn if key == (step, len(batch.tokens)) else draws_of(batch, step, self._config)
+
+    def _look_ahead(self, batch: Batch, step: int) -> None:
+        """Make what the next step draws, if that is a function of its number and rows alone."""
+        if self._config.leaves_out:
+            self._ahead = (step, len(batch.tokens)), draws_of(batch, step, self._config)
 
     def sheet(self) -> Sheet | None:
         """Return what was measured of the last step if it was made by a recording, on the host; None of any other."""

@@ -55,7 +55,8 @@ def made(buffers: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) 
     moves = list(gradients)
     for (rows, columns), numbers in by_shape.items():
         found = orthogonal([ahead[n] for n in numbers], group["ns_coefficients"], group["ns_steps"], group["eps"])
-        wide = found.to(gradients[0].dtype) * (-math.sqrt(max(1.0, rows / columns)) * group["lr"])
+        # As the matrices lie, so that all are moved at once.
+        wide = found.contiguous().to(gradients[0].dtype) * (-math.sqrt(max(1.0, rows / columns)) * group["lr"])
         for number, move in zip(numbers, wide.unbind(), strict=True):
             moves[number] = move
     return moves

@@ -124,6 +124,9 @@ class Sizes(NamedTuple):
 class Replays(Protocol):
     """Steps that were recorded (`training.graphed`)."""
 
+    def draws(self, batch: Batch, step: int) -> Tensor | None:
+        """Return what `draws_of` returns."""
+
     def work(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Worked | None:
         """Do the forward and backward pass of a step as it was recorded; None where it has to be done as it is."""
 
@@ -152,13 +155,13 @@ def train_step(
     is scaled down to `max_norm` when longer. Raises NonFiniteError, before any parameter is changed and in all
     processes, when the loss or a gradient is not finite. `replays` saves launches and changes nothing else.
     """
-    optimiser.zero_grad()
     rate = learning_rate(step, config)
     # Before the pass, which the host waits for: nothing of it is behind.
     optimiser.set_rates(rate / config.optim.learning_rate)
-    draws = draws_of(batch, step, config, world)
-    worked = replays.work(batch, state, step, draws) if replays else None
+    draws = draws_of(batch, step, config, world) if replays is None else replays.draws(batch, step)
+    worked = None if replays is None else replays.work(batch, state, step, draws)
     if worked is None:
+        optimiser.zero_grad()
         worked = work(network, batch, state, step, config, draws, world)
     loss, *parts = world.sums(*map(sum, zip(*worked.losses.tolist(), strict=True)))
     held, largest, norm = worked.sizes or (held_by(bare(network)), None, None)

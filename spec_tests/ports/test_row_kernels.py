@@ -117,6 +117,15 @@ def test_statistics_of_gates_are_those_of_the_reference_where_gates_hardly_diffe
         torch.testing.assert_close(risk, collapse_risk(raw, floor), rtol=1e-5, atol=0.0)
 
 
+def test_means_of_the_gates_of_a_memory_are_those_of_each(rows: ModuleType) -> None:
+    """Kills: heads or ages that lie elsewhere; tokens behind the last of a tile; one count for all gates."""
+    made = torch.rand(3, 401, 35, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    retention, momentum, step, window = torch.split(made, [5, 5, 5, 20], -1)
+    gates = retention, momentum * 3.0, step + 1.0, torch.unflatten(window, -1, (4, 5)).mT
+    for ours, gate in zip(rows.means(*gates), gates, strict=True):
+        torch.testing.assert_close(ours.double(), gate.double().mean(), rtol=3e-6, atol=0.0)
+
+
 def apart() -> AbstractContextManager[None]:
     """Refuse a number of the host that becomes a tensor: a recorded step has no host."""
 

@@ -19,6 +19,7 @@ from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.gate_floor import NEAR
 from atlas_ref.functional.mag_gate import GateKind
 from atlas_ref.functional.telemetry import POLARISED, UNDECIDED, GateStatistics
+from atlas_ref.memory.kernels.coordinates import in_rows, window_in_rows
 from atlas_ref.memory.kernels.launching import tile
 
 HELD: Final = 2048
@@ -27,6 +28,8 @@ PROGRAMS: Final = 1056
 """Most programs of a pass that adds over tokens: each leaves a row, and a card has some eight at a time a processor."""
 PARTS: Final = 1024
 """Tiles of gates whose statistics are put together at once."""
+TOKENS: Final = 256
+"""Tokens whose gates of a memory are added up at once."""
 COMPONENTS: Final = 512
 """Widest tile where components have nothing to do with one another."""
 KINDS: Final[tuple[GateKind, ...]] = ("source", "gated_attention", "convex_memory", "convex")
@@ -92,6 +95,23 @@ def spread(
     # Floors of tokens are no number of the kernel: gates that have them under them are gates of their own.
     acting = _spread(floor + (1.0 - floor) * raw, 0.0) if isinstance(floor, Tensor) else found
     return GateStatistics(*acting[:4], *found[4:10]), found[10]
+
+
+@torch.no_grad()
+def means(
+    retention: Float[Tensor, "batch time heads"],
+    momentum: Float[Tensor, "batch time heads"],
+    step: Float[Tensor, "batch time heads"],
+    window: Float[Tensor, "batch time heads ages"],
+) -> tuple[Float[Tensor, ""], ...]:
+    """Return the mean of each gate of a memory."""
+    given = (*(in_rows(gate.detach()) for gate in (retention, momentum, step)), window_in_rows(window.detach()))
+    batch, time, heads, ages = window.shape
+    programs = -(-batch * time // TOKENS)
+    parts = given[0].new_empty(programs, 4)
+    strides = (*(gate.stride(1) for gate in given[:3]), *given[3].stride()[1:])
+    spread_kernels.means[(programs,)](*given, parts, *strides, batch * time, heads, ages, tile(heads), TOKENS)
+    return parts.sum(0).unbind()
 
 
 def _spread(raw: Tensor, floor: float | Tensor) -> tuple[Tensor, ...]:

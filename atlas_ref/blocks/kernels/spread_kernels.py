@@ -3,7 +3,8 @@
     mean       sum_i s_i / N                       s_i the sum of tile i, n_i the number of its gates, N of all
     deviation  (sum_i (q_i + n_i (s_i / n_i - mean)^2) / N)^{1/2}            q_i the squares about the mean of the tile
 
-The tiles are in float32, what is made of them in float64, and rounded once.
+The tiles are in float32, what is made of them in float64, and rounded once. Of the gates of a memory there are means
+alone, to which some tokens after another add their share.
 """
 
 import triton.language as tl
@@ -96,3 +97,36 @@ def whole(
     tl.store(out + 8, tl.sum(far) / COUNT)
     tl.store(out + 9, tl.sum(middle) / COUNT)
     tl.store(out + 10, tl.sum(low) / COUNT)
+
+
+@compiled
+def means(
+    retention: tl.tensor,
+    momentum: tl.tensor,
+    step: tl.tensor,
+    window: tl.tensor,
+    parts: tl.tensor,
+    RETENTION: tl.tensor,
+    MOMENTUM: tl.tensor,
+    STEP: tl.tensor,
+    OF_TOKEN: tl.tensor,
+    OF_HEAD: tl.tensor,
+    OF_AGE: tl.tensor,
+    TOKENS: tl.tensor,
+    HEADS: tl.tensor,
+    AGES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """Write the share that ROWS tokens have in the means of the gates of a memory, whose tokens lie so far apart."""
+    token, head = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    there = (token < TOKENS)[:, None] & (head < HEADS)[None, :]
+    out, count = parts + tl.program_id(0) * 4, (TOKENS * HEADS).to(tl.float32)
+    row, column = token[:, None], head[None, :]
+    tl.store(out, tl.sum(tl.load(retention + row * RETENTION + column, mask=there, other=0.0)) / count)
+    tl.store(out + 1, tl.sum(tl.load(momentum + row * MOMENTUM + column, mask=there, other=0.0)) / count)
+    tl.store(out + 2, tl.sum(tl.load(step + row * STEP + column, mask=there, other=0.0)) / count)
+    total = tl.zeros([ROWS, WIDTH], tl.float32)
+    for age in range(AGES):
+        total += tl.load(window + row * OF_TOKEN + column * OF_HEAD + age * OF_AGE, mask=there, other=0.0)
+    tl.store(out + 3, tl.sum(total) / (count * AGES))
