@@ -117,6 +117,15 @@ def test_statistics_of_gates_are_those_of_the_reference_where_gates_hardly_diffe
         torch.testing.assert_close(risk, collapse_risk(raw, floor), rtol=1e-5, atol=0.0)
 
 
+@pytest.mark.parametrize("shape", [(1, 700, 5), (3, 20, 33), (2, 257, 16), (2, 3, 0)])
+def test_sums_of_rows_are_those_of_each_stack(shape: tuple[int, int, int]) -> None:
+    """Kills: rows behind the first tile; columns of the tile that are none; the rows of another stack."""
+    from atlas_ref.memory.kernels.sums import summed
+
+    parts = drawn(11, *shape).detach()
+    torch.testing.assert_close(summed(parts).double(), parts.double().sum(1), rtol=1e-5, atol=1e-5)
+
+
 def test_means_of_the_gates_of_a_memory_are_those_of_each(rows: ModuleType) -> None:
     """Kills: heads or ages that lie elsewhere; tokens behind the last of a tile; one count for all gates."""
     made = torch.rand(3, 401, 35, generator=torch.Generator().manual_seed(0)).to(DEVICE)

@@ -21,6 +21,7 @@ from atlas_ref.blocks.kernels.rotary_kernels import turn
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.rotary import Angles
 from atlas_ref.memory.kernels.launching import precision, tile
+from atlas_ref.memory.kernels.sums import summed
 
 QUERIES: Final = 64
 KEYS: Final = 64
@@ -140,7 +141,8 @@ class _Attention(torch.autograd.Function):
                 d_k += d_turned
             _turn(d_projected, d_projected, tuple(angles), shape, back=True)
         d_persistent = torch.zeros_like(persistent)
-        d_persistent.view(-1, 3, *shape[:2])[:, 1:] = d_fixed.sum(1).movedim(0, 1)
+        d_pairs = summed(d_fixed.flatten(2)).view(2, len(persistent), *shape[:2])
+        d_persistent.view(-1, 3, *shape[:2])[:, 1:] = d_pairs.movedim(0, 1)
         return d_projected, d_persistent, *(d_old if learned else (None, None)), *(None,) * 5
 
 

@@ -21,6 +21,7 @@ from atlas_ref.functional.mag_gate import GateKind
 from atlas_ref.functional.telemetry import POLARISED, UNDECIDED, GateStatistics
 from atlas_ref.memory.kernels.coordinates import in_rows, window_in_rows
 from atlas_ref.memory.kernels.launching import tile
+from atlas_ref.memory.kernels.sums import summed
 
 HELD: Final = 2048
 """Numbers of a tile."""
@@ -171,7 +172,7 @@ class _Norm(torch.autograd.Function):
         slopes = (*(given * 4)[:4], x if beside is None else beside)
         sizes = tokens, ctx.eps, steps, len(given), beside is not None, x.shape[-1], width, rows
         row_kernels.norm_back[(programs,)](x, weight, *slopes, d_x, parts, *sizes, **_launch(width))
-        return d_x, parts.sum(0).to(weight.dtype), None, None, None
+        return d_x, summed(parts.unsqueeze(0))[0].to(weight.dtype), None, None, None
 
 
 class _Dropout(torch.autograd.Function):
@@ -280,7 +281,7 @@ class _Join(torch.autograd.Function):
             rows,
             **_launch(width),
         )
-        d_a, d_m = parts.sum(1)
+        d_a, d_m = summed(parts)
         d_logits = found[2] if ctx.learns else None
         return *found[:2], d_logits, d_a.to(weight_a.dtype), d_m.to(weight_m.dtype), None, None
 

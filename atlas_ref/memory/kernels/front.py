@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from atlas_ref.memory.kernels.call import Widths
 from atlas_ref.memory.kernels.front_parts import filtered, length_of, of_head
 from atlas_ref.memory.kernels.launching import block_of, compiled, tile
+from atlas_ref.memory.kernels.sums import summed
 
 TOKENS: Final = 32
 SIDE: Final = 32
@@ -231,7 +232,8 @@ class _Front(torch.autograd.Function):
         sizes = (time, channels, kernel, TOKENS, SIDE)
         _front_inputs[grid](*given, d_filtered, d_x, d_tail, parts, *sizes, num_warps=2)
         d_scale = of_scale.sum().view(1) if scaled else None
-        return d_x, parts.sum(0).T.to(weight.dtype), d_tail, None, d_scale, None, None
+        d_weight = summed(parts.view(1, grid[0], -1)).view_as(weight)
+        return d_x, d_weight.T.to(weight.dtype), d_tail, None, d_scale, None, None
 
 
 def _sizes(given: Sequence[Tensor], widths: Widths) -> tuple[float, ...]:
