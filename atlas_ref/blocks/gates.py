@@ -13,11 +13,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas_ref.blocks.kernels.choice import kernel_gates
 from atlas_ref.config.gates import GATE_RANK, GatesConfig
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.memory.rules import Gates
 
+USUAL = ("retention", "momentum", "step", "window")
+"""What the projection makes of a token where all gates are learned, and nothing else is."""
+ALIGNED = 8
+"""Columns that a GPU multiplies at once."""
 SLOWEST_FAST_RATE = 0.01
 UP_SHARE = 0.1
 """Spread of the second low-rank matrix, of that of the first: tokens differ a little from the start, none forgets."""
@@ -50,8 +56,11 @@ def starts(n_heads: int, config: GatesConfig) -> tuple[list[float], list[float]]
 class GateHeads(nn.Module):
     """Makes the gates of every token and head from its hidden state (module docstring)."""
 
-    def __init__(self, d_model: int, n_heads: int, features: int, config: MemoryConfig) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, features: int, config: MemoryConfig, kernels: Kernels = "reference"
+    ) -> None:
         super().__init__()
+        self.kernels = kernels
         self.n_heads, self.window, self.config = n_heads, config.omega_window, config.gates
         self.parts = config.generated_gates()
         retention, step = starts(n_heads, config.gates)
@@ -93,6 +102,10 @@ class GateHeads(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "batch time model"]) -> Gates:
         """Return the gates of each token and head in float32 or wider."""
+        by_kernels = kernel_gates(self.kernels, hidden) if tuple(self.parts) == USUAL else None
+        if by_kernels is not None:
+            sizes = self.n_heads, self.window, self.config.momentum_max, self.config.step_max
+            return Gates(*by_kernels(self._padded(hidden), *sizes))
         made = self._made(hidden)
         step = self._share(hidden, made, "step", self.config.step_max, 1.0)
         return Gates(
@@ -102,6 +115,12 @@ class GateHeads(nn.Module):
             window=self._window(hidden, made),
             threshold=made.get("threshold"),
         )
+
+    def _padded(self, hidden: Float[Tensor, "batch time model"]) -> Float[Tensor, "batch time padded"]:
+        """Return what is projected, and zeros behind it: products of widths that are no multiple of ALIGNED crawl."""
+        weight, bias = self.projection.weight, self.projection.bias
+        more = -len(bias) % ALIGNED
+        return F.linear(hidden, F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)))
 
     def _share(self, hidden: Tensor, made: dict[str, Tensor], gate: str, most: float, fixed: float) -> Tensor:
         """Return a gate, which is a share of `most`, or `fixed` where it is not generated."""

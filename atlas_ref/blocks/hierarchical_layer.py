@@ -52,7 +52,7 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
         super().__init__(d_model, n_heads, config, writes, kernels)
         self.hierarchy = hierarchy_of(config)
         memories = self.hierarchy.rules
-        self.gates = nn.ModuleList(GateHeads(d_model, n_heads, self.features, config) for _ in memories)
+        self.gates = nn.ModuleList(GateHeads(d_model, n_heads, self.features, config, kernels) for _ in memories)
         if self.hierarchy.border == "m3":
             self.alpha_logit = nn.Parameter(torch.full((len(memories) - 1,), logit(config.shards.alpha_init)))
         starts = [[torch.empty(n_heads, *shape) for shape in config.matrices()] for _ in memories]

@@ -288,7 +288,9 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             given = (projected, self.convolution, state.convolution, timeline.context)
             heads = Heads(*front(*given, scale, widths, dtype), expanded=scale is not None)
             last = projected[:, max(0, projected.shape[1] - past) :]
-            tail = torch.cat([state.convolution, at_least_float32(last)], 1)[:, last.shape[1] :]
+            tail = at_least_float32(last)
+            if last.shape[1] < past:
+                tail = torch.cat([state.convolution, tail], 1)[:, last.shape[1] :]
         return heads, timeline.recent(state.context, past, tail.unsqueeze(2))[0].squeeze(2)
 
     def _heads(self, mixed: Tensor, lifted: bool) -> Heads:

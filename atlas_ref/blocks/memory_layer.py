@@ -50,7 +50,7 @@ class MemoryLayer(MemoryBranch[MemoryState]):
         self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
     ) -> None:
         super().__init__(d_model, n_heads, config, writes, kernels)
-        self.gates = GateHeads(d_model, n_heads, self.features, config)
+        self.gates = GateHeads(d_model, n_heads, self.features, config, kernels)
         if config.qk_projection.kind == "frobenius_tanh":
             gain = math.log(config.qk_projection.gain)
             self.log_gain = nn.Parameter(torch.full((n_heads, config.key_dim), gain))

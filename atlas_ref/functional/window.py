@@ -23,15 +23,17 @@ def visible_window(
     position: Int[Tensor, "batch time"],
     chunk: int,
     boundary: WindowBoundary,
+    hidden: Bool[Tensor, "batch time window"] | None = None,
 ) -> Float[Tensor, "batch time heads window"]:
     """Zero the weights of ages that reach before the document (`carry`) or before the chunk (`truncate`).
 
-    `position` is the 0-based index of a token in its document; the chunk phase is position mod `chunk`.
+    `position` is the 0-based index of a token in its document; the chunk phase is position mod `chunk`. Those are the
+    `hidden` ones, where it is known already which ages `in_sight` leaves out.
     """
     if weights.shape[-1] == 1:
         # A token is in its own document, and in its own chunk.
         return weights
-    hidden = ~in_sight(weights.shape[-1], position, chunk, boundary)
+    hidden = ~in_sight(weights.shape[-1], position, chunk, boundary) if hidden is None else hidden
     return weights.masked_fill(hidden.unsqueeze(2), 0.0)
 
 

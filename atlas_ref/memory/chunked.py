@@ -19,7 +19,7 @@ from torch import Tensor
 
 from atlas_ref.errors import UserError
 from atlas_ref.functional.ttl import gathered_window, waiting_losses
-from atlas_ref.functional.window import recent
+from atlas_ref.functional.window import last_of
 from atlas_ref.memory.delta import on_schedule, run_delta
 from atlas_ref.memory.formed import run_formed
 from atlas_ref.memory.kernels.call import Asked, MemoryCall, Ran
@@ -67,7 +67,8 @@ def memory_chunked(
         raise UserError(f"memory: the plan is for shards of {plan.shard} tokens, expected {shard}")
     if time == 0:
         return MemoryOutput(values, state)
-    write = write_coefficients(rule, gates, plan.position, writes)
+    hidden = plan.hidden(gates.window.shape[-1], rule.chunk, rule.boundary) if gates.window.shape[-1] > 1 else None
+    write = write_coefficients(rule, gates, plan.position, writes, hidden)
     seen, waiting = plan.seen(state.position), state.waiting
     if waiting:
         windows = torch.cat([*waiting, write.window], 1)
@@ -82,9 +83,10 @@ def memory_chunked(
     loss = None if errors is None or not told else omega_loss(plan, write, errors, mass)
     window_keys, window_values = state.window_keys, state.window_values
     if past:
-        # Of the call no more than is kept.
-        kept = state.with_window(keys[:, -past:], values[:, -past:])
-        window_keys, window_values = recent(seen, past, *kept)
+        # Of the call no more than is kept, and of what was before it nothing where that is enough.
+        of_call = zip((keys, values), (window_keys, window_values), strict=True)
+        kept = tuple(x[:, -past:].to(torch.promote_types(x.dtype, held.dtype)) for x, held in of_call)
+        window_keys, window_values = last_of(plan.older(past), *(kept if time >= past else state.with_window(*kept)))
     weights, anchor = (tuple(canonical(rule.link, a) for a in part) for part in (carry.weights, carry.anchor))
     after = MemoryState(weights, carry.momentum, anchor, window_keys, window_values, seen, waiting)
     return MemoryOutput(found, after, loss)

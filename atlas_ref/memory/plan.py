@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas_ref.functional.window import WindowBoundary, in_sight
+from atlas_ref.functional.window import WindowBoundary, in_sight, older_than
 
 Rows = bool | Tensor  # True / False for all rows alike, or a mask [batch]
 
@@ -80,6 +80,27 @@ class SegmentPlan:
     @cached_property
     def _end(self) -> Int[Tensor, " batch"]:
         return self.position[:, -1] + 1
+
+    def hidden(self, window: int, chunk: int, boundary: WindowBoundary) -> Bool[Tensor, "batch time window"]:
+        """Return which ages each token does not see (`window.in_sight`), made once for all layers."""
+        key = window, chunk, boundary
+        if key not in self._hidden:
+            self._hidden[key] = ~in_sight(window, self.position, chunk, boundary)
+        return self._hidden[key]
+
+    @cached_property
+    def _hidden(self) -> dict[tuple[int, int, WindowBoundary], Tensor]:
+        return {}
+
+    def older(self, length: int) -> Bool[Tensor, "batch length 1 1"]:
+        """Return which of the last `length` tokens the document of a row does not have, made once for all layers."""
+        if length not in self._older:
+            self._older[length] = older_than(self._end, length)
+        return self._older[length]
+
+    @cached_property
+    def _older(self) -> dict[int, Tensor]:
+        return {}
 
     @cached_property
     def table(self) -> Int[Tensor, "5 segments batch"]:

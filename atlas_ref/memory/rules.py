@@ -177,18 +177,23 @@ class WriteCoefficients(NamedTuple):
 
 
 def write_coefficients(
-    rule: MemoryRule, gates: Gates, position: Int[Tensor, "batch time"], writes: bool = True
+    rule: MemoryRule,
+    gates: Gates,
+    position: Int[Tensor, "batch time"],
+    writes: bool = True,
+    hidden: Bool[Tensor, "batch time window"] | None = None,
 ) -> WriteCoefficients:
     """Return intake, release and visible window weights of each token for `rule` (table of the module docstring).
 
     A token that does not write keeps M and S exactly: retention and momentum 1, intake and release 0. Its window
     weights stay, for the token that writes its loss; without `writes` (the warm-up) no token has any.
 
-    `position` is the 0-based index of a token in its document. `delta` has no momentum whatever its gate says.
+    `position` is the 0-based index of a token in its document, and `hidden` what follows from it (`visible_window`),
+    where that is known. `delta` has no momentum whatever its gate says.
     UserError is raised if it is given a window of more than the token itself, and if gates are missing or too many.
     """
     _refuse_gates(rule, gates)
-    window = visible_window(gates.window, position, rule.chunk, rule.boundary)
+    window = visible_window(gates.window, position, rule.chunk, rule.boundary, hidden)
     momentum = torch.zeros_like(gates.momentum) if rule.name == "delta" else gates.momentum
     # psi is linear in 2 loss_scale (`bias`): the gradient of loss_scale * ||M f - v||^2 is 2 loss_scale (M f - v) f^T.
     if rule.loss_scale != 0.5:

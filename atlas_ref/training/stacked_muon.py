@@ -70,7 +70,7 @@ def orthogonal(
     In bfloat16; the Gram matrix is that of the shorter side.
     """
     a, b, c = coefficients
-    x = torch.stack([matrix.bfloat16() for matrix in matrices])
+    x = torch.stack(list(matrices)).bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=eps)

@@ -21,6 +21,8 @@ Token = Callable[..., Any]
 """What a call of one token brings to its memory, with the arguments of `blocks.kernels.token_front.token_front`."""
 Features = Callable[..., Tensor]
 """Features of vectors, with the arguments of `blocks.kernels.features.second_degree`."""
+MadeGates = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+"""Gates of a memory from what was projected, with the arguments of `blocks.kernels.gate_kernels.gates`."""
 MOST_ENTRIES = 256
 """Entries of a vector that is lifted."""
 MOST_COMPONENTS = 4096
@@ -56,6 +58,16 @@ def kernel_query(kernels: Kernels, projected: Tensor, past: Past, dim: int) -> Q
     from atlas_ref.blocks.kernels import one_query
 
     return one_query.one_query
+
+
+def kernel_gates(kernels: Kernels, hidden: Tensor) -> MadeGates | None:
+    """Return the gates of a memory by kernels, None where the reference runs, as for one token."""
+    known = hidden.dtype in (torch.float32, torch.bfloat16) and hidden.numel() > 0 and hidden.shape[1] > 1
+    if not known or chosen(kernels, hidden.device) != "triton":
+        return None
+    from atlas_ref.blocks.kernels import gate_kernels
+
+    return gate_kernels.gates
 
 
 def kernel_rows(kernels: Kernels, x: Tensor) -> Rows | None:
