@@ -257,7 +257,8 @@ def optimiser_of(
         how = {"fused": True, "capturable": True} if on_gpu(adamw.values()) else {}
         parts["adamw"] = EagerAdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, **how)
     for part in parts.values():
-        if isinstance(part, StackedMuon) or part.defaults.get("fused"):
+        whole = not any(map(is_shard, adamw.values()))
+        if isinstance(part, StackedMuon) or (part.defaults.get("fused") and whole):
             with_rates_in_tensors(part)
     return OuterOptimiser(
         parts=parts,
