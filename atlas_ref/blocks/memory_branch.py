@@ -28,6 +28,7 @@ from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32, l2_normalize, without_autocast
 from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
+from atlas_ref.functional.window import latest
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
 from atlas_ref.memory.kernels.call import Widths
@@ -163,13 +164,12 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         write nothing; all else goes on, so that a later call continues in the middle of a document. `gating` is
         `hidden`, where the gates have a use of their own of what it is the norm of (`passes.normed`).
         """
-        # Rounded once where it is one tensor.
-        apart = None if gating is hidden else gating
+        once = gating is None or gating is hidden
         hidden = as_autocast_rounds(hidden)
         alone = None if measured or not writes else self._one_token(hidden, state, timeline, first)
         if alone is not None:
             return alone
-        gates = self._gates(hidden if apart is None else as_autocast_rounds(apart))
+        gates = self._gates(hidden if once or gating is None else as_autocast_rounds(gating))
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
         with without_autocast(hidden.device):
@@ -287,10 +287,7 @@ class MemoryBranch(nn.Module, Generic[Memory]):
             dtype = torch.promote_types(projected.dtype, torch.float32) if scale is None else activations(projected)
             given = (projected, self.convolution, state.convolution, timeline.context)
             heads = Heads(*front(*given, scale, widths, dtype), expanded=scale is not None)
-            last = projected[:, max(0, projected.shape[1] - past) :]
-            tail = at_least_float32(last)
-            if last.shape[1] < past:
-                tail = torch.cat([state.convolution, tail], 1)[:, last.shape[1] :]
+            tail = latest(state.convolution, at_least_float32(projected[:, max(0, projected.shape[1] - past) :]))
         return heads, timeline.recent(state.context, past, tail.unsqueeze(2))[0].squeeze(2)
 
     def _heads(self, mixed: Tensor, lifted: bool) -> Heads:

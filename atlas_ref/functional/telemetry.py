@@ -37,7 +37,9 @@ def size_of_matrices(matrices: Sequence[Float[Tensor, "*rows _out _in"]]) -> Flo
 
 def size_of_reads(reads: Float[Tensor, "batch time values"]) -> Float[Tensor, ""]:
     """Return the root of the mean square over rows and tokens of the norm of what was read."""
-    norm: Tensor = torch.linalg.vector_norm(at_least_float32(reads.detach()))
+    # Widened where they are added up.
+    wide = torch.promote_types(reads.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(reads.detach(), dtype=wide)
     return norm / math.sqrt(reads.shape[:-1].numel())
 
 

@@ -90,4 +90,4 @@ def last_of(
 ) -> tuple[Float[Tensor, "batch length _heads _dim"], ...]:
     """Return the last `length` tokens of each with zeros where they are `older_than` the document."""
     length = older.shape[1]
-    return tuple(tokens[:, tokens.shape[1] - length :].masked_fill(older, 0.0) for tokens in sequences)
+    return tuple(torch.where(older, 0.0, tokens[:, tokens.shape[1] - length :]) for tokens in sequences)

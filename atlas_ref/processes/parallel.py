@@ -146,8 +146,9 @@ def drop_zero_gradients(
     if largest is None:
         largest = largest_entries([own_part(parameter.grad) for parameter in held if parameter.grad is not None])
     # NaN is not zero.
-    used = world.gather((largest != 0.0).double()).amax(0).tolist()
-    for parameter, flag in zip(held, used, strict=True):
+    used = largest != 0.0
+    used = used if world.size == 1 else world.gather(used.double()).amax(0)
+    for parameter, flag in zip(held, used.tolist(), strict=True):
         if not flag:
             parameter.grad = None
 

@@ -29,7 +29,7 @@ class RecordedUpdate:
         self._optimiser = optimiser
         self._made: dict[tuple[str, ...], Captured | None] = {}
         """By the names of what moves; None where it cannot be recorded."""
-        self._share = torch.ones(())
+        self._share, self._filled = torch.ones(()), 1.0
 
     def __call__(self, held: Mapping[str, nn.Parameter], share: float) -> bool:
         """Clip the gradients of the parameters that have one, and move these; return False where it is still to be
@@ -44,7 +44,9 @@ class RecordedUpdate:
         made = self._made[names]
         if made is None:
             return False
-        self._share.fill_(share)
+        if share != self._filled:
+            self._share.fill_(share)
+            self._filled = share
         made.replay()
         return True
 

@@ -268,14 +268,15 @@ def norm_of_gradients(held: Mapping[str, nn.Parameter], step: int, world: World,
     """Return the norm ||g|| of the gradients of parameters by name, which may be known; raise NonFiniteError where it
     is not finite, naming the first tensor that is not.
     """
-    named = [(name, p.grad) for name, p in held.items() if p.grad is not None]
-    norm = whole(nn.utils.get_total_norm([gradient for _, gradient in named])) if norm is None else norm
-    if not torch.isfinite(norm):
-        bad = [name for name, gradient in named if not torch.isfinite(own_part(gradient)).all()]
-        first = world.first(bad[0] if bad else None)
-        where = f"the gradient of {first}" if first else "the gradient norm"
-        raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
-    return norm.item()
+    if norm is None:
+        norm = whole(nn.utils.get_total_norm([p.grad for p in held.values() if p.grad is not None]))
+    length = norm.item()
+    if math.isfinite(length):
+        return length
+    bad = [name for name, p in held.items() if p.grad is not None and not torch.isfinite(own_part(p.grad)).all()]
+    first = world.first(bad[0] if bad else None)
+    where = f"the gradient of {first}" if first else "the gradient norm"
+    raise NonFiniteError(step + 1, "grad_norm", where, math.nan)
 
 
 def share_of(norm: float, max_norm: float) -> float:
