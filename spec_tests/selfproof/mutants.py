@@ -1,7 +1,9 @@
 """The generic mutants of the reference, put through the suite: which survive, and why they may.
 
-Each mutant meets the checks that pass through its function, the quickest first, until one fails. Survivors that change
-nothing the specification speaks of stand in `equivalent.toml` with the reason; any other survivor is a hole.
+Each mutant meets the checks that pass through its function, the quickest first, until one fails, in a process of its
+own: what it leaves behind, such as a wrong number in a cache or eyes that stay shut (`atlas_ref.functional.looking`),
+would fail the checks of the mutants after it. Survivors that change nothing the specification speaks of stand in
+`equivalent.toml` with the reason; any other survivor is a hole.
 """
 
 import importlib
@@ -16,8 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import pytest
+
 from spec_tests.selfproof.checks import PACKAGES, Check, place
 from spec_tests.selfproof.mutate import Mutant, functions_of, mutants_of
+from spec_tests.selfproof.sharing import apart
 
 EQUIVALENT: Final = Path(__file__).with_name("equivalent.toml")
 PATIENCE: Final = 20.0
@@ -26,11 +31,13 @@ ENOUGH: Final = 40.0
 """Seconds of checks, as measured on the sound reference, after which a mutant counts as a survivor."""
 BRIEF: Final = 5.0
 """The same of a mutant that is argued: enough to see that nothing kills it at once."""
+DEATH: Final = "the end of its process"
+"""What a mutant is killed by that no check survives."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: the check that failed, or none; and why that is allowed."""
+    """What became of a mutant: the check that failed, or none; and what argument says that none need fail."""
 
     mutant: Mutant
     killed_by: str | None
@@ -57,18 +64,20 @@ def every_mutant(modules: Container[str] | None = None) -> Iterator[Mutant]:
                 yield from mutants_of(function)
 
 
-def judge(mutant: Mutant, checks: list[Check], reasons: dict[str, str]) -> Verdict:
-    """Return the fate of one mutant; `checks` are tried in the order of their duration, the first in any case."""
-    reason, spent = reasons.get(key(mutant)), 0.0
-    enough = BRIEF if reason else ENOUGH
+def killer(mutant: Mutant, checks: list[Check], enough: float) -> str | None:
+    """Return the name of the check that a mutant fails, None where it survives `enough` seconds of them.
+
+    `checks` are tried in their order, the first in any case.
+    """
+    spent = 0.0
     with mutant.alive():
         for check in checks:
             spent += check.seconds
             if spent > enough and check is not checks[0]:
                 break
             if _fails(check):
-                return Verdict(mutant, check.name, None)
-    return Verdict(mutant, None, reason)
+                return check.name
+    return None
 
 
 def key(mutant: Mutant) -> str:
@@ -80,7 +89,10 @@ def _fails(check: Check) -> bool:
     try:
         with _deadline(PATIENCE + 10.0 * check.seconds):
             check.call()
-    except Exception:
+    except pytest.skip.Exception:
+        return False
+    except (Exception, pytest.fail.Exception):
+        # What `pytest.raises` misses is no Exception, so that no test catches it.
         return True
     return False
 
@@ -107,7 +119,7 @@ def reasons() -> dict[str, str]:
 
 
 def judge_all(checks: list[Check], mutants: Sequence[Mutant]) -> list[Verdict]:
-    """Judge the mutants of one function by the checks that reach it.
+    """Judge the mutants of one function by the checks that reach it, each mutant in a process of its own.
 
     What killed another of them is tried first, then the quickest.
     """
@@ -120,3 +132,23 @@ def judge_all(checks: list[Check], mutants: Sequence[Mutant]) -> list[Verdict]:
         lethal.add(verdict.killed_by)
         verdicts.append(verdict)
     return verdicts
+
+
+def judge(mutant: Mutant, checks: list[Check], reasons: dict[str, str]) -> Verdict:
+    """Return the fate of one mutant, which is found in a process that ends with it."""
+    reason = reasons.get(key(mutant))
+    for check in checks[:1]:
+        # On the sound reference: what it imports at its first use is imported here, once for all mutants.
+        _fails(check)
+    try:
+        killed_by = apart(lambda: killer(mutant, checks, BRIEF if reason else ENOUGH))
+    except EOFError:
+        killed_by = DEATH
+    return Verdict(mutant, killed_by, reason)
+
+
+def needless(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return the arguments that no mutant needs, as a check kills every one of which they speak, a line each."""
+    spared = {key(verdict.mutant) for verdict in verdicts if verdict.killed_by is None}
+    killed = {key(verdict.mutant): verdict.killed_by for verdict in verdicts if verdict.reason}
+    return [f"argued, and yet {check} kills it: {name}" for name, check in killed.items() if name not in spared]

@@ -25,13 +25,15 @@ from spec_tests.selfproof.kept import Kept, Trial
 from spec_tests.selfproof.matrix import Row, row_of
 from spec_tests.selfproof.mutants import (
     Verdict,
+    every_module,
     every_mutant,
     judge_all,
     key,
+    needless,
 )
 from spec_tests.selfproof.mutate import Mutant
 from spec_tests.selfproof.port_tests import PortTest, port_tests
-from spec_tests.selfproof.vacuity import SABOTEURS, UNSUPPORTED, vacuous
+from spec_tests.selfproof.vacuity import SABOTEURS, accusations
 from spec_tests.selfproof.variants import failures, variants
 from spec_tests.vectors.case import load_cases
 
@@ -142,19 +144,18 @@ def _generated(only: str | None, say: Say, jobs: int, kept: Kept) -> Part:
 
 
 def _vacuity(only: str | None, say: Say, jobs: int, kept: Kept) -> Part:
-    """Every test fails every saboteur that applies to it; so does every stored case."""
-    part, names = Part(), (*SABOTEURS, UNSUPPORTED)
+    """Every test fails every saboteur from which it is not exempt, and those alone; so does every stored case."""
+    part, tests = Part(), list(chapters_and_cases(only))
 
-    def passed(test: PortTest) -> list[str]:
-        return [name for name in names if vacuous(test.name, name, test.call, ReferencePort(), test.numerics)]
+    def tried(test: PortTest) -> list[str]:
+        return accusations(test.name, test.call, ReferencePort(), test.numerics)
 
-    tests = list(chapters_and_cases(only))
-    trial = Trial("vacuity", attrgetter("name"), lambda some: [passed(test) for test in some], bool)
-    for test, saboteurs in zip(tests, kept.results(trial, tests, jobs), strict=True):
-        part.tried += len(names)
-        for saboteur in saboteurs:
-            part.wrong.append(f"{test.name} passes the saboteur '{saboteur}'")
-            say(part.wrong[-1])
+    trial = Trial("vacuity", attrgetter("name"), lambda some: [tried(test) for test in some], bool)
+    for found in kept.results(trial, tests, jobs):
+        part.tried += len(SABOTEURS) + 1
+        part.wrong += found
+        for accusation in found:
+            say(accusation)
     return part
 
 
@@ -162,7 +163,7 @@ def _mutants(only: str | None, say: Say, jobs: int, kept: Kept) -> Part:
     """At least 95% of the generic mutants that are not listed as equivalent are killed."""
     part = Part()
     checks = list(sound_checks(part.wrong, jobs, kept))
-    mutants = [mutant for mutant in every_mutant() if not only or mutant.function.__module__.startswith(only)]
+    mutants = list(every_mutant([name for name in every_module() if name.startswith(only or "")]))
 
     def judged(piece: Sequence[Mutant]) -> list[tuple[str | None, str | None]]:
         return [(verdict.killed_by, verdict.reason) for verdict in judge_all(checks, piece)]
@@ -181,6 +182,7 @@ def _mutants(only: str | None, say: Say, jobs: int, kept: Kept) -> Part:
     part.details = [{"mutant": v.mutant.name, "killed_by": v.killed_by, "reason": v.reason} for v in verdicts]
     where = part.wrong if killed < 0.95 * (killed + len(holes)) else part.notes
     where += [f"survives: {verdict.mutant.name}" for verdict in holes]
+    part.notes += needless(verdicts)
     return part
 
 

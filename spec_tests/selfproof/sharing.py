@@ -1,8 +1,9 @@
-"""Work that several processes share: the self-proof tries thousands of subjects, none of which needs another."""
+"""Work that several processes share, and work that is done apart: subjects of the self-proof do not need each other."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 Subject = TypeVar("Subject")
@@ -44,6 +45,32 @@ def shared(
                     turn += 1
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def apart(call: Callable[[], Result]) -> Result:
+    """Return what a call says in a forked process of its own, which takes with it all that the call leaves behind.
+
+    What it says must be plain. Raises EOFError where that process is killed, ChildProcessError where the call ends in
+    an error, which that process prints.
+    """
+    forking = get_context("fork")
+    hears, says = forking.Pipe(duplex=False)
+    process = forking.Process(target=_say, args=(call, says))
+    process.start()
+    says.close()
+    try:
+        said: Result = hears.recv()
+    except EOFError:
+        process.join()
+        if process.exitcode == 1:
+            raise ChildProcessError("what was called in a process of its own ended in the error above") from None
+        raise
+    process.join()
+    return said
+
+
+def _say(call: Callable[[], Any], says: "Connection[Any, Any]") -> None:
+    says.send(call())
 
 
 def _take(work: Callable[[Any], Any], subjects: Sequence[Any]) -> None:

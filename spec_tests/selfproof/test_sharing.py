@@ -1,4 +1,4 @@
-"""Work that processes share: the order of its results, what it may be, and an error in one of them.
+"""Work that processes share or do apart: the order of its results, what it may be, and an error in one of them.
 
 A program of its own forks, as the self-proof does: this process may have threads that a fork does not survive.
 """
@@ -12,8 +12,8 @@ from spec_tests.selfproof.sharing import shared
 
 
 def said(program: str) -> str:
-    """Return what a program prints that has `os` and `shared`."""
-    whole = f"import os\nfrom spec_tests.selfproof.sharing import shared\n{program}"
+    """Return what a program prints that has `os`, `apart` and `shared`."""
+    whole = f"import os\nfrom spec_tests.selfproof.sharing import apart, shared\n{program}"
     ran = subprocess.run([sys.executable, "-c", whole], check=False, capture_output=True, text=True)
     return ran.stdout + ran.stderr
 
@@ -34,3 +34,15 @@ def test_an_error_in_the_work_is_an_error_of_the_whole() -> None:
     with pytest.raises(ZeroDivisionError):
         list(shared(lambda subject: 1 / subject, [1, 0, 1], 1))
     assert said("list(shared(lambda subject: 1 / subject, [1, 0, 1], 2))").rstrip().endswith("division by zero")
+
+
+def test_what_is_done_apart_leaves_nothing_behind_but_what_it_says() -> None:
+    assert said("left = []\nprint(apart(lambda: left.append(os.getpid()) or left) == [os.getpid()], left)").strip() == (
+        "False []"
+    )
+
+
+def test_an_error_apart_is_an_error_and_a_process_that_is_killed_says_nothing() -> None:
+    assert "division by zero" in said("apart(lambda: 1 / 0)")
+    assert "ChildProcessError" in said("apart(lambda: 1 / 0)")
+    assert "EOFError" in said("apart(lambda: os.kill(os.getpid(), 9))")

@@ -1,7 +1,8 @@
 """Saboteurs: ports whose answers have the right form and no meaning. A test that passes one of them tests nothing.
 
 Each saboteur is sound but for what it returns, in every operation at once. A test to which a saboteur does not apply
-is named in `EXEMPT` with the reason: a port that always answers zero is, for example, deterministic.
+is named in `EXEMPT` with the reason: a port that always answers zero is, for example, deterministic. An exemption that
+a test does not need is wrong too.
 """
 
 from collections.abc import Callable, Mapping
@@ -147,13 +148,23 @@ EXEMPT: Final[Mapping[tuple[str, str], str]] = {
 """Why a saboteur does not apply to a test, by test and saboteur."""
 
 
-def vacuous(test: str, saboteur: str, call: Callable[[Port], None], sound: Port, numerics: Numerics) -> bool:
-    """Whether a test lets a saboteur pass that applies to it: one that is not exempt and that changed some answer.
+def accusations(test: str, call: Callable[[Port], None], sound: Port, numerics: Numerics) -> list[str]:
+    """Return what is wrong with a test: it passes a saboteur, or is exempt from one that it fails, a line each."""
+    found = []
+    for saboteur in (*SABOTEURS, UNSUPPORTED):
+        passes, exempt = vacuous(saboteur, call, sound, numerics), (test, saboteur) in EXEMPT
+        if passes and not exempt:
+            found.append(f"{test} passes the saboteur '{saboteur}'")
+        if exempt and not passes:
+            found.append(f"{test}: exempt from the saboteur '{saboteur}', and yet it fails it")
+    return found
+
+
+def vacuous(saboteur: str, call: Callable[[Port], None], sound: Port, numerics: Numerics) -> bool:
+    """Whether a test lets a saboteur pass that changed some answer.
 
     A test that asks in another precision only is put to the saboteur in that; one that asks in none tests nothing.
     """
-    if (test, saboteur) in EXEMPT:
-        return False
     for asked in (numerics, *PROFILES):
         port = SabotagedPort(sound, saboteur, asked)
         try:
