@@ -11,6 +11,7 @@ from atlas_ref.errors import UserError
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.gain import effective_gain, stochastic_round_bf16
+from atlas_ref.functional.mag_gate import mag_gate
 from atlas_ref.functional.newton_schulz import newton_schulz
 from atlas_ref.functional.normalize import l2_normalize, unit_vector
 from atlas_ref.functional.polynomial import Basis, feature_dim, initial_coefficients, polynomial_features
@@ -231,3 +232,10 @@ def test_rows_of_a_state_taken_apart_and_joined_are_the_state() -> None:
         joined = join_rows([whole.rows(slice(first, last)) for first, last in pairwise(cuts)])
         for name, tensor in whole.to_tensors().items():
             assert torch.equal(joined.to_tensors()[name], tensor), name
+
+
+def test_a_gate_whose_floor_is_one_stays_open_and_one_without_a_floor_is_its_sigmoid() -> None:
+    """Kills: the floor of another number that is taken for none."""
+    attention, memory, logits = normal(3, 4), normal(3, 4, seed=1), normal(3, 4, seed=2)
+    assert torch.equal(mag_gate("convex", attention, memory, logits, 1.0).gate, torch.ones(3, 4, dtype=torch.float64))
+    assert torch.equal(mag_gate("convex", attention, memory, logits, 0.0).gate, logits.sigmoid())

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.gate_floor import NEAR, collapse_risk
 from atlas_ref.functional.segment_attention import attention_in_sight
@@ -46,6 +47,24 @@ def test_a_segment_is_spoilt_where_a_key_or_a_value_in_sight_is_bad(what: str) -
     given[what][0, 2, 1] = torch.inf
     found = attention_in_sight(**given, sight=torch.ones(1, 4, 4, dtype=torch.bool).tril()).isnan().all(-1)[0]
     assert found.tolist() == [[False, False], [False, False], [False, True], [False, True]]
+
+
+def test_a_token_alone_has_the_gradients_of_what_it_sees_whatever_it_does_not() -> None:
+    """Kills: attention of one token, made for decoding, that is taken where there are gradients: 0 times what is not
+    finite is NaN."""
+    position, hidden = torch.tensor([[0]]), torch.full((1, 3, 2, 4), torch.inf, dtype=torch.float64)
+    found = []
+    for window, past in ((4, hidden), (1, hidden[:, :0])):
+        shapes = [(1, 1, 2, 4)] * 3 + [(2, 2, 4)] * 2
+        leaves = [(drawn(*shape) + n).requires_grad_() for n, shape in enumerate(shapes)]
+        own, always = leaves[:3], leaves[3:]
+        output, *_ = sliding_window_attention(
+            own[0], own[1], own[2], always[0], always[1], past, past, position, window
+        )
+        found.append((output, *torch.autograd.grad(output.square().sum(), leaves)))
+    for whole, alone in zip(*found, strict=True):
+        assert alone.abs().min() > 0.0
+        torch.testing.assert_close(whole, alone)
 
 
 @pytest.mark.parametrize("boundary", ["carry", "truncate"])

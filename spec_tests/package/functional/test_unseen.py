@@ -15,7 +15,7 @@ from torch import Tensor
 from atlas_ref.functional import polynomial
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.convolution import short_convolution
-from atlas_ref.functional.looking import UnseenError, known_phase, may_look, must_look, unseen
+from atlas_ref.functional.looking import UnseenError, known_phase, may_look, must_look, surely_at_least, unseen
 from atlas_ref.functional.sight import surely_finite
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.layout import make_plan
@@ -71,6 +71,15 @@ def test_eyes_are_shut_within_and_open_again_behind() -> None:
         assert refused("unseen: a colour cannot be told", lambda: must_look("a colour"))
     assert (may_look(), known_phase()) == (True, None)
     assert surely_finite(torch.zeros(2))
+
+
+def test_that_no_position_is_below_a_number_is_seen_where_one_may_look() -> None:
+    """Kills: a bound that is reached and counts as missed; the largest position for the smallest; a look unseen."""
+    position = torch.tensor([[4], [3]])
+    for given in (position, position[1:]):
+        assert [surely_at_least(least, given) for least in (2, 3, 4)] == [True, True, False]
+    with unseen():
+        assert not surely_at_least(2, position)
 
 
 @pytest.mark.parametrize("time", [1, 5])
@@ -220,10 +229,24 @@ def test_the_layout_of_a_token_alone_is_one_segment_of_one_token() -> None:
         seen = make_plan(position, None, 1, 3, shard)
         with unseen():
             alone = make_plan(position, None, 1, 3, shard)
-        assert (alone.time, alone.count, alone.width, alone.front) == (seen.time, seen.count, seen.width, seen.front)
+        for plan in (alone, seen):
+            assert (plan.time, plan.count, plan.width, plan.front) == (1, 1, 1, 0)
         assert (alone.shard, alone.borders) == (shard, borders)
         assert torch.equal(alone.position, seen.position)
         assert torch.equal(alone.starts, seen.starts)
+
+
+def test_a_token_alone_is_laid_unseen_without_a_look_at_any_number() -> None:
+    """Kills: a layout that looks where nobody may, as it does where one may."""
+
+    def looks(*_: object) -> None:
+        raise AssertionError("the numbers of a tensor are looked at")
+
+    with pytest.MonkeyPatch.context() as patch, unseen():
+        for name in ("tolist", "item", "__bool__", "__int__"):
+            patch.setattr(Tensor, name, looks)
+        plan = make_plan(torch.tensor([6, 6]), None, 1, 3, 6)
+    assert [type(rows[0]) for rows in (plan.opens, plan.resets, plan.crossings)] == [Tensor, Tensor, Tensor]
 
 
 def test_a_projection_alone_in_shards_unseen_is_that_with_a_look() -> None:
