@@ -7,7 +7,7 @@ Configurations of every family (`gate_power_cases`) are examined by their gates,
 (`gate_power_runs`); each part is a process of one thread and a line of FILE, and what is there already is not made
 again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_verdicts`);
 a run that is too bad to have learned, whatever its twin is, gets none. Draw 0 was tuned on, in one half, and has the
-gates as they were beside them; draw 1 was tuned on since; later draws judge them. `--seconds` stops a study where it
+gates as they were beside them; draws 1 and 2 were tuned on since; later draws judge. `--seconds` stops a study where it
 is, `--report` makes the tables and the picture of the lines that there are, of several files where they are given.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.gate_power_cases import GROUPS, HALVES, Case, cases
 from benchmarks.gate_power_runs import PARTS, Part, work
 from benchmarks.gate_power_tables import draw, tables
-from benchmarks.gate_power_verdicts import EARLIER, RUN, TWIN, Lines, hopeless
+from benchmarks.gate_power_verdicts import EARLIER, LIFE, RUN, TWIN, Lines, hopeless, outdated
 from benchmarks.report import RESULTS, machine, write_results
 
 LINES = RESULTS / "gate_power.jsonl"
@@ -55,8 +55,9 @@ def missing(found: Sequence[Case], lines: Lines) -> list[Part]:
         for each in absent
         if each.part == TWIN and (each.case.name, RUN) in lines and not hopeless(each.case, lines)
     ]
-    others = [each for each in absent if each.part not in (TWIN, EARLIER)]
-    return twins + others + [each for each in absent if each.part == EARLIER and each.case.half in HALVES]
+    lives = [each for each in absent if each.part == LIFE and outdated(each.case, lines)]
+    others = [each for each in absent if each.part not in (TWIN, EARLIER, LIFE)]
+    return lives + twins + others + [each for each in absent if each.part == EARLIER and each.case.half in HALVES]
 
 
 def make(found: Sequence[Case], lines: Lines, path: Path, jobs: int, seconds: float) -> None:

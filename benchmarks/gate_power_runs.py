@@ -1,6 +1,7 @@
 """One part of one configuration of the study of the gates: what the gates say, or what training comes to.
 
     gates      every gate that a run of the configuration must pass, with the budget of `atlas preflight`
+    life       Proof of Life alone, where a line of the gates is from before it rehearsed the run
     earlier    the two gates that train a probe, as they were while no task said how far back its answers lie
     memory     the run, and what it is worth on held-out batches
     twin       the same without memory
@@ -26,11 +27,12 @@ from benchmarks.gate_power_cases import Case
 from preflight.budget import default_budget
 from preflight.gates import gates_of
 from preflight.memory_ablation import memory_ablation
+from preflight.proof_of_life import proof_of_life
 from preflight.result import GateResult
 from preflight.seed_competition import seed_competition
 from preflight.subject import HEALTHY
 
-PARTS: Final = ("gates", "earlier", "memory", "twin")
+PARTS: Final = ("gates", "life", "earlier", "memory", "twin")
 CPU: Final = torch.device("cpu")
 EVERY: Final = 10
 """Steps between losses that are written down."""
@@ -63,7 +65,7 @@ def _found(part: Part) -> dict[str, JsonValue]:
     config = part.case.config()
     if part.part == "memory":
         return trained(config)
-    results = examined(config) if part.part == "gates" else examined_earlier(config)
+    results = {"gates": examined, "life": examined_anew, "earlier": examined_earlier}[part.part](config)
     return {"gates": [result.model_dump(mode="json") for result in results]}
 
 
@@ -71,6 +73,11 @@ def examined(config: RunConfig) -> list[GateResult]:
     """Return what the gates of a configuration say."""
     budget = default_budget(config)
     return [gate(config, HEALTHY, config.train.seed, budget) for gate in gates_of(config).values()]
+
+
+def examined_anew(config: RunConfig) -> list[GateResult]:
+    """Return what Proof of Life says of a configuration."""
+    return [proof_of_life(config, HEALTHY, config.train.seed, default_budget(config))]
 
 
 def examined_earlier(config: RunConfig) -> list[GateResult]:

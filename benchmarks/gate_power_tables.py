@@ -18,6 +18,7 @@ from benchmarks.gate_power_cases import FRESH, HALVES, SINCE, Case
 from benchmarks.gate_power_verdicts import EARLIER, Judged, Lines, judge
 from benchmarks.report import as_markdown
 from preflight.meaning import Share
+from preflight.rehearsal import FOLLOWS
 from preflight.result import GateResult, Verdict, worst
 
 OUT_OF_SIGHT: Final = "answers out of sight"
@@ -106,7 +107,8 @@ def _least(part: int, whole: int, tail: float) -> float:
 
 
 def _all(judged: Sequence[Judged]) -> str:
-    lines = [["case", "half", "margin", "interval", "learned", "earlier", "now", "kept", "echo", "travel", "values"]]
+    found = ["kept", "echo", "travel", "growth"]
+    lines = [["case", "half", "margin", "interval", "learned", "earlier", "now", *found, "values"]]
     for each in judged:
         lines.append(
             [
@@ -127,11 +129,12 @@ def _all(judged: Sequence[Judged]) -> str:
 def _measured(each: Judged) -> list[str]:
     life = each.gates.get("proof-of-life")
     if life is None:
-        return [""] * 3
+        return [""] * 4
     evidence: Any = life.evidence
     kept = evidence["span"]["kept_to_the_nearest"]
     echo = evidence["echo"]
-    return [f"{kept:.3f}", "" if echo is None else f"{echo:.4f}", f"{evidence['travel']:.2f}"]
+    growth = [f"{check.statistic:.2f}" for check in life.checks if check.name == FOLLOWS]
+    return [f"{kept:.3f}", "" if echo is None else f"{echo:.4f}", f"{evidence['travel']:.2f}", *(growth or [""])]
 
 
 def _disagreements(judged: Sequence[Judged]) -> str:

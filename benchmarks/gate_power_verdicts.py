@@ -16,7 +16,10 @@ import numpy as np
 
 from atlas_ref.config import RunConfig
 from benchmarks.gate_power_cases import HALVES, Case
+from preflight.budget import default_budget
 from preflight.heard import HEARD, LASTS, LEAST_KEPT, TRAVELS, least_echo, least_travel
+from preflight.proof_of_life import GATE
+from preflight.rehearsal import FOLLOWS, GROWS, rehearsed_steps
 from preflight.result import Check, GateResult, Verdict, at_least, worst
 from preflight.statistics import mean_interval, paired_differences
 
@@ -26,9 +29,10 @@ NEW: Final[Mapping[str, Callable[[RunConfig, float | None], float]]] = {
     LASTS: lambda *_: LEAST_KEPT,
     HEARD: lambda config, _: least_echo(config),
     TRAVELS: least_travel,
+    FOLLOWS: lambda *_: GROWS,
 }
 """Checks that the gates did not have when no task said how far back its answers lie, and their thresholds."""
-RUN, TWIN, EARLIER = "memory", "twin", "earlier"
+RUN, TWIN, EARLIER, LIFE = "memory", "twin", "earlier", "life"
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,30 @@ def hopeless(case: Case, lines: Lines) -> bool:
     return case.group != "text" and float(np.mean(run["held_accuracy"])) <= _unbound(case)
 
 
+def outdated(case: Case, lines: Lines) -> bool:
+    """Return whether the gates of a case are from before Proof of Life rehearsed the run, which it would do now."""
+    config, line = case.config(), lines.get((case.name, "gates"), {"gates": []})
+    life = [each for each in line["gates"] if each["gate"] == GATE]
+    known = FOLLOWS in {check["name"] for each in life for check in each["checks"]}
+    return bool(life) and not known and rehearsed_steps(config, default_budget(config)) is not None
+
+
 def judge(case: Case, lines: Lines) -> Judged | None:
-    """Return a case whose parts are all there; a later draw has no gates as they were, a hopeless run no twin."""
+    """Return a case whose parts are all there; a later draw has no gates as they were, a hopeless run no twin.
+
+    Proof of Life as it was found anew takes the place of an outdated one.
+    """
     gates, run = lines.get((case.name, "gates")), lines.get((case.name, RUN))
     earlier = lines.get((case.name, EARLIER), None if case.half in HALVES else {"gates": [], "seconds": 0.0})
-    twin = lines.get((case.name, TWIN))
+    twin, life = lines.get((case.name, TWIN)), lines.get((case.name, LIFE))
     if gates is None or run is None or earlier is None or (twin is None and not hopeless(case, lines)):
+        return None
+    if life is None and outdated(case, lines):
         return None
     margin, interval = (0.0, (0.0, 0.0)) if twin is None else _margin(case, run, twin)
     config = case.config()
-    results = {each["gate"]: GateResult.model_validate(each) for each in gates["gates"]}
+    anew = life["gates"] if life is not None else []
+    results = {each["gate"]: GateResult.model_validate(each) for each in (*gates["gates"], *anew)}
     before = {each["gate"]: GateResult.model_validate(each) for each in earlier["gates"]}
     found = {"gates": gates, EARLIER: earlier, RUN: run, TWIN: twin or {"seconds": 0.0}}
     return Judged(

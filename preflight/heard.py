@@ -24,12 +24,12 @@ from torch import Tensor
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.models.family import Model
-from atlas_ref.training.schedule import learning_rate
 from atlas_ref.training.step import forward
 from preflight.remedies import said_remedy
 from preflight.result import Check, at_least
 from preflight.span import kept_over, must_remember
 from preflight.statistics import mean_interval
+from preflight.travel import travel
 
 LASTS, HEARD, TRAVELS = "memory lasts to the answers", "writes are heard", "weights can move far enough"
 """The names of the checks."""
@@ -54,6 +54,14 @@ class Question(NamedTuple):
     """Where rows are cut: tokens before `cut` are exchanged, and `places` beyond sight of them are listened to."""
 
     cut: int
+    places: Tensor
+
+
+class Arms(NamedTuple):
+    """Rows as they are, the same with all tokens out of sight of `places` taken from another row, and those places."""
+
+    whole: Batch
+    other: Batch
     places: Tensor
 
 
@@ -109,14 +117,22 @@ def least_travel(config: RunConfig, echo: float | None) -> float:
 @torch.no_grad()
 def echo(config: RunConfig, model: Model, batch: Batch) -> float | None:
     """Return the share of the logits that hangs on what lies out of sight, None where rows are too short for it."""
+    found = arms(config, batch)
+    if found is None:
+        return None
+    said, otherwise = (_said(model, each, found.places) for each in (found.whole, found.other))
+    return float((said - otherwise).square().mean().sqrt() / said.square().mean().sqrt().clamp(min=1e-30))
+
+
+def arms(config: RunConfig, batch: Batch) -> Arms | None:
+    """Return the rows of a batch with and without what lies out of sight; None where they are too short for it."""
     question = _question(config, batch)
     if question is None or not bool(question.places.any()):
         return None
     whole = batch._replace(reset=_one_document(batch)) if batch.episode is None else batch
     tokens = whole.tokens.clone()
     tokens[:, : question.cut] = tokens[:, : question.cut].roll(1, 0)
-    said, otherwise = (_said(model, each, question.places) for each in (whole, whole._replace(tokens=tokens)))
-    return float((said - otherwise).square().mean().sqrt() / said.square().mean().sqrt().clamp(min=1e-30))
+    return Arms(whole, whole._replace(tokens=tokens), question.places)
 
 
 def _question(config: RunConfig, batch: Batch) -> Question | None:
@@ -141,18 +157,15 @@ def _one_document(batch: Batch) -> Tensor:
     return reset
 
 
+def logits_of(model: Model, batch: Batch) -> Tensor:
+    """Return what a network says of a batch, from a fresh memory."""
+    return forward(model, batch, model.initial_state(len(batch.tokens)), "fp32").logits
+
+
 def _said(model: Model, batch: Batch, places: Tensor) -> Tensor:
     """Return the logits at the places in float64, each less its mean."""
-    logits = forward(model, batch, model.initial_state(len(batch.tokens)), "fp32").logits[places].double()
+    logits = logits_of(model, batch)[places].double()
     return logits - logits.mean(-1, keepdim=True)
-
-
-def travel(config: RunConfig) -> float:
-    """Return the sum of the learning rates of the first stage, in spreads of the initial weights."""
-    steps = config.train.max_steps
-    # A long schedule is a smooth curve: a thousand of its steps, evenly, have its mean.
-    counted = np.unique(np.linspace(0, steps - 1, min(steps, 1000)).round().astype(int))
-    return float(np.mean([learning_rate(int(step), config) for step in counted])) * steps / config.model.init_std
 
 
 def travel_check(config: RunConfig, echo: float | None) -> Check:

@@ -28,14 +28,16 @@ from atlas_ref.memory.rules import Gates
 from atlas_ref.models.family import Model
 from atlas_ref.training.run import select_device
 from atlas_ref.training.step import NonFiniteError, forward
-from preflight.heard import echo_checks, kept_checks, travel, travel_check
+from preflight.heard import echo_checks, kept_checks, travel_check
 from preflight.observe import mean_loss, measured_config, real_batches, watched
 from preflight.reached import gradient_checks, longest_document, mixing_evidence
+from preflight.rehearsal import rehearsal_checks
 from preflight.result import Check, GateResult, at_least, at_most, conclude
 from preflight.span import kept_over, must_remember, span_of
 from preflight.statistics import mean_interval
 from preflight.subject import Budget, Subject
 from preflight.trajectory import drifts
+from preflight.travel import travel
 
 GATE = "proof-of-life"
 
@@ -76,12 +78,11 @@ def proof_of_life(config: RunConfig, subject: Subject, seed: int, budget: Budget
     longest = max(longest_document(batch) for batch in batches[:GRADIENT_BATCHES])
     half_lives = [sample.half_life for sample in samples]
     heard, echo = echo_checks(config, model, batches)
+    rehearsed = rehearsal_checks(run, subject, seed, budget)
     checks = [
         *_tanh_checks(config.model, [sample.tanh for sample in samples]),
         _half_life_check(config.model, half_lives),
-        *kept_checks(run, half_lives),
-        *heard,
-        travel_check(run, echo),
+        *(rehearsed or (*kept_checks(run, half_lives), *heard, travel_check(run, echo))),
         _feature_check(model, seed, budget.batches),
         *gradient_checks(config.model, model, set().union(*(sample.reached for sample in samples)), longest),
     ]

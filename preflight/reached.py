@@ -39,7 +39,8 @@ def mixing_evidence(config: MemoryConfig, tokens: int) -> str:
 def is_trained(config: ModelConfig, name: str, parameter: Tensor, tokens: int) -> bool:
     """Return whether the configuration says that a parameter gets a gradient from documents of so many tokens.
 
-    Detached writes exempt the whole memory branch; without writes nothing but the first memory and its address is used.
+    Detached writes exempt the whole memory branch; without writes nothing but the first memory and its address is used,
+    and of a hierarchy whose global memory is not written, its gates (those of number 0) are not.
     The mixing rate of shards is learned at borders beyond its ramp only, and shows in the next write there; `delta` has
     no momentum that it could mix, which leaves the Q-K projection.
     """
@@ -56,6 +57,8 @@ def is_trained(config: ModelConfig, name: str, parameter: Tensor, tokens: int) -
         mixes = memory.rule != "delta" or memory.qk_projection.kind != "none"
         shown = tokens > _learned_border(memory) + memory.ttl_update_frequency
         return mixes and shown and not config.disable_memory
+    if memory.kind == "hierarchical" and not memory.hierarchy.global_writes and part.startswith("gates.0."):
+        return False
     return not (config.disable_memory and (part.startswith("gates.") or part == "log_gain"))
 
 

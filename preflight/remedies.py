@@ -13,12 +13,16 @@ from atlas_ref.config.span import KEPT, retention_over
 from atlas_ref.config.starts import ROOM as ROOM_ABOVE
 from atlas_ref.config.starts import fitted_step
 from preflight.span import span_of
+from preflight.travel import travel
 
 Change = tuple[str, ...]
 """Overrides such as `optim.learning_rate=0.004`."""
+Remedy = Callable[[RunConfig, float, float], Change]
 GATES, MEMORY = "model.memory.gates", "model.memory"
 ROOM = 1.1
 """By how much a change goes beyond the threshold."""
+FAR = 3.4
+"""Spreads of a weight (`preflight.travel`) that a run which learns too slowly is to go."""
 
 
 def said_remedy(config: RunConfig, name: str, statistic: float, threshold: float) -> str:
@@ -108,7 +112,12 @@ def _longer(config: RunConfig, statistic: float, threshold: float) -> Change:
     return (f"train.max_steps={math.ceil(config.train.max_steps * ROOM * threshold / statistic)}",)
 
 
-def _fixed(field: str, value: str, *others: str) -> "Remedy":
+def _farther(change: Remedy) -> Remedy:
+    """Return the remedy by which weights go far, whatever the check has found."""
+    return lambda config, *_: change(config, travel(config), FAR)
+
+
+def _fixed(field: str, value: str, *others: str) -> Remedy:
     """Return the remedy that gives a field one value."""
 
     def change(config: RunConfig, statistic: float, threshold: float) -> Change:
@@ -122,17 +131,16 @@ def _fixed(field: str, value: str, *others: str) -> "Remedy":
     return change
 
 
-Remedy = Callable[[RunConfig, float, float], Change]
 PLAIN_QUERIES = _fixed(f"{MEMORY}.qk_projection.kind", "'none'")
 PLAIN_KEYS = _fixed(f"{MEMORY}.features.basis", "'monomial_weighted'")
 WRITES = _fixed("model.disable_memory", "false")
 WHOLE_GRADIENT = _fixed("model.inner_grad", "'full'")
+OF_ITS_FORM: Final = _fixed(f"{MEMORY}.step_scale", "'mass'"), _fixed(f"{MEMORY}.architecture", "'matrix'")
 OF_A_PROBE: Final[tuple[Remedy, ...]] = (
     WRITES,
     _keep_the_span,
     _no_shards,
-    _fixed(f"{MEMORY}.step_scale", "'mass'"),
-    _fixed(f"{MEMORY}.architecture", "'matrix'"),
+    *OF_ITS_FORM,
     PLAIN_QUERIES,
     PLAIN_KEYS,
     _larger_steps,
@@ -159,6 +167,19 @@ REMEDIES: Final[dict[str, tuple[Remedy, ...]]] = {
         _keep_the_span,
         _fixed(f"{MEMORY}.step_scale", "'mass'"),
         _beside_attention,
+    ),
+    "answers begin to follow what is written": (
+        WRITES,
+        WHOLE_GRADIENT,
+        _no_shards,
+        _keep_what_is_lost,
+        PLAIN_QUERIES,
+        _farther(_faster),
+        _larger_steps,
+        _keep_the_span,
+        *OF_ITS_FORM,
+        _beside_attention,
+        _farther(_longer),
     ),
     "weights can move far enough": (_faster, _longer),
     "memory outlasts attention": (_keep_the_window, _fewer_fast_heads),

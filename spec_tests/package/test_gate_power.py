@@ -14,9 +14,12 @@ from benchmarks.gate_power_tables import binomial_interval, tables
 from benchmarks.gate_power_verdicts import Judged, judge
 from preflight.heard import LASTS, LEAST_KEPT, TRAVELS
 from preflight.meaning import Share
+from preflight.rehearsal import FOLLOWS
 from preflight.result import Check, GateResult, at_least, conclude
 
-RECALL = Case("recall-00", "recall", "held out", "recall", (), (), ())
+LONG = ("train.max_steps=600",)
+"""A run that no gate rehearses: it is judged by thresholds of what is kept, heard and moved."""
+RECALL = Case("recall-00", "recall", "held out", "recall", (), LONG, ())
 TEXT = Case("text-00", "text", "held out", "tiny", (), (), ())
 
 
@@ -86,7 +89,7 @@ def test_a_twin_is_trained_where_a_run_may_have_learned_and_the_gates_as_they_we
     None
 ):
     """Kills: hours of twins that decide nothing; a run that may have learned judged without its twin."""
-    fresh = Case("recall-1-00", "recall", "fresh", "recall", (), (), ())
+    fresh = Case("recall-1-00", "recall", "fresh", "recall", (), LONG, ())
     lines = lines_of(fresh, life(0.9), [0.9] * 4, [0.0] * 4) | lines_of(RECALL, life(0.9), [0.12] * 4, [0.0] * 4)
     for case in (fresh, RECALL):
         del lines[case.name, "twin"], lines[case.name, "earlier"]
@@ -134,17 +137,38 @@ def test_the_travel_of_a_stored_line_is_judged_by_the_echo_beside_it(echo: float
     assert found.passes(found.gates) is passes
 
 
+def test_a_line_from_before_the_rehearsal_waits_for_proof_of_life_as_it_is_now() -> None:
+    """Kills: thresholds that judge a short run still; a verdict without the rehearsal; a long run examined anew."""
+    short = Case("recall-1-01", "recall", "fresh", "recall", (), (), ())
+    lines = lines_of(short, life(0.1, threshold=0.0), [0.9, 0.91] * 2, [0.0] * 4)
+    lines |= lines_of(RECALL, life(0.9), [0.9, 0.91] * 2, [0.0] * 4)
+    assert judge(short, lines) is None
+    assert [each.key for each in missing([short, RECALL], lines)] == [("recall-1-01", "life")]
+    for growth, passes in ((1.7, False), (1.8, True)):
+        checks = [at_least("memory outlasts attention", 9.0, 8.0, ""), at_least(FOLLOWS, growth, 1.0, "")]
+        anew = conclude("proof-of-life", checks, {"echo": None}, 1.0).model_dump(mode="json")
+        lines[short.name, "life"] = {"gates": [anew], "seconds": 1.0}
+        found = judge(short, lines)
+        assert found is not None
+        assert (found.passes(found.gates), found.passes(found.earlier)) == (passes, True)
+        assert missing([short], lines) == []
+        lines[short.name, "gates"] = {"gates": [anew], "seconds": 1.0}
+        del lines[short.name, "life"]
+        assert missing([short], lines) == []
+        lines |= lines_of(short, life(0.1, threshold=0.0), [0.9, 0.91] * 2, [0.0] * 4)
+
+
 def test_precision_is_of_what_passes_and_recall_of_what_learned() -> None:
     """Kills: the two exchanged; tuned and held-out cases in one count; a certificate told of answers in sight."""
     lines: dict[tuple[str, str], Any] = {}
     found: list[Case] = []
     # Kept and accuracy: two that pass and learn, one that passes only, three that learn only.
     for number, (kept, right) in enumerate([(0.9, 0.9), (0.9, 0.9), (0.9, 0.0), (0.0, 0.9), (0.0, 0.9), (0.0, 0.9)]):
-        case = Case(f"recall-{number}", "recall", "held out", "recall", (), (), ())
+        case = Case(f"recall-{number}", "recall", "held out", "recall", (), LONG, ())
         found.append(case)
         lines |= lines_of(case, life(kept, out_of_sight=number > 0), [right, right + 0.01] * 2, [0.0] * 4)
     # A case that was tuned on since it was held out counts nowhere here.
-    since = Case("recall-1-0", "recall", "tuned on since", "recall", (), (), ())
+    since = Case("recall-1-0", "recall", "tuned on since", "recall", (), LONG, ())
     lines |= lines_of(since, life(0.9, out_of_sight=True), [0.9, 0.91] * 2, [0.0] * 4)
     told = tables([*found, since], lines)
     line = next(each for each in told.text.splitlines() if each.startswith("| all |"))

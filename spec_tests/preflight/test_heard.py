@@ -13,11 +13,12 @@ from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.family import Model
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.schedule import learning_rate
-from preflight.heard import LEAST_KEPT, LEAST_TRAVEL, echo, echo_checks, kept_checks, travel, travel_check
+from preflight.heard import LEAST_KEPT, LEAST_TRAVEL, echo, echo_checks, kept_checks, travel_check
 from preflight.recall import PAIRS, plan_probe
 from preflight.remedies import changes_for
 from preflight.result import Verdict
 from preflight.subject import Budget
+from preflight.travel import travel
 from spec_tests.preflight.micro import MICRO, micro_config
 
 ROWS = (

@@ -229,6 +229,20 @@ def test_a_mixing_rate_that_learns_at_the_wrong_borders_is_found_and_named(
     assert "1 (layers.0.mag.memory.alpha_logit)" in next(c for c in result.checks if c.name == check).sentence
 
 
+HIERARCHY = ("model.memory.kind='hierarchical'", "model.memory.hierarchy.local_chunks=[4]")
+UNWRITTEN = (*HIERARCHY, "model.memory.hierarchy.global_writes=false")
+
+
+def test_the_gates_of_a_global_memory_that_is_not_written_need_no_gradient() -> None:
+    """Kills: an ablation refused for what it leaves out; a global memory that should be written and is not."""
+    assert "gradients reach what is trained" not in failed(examine(HEALTHY, *UNWRITTEN))
+    result = examine(subject_of(*UNWRITTEN), *HIERARCHY)
+    gates = ", ".join(f"layers.0.mag.memory.gates.0.projection.{part}" for part in ("bias", "weight"))
+    assert failed(result) == ["gradients reach what is trained"]
+    assert any(f"2 ({gates})" in check.sentence for check in result.checks)
+    assert failed(examine(subject_of(*HIERARCHY), *UNWRITTEN)) == ["gradients reach nothing else"]
+
+
 @pytest.mark.parametrize("part", ["gates.projection.bias", "feature_coefficients", "attention_norm.weight"])
 def test_any_small_parameter_that_does_not_move_is_found(part: str) -> None:
     def frozen(model: nn.Module, config: OptimConfig) -> OuterOptimiser:

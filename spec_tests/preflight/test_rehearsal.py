@@ -1,0 +1,245 @@
+"""What answers follow is what loops over rows say; a run is rehearsed as it will be, to its middle and no farther."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from atlas_ref.config import RunConfig, load_config
+from atlas_ref.models.atlas import AtlasModel
+from atlas_ref.models.family import Model
+from atlas_ref.tasks.registry import task_of
+from atlas_ref.training.run import new_run
+from atlas_ref.training.step import train_step
+from preflight.heard import Arms, arms
+from preflight.proof_of_life import proof_of_life
+from preflight.rehearsal import FLOOR, FOLLOWS, GROWS, KNOWN, follows, growths, rehearsal_checks, rehearsed_steps
+from preflight.remedies import changes_for
+from preflight.result import Verdict
+from preflight.subject import HEALTHY, Budget, Subject
+from spec_tests.preflight.micro import MICRO, micro_config
+
+ROWS = (
+    "model.vocab_size=136",
+    "data.source='recall'",
+    "data.recall.pairs=3",
+    "data.recall.queries=3",
+    "data.recall.gap=20",
+    "train.max_steps=16",
+    "optim.warmup_steps=2",
+)
+BUDGET = Budget(probe_steps=8, batches=4, sequence_length=64, batch_size=2)
+OLD = {"memory lasts to the answers", "writes are heard", "weights can move far enough"}
+
+
+def recall_config(*overrides: str) -> RunConfig:
+    return load_config("tiny", [*MICRO, *ROWS, *overrides])
+
+
+class Said(NamedTuple):
+    logits: Tensor
+
+
+class Told(Model):
+    """A network of one line: how often each word stood in the row before its last 12 tokens, at all places alike."""
+
+    def initial_state(self, batch: int) -> int:
+        return batch
+
+    def forward(self, tokens: Tensor, *_: Any) -> Any:
+        counts = torch.nn.functional.one_hot(tokens[:, :-12], 136).sum(1).double()
+        return Said(counts[:, None].expand(-1, tokens.shape[1], -1) + self.asked(tokens))
+
+    def asked(self, tokens: Tensor) -> Tensor:
+        return torch.zeros(*tokens.shape, 136, dtype=torch.float64)
+
+
+class Recalled(Told):
+    """The same, and what stood behind the last token that was this one."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def asked(self, tokens: Tensor) -> Tensor:
+        said = super().asked(tokens)
+        for row, words in enumerate(tokens.tolist()):
+            for place, word in enumerate(words):
+                if word in words[:6:2]:
+                    said[row, place, words[words.index(word) + 1]] += self.strength
+        return said
+
+
+def asked_of(config: RunConfig) -> Arms:
+    found = arms(config, task_of(config.data).source(config, None).batch(0))
+    assert found is not None
+    return found
+
+
+def test_what_answers_follow_is_what_loops_over_rows_say() -> None:
+    """Kills: a mean over all pairs, its own among them; the sign of either part; a share of the whole vocabulary."""
+    config = recall_config()
+    asked, model = asked_of(config), AtlasModel(config.model, 0)
+    found = []
+    for batch in (asked.whole, asked.other):
+        with torch.no_grad():
+            logits = model(batch.tokens, model.initial_state(4), batch.reset).logits.double().numpy()
+        rows = []
+        for said, targets in zip(logits, batch.targets.numpy(), strict=True):
+            places = np.flatnonzero(targets >= 0)
+            own = np.mean([said[i, targets[i]] for i in places])
+            rows.append(own - np.mean([said[i, targets[j]] for i in places for j in places if i != j]))
+        found.append(np.mean(rows))
+    assert abs(found[0] - found[1]) > 1e-5
+    assert follows(model, asked) == pytest.approx(found[0] - found[1], abs=1e-6)
+
+
+def test_values_without_their_keys_are_no_answers_that_follow() -> None:
+    """Kills: the gain over another row, which such a memory has in full."""
+    asked = asked_of(recall_config())
+    assert follows(Told(), asked) == pytest.approx(0.0, abs=1e-12)
+    assert follows(Recalled(0.1), asked) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [((), 8), (("train.max_steps=15",), 8), (("train.max_steps=17",), None), (("train.max_steps=9",), 5)],
+)
+def test_half_of_the_steps_are_rehearsed_where_the_budget_has_them(
+    overrides: tuple[str, ...], steps: int | None
+) -> None:
+    """Kills: a run of a day that is rehearsed for half of one; a probe's number of steps in place of the run's."""
+    assert rehearsed_steps(recall_config(*overrides), BUDGET) == steps
+
+
+def test_a_text_is_not_rehearsed() -> None:
+    """Kills: a text that is asked for what nothing is known to ask for."""
+    assert rehearsed_steps(micro_config("train.max_steps=16", "optim.warmup_steps=2"), BUDGET) is None
+
+
+def test_rows_with_one_question_leave_nothing_to_hold_an_answer_against() -> None:
+    """Kills: a mean of nothing, which is not a number and fails."""
+    assert rehearsal_checks(recall_config("data.recall.queries=1"), HEALTHY, 0, BUDGET) == []
+
+
+def test_a_rehearsal_is_the_run_itself_to_its_middle() -> None:
+    """Kills: another seed, schedule or batch than the run's; a step more or less; rows of the budget."""
+    made = []
+
+    def model(section: Any, seed: int) -> Model:
+        made.append(AtlasModel(section, seed))
+        return made[-1]
+
+    config = recall_config("train.seed=3", "data.reset_memory_per_sequence=false")
+    (check,) = rehearsal_checks(config, Subject("kept", model, HEALTHY.optimiser, HEALTHY.hand_over), 3, BUDGET)
+    run, source = new_run(config, torch.device("cpu")), task_of(config.data).source(config, None)
+    for step in range(8):
+        run.state = train_step(run.network, run.optimiser, source.batch(step), run.state, step, config).output.state
+    for name, parameter in run.model.named_parameters():
+        assert torch.equal(parameter, dict(made[0].named_parameters())[name]), name
+    assert check.verdict is not Verdict.PASS
+    assert check.sentence.startswith("after 8 of 16 steps")
+
+
+@pytest.mark.parametrize(
+    ("found", "growth", "steps"),
+    [
+        # Nats after 4, 6 and 8 of 8 steps; a look that passes is the last one.
+        ([0.001, 0.0012, 0.00176], 1.76, 8),
+        ([0.001, 0.0012, 0.00174], 1.74, 8),
+        ([0.001, 0.0018, 0.0001], 1.8, 6),
+        ([1.76 * KNOWN], 1.76, 4),
+        ([0.9 * KNOWN, KNOWN, 1.5 * KNOWN], 1.5 / 0.9, 8),
+        ([1.1 * KNOWN, 1.2 * KNOWN, 1.7 * KNOWN], 1.7, 8),
+        ([-0.1, 0.9 * FLOOR, 1.7 * FLOOR], 1.7, 8),
+        ([0.1 * FLOOR, 0.9 * FLOOR, 1.8 * FLOOR], 1.8, 8),
+        ([0.01, 0.005, -0.01], -1.0, 8),
+    ],
+)
+def test_what_answers_follow_must_grow_from_the_middle_of_the_rehearsal_on(
+    monkeypatch: pytest.MonkeyPatch, found: list[float], growth: float, steps: int
+) -> None:
+    """Kills: a share that is asked to be large; one that is noise, or all there is, asked to grow; a look that passes
+    and is not the last; growth from look to look.
+    """
+    looked = [each for each in found for _ in range(4)]
+    monkeypatch.setattr("preflight.rehearsal.follows", lambda *_: looked.pop(0))
+    (check,) = rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    assert check.statistic == pytest.approx(growth)
+    assert check.threshold == GROWS
+    assert check.verdict is (Verdict.PASS if growth > GROWS else Verdict.FAIL)
+    assert check.sentence.startswith(f"after {steps} of 16 steps")
+
+
+@pytest.mark.parametrize(
+    ("found", "growth", "verdict"),
+    [
+        ([0.0018, 0.0054, 0.0018, 0.0054], 1.8, Verdict.PASS),
+        ([0.0018, 0.0052, 0.0018, 0.0056], 1.8, Verdict.INCONCLUSIVE),
+        ([0.0050, 0.0022, 0.0050, 0.0022], 1.8, Verdict.INCONCLUSIVE),
+        ([0.0052, 0.0152, 0.0052, 0.0152], 5.1, Verdict.PASS),
+    ],
+)
+def test_growth_is_a_ratio_of_means_whose_spread_is_over_the_same_batches(
+    monkeypatch: pytest.MonkeyPatch, found: list[float], growth: float, verdict: Verdict
+) -> None:
+    """Kills: a verdict without an interval; a mean of ratios; batches that differ for ever taken for doubt."""
+    looked = [0.001, 0.003] * 4 + found
+    monkeypatch.setattr("preflight.rehearsal.follows", lambda *_: looked.pop(0))
+    monkeypatch.setattr("preflight.rehearsal._looks", lambda _: (2, 3, 8))
+    (check,) = rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    assert check.statistic == pytest.approx(growth)
+    assert check.verdict is verdict
+
+
+def test_the_spread_of_a_ratio_is_that_of_many_draws() -> None:
+    """Kills: residuals in another unit; what both times have in common left in."""
+    random = np.random.default_rng(0)
+    base = random.normal(0.003, 0.001, (4000, 12))
+    later = 2.0 * base + random.normal(0.0, 0.0004, base.shape)
+    ratios = later.mean(1) / base.mean(1)
+    spreads = [np.std(growths(was, now), ddof=1) / math.sqrt(12) for was, now in zip(base, later, strict=True)]
+    assert np.mean(spreads) == pytest.approx(ratios.std(), rel=0.05)
+
+
+def test_a_rehearsal_that_breaks_off_fails_with_its_reason() -> None:
+    """Kills: a traceback; a run that is judged by what came before."""
+
+    def broken(section: Any, seed: int) -> Model:
+        model = AtlasModel(section, seed)
+        torch.nn.init.constant_(next(model.parameters()), math.nan)
+        return model
+
+    (check,) = rehearsal_checks(
+        recall_config(), Subject("nan", broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET
+    )
+    assert check.verdict is Verdict.FAIL
+    assert "the rehearsal failed" in check.sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "first"),
+    [
+        (("model.inner_grad='detached'",), "model.inner_grad='full'"),
+        (("model.memory.gates.retention_init=0.9",), "model.memory.gates.retention_init=0.98"),
+        (("model.memory.qk_projection.kind='tnt'",), "model.memory.qk_projection.kind='none'"),
+        ((), "optim.learning_rate=0.0"),
+        (("train.max_steps=100", "optim.learning_rate=0.01"), "model.memory.gates.step_init="),
+    ],
+)
+def test_what_is_not_followed_names_what_is_likeliest_to_blame(overrides: tuple[str, ...], first: str) -> None:
+    """Kills: one cause that is blamed for all; a rate for a run that goes far."""
+    config = recall_config("model.memory.gates.retention_init=0.999", *overrides)
+    assert next(changes_for(config, FOLLOWS, 0.0, GROWS))[0].startswith(first)
+
+
+@pytest.mark.parametrize(("steps", "rehearsed"), [(16, True), (18, False)])
+def test_a_rehearsal_stands_for_what_is_kept_heard_and_moved(steps: int, rehearsed: bool) -> None:
+    """Kills: thresholds that overrule what the run itself shows; a long run of which nothing is asked."""
+    result = proof_of_life(recall_config(f"train.max_steps={steps}"), HEALTHY, 0, BUDGET)
+    names = {check.name for check in result.checks}
+    assert (FOLLOWS in names, names >= OLD, names.isdisjoint(OLD)) == (rehearsed, not rehearsed, rehearsed)
+    assert isinstance(result.evidence["echo"], float)
