@@ -25,17 +25,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+from atlas_ref.metrics.mean_interval import mean_interval
 from atlas_ref.storage.metrics_log import read_metrics
 from benchmarks.report import RESULTS, as_markdown
 from benchmarks.training_runs import TrainingRun
 from benchmarks.worth_arms import ARMS, SHARED, kind_of, text_changes
 
 LINES = RESULTS / "worth" / "runs.jsonl"
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""The 97.5% point of Student's t for a mean of so many pairs."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,8 @@ def run_all(todo: Sequence[Cell], options: argparse.Namespace) -> None:
 
 def interval(differences: Sequence[float]) -> str:
     """Return the mean of differences of pairs and its 95% interval by Student's t; the mean alone of one pair."""
-    middle = mean(differences)
-    if len(differences) not in STUDENT:
-        return f"{middle:+.4f}"
-    half = STUDENT[len(differences)] * stdev(differences) / math.sqrt(len(differences))
-    return f"{middle:+.4f} ({middle - half:+.4f} to {middle + half:+.4f})"
+    middle, low, high = mean_interval(differences)
+    return f"{middle:+.4f}" if len(differences) == 1 else f"{middle:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def markdown(found: Mapping[tuple[str, str], Mapping[int, float]], first: str, seeds: Sequence[int]) -> str:

@@ -13,9 +13,17 @@ from spec_tests.package.micro.runs import micro_config
 
 def test_an_interval_over_pairs_is_that_of_student() -> None:
     """Kills: the normal's 1.96; a deviation by n; a half width that is not divided by the root of n."""
-    # Mean 2, deviation 1 (n - 1), t(0.975, 2) = 4.303.
-    assert interval([1.0, 2.0, 3.0]) == f"+2.0000 ({2 - 4.303 / 3**0.5:+.4f} to {2 + 4.303 / 3**0.5:+.4f})"
+    # Mean 2, deviation 1 (n - 1), t(0.975, 2) = 4.302653.
+    assert interval([1.0, 2.0, 3.0]) == f"+2.0000 ({2 - 4.302653 / 3**0.5:+.4f} to {2 + 4.302653 / 3**0.5:+.4f})"
     assert interval([0.25]) == "+0.2500"
+
+
+def test_nine_pairs_and_more_have_an_interval() -> None:
+    """Kills: a table that ends before the pairs do."""
+    # Of 1 to 9: mean 5, variance 7.5, t(0.975, 8) = 2.306004; of twice as many t(0.975, 17) = 2.109816.
+    for numbers, point, variance in ((range(1, 10), 2.306004, 7.5), ([*range(1, 10)] * 2, 2.109816, 120 / 17)):
+        half = point * (variance / len(numbers)) ** 0.5
+        assert interval([float(number) for number in numbers]) == f"+5.0000 ({5 - half:+.4f} to {5 + half:+.4f})"
 
 
 def test_a_later_change_of_a_field_takes_the_earlier_one_back() -> None:
