@@ -173,8 +173,9 @@ class Recordings:
         self._model, self._network, self._optimiser, self._config = model, network, optimiser, config
         self.made: dict[Hashable, Recording | None] = {}
         """By kind; None where one cannot be recorded."""
-        self.refused = ""
+        self.refused = "" if self._standing else "where the rows of such a model stand is not known beforehand"
         """Why a step could not be recorded, where one could not."""
+        self._told = ""
         self._last: Hashable = None
         self._times = 0
         self._replayed: Recording | None = None
@@ -196,6 +197,14 @@ class Recordings:
             return None
         self.replayed += 1
         return self._replayed(batch, state, draws, lambda: self._look_ahead(batch, step + 1))
+
+    def news(self) -> str:
+        """Return a line on whether steps are recorded, once it is known and where it is another than before."""
+        now = "steps are recorded and replayed (train.graph)" if self.replayed else ""
+        if not now and self.refused:
+            now = f"steps are made as they are, not recorded: {self.refused}"
+        told, self._told = self._told, now or self._told
+        return now if now != told else ""
 
     def draws(self, batch: Batch, step: int) -> Tensor | None:
         """Return what `step.draws_of` does, at once where it was made while the device was at the step before."""
@@ -234,12 +243,13 @@ class Recordings:
 
     def _record(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None, phase: int) -> Recording | None:
         if not _has_room(batch.tokens.device):
+            self.refused = f"a step needs more than {SHARE:.0%} of the memory of the GPU, and a recording as much again"
             return None
         try:
             return Recording(self._network, self._optimiser, batch, state, step, self._config, draws, phase)
         except RuntimeError as error:
             # It needs a look, or something that a graph cannot hold; whatever it left behind is forgotten.
-            self.refused = str(error)
+            self.refused = str(error).partition("\n")[0]
             self._optimiser.zero_grad()
             return None
 

@@ -208,7 +208,7 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if context.world.any(stop()):
             save(run, context, last=True)
             return True
-        for line in cross(run, context):
+        for line in filter(None, (*cross(run, context), run.news())):
             context.reporter.say(line)
         began = time.monotonic()
         result, layers = update(run, context)

@@ -60,6 +60,10 @@ class Run:
             self.recordings = Recordings(self.model, self.network, self.optimiser, self.state, config)
         return self.recordings
 
+    def news(self) -> str:
+        """Return what there is to tell of recorded steps, nothing where it was told or none can be."""
+        return "" if self.recordings is None else self.recordings.news()
+
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return everything a checkpoint holds, by file name; what is in several processes is a DTensor."""
         return {

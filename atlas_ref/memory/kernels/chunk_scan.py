@@ -107,6 +107,15 @@ def _scan(
 
 
 @compiled
+def _after(place: tl.tensor, matrix: tl.tensor, of_m: tl.tensor, LOST: tl.constexpr) -> tl.tensor:
+    """Return a tile of the gradient of a state after the last segment; zeros where nobody asks for that state."""
+    found = tl.zeros(matrix.shape, tl.float32)
+    if not LOST:
+        found = tl.load(place + matrix, mask=of_m, other=0.0)
+    return found
+
+
+@compiled
 def _scan_adjoint(
     queries: tl.tensor,
     keys: tl.tensor,
@@ -158,13 +167,9 @@ def _scan_adjoint(
     of_m = of_v[:, None] & of_d
     size = VALUES * FEATURES
     d_first = tl.zeros([VALUE_TILE, FEATURE_TILE], tl.float32)
-    d_m = tl.zeros([VALUE_TILE, FEATURE_TILE], tl.float32)
-    d_s = tl.zeros([VALUE_TILE, FEATURE_TILE], tl.float32)
-    d_a = tl.zeros([VALUE_TILE, FEATURE_TILE], tl.float32)
-    if not LOST:
-        d_m = tl.load(d_m_after + row * size + matrix, mask=of_m, other=0.0)
-        d_s = tl.load(d_s_after + row * size + matrix, mask=of_m, other=0.0)
-        d_a = tl.load(d_a_after + row * size + matrix, mask=of_m, other=0.0)
+    d_m = _after(d_m_after + row * size, matrix, of_m, LOST)
+    d_s = _after(d_s_after + row * size, matrix, of_m, LOST)
+    d_a = _after(d_a_after + row * size, matrix, of_m, LOST)
     for back in range(SEGMENTS):
         n = SEGMENTS - 1 - back
         at, mark = n * rows + row, n * BATCH + batch_row

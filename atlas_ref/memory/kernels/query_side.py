@@ -37,6 +37,41 @@ def _left(
 
 
 @compiled
+def _store_column(
+    place: tl.tensor,
+    of_tokens: tl.tensor,
+    of_end: tl.tensor,
+    when: tl.tensor,
+    known: tl.tensor,
+    at_end: tl.tensor,
+    TOKENS: tl.tensor,
+    BEFORE: tl.constexpr,
+) -> None:
+    """Store the gradient of a column of W; its last row, which nobody reads under `pre`, is what the segment left."""
+    tl.store(place + when, of_tokens + tl.where(at_end, of_end, 0.0), mask=known)
+    if BEFORE:
+        tl.store(place + TOKENS - 1, of_end)
+
+
+@compiled
+def _store_inside(
+    place: tl.tensor,
+    found: tl.tensor,
+    when: tl.tensor,
+    i: tl.tensor,
+    known: tl.tensor,
+    slots: tl.tensor,
+    TOKENS: tl.tensor,
+    SLOTS: tl.tensor,
+    BEFORE: tl.constexpr,
+) -> None:
+    """Store a tile of the gradient of W among the slots; its last row has none under `pre`."""
+    tl.store(place + when[:, None] * SLOTS + i[None, :], found, mask=known[:, None] & slots[None, :])
+    if BEFORE:
+        tl.store(place + (TOKENS - 1) * SLOTS + i, tl.zeros([i.shape[0]], tl.float32), mask=slots)
+
+
+@compiled
 def _query_side(
     queries: tl.tensor,
     keys: tl.tensor,
@@ -77,7 +112,7 @@ def _query_side(
     PRECISION: tl.constexpr,
 ) -> None:
     at = tl.program_id(0).to(tl.int64)
-    SLOTS, last = PAST + TOKENS, at * TOKENS + TOKENS - 1
+    SLOTS = PAST + TOKENS
     row, head, start, length, before, place = located(borders, at, SEGMENTS, BATCH, HEADS, TIME, PAST, CHUNK)
     t, v = tl.arange(0, TOKEN_TILE), tl.arange(0, VALUE_TILE)
     tokens, of_v, when = t < length, v < VALUES, t - 1 if BEFORE else t
@@ -102,11 +137,8 @@ def _query_side(
             d_q = share_m[:, None] * by_m + share_s[:, None] * by_s
         if ANCHOR or FEATURES > BLOCK:
             stored(d_queries + place * FEATURES, t * HEADS, d, tokens, d_q, FEATURES)
-    tl.store(d_from_m + at * TOKENS + when, to_m + tl.where(at_end, d_w_m, 0.0), mask=known)
-    tl.store(d_from_s + at * TOKENS + when, to_s + tl.where(at_end, d_w_s, 0.0), mask=known)
-    if BEFORE:
-        tl.store(d_from_m + last, d_w_m)
-        tl.store(d_from_s + last, d_w_s)
+    _store_column(d_from_m + at * TOKENS, to_m, d_w_m, when, known, at_end, TOKENS, BEFORE)
+    _store_column(d_from_s + at * TOKENS, to_s, d_w_s, when, known, at_end, TOKENS, BEFORE)
     tl.store(d_last_u_s + at, d_u_s)
     for part in tl.static_range(1 if PAST == 0 else 2):
         i, slots, sight = part_of(part, TOKEN_TILE, PAST_TILE, length, before, TOKENS, PAST)
@@ -124,10 +156,7 @@ def _query_side(
                 close += product(factor(q, queries, PRECISION), tl.trans(k), PRECISION)
             error = rounded(raw * share_of(kappa, NORMALISED)[:, None], PRECISION)
             d_mixed = product(d_y, tl.trans(error), PRECISION)
-        entry = at * TOKENS * SLOTS + when[:, None] * SLOTS + i[None, :]
-        tl.store(d_inside + entry, d_mixed * close, mask=known[:, None] & slots[None, :])
-        if BEFORE:
-            tl.store(d_inside + last * SLOTS + i, tl.zeros([i.shape[0]], tl.float32), mask=slots)
+        _store_inside(d_inside + at * TOKENS * SLOTS, d_mixed * close, when, i, known, slots, TOKENS, SLOTS, BEFORE)
         if not ANCHOR:
             d_close = d_mixed * some_of(inside + at * TOKENS * SLOTS, when, i, known, slots, SLOTS)
             for first in range(0, FEATURES, BLOCK):

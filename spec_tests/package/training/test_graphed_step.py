@@ -184,11 +184,43 @@ def test_the_host_counts_where_rows_stand() -> None:
     assert found == [3, 0, 0, 3, None, None]
 
 
+def test_whether_steps_are_recorded_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: nothing told; the same line at each step; a reason that is kept from the user, or several lines of it; a
+    line before anything is known; no word of a recording that came after one that was refused.
+    """
+    config = config_of("mag omega")
+    run = wide_run(config)
+    recordings = Recordings(run.model, run.network, run.optimiser, run.state, config)
+    told = []
+    for step in range(1, 3 + PLAIN_STEPS):
+        recordings.expect(batch_of(step))
+        recordings.work(batch_of(step), run.state, step, None)
+        told.append(recordings.news())
+    assert told == [*([""] * PLAIN_STEPS), "steps are recorded and replayed (train.graph)", ""]
+
+    def fails(*given: object) -> None:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    refusing = Recordings(run.model, run.network, run.optimiser, run.state, config)
+    with monkeypatch.context() as patched:
+        patched.setattr("atlas_ref.training.graphed.Recording", fails)
+        for step in range(1, 3 + PLAIN_STEPS):
+            refusing.expect(batch_of(step))
+            assert refusing.work(batch_of(step), run.state, step, None) is None
+            told.append(refusing.news())
+    reason = "steps are made as they are, not recorded: operation not permitted"
+    assert told[2 + PLAIN_STEPS :] == [*([""] * PLAIN_STEPS), reason, ""]
+    refusing.made.clear()
+    refusing.work(batch_of(3 + PLAIN_STEPS), run.state, 3 + PLAIN_STEPS, None)
+    assert refusing.news() == told[PLAIN_STEPS]
+
+
 def test_a_step_that_is_another_function_each_time_is_made_as_it_is() -> None:
-    """Kills: a recording of shards, whose borders are looked up."""
+    """Kills: a recording of shards, whose borders are looked up; no word of it."""
     config = micro_config("model.memory.shards.length=8")
     run = wide_run(config)
     recordings = Recordings(run.model, run.network, run.optimiser, run.state, config)
     for step in range(2 + PLAIN_STEPS):
         recordings.expect(batch_of(step))
         assert recordings.work(batch_of(step), run.state, step, None) is None
+    assert "not recorded: where the rows" in recordings.news()
