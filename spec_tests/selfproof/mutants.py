@@ -26,7 +26,8 @@ from spec_tests.selfproof.sharing import apart
 
 EQUIVALENT: Final = Path(__file__).with_name("equivalent.toml")
 PATIENCE: Final = 20.0
-"""Seconds, beyond ten times what the sound reference took, after which a check counts as failed: a mutant may loop."""
+"""Seconds of a processor, beyond ten times what the sound reference took, after which a check counts as failed, as a
+mutant may loop. Not of a clock: on a busy machine sound checks would fail by it."""
 ENOUGH: Final = 40.0
 """Seconds of checks, as measured on the sound reference, after which a mutant counts as a survivor."""
 BRIEF: Final = 5.0
@@ -102,14 +103,14 @@ def _deadline(seconds: float) -> Iterator[None]:
     def stop(_: int, __: FrameType | None) -> None:
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGPROF, stop)
     # Again every second: an error raised inside a callback of the interpreter is ignored.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def reasons() -> dict[str, str]:

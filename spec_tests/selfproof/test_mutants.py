@@ -89,6 +89,15 @@ def test_an_error_that_a_check_waits_for_in_vain_kills_and_what_skips_does_not()
     assert killer(named("3.0 -> 4.0"), [skipped], ENOUGH) is None
 
 
+def test_a_mutant_that_loops_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loops() -> None:
+        while sample(2.0, 1.0) != 5.0:
+            pass
+
+    monkeypatch.setattr(mutants_module, "PATIENCE", 0.05)
+    assert killer(named("3.0 -> 4.0"), [Check("loops", loops, 0.0, frozenset())], ENOUGH) == "loops"
+
+
 def test_a_hole_is_what_survives_without_a_reason() -> None:
     mutant = named("3.0 -> 4.0")
     assert Verdict(mutant, None, None).hole
