@@ -22,6 +22,11 @@ def sample(values: Iterable[Any], kept: int = 1) -> list[Any]:
     ]
 
 
+def in_turn(values: Iterable[Any], turn: int) -> list[Any]:
+    """Return the parameters of a test, every second marked `exhaustive`; those that turn 0 keeps turn 1 leaves."""
+    return [pytest.param(value, marks=marks_of(number % 2 == turn)) for number, value in enumerate(values)]
+
+
 def crossed(ones: Iterable[Any], others: Iterable[Any]) -> list[Any]:
     """Return every pair, all marked `exhaustive` but a diagonal that meets each value of both."""
     first, second = list(ones), list(others)

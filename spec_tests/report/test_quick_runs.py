@@ -11,7 +11,7 @@ from spec_tests.port import PROFILES
 from spec_tests.report.launch import SETTINGS
 from spec_tests.report.manifest import SUITE
 from spec_tests.report.selection import chapter_files
-from spec_tests.sampling import EXHAUSTIVE, crossed, sample
+from spec_tests.sampling import EXHAUSTIVE, crossed, in_turn, sample
 from spec_tests.spreading import part_of
 
 pytest_plugins = ["pytester"]
@@ -98,6 +98,8 @@ def test_each_value_of_both_is_met() -> None:
         met = [pair.values for pair in crossed(ones, others) if not pair.marks]
         assert ({one for one, _ in met}, {other for _, other in met}) == (set(ones), set(others))
     assert [bool(one.marks) for one in sample("abc")] == [False, True, True]
+    kept = [[one.values[0] for one in in_turn("abcde", turn) if not one.marks] for turn in range(2)]
+    assert kept == [["a", "c", "e"], ["b", "d"]]
 
 
 def test_no_test_that_judges_a_port_is_left_out() -> None:

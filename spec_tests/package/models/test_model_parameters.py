@@ -15,8 +15,10 @@ from atlas_ref.config.model import ModelConfig
 from atlas_ref.models.atlas import AtlasModel
 from spec_tests.package.micro.models import SMALL, TIME, VARIANTS, call, largest_difference, make_model, make_tokens
 from spec_tests.package.micro.runs import micro_config
+from spec_tests.sampling import in_turn
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
+one_half, other_half = (pytest.mark.parametrize("variant", in_turn(VARIANTS, turn)) for turn in range(2))
 CONSTANT = (
     "norm.weight",
     "convolution",
@@ -57,7 +59,7 @@ def blocks(model: AtlasModel) -> Iterator[Block]:
     return (module for module in model.modules() if isinstance(module, Block))
 
 
-@every_variant
+@one_half
 def test_full_inner_gradients_reach_every_parameter(variant: str) -> None:
     """Queries, keys and values of every head, each gate of every head, features, convolution, gain, M_0: none is dead.
 
@@ -80,7 +82,7 @@ def test_full_inner_gradients_reach_every_parameter(variant: str) -> None:
         assert {row for row, gate in enumerate(bias) if (gate == 0.0).any()} == unused
 
 
-@every_variant
+@other_half
 def test_detached_inner_gradients_stop_exactly_at_the_memory(variant: str) -> None:
     """Nothing that the memory is made of learns from it; attention, norms, gate and output projection still do.
 
@@ -151,7 +153,7 @@ def test_training_evaluation_and_inference_compute_and_write_the_same(variant: s
     assert largest_difference(trained.state, model.initial_state(2)) > 0.1
 
 
-@every_variant
+@other_half
 def test_state_stays_in_float32_under_bfloat16_autocast(variant: str) -> None:
     """And every matrix product outside the memory is in bfloat16, so the test means something.
 

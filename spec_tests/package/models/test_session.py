@@ -8,8 +8,9 @@ from torch import Tensor
 from atlas_ref.errors import UserError
 from atlas_ref.models.session import Session
 from spec_tests.package.micro.models import VARIANTS, call, make_model, make_tokens
+from spec_tests.sampling import in_turn
 
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+one_half, other_half = (pytest.mark.parametrize("variant", in_turn(VARIANTS, turn)) for turn in range(2))
 
 
 def read(session: Session, seed: int, time: int = 14) -> Tensor:
@@ -18,7 +19,7 @@ def read(session: Session, seed: int, time: int = 14) -> Tensor:
         return session(make_tokens(len(session.get_memory_state().layers[0].memory.memory.position), seed, time))
 
 
-@every_variant
+@one_half
 def test_a_session_is_the_model_with_its_state_handed_on(variant: str) -> None:
     """Kills: a state that is not kept; one that is kept from before the call; resets that are not passed on."""
     model = make_model(variant)
@@ -33,7 +34,7 @@ def test_a_session_is_the_model_with_its_state_handed_on(variant: str) -> None:
         state = expected.state
 
 
-@every_variant
+@other_half
 def test_reading_changes_the_memory_and_a_reset_brings_the_start_back(variant: str) -> None:
     """The test that the source system's plan names. Kills: a reset of the momentum alone; a reset that keeps M."""
     session = Session(make_model(variant), batch=2)
@@ -48,7 +49,7 @@ def test_reading_changes_the_memory_and_a_reset_brings_the_start_back(variant: s
     assert (read(session, seed=1) == fresh).all()
 
 
-@every_variant
+@one_half
 def test_a_state_that_was_taken_out_stored_and_put_back_goes_on_exactly(variant: str) -> None:
     """In every bit, through safetensors too. Kills: a tensor that is not part of the state (momentum, window, tail,
     projection, cache, position); a state that later calls change in place.
