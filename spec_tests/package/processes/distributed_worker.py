@@ -4,7 +4,8 @@
     torchrun --standalone --nproc_per_node=2 -m spec_tests.package.processes.distributed_worker --kill STEP ARGUMENTS
         `atlas ARGUMENTS`; its second process is killed once, before STEP
 
-A start costs seconds, so one start makes all checks.
+A start costs seconds, so one start makes all checks. What DistributedDataParallel imports where it is first made,
+`torch._dynamo`, takes as long again: it is imported once, before there are two.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo
 from safetensors.torch import save_file
 
 from atlas_ref.config import RunConfig

@@ -33,6 +33,8 @@ BLOCKS = {
     ),
     "mag floor that comes down": ("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=5"),
 }
+DEEP = "mag omega"
+"""The one of these with two layers; what differs in the others is in each layer."""
 COGNATE = {
     "cognate": ("model.ltm.kind='both'",),
     "cognate rows": (
@@ -75,7 +77,7 @@ def config_of(name: str) -> RunConfig:
     return (
         cognate_config(*COGNATE[name], "model.n_layers=1", "model.positions=512")
         if name in COGNATE
-        else micro_config(*BLOCKS[name])
+        else micro_config(*([] if name == DEEP else ["model.n_layers=1"]), *BLOCKS[name])
     )
 
 
