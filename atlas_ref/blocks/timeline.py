@@ -21,7 +21,7 @@ from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.gate_floor import floor_over
 from atlas_ref.functional.looking import may_look, must_look, surely_at_least
 from atlas_ref.functional.normalize import at_least_float32
-from atlas_ref.functional.rotary import Angles, angles, phasors, turned, turned_at_once
+from atlas_ref.functional.rotary import Angles, angles, turned
 from atlas_ref.functional.window import last_of, older_than, recent
 from atlas_ref.memory.layout import make_plan
 from atlas_ref.memory.plan import SegmentPlan, token_positions
@@ -75,12 +75,7 @@ class Timeline:
 
     def turned(self, x: Float[Tensor, "batch time heads dim"], base: float) -> Float[Tensor, "batch time heads dim"]:
         """Return queries or keys turned by their places in the context (`rotary`); all layers share the angles."""
-        key = x.shape[-1], base, at_least_float32(x).dtype
-        if self.context.shape[1] > 1 or torch.is_grad_enabled():
-            return turned(x, *self.angles(*key))
-        if key not in self._phasors:
-            self._phasors[key] = phasors(self.context, *key)
-        return turned_at_once(x, self._phasors[key])
+        return turned(x, *self.angles(x.shape[-1], base, at_least_float32(x).dtype))
 
     def angles(self, dim: int, base: float, dtype: torch.dtype) -> Angles:
         """Return cosine and sine of the angles of heads of width `dim`, made once for all layers."""
@@ -88,10 +83,6 @@ class Timeline:
         if key not in self._angles:
             self._angles[key] = angles(self.context, *key)
         return self._angles[key]
-
-    @cached_property
-    def _phasors(self) -> dict[tuple[int, float, torch.dtype], Tensor]:
-        return {}
 
     @cached_property
     def _angles(self) -> dict[tuple[int, float, torch.dtype], Angles]:

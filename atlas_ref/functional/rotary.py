@@ -6,7 +6,7 @@ Positions count from the start of the document, so that a document is treated al
 from functools import cache
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
@@ -29,23 +29,10 @@ def rotate(
 
 def angles(position: Int[Tensor, "batch time"], dim: int, base: float, dtype: torch.dtype) -> Angles:
     """Return cosine and sine of the angle of every pair of a head of width `dim`, rounded to `dtype` (`rotate`)."""
-    angle = _angle(position, dim, base)
-    return angle.cos().to(dtype), angle.sin().to(dtype)
-
-
-def phasors(
-    position: Int[Tensor, "batch time"], dim: int, base: float, dtype: torch.dtype
-) -> Complex[Tensor, "batch time 1 half"]:
-    """Return what every pair of a head, as a complex number, is multiplied by: both of its `angles` in one."""
-    angle = _angle(position, dim, base)
-    return torch.polar(angle.new_ones(()), angle).to(dtype.to_complex())
-
-
-def _angle(position: Int[Tensor, "batch time"], dim: int, base: float) -> Float[Tensor, "batch time 1 half"]:
-    """Return the angle of every pair of a head; raise UserError for an odd width."""
     if dim % 2:
         raise UserError(f"rotary: the head width is {dim}, but rotation pairs its entries, so it must be even")
-    return position[..., None, None] * _frequencies(dim, base, position.device)
+    angle = position[..., None, None] * _frequencies(dim, base, position.device)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
 
 
 def turned(
@@ -58,19 +45,6 @@ def turned(
     even, odd = torch.unflatten(wide, -1, (-1, 2)).unbind(-1)
     real, imaginary = torch.addcmul(even * cosine, odd, sine, value=-1), torch.addcmul(odd * cosine, even, sine)
     return torch.stack([real, imaginary], dim=-1).flatten(-2).to(x.dtype)
-
-
-def turned_at_once(
-    x: Float[Tensor, "batch time heads dim"], phasor: Complex[Tensor, "batch time 1 half"]
-) -> Float[Tensor, "batch time heads dim"]:
-    """Return what `turned` does by the `phasors` of the tokens, in one product: for decoding, as its derivative has
-    others.
-
-    Every second number of x is at an even place of its storage.
-    """
-    wide = at_least_float32(x)
-    pairs = torch.view_as_complex(torch.unflatten(wide, -1, (-1, 2)))
-    return torch.view_as_real(pairs * phasor).flatten(-2).to(x.dtype)
 
 
 @cache
