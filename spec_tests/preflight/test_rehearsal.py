@@ -144,6 +144,23 @@ def test_a_rehearsal_is_the_run_itself_to_its_middle() -> None:
     assert check.sentence.startswith("after 8 of 16 steps")
 
 
+def _told(seen: list[Tensor], asked: Arms) -> float:
+    seen.append(asked.whole.tokens)
+    return 0.0
+
+
+def test_a_rehearsal_is_judged_by_rows_that_it_does_not_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: an answer that is known by heart; other rows at each look, whose difference would count as growth."""
+    seen: list[Tensor] = []
+    monkeypatch.setattr("preflight.rehearsal.follows", lambda _, asked: _told(seen, asked))
+    rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    source = task_of(recall_config().data).source(recall_config(), None)
+    assert len(seen) == 3 * BUDGET.batches
+    for look in range(3):
+        for number in range(BUDGET.batches):
+            assert torch.equal(seen[look * BUDGET.batches + number], source.batch(8 + number).tokens)
+
+
 @pytest.mark.parametrize(
     ("found", "growth", "steps"),
     [
