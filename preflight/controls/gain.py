@@ -24,11 +24,11 @@ class CoarseGain(OuterOptimiser):
 
     storage: Storage
 
-    def step(self, factor: float) -> None:
+    def move(self) -> None:
         """Update every parameter and put the gains back to where they are stored."""
         gains = [p for named in self.names.values() for name, p in named.items() if name.endswith("log_gain")]
         before = [gain.detach().clone() for gain in gains]
-        super().step(factor)
+        super().move()
         with torch.no_grad():
             for gain, old in zip(gains, before, strict=True):
                 gain.copy_(self.storage(old, gain))
