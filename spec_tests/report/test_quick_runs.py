@@ -1,5 +1,6 @@
 """What a quick run leaves out: other values of a property, and never what judges a port."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -7,10 +8,13 @@ from typing import Final
 
 import pytest
 
+from spec_tests.discovery import files_of_tests
 from spec_tests.port import PROFILES
 from spec_tests.report.launch import SETTINGS
-from spec_tests.report.manifest import SUITE
+from spec_tests.report.manifest import SUITE, read_manifest
 from spec_tests.report.selection import chapter_files
+from spec_tests.report.sentences import read_sentences
+from spec_tests.report.trace import named
 from spec_tests.sampling import EXHAUSTIVE, crossed, in_turn, sample
 from spec_tests.spreading import part_of
 
@@ -84,6 +88,17 @@ def test_a_quick_run_asks_a_long_test_in_one_precision_and_all_others_in_every_o
     assert asked["short"] == [every] * 8
     assert len(asked["long"]) == 8
     assert set(asked["long"]) == ({every} if option else set(PROFILES))
+
+
+def test_a_quick_run_asks_no_sentence_by_long_tests_alone() -> None:
+    """Kills: a sentence that a quick run asks in one precision, whose budget may be that of bfloat16."""
+    found = [node for path in files_of_tests() for node in ast.walk(ast.parse(path.read_text()))]
+    tests = [node for node in found if isinstance(node, ast.FunctionDef) and named(node)]
+    others = [each for each in tests if "pytest.mark.long" not in map(ast.unparse, each.decorator_list)]
+    assert 0 < len(others) < len(tests)
+    asked = {name for each in others for name in named(each)}
+    asked |= {name for case in read_manifest().cases if case.kind == "vector" for name in case.requirements}
+    assert {sentence.id for sentence in read_sentences()} <= asked
 
 
 def test_a_port_is_asked_each_stored_case_in_every_precision() -> None:

@@ -63,7 +63,6 @@ def rounding(result: Result, name: str) -> float:
     return 1e-9 if result.numerics is Numerics.F64 else 3.0 * result.tolerance(name)
 
 
-@pytest.mark.long
 @pytest.mark.spec("CALL-1")
 def test_the_same_call_gives_the_same_answer_whatever_came_between(port: Port) -> None:
     for case, numerics in examples(port):

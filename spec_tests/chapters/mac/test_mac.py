@@ -114,7 +114,6 @@ def test_no_token_of_a_segment_depends_on_a_later_one(port: Port) -> None:
                 assert_causal(port, MAC, numerics, unmarked(call(13)), tuple(range(1, 9)), **config(rows=kind))
 
 
-@pytest.mark.long
 @pytest.mark.spec("MAC-9")
 def test_rows_do_not_count(port: Port) -> None:
     for numerics in precisions(port):

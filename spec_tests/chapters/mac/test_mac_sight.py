@@ -19,7 +19,6 @@ def begun() -> dict[str, Array]:
     return inputs
 
 
-@pytest.mark.long
 @pytest.mark.spec("MAC-8")
 def test_what_is_out_of_sight_may_hold_anything(port: Port) -> None:
     for numerics in precisions(port):
