@@ -43,7 +43,6 @@ def segment_inputs(
     of the writing tokens in the momentum, of S in them, the last rows of U, of its S and of W, and the rows for reads.
     """
     mixing = coordinates(rule, plan, write)
-    assert mixing.writers is not None
     # A slot of no token stands for the last: nothing of it is written.
     index = mixing.writers.clamp(max=plan.width - 1).movedim(-1, 0)[..., None, None]
     writing = mixing.momentum.gather(0, index.expand(-1, -1, -1, *mixing.momentum.shape[3:])).movedim(0, -2)

@@ -65,14 +65,14 @@ def lay(
 
 
 class Coordinates(NamedTuple):
-    """Those of the module docstring in every segment: [slots, segments, batch, heads, coordinates].
+    """Those of the module docstring under Newton-Schulz in every segment: [slots, segments, batch, heads, coordinates].
 
-    Under Newton-Schulz `weights` has one for each of the `writers`, the slots that write in each row.
+    `weights` has one for each of the `writers`, the slots that write in each row.
     """
 
     momentum: Tensor  # U
     weights: Tensor  # W
-    writers: Int[Tensor, "segments batch writers"] | None
+    writers: Int[Tensor, "segments batch writers"]
 
 
 class Start(NamedTuple):
@@ -156,12 +156,10 @@ def _band(write: WriteCoefficients, window: Tensor) -> Tensor:
 
 
 def coordinates(rule: MemoryRule, plan: SegmentPlan, write: WriteCoefficients) -> Coordinates:
-    """Return the coordinates in every segment; an empty slot decays nothing and writes nothing."""
+    """Return the coordinates under Newton-Schulz in every segment; an empty slot decays nothing and writes nothing."""
     momentum = momentum_coordinates(plan, write)
     retention = plan.split(write.retention, 1.0).movedim(2, 0)
     release = plan.split(write.release, 0.0).movedim(2, 0).unsqueeze(-1)
-    if not rule.orthogonalised:
-        return Coordinates(momentum, scanned(retention, release * momentum), None)
     writers = _writers(plan, rule.update_every)
     own = torch.arange(plan.width, device=writers.device).view(-1, 1, 1, 1, 1) == writers.unsqueeze(2)
     return Coordinates(momentum, scanned(retention, torch.where(own, release, 0.0)), writers)

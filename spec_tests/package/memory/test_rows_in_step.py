@@ -5,11 +5,12 @@ from typing import Final
 
 import pytest
 import torch
+from torch import Tensor
 
 from atlas_ref.memory.chunked import memory_chunked
-from atlas_ref.memory.recurrent import memory_recurrent
-from atlas_ref.memory.rules import Gates
-from atlas_ref.memory.state import fresh_memory_state
+from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
+from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.state import MemoryState, fresh_memory_state
 from spec_tests.package.memory.miras_axes import USUAL
 from spec_tests.package.memory.miras_calls import BATCH, FEATURES, VALUES, Form, draw, leaves_of, rule_of
 
@@ -17,7 +18,15 @@ WINDOW: Final = 4
 RULE: Final = rule_of(replace(USUAL, chunk=3, window=WINDOW))
 
 
-def reads(form: Form, position: int, garbage: float, time: int = 5) -> torch.Tensor:
+def called(form: Form, rule: MemoryRule, leaves: dict[str, Tensor], part: slice, state: MemoryState) -> MemoryOutput:
+    """Return what the tokens `part` of a call give that `state` lies before."""
+    own = {name: x[:, part] for name, x in leaves.items() if not name.startswith("initial")}
+    retention, momentum = own["log_retention"].exp().squeeze(-1), own["log_momentum"].exp()
+    gates = Gates(retention, momentum, own["step_size"], own["window_weights"], own["threshold"])
+    return form(rule, own["keys"], own["values"], own["queries"], gates, (leaves["initial.0"],), state, None)
+
+
+def reads(form: Form, position: int, garbage: float, time: int = 5) -> Tensor:
     """Return the reads of a call `position` tokens after the start, with `garbage` in slots that hold none of them."""
     inputs, initial = draw(replace(USUAL, window=WINDOW), time=time)
     leaves = leaves_of(inputs, initial)
@@ -30,9 +39,7 @@ def reads(form: Form, position: int, garbage: float, time: int = 5) -> torch.Ten
         window_values=torch.where(unreached, garbage, 0.25).expand_as(state.window_values),
         position=torch.full((BATCH,), position),
     )
-    retention, momentum = leaves["log_retention"].exp().squeeze(-1), leaves["log_momentum"].exp()
-    gates = Gates(retention, momentum, leaves["step_size"], leaves["window_weights"], leaves["threshold"])
-    return form(RULE, leaves["keys"], leaves["values"], leaves["queries"], gates, matrices, state, None).reads
+    return called(form, RULE, leaves, slice(None), state).reads
 
 
 @pytest.mark.parametrize("position", [1, 2, 3])
@@ -42,3 +49,18 @@ def test_rows_in_step_see_no_slot_that_their_document_does_not_reach(position: i
     for garbage in (0.0, torch.inf, torch.nan):
         found = reads(memory_chunked, position, garbage)
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_in_step_are_written_under_newton_schulz_by_the_tokens_that_write() -> None:
+    """Kills: empty slots in front of the first segment that are taken for tokens which write, in the place of those
+    that do."""
+    options = replace(USUAL, rule="atlas", chunk=6, window=WINDOW, every=3)
+    rule, (inputs, initial) = rule_of(options), draw(options, time=12)
+    leaves = leaves_of(inputs, initial)
+    start = fresh_memory_state((leaves["initial.0"],), BATCH, WINDOW, FEATURES, VALUES, rule.update_every)
+    wanted = called(memory_recurrent, rule, leaves, slice(0, 12), start)
+    # The second call begins at the fifth token of a chunk.
+    first = called(memory_chunked, rule, leaves, slice(0, 4), start)
+    second = called(memory_chunked, rule, leaves, slice(4, 12), first.state)
+    found = (torch.cat([first.reads, second.reads], 1), second.state.weights[0])
+    torch.testing.assert_close(found, (wanted.reads, wanted.state.weights[0]), rtol=1e-10, atol=1e-10)

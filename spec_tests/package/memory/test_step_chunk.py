@@ -1,4 +1,5 @@
-"""The chunk that divides the steps of `mass` is that of training, whatever the chunk of a call."""
+"""The chunk that divides the steps of `mass` is that of training, whatever the chunk of a call; any scale of the loss
+multiplies them."""
 
 from dataclasses import replace
 from typing import Any
@@ -45,3 +46,11 @@ def test_without_one_the_chunk_itself_divides() -> None:
     rule = replace(usual.hierarchy.rules[0], step_chunk=2)
     same = usual._replace(hierarchy=replace(usual.hierarchy, rules=(rule,)))
     assert torch.equal(usual.run(memory_hierarchical).reads, same.run(memory_hierarchical).reads)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.25, 1.0, 1.5])
+def test_a_scale_of_the_loss_is_a_factor_of_every_step(scale: float) -> None:
+    """Kills: a scale other than the two of the configuration that is taken for one half, or for its inverse."""
+    found, usual = called(loss_scale=scale), called(loss_scale=0.5)
+    wanted = slower(usual, 2.0 * scale).run(memory_hierarchical).reads
+    torch.testing.assert_close(found.run(memory_hierarchical).reads, wanted, rtol=0.0, atol=1e-13)
