@@ -74,7 +74,8 @@ def memory_chunked(
         windows = torch.cat([*waiting, write.window], 1)
         write = write._replace(window=gathered_window(windows, plan.position, rule.update_every))
         waiting = (waiting_losses(windows, seen, rule.update_every),)
-    start, asked, told = Start(initial, shards), Asked(keys, values, queries), writes and measured
+    start = Start(tuple(canonical(rule.link, a) for a in initial), shards)
+    asked, told = Asked(keys, values, queries), writes and measured
     run = kernel_run(kernels, rule, asked, plan.width, past, start)
     call = MemoryCall(rule, plan, asked, write, start, state, told)
     found, carry, errors = _by_reference(call, reset, schedule) if run is None else run(call)

@@ -15,7 +15,7 @@ from atlas_ref.memory.recurrent import MemoryOutput, memory_recurrent
 from atlas_ref.memory.shards import Shards
 from spec_tests.package.memory.miras_axes import AXES
 from spec_tests.package.memory.miras_calls import BATCH, HEADS, TIME, draw, gap, leaves_of, outcome, resets
-from spec_tests.package.memory.miras_loop import Options, forward, link, soft
+from spec_tests.package.memory.miras_loop import Options, forward, link, run, soft
 from spec_tests.port import Array
 from spec_tests.sampling import crossed
 
@@ -219,3 +219,18 @@ def test_a_call_may_be_cut_anywhere(place: int, of: str) -> None:
         leaves, reset = leaves_of(inputs, initial), resets(BATCH, TIME, (5,))
         whole, cut = (outcome(FORMS[of], AXES[name], leaves, reset, cuts) for cuts in ((), (place,)))
         assert all(gap(cut[n].detach().numpy(), x.detach().numpy()) < 1e-11 for n, x in whole.items()), name
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_constant_in_every_row_of_logits_leaves_room_for_what_is_written(form: Form) -> None:
+    """In float32, where a write beside 2^23 is lost: the constant goes where a chunk begins (ANCHOR).
+
+    Kills: logits that are made canonical where a call ends, and not where a chunk begins.
+    """
+    o, marks = AXES["softmax"], resets(BATCH, TIME, (3,))
+    inputs, initial = draw(o)
+    whole = [np.round(4.0 * matrix) for matrix in initial]
+    leaves = leaves_of(inputs, [matrix + 2.0**23 for matrix in whole], torch.float32)
+    found, wanted = outcome(form, o, leaves, marks), run(o, inputs, whole, marks)
+    for name in ("reads", "weights.0"):
+        assert gap(found[name].detach().numpy(), wanted[name]) <= 1e-5, name
