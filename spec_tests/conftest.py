@@ -117,7 +117,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Ask the reference in one precision what takes seconds, unless everything is asked."""
     config, port = item.config, item.config.stash[PORT]
     asked = port.scope.numerics
-    port.ask_in(asked if everything(config) or judged(config) else in_one(item, asked))
+    shortened = item.get_closest_marker("long") is not None and not (everything(config) or judged(config))
+    port.ask_in(in_one(item, asked) if shortened else asked)
 
 
 @pytest.fixture(scope="session")

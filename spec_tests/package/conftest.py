@@ -12,12 +12,20 @@ from atlas_ref.processes.distributed import World
 from atlas_ref.training import loop
 from atlas_ref.training.run import Run, new_run
 from spec_tests.package.micro.command import Atlas, in_this_process
+from spec_tests.reused import reusing
 
 
 @pytest.fixture(scope="session", autouse=True)
 def unsynced() -> Iterator[None]:
     """Wait for no disk: nobody pulls the plug here, and a run of six steps would wait for thirty files."""
     with patch.object(os, "fsync", os.fstat):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reused() -> Iterator[None]:
+    """Work out once what does not change: thousands of tests read the same preset."""
+    with reusing():
         yield
 
 

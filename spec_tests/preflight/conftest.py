@@ -1,5 +1,6 @@
 """Fixtures of `atlas preflight` and of what stands in front of `atlas train`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,14 @@ from atlas_ref.config import to_toml
 from spec_tests.package.micro.command import Atlas, in_this_process
 from spec_tests.preflight.examined import short_config
 from spec_tests.preflight.gates import Gates, put_in_place
+from spec_tests.reused import reusing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reused() -> Iterator[None]:
+    """Work out once what does not change."""
+    with reusing():
+        yield
 
 
 @pytest.fixture

@@ -42,8 +42,9 @@ def selects_everything(config: pytest.Config) -> bool:
     again = any(getattr(option, name, False) for name in ("lf", "stepwise"))
     if narrowed or again:
         return False
-    chosen = [path.resolve() for argument in config.args for path in _paths(config, argument)]
-    return all(any(file.resolve().is_relative_to(path) for path in chosen) for file in chapter_files())
+    chosen = {path.resolve() for argument in config.args for path in _paths(config, argument)}
+    files = [file.resolve() for file in chapter_files()]
+    return all(file in chosen or not chosen.isdisjoint(file.parents) for file in files)
 
 
 def _paths(config: pytest.Config, argument: str) -> Iterator[Path]:

@@ -1,8 +1,8 @@
 """Every field of the configuration is read by the program: a field that nothing reads is a promise that nothing keeps.
 
-Reads are recorded while small runs train, evaluate and generate, for variants that together reach every branch. What
-the configuration reads of itself in order to validate, print or hash itself does not count; what one of its properties
-reads on behalf of the program does.
+Reads are recorded while one small run trains, goes on, is evaluated and generates, and while variants of it that
+together reach every branch train. What the configuration reads of itself in order to validate, print or hash itself
+does not count; what one of its properties reads on behalf of the program does.
 """
 
 import sys
@@ -168,16 +168,17 @@ def test_every_field_is_read_by_the_program(tmp_path: Path) -> None:
     answers = ("data.source='answers'", f"data.path='{write_rows(tmp_path / 'rows.jsonl', sums(60))}'")
     variants = {**VARIANTS, "byte pairs of a file": (*bpe, "model.vocab_size=270"), "prompts with answers": answers}
     with recorded_reads() as reads:
+        use(micro_config(*TWO_STEPS), tmp_path / "plain")
         for number, overrides in enumerate(variants.values()):
-            use(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")
+            start(micro_config(*overrides, *TWO_STEPS), tmp_path / f"run-{number}")
         for number, overrides in enumerate(COGNATE_VARIANTS):
-            use(cognate_config(*overrides, *TWO_STEPS), tmp_path / f"cognate-{number}")
-        use(arithmetic_config(*TWO_STEPS, *ONE_HOT), tmp_path / "perceptron")
+            start(cognate_config(*overrides, *TWO_STEPS), tmp_path / f"cognate-{number}")
+        start(arithmetic_config(*TWO_STEPS, *ONE_HOT), tmp_path / "perceptron")
         for number, overrides in enumerate(EPISODIC):
-            use(micro_config(*EPISODES, *overrides, *TWO_STEPS), tmp_path / f"episodes-{number}")
-        use(transformer_config(*TWO_STEPS), tmp_path / "transformer")
+            start(micro_config(*EPISODES, *overrides, *TWO_STEPS), tmp_path / f"episodes-{number}")
+        start(transformer_config(*TWO_STEPS), tmp_path / "transformer")
         plan = ("data.curriculum.epoch_steps=1", "data.curriculum.judged=1")
-        use(curriculum_config(write_sets(tmp_path / "sets"), *plan, *TWO_STEPS), tmp_path / "curriculum")
+        start(curriculum_config(write_sets(tmp_path / "sets"), *plan, *TWO_STEPS), tmp_path / "curriculum")
 
     assert unread(RunConfig, reads) == DEMANDS
 
