@@ -24,6 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from atlas_ref.blocks.kernels import choice as beside
 from atlas_ref.config import load_config
 from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.kernels import choice
@@ -83,6 +84,8 @@ def compiling() -> Iterator[list[Any]]:
         patch.object(driver, "_active", NoCard()),
         patch.object(JITFunction, "run", compile_only),
         patch.object(choice, "_compiles", lambda device: True),
+        patch.object(choice, "chosen", lambda kernels, device: "triton"),
+        patch.object(beside, "chosen", lambda kernels, device: "triton"),
     ):
         yield found
 
@@ -95,7 +98,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["high", "highest"], default="high", help="of products of float32")
     options = parser.parse_args()
     torch.set_float32_matmul_precision(options.precision)
-    small = ["train.batch_size=2", "train.micro_batches=1", "model.kernels='triton'"]
+    small = ["train.batch_size=2", "train.micro_batches=1"]
     config, cpu = load_config(options.preset, [*small, *options.set]), torch.device("cpu")
     run, source = new_run(config, cpu), open_data(config, None)
     print("| kernel | shared memory, bytes | registers | spilled bytes | warps |\n|---|---|---|---|---|")

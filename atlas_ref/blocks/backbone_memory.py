@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
+from atlas_ref.blocks.kernels.choice import kernel_slots
 from atlas_ref.blocks.windowed_attention import Places
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.functional.ltm import ltm_chunked
@@ -95,7 +96,8 @@ class BackboneMemory(nn.Module):
             means.append(after)
         for kept in state.slots:
             with torch.autocast(told.device.type, enabled=False):
-                found = slot_memory(told, kept.held, kept.read_at, places.memory, self.config.surprise)
+                decide = kernel_slots("auto", told, self.config.slots)
+                found = slot_memory(told, kept.held, kept.read_at, places.memory, self.config.surprise, decide)
             reads.append(found.reads)
             slots.append(SlotState(found.slots, found.read_at))
             novelty = found.novelty

@@ -15,6 +15,7 @@ which time needs no gradient, and given that, all reads of a block are one atten
 """
 
 import math
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
@@ -37,6 +38,24 @@ class SlotReads(NamedTuple):
     novelty: Float[Tensor, "batch time"]
     slots: Float[Tensor, "batch slots dim"]
     read_at: Int[Tensor, "batch slots"]
+
+
+class Filled(NamedTuple):
+    """What a block decided about its pool, which is the slots that it found and then its tokens.
+
+    `held` is the entry of the pool that stands in each slot at the end, `left` the token from which an entry stands in
+    no slot any more, `written` which tokens were written.
+    """
+
+    held: Int[Tensor, "batch slots"]
+    left: Int[Tensor, "batch pool"]
+    written: Bool[Tensor, "batch time"]
+    novelty: Float[Tensor, "batch time"]
+    read_at: Int[Tensor, "batch slots"]
+
+
+Decide = Callable[[Tensor, Tensor, Tensor, Tensor, float], Filled]
+"""What decides as `decided` does, from the same."""
 
 
 def slot_usage(read_at: Int[Tensor, "batch slots"]) -> Float[Tensor, ""]:
@@ -87,13 +106,14 @@ def slot_memory(
     read_at: Int[Tensor, "batch slots"],
     position: Int[Tensor, "batch time"],
     threshold: float,
+    decide: Decide | None = None,
 ) -> SlotReads:
-    """Return what `slot_scan` returns, with one attention for every BLOCK tokens."""
+    """Return what `slot_scan` returns, with one attention for every BLOCK tokens; `decide` stands for `decided`."""
     kept, reads, novelties = _in_use(at_least_float32(slots), read_at), [], []
     for tokens, here in zip(torch.split(at_least_float32(x), BLOCK, 1), torch.split(position, BLOCK, 1), strict=True):
         if not tokens.shape[1]:
             continue
-        block = _block(tokens, kept, read_at, here, threshold)
+        block = _block(tokens, kept, read_at, here, threshold, decide or decided)
         kept, read_at = block.slots, block.read_at
         reads.append(block.reads)
         novelties.append(block.novelty)
@@ -102,28 +122,16 @@ def slot_memory(
     return SlotReads(read.to(x.dtype), novelty, kept, read_at)
 
 
-class _Filled(NamedTuple):
-    """What a block decided about its pool, which is the slots that it found and then its tokens.
-
-    `held` is the entry of the pool that stands in each slot at the end, `left` the token from which an entry stands in
-    no slot any more, `written` which tokens were written.
-    """
-
-    held: Int[Tensor, "batch slots"]
-    left: Int[Tensor, "batch pool"]
-    written: Bool[Tensor, "batch time"]
-    novelty: Float[Tensor, "batch time"]
-    read_at: Int[Tensor, "batch slots"]
-
-
-def _block(tokens: Tensor, slots: Tensor, read_at: Tensor, position: Tensor, threshold: float) -> SlotReads:
+def _block(
+    tokens: Tensor, slots: Tensor, read_at: Tensor, position: Tensor, threshold: float, decide: Decide
+) -> SlotReads:
     """Return the reads of one block, and the slots behind it."""
     pool = torch.cat([slots, tokens], 1)
     (seen, bad), (asked, bad_asked) = take_out_bad(pool), take_out_bad(tokens)
     logits = asked @ seen.mT / math.sqrt(tokens.shape[-1])
     with torch.no_grad():
         # The products as they are: a slot that holds no number weighs as in the loop, and stays or goes as there.
-        filled = _fill(unit_vector(tokens) @ unit_vector(pool).mT, tokens @ pool.mT, read_at, position, threshold)
+        filled = decide(unit_vector(tokens) @ unit_vector(pool).mT, tokens @ pool.mT, read_at, position, threshold)
         sight = _sight(filled, read_at, position)
     reads = _shares(logits, sight) @ seen
     reads = spoil(reads, (sees_bad(sight, bad, logits.dtype) | bad_asked).unsqueeze(-1))
@@ -131,8 +139,14 @@ def _block(tokens: Tensor, slots: Tensor, read_at: Tensor, position: Tensor, thr
     return SlotReads(reads, filled.novelty, _in_use(after, filled.read_at), filled.read_at)
 
 
-def _fill(cosines: Tensor, products: Tensor, read_at: Tensor, position: Tensor, threshold: float) -> _Filled:
-    """Return what stands where after each token, from those [batch, time, pool] of tokens with the pool."""
+def decided(
+    cosines: Float[Tensor, "batch time pool"],
+    products: Float[Tensor, "batch time pool"],
+    read_at: Int[Tensor, "batch slots"],
+    position: Int[Tensor, "batch time"],
+    threshold: float,
+) -> Filled:
+    """Return what stands where after each token, from what the tokens have with the pool: cosines, and products."""
     time, count = position.shape[1], read_at.shape[1]
     read_at = read_at.clone()
     held = torch.arange(count, device=read_at.device).expand_as(read_at).clone()
@@ -150,10 +164,10 @@ def _fill(cosines: Tensor, products: Tensor, read_at: Tensor, position: Tensor, 
         most = _most(products[:, t].gather(1, held), read_at)
         found = read_at.gather(1, most)
         read_at.scatter_(1, most, torch.where(found > UNUSED, here, found))
-    return _Filled(held, left, torch.stack(written, 1), torch.stack(novelties, 1), read_at)
+    return Filled(held, left, torch.stack(written, 1), torch.stack(novelties, 1), read_at)
 
 
-def _sight(filled: _Filled, read_at: Tensor, position: Tensor) -> Bool[Tensor, "batch time pool"]:
+def _sight(filled: Filled, read_at: Tensor, position: Tensor) -> Bool[Tensor, "batch time pool"]:
     """Return which entries of the pool each token reads: those of its document that stand in a slot at its time."""
     index = torch.arange(position.shape[1], device=position.device)
     age = index.unsqueeze(1) - index

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atlas_ref.blocks.kernels.attended import Past
 from atlas_ref.functional.polynomial import Basis
+from atlas_ref.functional.slot_memory import Decide
 from atlas_ref.memory.kernels.choice import Kernels, chosen, interprets
 
 Rows = ModuleType
@@ -23,6 +24,8 @@ Features = Callable[..., Tensor]
 """Features of vectors, with the arguments of `blocks.kernels.features.second_degree`."""
 MadeGates = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 """Gates of a memory from what was projected, with the arguments of `blocks.kernels.gate_kernels.gates`."""
+MOST_SLOTS = 16384
+"""Slots whose places and times a program holds."""
 MOST_ENTRIES = 256
 """Entries of a vector that is lifted."""
 MOST_COMPONENTS = 4096
@@ -92,6 +95,16 @@ def kernel_token(kernels: Kernels, projected: Tensor, degree: int, basis: Basis)
     from atlas_ref.blocks.kernels import token_front
 
     return token_front.token_front
+
+
+def kernel_slots(kernels: Kernels, told: Tensor, slots: int) -> Decide | None:
+    """Return what decides which token stands in which slot by a kernel, None where the reference runs."""
+    known = told.dtype in (torch.float32, torch.bfloat16, torch.float16) and told.numel() > 0 and slots <= MOST_SLOTS
+    if not known or chosen(kernels, told.device) != "triton":
+        return None
+    from atlas_ref.blocks.kernels import slots as by_kernel
+
+    return by_kernel.decided
 
 
 def kernel_features(kernels: Kernels, x: Tensor, degree: int, basis: Basis) -> Features | None:
