@@ -114,10 +114,8 @@ def compare(config: RunConfig, arguments: argparse.Namespace) -> None:
     print(f"{recorded.recordings.replayed} of {len(batches)} steps replayed; peak {peak():.2f} GiB")
     between = f"{apart(plain, recorded):.1e}, of two plain runs by {apart(plain, again):.1e}"
     print(f"losses of {len(few)} steps part by {between}", flush=True)
-    if recorded.recordings.refused:
-        print(f"not recorded: {recorded.recordings.refused}")
-    elif not recorded.recordings.replayed:
-        print("not recorded: no step of this configuration is the same function of its batch as those before it")
+    if why := recorded.recordings.refused or ("" if recorded.recordings.replayed else recorded.recordings.unlike):
+        print(f"not recorded: {why}")
     elif arguments.profile:
         show_replay(recorded.recordings, arguments.profile)
 

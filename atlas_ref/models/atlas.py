@@ -150,10 +150,20 @@ class AtlasModel(Model):
 
     def standing(self, state: ModelState) -> tuple[Int[Tensor, " batch"], int] | None:
         """Return the position of the memory and its chunk, of a single one without shards outside MAC."""
-        memory = self.config.memory
-        if memory.kind != "single" or memory.shards.length or memory.algorithm == "ridge" or self.config.segment:
+        if self.unrecorded():
             return None
-        return state.layers[0].memory.memory.position, memory.chunk
+        return state.layers[0].memory.memory.position, self.config.memory.chunk
+
+    def unrecorded(self) -> str:
+        """Return what the host has to look up, or to wait for, in a step; nothing where a recording knows enough."""
+        memory = self.config.memory
+        asked = {
+            "the host looks up where segments of model.block = 'mac' begin": self.config.segment > 0,
+            "the host looks up where the local memories of a hierarchy begin anew": memory.kind != "single",
+            "the host looks up where shards of the memory begin": memory.shards.length > 0,
+            "the host may have to wait for the solver of model.memory.algorithm = 'ridge'": memory.algorithm == "ridge",
+        }
+        return next((why for why, does in asked.items() if does), "")
 
     def schedules(self, outer_step: int | None) -> Phase:
         """Return the phase of all schedules at a step (`blocks.phase`)."""

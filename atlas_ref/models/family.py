@@ -105,6 +105,10 @@ class Model(nn.Module):
         del state
         return None
 
+    def unrecorded(self) -> str:
+        """Return why no step of such a model is recorded on a GPU (`training.graphed`), where `standing` is None."""
+        return "steps of this family of models have no recorded form"
+
     def schedules(self, outer_step: int | None) -> Hashable:
         """Return what the schedules make of a step: calls at steps of which they make the same are the same."""
         return outer_step

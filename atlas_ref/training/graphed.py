@@ -14,6 +14,7 @@ made as it is, and so is every step where a model cannot be recorded, or memory 
 """
 
 from collections.abc import Callable, Hashable, Mapping
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -34,6 +35,8 @@ from atlas_ref.training.step import Worked, draws_of, sizes_of_gradients, work
 
 PLAIN_STEPS = 3
 """Steps of one kind, one after another, that are made as they are before one is recorded: they compile its kernels."""
+PATIENCE = 20
+"""Steps after which it is told why none was recorded, where each of them is another function of its batch."""
 SHARE = 0.4
 """Share of the memory of a GPU that a step may need to be recorded: a recording keeps as much as a step needs."""
 
@@ -162,6 +165,30 @@ def _numbers(worked: Worked) -> list[Tensor]:
     return [worked.losses, worked.sizes.largest, worked.sizes.norm]
 
 
+class Kind(NamedTuple):
+    """What steps have in common that one recording may serve: where rows stand in their chunks (None: not in step), the
+    weight of polarisation, what schedules make of the step, and the shapes of the batch."""
+
+    phase: int | None
+    polarisation: float
+    schedules: Hashable
+    shapes: tuple[torch.Size, ...]
+
+    def unlike(self, last: "Kind | None") -> str:
+        """Return why a step is no repetition of the last one; nothing where it is one, or the first."""
+        if self.phase is None:
+            return "rows are not in step, as where a document begins inside a chunk of their memory"
+        if self.polarisation > 0.0:
+            return "the weight of polarisation moves from step to step"
+        if last is None or self == last:
+            return ""
+        if self.shapes != last.shapes:
+            return "batches are of another shape from step to step"
+        if self.schedules != last.schedules:
+            return "schedules of the model move from step to step"
+        return "rows begin each step at another index of their chunk"
+
+
 class Recordings:
     """The recorded steps of a run (`step.Replays`): one of each kind that comes several times in a row."""
 
@@ -171,12 +198,14 @@ class Recordings:
         standing = model.standing(state)
         self._standing = None if standing is None else Standing(*standing)
         self._model, self._network, self._optimiser, self._config = model, network, optimiser, config
-        self.made: dict[Hashable, Recording | None] = {}
+        self.made: dict[Kind, Recording | None] = {}
         """By kind; None where one cannot be recorded."""
-        self.refused = "" if self._standing else "where the rows of such a model stand is not known beforehand"
+        self.refused = "" if self._standing else model.unrecorded()
         """Why a step could not be recorded, where one could not."""
-        self._told = ""
-        self._last: Hashable = None
+        self.unlike = ""
+        """Why the last step was no repetition of those before it, where it was none."""
+        self._told, self._made = "", 0
+        self._last: Kind | None = None
         self._times = 0
         self._replayed: Recording | None = None
         self._ahead: tuple[tuple[int, int] | None, Tensor | None] = None, None
@@ -201,8 +230,9 @@ class Recordings:
     def news(self) -> str:
         """Return a line on whether steps are recorded, once it is known and where it is another than before."""
         now = "steps are recorded and replayed (train.graph)" if self.replayed else ""
-        if not now and self.refused:
-            now = f"steps are made as they are, not recorded: {self.refused}"
+        why = self.refused or ("" if self._told or self._made < PATIENCE else self.unlike)
+        if not now and why:
+            now = f"steps are made as they are, not recorded: {why}"
         told, self._told = self._told, now or self._told
         return now if now != told else ""
 
@@ -229,12 +259,14 @@ class Recordings:
     def _recorded(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None) -> Recording | None:
         """Return what makes a step, which may be recorded for it; None where it is made as it is."""
         phase = self._phase
-        if phase is None or polarisation(step, self._config) > 0.0:
-            return None
+        self._made += 1
         shapes = tuple(tensor.shape for tensor in batch.tensors())
-        kind = (phase, self._model.schedules(step), shapes)
-        self._times = self._times + 1 if kind == self._last else 1
+        kind = Kind(phase, polarisation(step, self._config), self._model.schedules(step), shapes)
+        self.unlike = kind.unlike(self._last)
+        self._times = 1 if self.unlike else self._times + 1
         self._last = kind
+        if phase is None or kind.polarisation > 0.0:
+            return None
         if kind not in self.made:
             if self._times <= PLAIN_STEPS:
                 return None

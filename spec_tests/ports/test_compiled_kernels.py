@@ -8,12 +8,19 @@ import pytest
 
 pytest.importorskip("triton", reason="the kernels need the package triton: pip install 'atlas-spec[triton]'")
 
+COGNATE = ["data.tokenizer=bytes", "model.vocab_size=257"]
+
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("preset", "more"),
-    [("shakespeare-10m", []), ("shakespeare-10m", ["model.memory.architecture=mlp"]), ("tnt-atlas", [])],
-    ids=["a-matrix", "two-layers", "a-hierarchy"],
+    [
+        ("shakespeare-10m", []),
+        ("shakespeare-10m", ["model.memory.architecture=mlp"]),
+        ("tnt-atlas", []),
+        ("cognate-memory", COGNATE),
+    ],
+    ids=["a-matrix", "two-layers", "a-hierarchy", "slots"],
 )
 def test_every_kernel_of_a_step_compiles_for_hopper_and_fits_into_its_shared_memory(
     preset: str, more: list[str]

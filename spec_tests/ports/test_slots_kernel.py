@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from atlas_ref.blocks.backbone_memory import BackboneMemory, Remembered
 from atlas_ref.blocks.kernels.choice import kernel_slots
-from atlas_ref.functional.slot_memory import BLOCK, SlotReads, decided, slot_memory
+from atlas_ref.blocks.windowed_attention import Places
+from atlas_ref.config.cognate import CognateConfig
+from atlas_ref.functional.slot_memory import BLOCK, Decide, SlotReads, decided, slot_memory
+from spec_tests.package.micro.cognate import cognate_config
 
 # The port first: it asks for the interpreter, which Triton reads where it is imported.
 DEVICE = pytest.importorskip("spec_tests.ports.kernels").DEVICE
@@ -67,6 +71,30 @@ def test_a_largest_product_of_minus_infinity_is_that_of_the_first_slot_in_use_or
     given = cosines, products, read_at, position, 2.0
     for one, other in zip(decide(*given), decided(*given), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_memory_of_a_backbone_takes_the_kernel_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a kernel that no model asks for; another number of slots or another threshold than the model has."""
+    config = cognate_config("model.ltm.kind='both'").any_model
+    assert isinstance(config, CognateConfig)
+    memory = BackboneMemory(config).to(DEVICE)
+    random = torch.Generator().manual_seed(2)
+    y = torch.randn(2, 9, config.d_model, generator=random).to(DEVICE)
+    index = torch.arange(9, device=DEVICE).expand(2, 9)
+    asked, found = list[tuple[int, bool]](), list[Remembered]()
+
+    def noted(kernels: str, told: Tensor, slots: int) -> Decide | None:
+        del kernels
+        asked.append((slots, bool(found)))
+        return kernel_slots("triton" if found else "reference", told, slots)
+
+    monkeypatch.setattr("atlas_ref.blocks.backbone_memory.kernel_slots", noted)
+    for _ in range(2):
+        found.append(memory(y, memory.initial_state(2), Places(index, index[:, -1] + 1, index)))
+    assert asked == [(config.ltm.slots, False), (config.ltm.slots, True)]
+    one, other = found
+    assert torch.equal(one.features, other.features)
+    assert all(torch.equal(x, other.state.to_tensors()[name]) for name, x in one.state.to_tensors().items())
 
 
 def test_what_the_kernel_does_not_hold_goes_the_way_of_the_loop() -> None:

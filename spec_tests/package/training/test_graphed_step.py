@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.training.graphed import PLAIN_STEPS, Recordings, Standing
+from atlas_ref.training.graphed import PATIENCE, PLAIN_STEPS, Recordings, Standing
 from atlas_ref.training.run import Run, new_run
 from atlas_ref.training.step import StepResult, draws_of, train_step
 from atlas_ref.watching.monitor import measure_layers
@@ -133,22 +133,24 @@ def blind() -> AbstractContextManager[None]:
     def dispatch(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call it, unless it asks for a number, for how many there are, or for one that lies on the host."""
         del self, types
-        chosen = args[1] if func is torch.ops.aten.index.Tensor else ()
+        chosen = args[1] if func.overloadpacket in INDEXED else ()
         asks = any(x is not None and x.dtype == torch.bool for x in chosen)
         assert not asks, "an index that is a mask"
-        assert func not in WAITING, func
+        assert func.overloadpacket not in WAITING, func
         return func(*args, **(kwargs or {}))
 
     mode: AbstractContextManager[None] = type("_Blind", (TorchDispatchMode,), {"__torch_dispatch__": dispatch})()
     return mode
 
 
+ATEN = torch.ops.aten
+INDEXED = {ATEN.index, ATEN.index_put, ATEN.index_put_, ATEN._unsafe_index, ATEN._index_put_impl_}
 WAITING = {
-    torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten.nonzero.default,
-    torch.ops.aten.masked_select.default,
-    torch.ops.aten.lift_fresh.default,
+    *(ATEN._local_scalar_dense, ATEN.equal, ATEN.is_nonzero, ATEN.lift_fresh),
+    *(ATEN.nonzero, ATEN.masked_select, ATEN.masked_scatter, ATEN.repeat_interleave, ATEN.bincount),
+    *(ATEN._unique, ATEN._unique2, ATEN.unique_dim, ATEN.unique_consecutive, ATEN.unique_dim_consecutive),
 }
+"""What reads a number, makes as many as there are of something, or brings a number of the host."""
 
 
 @pytest.mark.parametrize("name", COGNATE)
@@ -225,4 +227,31 @@ def test_a_step_that_is_another_function_each_time_is_made_as_it_is() -> None:
     for step in range(2 + PLAIN_STEPS):
         recordings.expect(batch_of(step))
         assert recordings.work(batch_of(step), run.state, step, None) is None
-    assert "not recorded: where the rows" in recordings.news()
+    assert "not recorded: the host looks up where shards of the memory begin" in recordings.news()
+
+
+@pytest.mark.parametrize(
+    ("changes", "step", "why"),
+    [
+        ((), RAGGED, "rows are not in step"),
+        ((), None, "batches are of another shape"),
+        (("optim.polarisation_start=0.1", "optim.polarisation_end=0.2"), 1, "the weight of polarisation moves"),
+        (("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=500"), 1, "schedules of the model move"),
+        (("model.memory.chunk=64",), 1, "another index of their chunk"),
+    ],
+)
+def test_why_no_step_repeats_the_one_before_is_told_once(changes: tuple[str, ...], step: int | None, why: str) -> None:
+    """Kills: a run that is never recorded and never says so; a line a step; a line while it may still come; the reason
+    of another condition."""
+    config = micro_config("model.n_layers=1", *changes)
+    run = wide_run(config)
+    recordings = Recordings(run.model, run.network, run.optimiser, run.state, config)
+    told = []
+    for number in range(PATIENCE + 3):
+        batch = batch_of((1, SHORT)[number % 2] if step is None else step)
+        recordings.expect(batch)
+        assert recordings.work(batch, run.state, number, None) is None
+        told.append(recordings.news())
+    assert "not recorded: " in told[PATIENCE - 1]
+    assert why in told.pop(PATIENCE - 1)
+    assert not any(told)
