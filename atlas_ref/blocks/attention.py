@@ -16,6 +16,7 @@ from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.dropout import Drop
 from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.once import once
 from atlas_ref.functional.window import latest
 from atlas_ref.optim.qk_clip import largest_in_sight
 
@@ -53,6 +54,19 @@ class AttentionHeads(nn.Module):
         queries, keys, values = torch.unflatten(projected, -1, (3, self.n_heads, self.head_dim)).unbind(-3)
         return queries, keys, values
 
+    def fixed(self) -> Float[Tensor, "tokens channels"]:
+        """Return what persistent tokens are projected to: they have no position and are not rotated."""
+        projected: Tensor = self.projection(self.persistent)
+        return projected
+
+    def fixed_heads(self) -> tuple[Float[Tensor, "tokens heads dim"], Float[Tensor, "tokens heads dim"]]:
+        """Return keys and values of every head of persistent tokens, of which nobody needs the queries."""
+        return once(self._fixed_heads, self.persistent, self.projection.weight)
+
+    def _fixed_heads(self) -> tuple[Tensor, Tensor]:
+        _, keys, values = self.apart(self.fixed())
+        return keys, values
+
     def largest_logits(self, *inputs: Any) -> Float[Tensor, " heads"]:
         """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
         raise NotImplementedError
@@ -85,39 +99,38 @@ class SlidingWindowAttention(AttentionHeads):
         `drop` leaves some of the weights out.
         """
         projected: Tensor = self.projection(hidden)
-        # Persistent tokens have no position: they pass through the same projection and are not rotated.
-        persistent: Tensor = self.projection(self.persistent)
         past = Past(state.cache_keys, state.cache_values)
         ask = kernel_query(self.kernels, projected, past, self.head_dim) if drop is None else None
         if ask is not None:
-            return self._one_token(ask, projected, persistent, past, timeline)
+            return self._one_token(ask, projected, past, timeline)
         attend = kernel_attention(self.kernels, projected, self.head_dim)
         run = self._by_reference if attend is None else partial(self._by_kernels, attend)
-        found, cache_keys, cache_values = run(projected, persistent, past, timeline, drop)
+        found, cache_keys, cache_values = run(projected, past, timeline, drop)
         wide = (at_least_float32(cache) for cache in (cache_keys, cache_values))
         cache_keys, cache_values = timeline.recent(state.memory.context, self.window - 1, *wide)
         return found.flatten(-2), cache_keys, cache_values
 
     def _one_token(
-        self, ask: Query, projected: Tensor, persistent: Tensor, past: Past, timeline: Timeline
+        self, ask: Query, projected: Tensor, past: Past, timeline: Timeline
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what `forward` does of a call of one token, by its kernel."""
         turning = timeline.angles(self.head_dim, self.rope_base, torch.float32)
         shape, width = Shape(self.n_heads, self.head_dim, self.window), self.n_heads * self.head_dim
         queries, told = projected[..., :width], projected[..., width:]
-        found, after = ask(queries, told, persistent, past, timeline.context, turning, shape)
+        found, after = ask(queries, told, self.fixed(), past, timeline.context, turning, shape)
         return found.flatten(-2), *after
 
     def _by_reference(
-        self, projected: Tensor, persistent: Tensor, past: Past, timeline: Timeline, drop: Drop | None
+        self, projected: Tensor, past: Past, timeline: Timeline, drop: Drop | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs, and what the caches hold after the call."""
-        queries, keys, values = self.apart(projected)
-        _, fixed_keys, fixed_values = self.apart(persistent)
-        # Both at once: the angles are the same. Of one token they lie side by side as they are.
+        fixed_keys, fixed_values = self.fixed_heads()
+        # Queries and keys at once: the angles are the same. Of one token they lie side by side as they are.
         if projected.shape[1] == 1:
-            both = torch.unflatten(projected, -1, (3 * self.n_heads, self.head_dim))[:, :, : 2 * self.n_heads]
+            heads = torch.unflatten(projected, -1, (3 * self.n_heads, self.head_dim))
+            both, values = heads.split_with_sizes([2 * self.n_heads, self.n_heads], 2)
         else:
+            queries, keys, values = self.apart(projected)
             both = torch.cat([queries, keys], 2)
         queries, keys = timeline.turned(both, self.rope_base).chunk(2, 2)
         return sliding_window_attention(
@@ -128,7 +141,6 @@ class SlidingWindowAttention(AttentionHeads):
         self,
         attend: Attention,
         projected: Tensor,
-        persistent: Tensor,
         past: Past,
         timeline: Timeline,
         drop: Drop | None,
@@ -136,7 +148,7 @@ class SlidingWindowAttention(AttentionHeads):
         """Return the same by kernels."""
         turning = timeline.angles(self.head_dim, self.rope_base, torch.float32)
         shape = Shape(self.n_heads, self.head_dim, self.window)
-        output, keys = attend(projected, persistent, past, timeline.context, turning, shape, drop)
+        output, keys = attend(projected, self.fixed(), past, timeline.context, turning, shape, drop)
         return output, latest(past.keys, keys), latest(past.values, self.apart(projected)[-1])
 
     def largest_logits(
@@ -145,5 +157,5 @@ class SlidingWindowAttention(AttentionHeads):
         """Return the largest logit of each head over the pairs in sight, of the call that `forward` gets."""
         queries, keys, _ = (at_least_float32(part) for part in self.project(hidden))
         queries, keys = timeline.turned(torch.cat([queries, keys], 2), self.rope_base).chunk(2, 2)
-        persistent = at_least_float32(self.project(self.persistent.unsqueeze(0))[1][0])
+        persistent = at_least_float32(self.fixed_heads()[0])
         return largest_in_sight(queries, keys, persistent, state.cache_keys, timeline.context)

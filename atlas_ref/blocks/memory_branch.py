@@ -27,7 +27,8 @@ from atlas_ref.blocks.timeline import Timeline
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.convolution import short_convolution
 from atlas_ref.functional.normalize import as_autocast_rounds, at_least_float32, l2_normalize, without_autocast
-from atlas_ref.functional.polynomial import feature_dim, initial_coefficients, polynomial_features
+from atlas_ref.functional.once import once
+from atlas_ref.functional.polynomial import factors, feature_dim, initial_coefficients, lifted
 from atlas_ref.functional.window import latest
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.hierarchical import HierarchicalState
@@ -108,10 +109,8 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         self, d_model: int, n_heads: int, config: MemoryConfig, writes: bool = True, kernels: Kernels = "auto"
     ) -> None:
         super().__init__()
-        self.kernels = kernels
+        self.kernels, self.config, self.writes = kernels, config, writes
         self.n_heads, self.key_dim, self.value_dim = n_heads, config.key_dim, config.value_dim
-        self.config = config
-        self.writes = writes
         self.features = feature_dim(config.key_dim, config.features.degree, config.features.basis)
         self.channels = sum(self._widths())
         self.projection = nn.Linear(d_model, self.channels, bias=False)
@@ -164,12 +163,12 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         write nothing; all else goes on, so that a later call continues in the middle of a document. `gating` is
         `hidden`, where the gates have a use of their own of what it is the norm of (`passes.normed`).
         """
-        once = gating is None or gating is hidden
+        same = gating is None or gating is hidden
         hidden = as_autocast_rounds(hidden)
         alone = None if measured or not writes else self._one_token(hidden, state, timeline, first)
         if alone is not None:
             return alone
-        gates = self._gates(hidden if once or gating is None else as_autocast_rounds(gating))
+        gates = self._gates(hidden if same or gating is None else as_autocast_rounds(gating))
         projected: Tensor = self.projection(hidden)
         # The convolution belongs to the memory: float32 or wider, whatever the matrix product was in.
         with without_autocast(hidden.device):
@@ -181,9 +180,11 @@ class MemoryBranch(nn.Module, Generic[Memory]):
 
     def expand(self, x: Tensor) -> Tensor:
         """EXPAND: polynomial features with learned positive kernel coefficients."""
-        coefficients, basis = self._coefficients(), self.config.features.basis
-        by_kernels = kernel_features(self.kernels, x, len(coefficients), basis)
-        return polynomial_features(x, coefficients, basis) if by_kernels is None else by_kernels(x, coefficients, basis)
+        degree, basis = self.config.features.degree, self.config.features.basis
+        by_kernels = kernel_features(self.kernels, x, degree, basis)
+        if by_kernels is None:
+            return lifted(x, once(self._factors, self.feature_coefficients), basis)
+        return by_kernels(x, self._coefficients(), basis)
 
     @abstractmethod
     def parts(self, state: MemoryLayerState[Memory]) -> tuple[Part, ...]:
@@ -255,6 +256,9 @@ class MemoryBranch(nn.Module, Generic[Memory]):
     def _coefficients(self) -> Float[Tensor, " degree"]:
         return F.softplus(at_least_float32(self.feature_coefficients))
 
+    def _factors(self) -> tuple[Tensor, ...]:
+        return factors(self._coefficients(), self.key_dim, self.config.features.basis)
+
     def _straight(self, timeline: Timeline) -> bool:
         """Return whether kernels take features of degree one straight from the kernel of the front."""
         del timeline
@@ -274,19 +278,16 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         self, projected: Float[Tensor, "batch time channels"], state: MemoryLayerState[Memory], timeline: Timeline
     ) -> tuple[Heads, Float[Tensor, "batch past channels"]]:
         """PROJECT: return q, k and v of every head from one matrix product, and the convolution's next past."""
-        past = state.convolution.shape[1]
+        past, given = state.convolution.shape[1], (self.convolution, state.convolution, timeline.context)
         front = kernel_front(self.kernels, projected, self.convolution)
         if front is None:
-            mixed, tail = short_convolution(
-                at_least_float32(projected), self.convolution, state.convolution, timeline.context
-            )
+            mixed, tail = short_convolution(at_least_float32(projected), *given)
             heads = self._heads(mixed, self._lifted_at_once(timeline))
         else:
             widths = Widths(self.n_heads, self.key_dim, self.value_dim, L2_EPS)
             scale = self._coefficients().sqrt() if self._straight(timeline) else None
             dtype = torch.promote_types(projected.dtype, torch.float32) if scale is None else activations(projected)
-            given = (projected, self.convolution, state.convolution, timeline.context)
-            heads = Heads(*front(*given, scale, widths, dtype), expanded=scale is not None)
+            heads = Heads(*front(projected, *given, scale, widths, dtype), expanded=scale is not None)
             tail = latest(state.convolution, at_least_float32(projected[:, max(0, projected.shape[1] - past) :]))
         return heads, timeline.recent(state.context, past, tail.unsqueeze(2))[0].squeeze(2)
 
@@ -294,7 +295,6 @@ class MemoryBranch(nn.Module, Generic[Memory]):
         """Return q, k (SiLU, unit length) and v of every head; where they are to be `lifted`, features of q and k."""
         widths = [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim]
         addresses, values = mixed.split_with_sizes(widths, -1)
-        addresses = torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim))
-        addresses = l2_normalize(addresses, L2_EPS)
+        addresses = l2_normalize(torch.unflatten(F.silu(addresses), -1, (2, self.n_heads, self.key_dim)), L2_EPS)
         queries, keys = (self.expand(addresses) if lifted else addresses).unbind(2)
         return Heads(queries, keys, torch.unflatten(values, -1, (self.n_heads, self.value_dim)), lifted)

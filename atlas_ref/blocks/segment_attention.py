@@ -123,8 +123,7 @@ class SegmentAttention(AttentionHeads):
         inside = segment_sight(piece.timeline.context % self.segment, past)
         there = inside if asked.own else asked.there.unsqueeze(1).expand(-1, time, -1)
         # Persistent tokens have no position, and everybody sees them.
-        _, *persistent = self.project(self.persistent.unsqueeze(0))
-        persistent_keys, persistent_values = (x.expand(batch, -1, -1, -1) for x in persistent)
+        persistent_keys, persistent_values = (x.expand(batch, -1, -1, -1) for x in self.fixed_heads())
         always = inside.new_ones(batch, time, persistent_keys.shape[1])
         return _Seen(
             queries,

@@ -24,6 +24,11 @@ def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def of_dtype(x: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """Return x in `dtype`: x itself where it is, which torch takes as long to find out as for a product of a token."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def as_autocast_rounds(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return x as autocast rounds it for a matrix product: once, where several products read it."""
     device = x.device.type
@@ -54,7 +59,7 @@ def l2_normalize(x: Float[Tensor, "*shape dim"], eps: float) -> Float[Tensor, "*
         raise UserError(f"l2_normalize: eps is {eps}, but it must be a positive length such as 1e-6")
     wide = at_least_float32(x)
     if not torch.is_grad_enabled():
-        return (wide / _length(wide, eps)).to(x.dtype)
+        return of_dtype(wide / _length(wide, eps), x.dtype)
     apply: Callable[[Tensor, float], Tensor] = _Normalized.apply
     return apply(wide, eps).to(x.dtype)
 

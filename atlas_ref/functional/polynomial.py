@@ -18,6 +18,7 @@ There is no constant feature (but in `elementwise`). The root has no finite grad
 positive, for instance as exponentials.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from math import comb, factorial, prod, sqrt
@@ -28,7 +29,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
-from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.normalize import at_least_float32, of_dtype
 
 Basis = Literal["monomial_weighted", "monomial", "kronecker", "elementwise"]
 
@@ -56,28 +57,41 @@ def polynomial_features(
     Differentiable in x and, where they are positive, in the coefficients. Computed in at least float32, returned in
     the dtype of x. Raises UserError for a degree below 1.
     """
-    degree = coefficients.shape[0]
-    _check(degree)
     wide = at_least_float32(x)
-    return _features(wide, coefficients.to(wide.dtype), basis).to(x.dtype)
+    return lifted(wide, factors(coefficients.to(wide.dtype), x.shape[-1], basis), basis).to(x.dtype)
 
 
-def _features(
-    x: Float[Tensor, "*batch dim"], coefficients: Float[Tensor, " degree"], basis: Basis
+def factors(coefficients: Float[Tensor, " degree"], dim: int, basis: Basis) -> tuple[Float[Tensor, "*_features"], ...]:
+    """Return for each degree what its products of entries are multiplied by: one number, or one for each of them.
+
+    That is the table of the module docstring, and of `elementwise` a_i. Raises UserError for a degree below 1.
+    """
+    _check(len(coefficients))
+    if basis == "elementwise":
+        return coefficients.unbind()
+    first, *roots = coefficients.sqrt().unbind()
+    if basis == "monomial_weighted":
+        like = coefficients.dtype, coefficients.device
+        roots = [root * _multinomial_roots(dim, i, *like) for i, root in enumerate(roots, start=2)]
+    return first, *roots
+
+
+def lifted(
+    x: Float[Tensor, "*batch dim"], scales: Sequence[Float[Tensor, "*_features"]], basis: Basis
 ) -> Float[Tensor, "*batch features"]:
+    """Return `polynomial_features` by the `factors` of each degree, in the dtype of x, which is at least float32."""
+    scales = [of_dtype(scale, x.dtype) for scale in scales]
     if basis == "elementwise":
         # Horner: 1 + x (a_1 + x (a_2 + ...)).
         result = torch.zeros_like(x)
-        for coefficient in coefficients.flip(0):
+        for coefficient in reversed(scales):
             result = x * (coefficient + result)
         return result + 1.0
     power, parts = x, []
-    for i, root in enumerate(coefficients.sqrt().unbind(), start=1):
+    for i, scale in enumerate(scales, start=1):
         if i > 1:
             power = _next_tensor_power(x, power) if basis == "kronecker" else _next_monomials(x, power, i)
-        if basis == "monomial_weighted" and i > 1:
-            root = root * _multinomial_roots(x.shape[-1], i, x.dtype, x.device)
-        parts.append(power * root)
+        parts.append(power * scale)
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 

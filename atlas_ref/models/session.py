@@ -21,6 +21,7 @@ from torch import Tensor
 
 from atlas_ref.blocks.timeline import Marks
 from atlas_ref.errors import UserError
+from atlas_ref.functional.once import Store, keeping
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model, Output
 from atlas_ref.models.serving import served
@@ -33,12 +34,14 @@ class Session:
         """Begin before the first token of every row; `outer_step` is that of `Model.forward`."""
         self.model, self.outer_step = model, outer_step
         self._state = model.initial_state(batch).detach()
+        self._kept: Store = {}
 
     def __call__(
         self, tokens: Int[Tensor, "batch time"], reset: Bool[Tensor, "batch time"] | Marks | None = None
     ) -> Float[Tensor, "batch time vocab"]:
         """Return the logits that are served, and remember what tokens leave; `reset` is that of `Model.forward`."""
-        output: Output = self.model(tokens, self._state, reset, self.outer_step, measured=False)
+        with keeping(self._kept):
+            output: Output = self.model(tokens, self._state, reset, self.outer_step, measured=False)
         # What inference mode makes has no graph to leave.
         self._state = output.state if torch.is_inference_mode_enabled() else output.state.detach()
         return served(output).logits

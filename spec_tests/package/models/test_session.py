@@ -50,6 +50,22 @@ def test_reading_changes_the_memory_and_a_reset_brings_the_start_back(variant: s
 
 
 @one_half
+def test_a_session_reads_by_the_weights_that_the_model_has_now(variant: str) -> None:
+    """In inference mode, token by token. Kills: what follows from weights, kept though they have changed."""
+    model = make_model(variant)
+    session = Session(model, batch=2)
+    with torch.inference_mode():
+        session(make_tokens(2, 0, 1))
+    with torch.no_grad():
+        for number, weight in enumerate(model.parameters()):
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)), alpha=0.1)
+    fresh, session_state = Session(model, batch=2), session.get_memory_state()
+    fresh.set_memory_state(session_state)
+    with torch.inference_mode():
+        assert torch.equal(session(make_tokens(2, 1, 1)), fresh(make_tokens(2, 1, 1)))
+
+
+@one_half
 def test_a_state_that_was_taken_out_stored_and_put_back_goes_on_exactly(variant: str) -> None:
     """In every bit, through safetensors too. Kills: a tensor that is not part of the state (momentum, window, tail,
     projection, cache, position); a state that later calls change in place.
