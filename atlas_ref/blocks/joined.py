@@ -17,7 +17,7 @@ from atlas_ref.blocks.kernels.choice import kernel_rows
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.dropout import Drop, dropped
 from atlas_ref.functional.mag_gate import WITH_LOGITS, mag_gate
-from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.normalize import at_least_float32, of_dtype
 
 
 class Joined(NamedTuple):
@@ -68,7 +68,7 @@ class JoinedBlock(Block):
             joined, raw = rows.joined(attended, reads, logits, tuple(norms), rows.Floored(self.kind, floor, drop))
             return Joined(joined, raw)
         wide = at_least_float32(hidden).dtype
-        attention: Tensor = self.attention_norm(attended.to(wide))
-        memory = dropped(self.memory_norm(reads.to(wide)), drop)
+        attention: Tensor = self.attention_norm(of_dtype(attended, wide))
+        memory = dropped(self.memory_norm(of_dtype(reads, wide)), drop)
         gated = mag_gate(self.kind, attention, memory, logits, floor)
         return Joined(gated.joined, gated.raw)

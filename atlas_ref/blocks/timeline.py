@@ -110,7 +110,7 @@ class Timeline:
             self._older[length] = None if whole else older_than(self._end, length)
         older = self._older[length]
         if older is None:
-            return tuple(tokens[:, tokens.shape[1] - length :] for tokens in sequences)
+            return tuple(x if x.shape[1] == length else x[:, x.shape[1] - length :] for x in sequences)
         return last_of(older, *sequences)
 
     @cached_property

@@ -20,7 +20,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from atlas_ref.errors import UserError
 from atlas_ref.functional.dropout import Drop, kept, select
 from atlas_ref.functional.looking import surely_at_least
-from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.normalize import at_least_float32, of_dtype
 from atlas_ref.functional.sight import sees_bad, spoil, surely_finite, take_out_bad
 
 Cached = Float[Tensor, "batch window_minus_1 heads dim"]
@@ -104,9 +104,9 @@ def _attend(
 
 def _behind(persistent: Persistent, cache: Cached, own: Sequence) -> Float[Tensor, "batch seen heads dim"]:
     """Return what a token sees of its own and behind that of the cache and the persistent tokens."""
-    before = [cache.to(own.dtype)]
+    before = [of_dtype(cache, own.dtype)]
     if len(persistent):
-        before.insert(0, persistent.to(own.dtype).expand(len(own), -1, -1, -1))
+        before.insert(0, of_dtype(persistent, own.dtype).expand(len(own), -1, -1, -1))
     return torch.cat([*before, own], 1)
 
 
@@ -163,7 +163,8 @@ def sliding_window_attention(
         seen_values = _behind(persistent_values, cache_values, values)
         found = _one_query(queries, seen_keys, seen_values, position, window)
         older = len(persistent_keys) + 1
-        return found, seen_keys[:, older:].to(cache_keys.dtype), seen_values[:, older:].to(cache_values.dtype)
+        after_keys = of_dtype(seen_keys[:, older:], cache_keys.dtype)
+        return found, after_keys, of_dtype(seen_values[:, older:], cache_values.dtype)
     all_keys = torch.cat([cache_keys.to(keys.dtype), keys], dim=1)
     all_values = torch.cat([cache_values.to(values.dtype), values], dim=1)
     # Views: what a caller keeps of them (`window.recent`) must not keep the whole sequence alive.

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from atlas_ref.functional.looking import may_look, surely_at_least
+from atlas_ref.functional.normalize import of_dtype
 from atlas_ref.functional.sight import not_finite, spoil, surely_finite
 
 
@@ -73,7 +74,7 @@ def _one_token(x: Tensor, weight: Tensor, tail: Tensor, position: Int[Tensor, "b
         window = torch.cat([_of_the_document(tail, position), x], dim=1)
     y = (window * weight.T).sum(1, keepdim=True)
     # 0 y is 0, or NaN where y is not finite: what sees anything bad is NaN, as in longer calls.
-    return torch.add(y, y, alpha=0.0).to(x.dtype), padded[:, 1:]
+    return of_dtype(torch.add(y, y, alpha=0.0), x.dtype), padded[:, 1:]
 
 
 def _filtered(padded: Tensor, weight: Tensor) -> Tensor:

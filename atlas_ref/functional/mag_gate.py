@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.normalize import at_least_float32, of_dtype
 
 GateKind = Literal["source", "convex", "convex_memory", "gated_attention", "product"]
 WITH_LOGITS = ("convex", "convex_memory")
@@ -62,7 +62,7 @@ def mag_gate(
         joined = torch.lerp(attended, remembered, gate)
     else:
         joined = torch.lerp(remembered, attended, gate)
-    return Gated(joined.to(attention.dtype), gate, raw)
+    return Gated(of_dtype(joined, attention.dtype), gate, raw)
 
 
 def _below(kind: GateKind, attended: Tensor, remembered: Tensor, logits: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlas_ref.errors import UserError
-from atlas_ref.functional.normalize import at_least_float32
+from atlas_ref.functional.normalize import at_least_float32, of_dtype
 
 Angles = tuple[Float[Tensor, "batch time 1 half"], Float[Tensor, "batch time 1 half"]]
 
@@ -44,7 +44,7 @@ def turned(
     wide = at_least_float32(x)
     even, odd = torch.unflatten(wide, -1, (-1, 2)).unbind(-1)
     real, imaginary = torch.addcmul(even * cosine, odd, sine, value=-1), torch.addcmul(odd * cosine, even, sine)
-    return torch.stack([real, imaginary], dim=-1).flatten(-2).to(x.dtype)
+    return of_dtype(torch.stack([real, imaginary], dim=-1).flatten(-2), x.dtype)
 
 
 @cache

@@ -41,7 +41,7 @@ def kernel_attention(kernels: Kernels, projected: Tensor, dim: int) -> Attention
 
     That runs a call of one token, which may have `kernel_query`, heads too wide, and a width that is odd.
     """
-    if chosen(kernels, projected.device) != "triton" or projected.numel() == 0 or projected.shape[1] == 1:
+    if projected.shape[1] == 1 or projected.numel() == 0 or chosen(kernels, projected.device) != "triton":
         return None
     # The interpreter has no products of bfloat16.
     narrow = interprets() and projected.dtype == torch.bfloat16
@@ -54,9 +54,9 @@ def kernel_attention(kernels: Kernels, projected: Tensor, dim: int) -> Attention
 
 def kernel_query(kernels: Kernels, projected: Tensor, past: Past, dim: int) -> Query | None:
     """Return attention of a call of one token by a kernel, None where the reference runs: where there are gradients."""
-    if torch.is_grad_enabled() or projected.shape[1] != 1 or projected.numel() == 0 or dim > WIDEST_ALONE:
+    if chosen(kernels, projected.device) != "triton" or torch.is_grad_enabled() or projected.shape[1] != 1:
         return None
-    if {projected.dtype, past.keys.dtype} != {torch.float32} or chosen(kernels, projected.device) != "triton":
+    if {projected.dtype, past.keys.dtype} != {torch.float32} or projected.numel() == 0 or dim > WIDEST_ALONE:
         return None
     from atlas_ref.blocks.kernels import one_query
 
@@ -75,8 +75,9 @@ def kernel_gates(kernels: Kernels, hidden: Tensor) -> MadeGates | None:
 
 def kernel_rows(kernels: Kernels, x: Tensor) -> Rows | None:
     """Return what does with each token by itself what kernels know, None where the reference runs."""
-    known = x.dtype in (torch.float32, torch.bfloat16) and x.numel() > 0 and x.shape[-1] <= MOST_COMPONENTS
-    if not known or chosen(kernels, x.device) != "triton":
+    if chosen(kernels, x.device) != "triton":
+        return None
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.numel() == 0 or x.shape[-1] > MOST_COMPONENTS:
         return None
     from atlas_ref.blocks.kernels import rows
 

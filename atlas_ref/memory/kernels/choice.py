@@ -86,9 +86,10 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
     On a GPU a call of one token, which is what decoding makes, has a kernel of its own, without a derivative.
     """
     keys, values = asked[:2]
-    form, found = chosen(kernels, keys.device), library()
-    if form == "cpu" and _soon_over(kernels, keys):
+    form = chosen(kernels, keys.device)
+    if form == "reference" or (form == "cpu" and _soon_over(kernels, keys)):
         return None
+    found = library()
     if start.shards is not None and (form == "cpu" or not rule.orthogonalised):
         return None
     if form == "cpu" and found is not None and supports_on_cpu(rule, keys, values):
@@ -161,9 +162,10 @@ def write_alone(rule: MemoryRule, features: int, width: int, slots: int) -> Alon
 
 def kernel_front(kernels: Kernels, projected: Tensor, weight: Tensor) -> Front | None:
     """Return the front by kernels (`kernels.front`, `kernels.cpu_front`), None where the reference runs."""
-    form, found, dtypes = chosen(kernels, projected.device), library(), {projected.dtype, weight.dtype}
-    if projected.numel() == 0 or (form == "cpu" and _soon_over(kernels, projected)):
+    form = chosen(kernels, projected.device)
+    if form == "reference" or projected.numel() == 0 or (form == "cpu" and _soon_over(kernels, projected)):
         return None
+    found, dtypes = library(), {projected.dtype, weight.dtype}
     if form == "cpu" and found is not None and len(dtypes) == 1 and dtypes <= SUFFIXES.keys():
         from atlas_ref.memory.kernels import cpu_front
 
