@@ -13,6 +13,11 @@ in nats, a mean over rows. A memory that keeps which values a row holds, and not
 all places, so that B is 0: it is stuck one plateau later. What attention makes of the question itself is in B(x') too.
 A plateau that a run will leave is unstable: what follows is a thousandth of a nat there, and grows all the same.
 
+Batches differ by more than that. Where those of the budget leave it open whether the growth is large enough, the two
+networks are asked by twice as many, and once more by twice as many: forward passes, which cost little beside training.
+A rehearsal thus has CHANCES to be decided, and each of its intervals has that share of the doubt of one (Bonferroni),
+so that all of them together are wrong as seldom as a single interval of another gate.
+
 A run of more steps than twice those of the budget is not rehearsed: what is kept, heard and moved stands for it.
 """
 
@@ -34,7 +39,7 @@ from preflight.heard import Arms, arms, logits_of
 from preflight.remedies import said_remedy
 from preflight.result import Check, Verdict, at_least
 from preflight.span import must_remember
-from preflight.statistics import mean_interval
+from preflight.statistics import CONFIDENCE, mean_interval
 from preflight.subject import Budget, Subject
 
 FOLLOWS: Final = "answers begin to follow what is written"
@@ -45,6 +50,12 @@ GROWS: Final = 1.75
 """Times that what follows must grow in the second half of a rehearsal."""
 FLOOR, KNOWN = 1e-4, 0.05
 """Nats that noise is worth, and from which answers follow so well that they need not grow any more."""
+LOOKS: Final = (0.5, 0.75, 1.0)
+"""Shares of a rehearsal after which it is looked at: it ends where the check passes."""
+DOUBLINGS: Final = 2
+"""Times that the batches of the last look are doubled, as long as it is INCONCLUSIVE."""
+CHANCES: Final = len(LOOKS) + DOUBLINGS
+"""Times that a rehearsal may be decided."""
 
 
 def rehearsed_steps(config: RunConfig, budget: Budget) -> int | None:
@@ -64,14 +75,13 @@ def rehearsal_checks(config: RunConfig, subject: Subject, seed: int, budget: Bud
 
 
 def _rehearse(config: RunConfig, subject: Subject, seed: int, steps: int, batches: int) -> Check | None:
-    """Begin the run as it will be, and judge it by `batches` of later rows."""
+    """Begin the run as it will be, and judge it by `batches` of later rows, or more."""
     config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
     source, device = task_of(config.data).source(config, None), select_device(config.train.device)
-    later = [to_device(source.batch(steps + n), device) for n in range(batches)]
-    judged = [asked for batch in later if (asked := arms(config, batch)) is not None and _binds(asked)]
+    judged = _later(config, range(steps, steps + batches))
     model = subject.model(config.model, seed).to(device)
     optimiser, state = subject.optimiser(model, config.optim), model.initial_state(config.train.batch_size).detach()
-    before, check = list[float](), None
+    before, found, middle, check = list[float](), list[float](), dict[str, Tensor](), None
     for step in range(steps if judged else 0):
         batch = to_device(source.batch(step), device)
         try:
@@ -80,16 +90,36 @@ def _rehearse(config: RunConfig, subject: Subject, seed: int, steps: int, batche
             return at_least(FOLLOWS, math.nan, GROWS, f"the rehearsal failed: {error}")
         if step + 1 in _looks(steps):
             found = [follows(model, each) for each in judged]
-            before = before or found
+            if not before:
+                before, middle = found, {name: each.clone() for name, each in model.state_dict().items()}
             check = _check(config, before, found, step + 1)
             if check.verdict is Verdict.PASS:
-                break
+                return check
+    if check is None or check.verdict is not Verdict.INCONCLUSIVE:
+        return check
+    earlier = subject.model(config.model, seed).to(device)
+    earlier.load_state_dict(middle)
+    for doubling in range(DOUBLINGS):
+        known = batches << doubling
+        judged = _later(config, range(steps + known, steps + 2 * known))
+        before += [follows(earlier, each) for each in judged]
+        found += [follows(model, each) for each in judged]
+        check = _check(config, before, found, steps)
+        if check.verdict is not Verdict.INCONCLUSIVE:
+            break
     return check
 
 
+def _later(config: RunConfig, steps: range) -> list[Arms]:
+    """Return the rows of steps that are not rehearsed, of those batches that ask for two things out of sight."""
+    source, device = task_of(config.data).source(config, None), select_device(config.train.device)
+    found = (arms(config, to_device(source.batch(step), device)) for step in steps)
+    return [asked for asked in found if asked is not None and _binds(asked)]
+
+
 def _looks(steps: int) -> tuple[int, ...]:
-    """Return the numbers of steps after which a rehearsal is looked at: it ends where the check passes."""
-    return math.ceil(steps / 2), math.ceil(3 * steps / 4), steps
+    """Return the numbers of steps after which a rehearsal is looked at."""
+    return tuple(math.ceil(share * steps) for share in LOOKS)
 
 
 def _check(config: RunConfig, before: Sequence[float], found: Sequence[float], steps: int) -> Check:
@@ -98,22 +128,24 @@ def _check(config: RunConfig, before: Sequence[float], found: Sequence[float], s
     sentence = (
         f"after {steps:,} of {config.train.max_steps:,} steps what is written makes its own answer likelier than the "
         f"others of the row by {np.mean(found):.2g} nats, {mean:.2f} times the {np.mean(before):.2g} in the middle of "
-        f"the rehearsal, which count as {FLOOR} at least and {KNOWN} at most"
+        f"the rehearsal, which count as {FLOOR} at least and {KNOWN} at most ({len(found)} batches)"
     )
     said = said_remedy(config, FOLLOWS, mean, GROWS)
-    return at_least(FOLLOWS, mean, GROWS, sentence + said, mean_interval(samples))
+    interval = mean_interval(samples, 1.0 - (1.0 - CONFIDENCE) / CHANCES)
+    return at_least(FOLLOWS, mean, GROWS, sentence + said, interval)
 
 
 def growths(before: Sequence[float], found: Sequence[float]) -> list[float]:
-    """Return samples whose mean is the ratio of the means, r = y / x, by the same batches: r + (y_i - r x_i) / x.
+    """Return samples whose mean is the ratio of the means, r = y / x, by the same batches: g + (y_i - g x_i) / x.
 
-    Their spread is that of a ratio of means to first order. Where x is not within FLOOR and KNOWN, the bound is in its
+    g is GROWS: their interval lies above it where that of y_i - g x_i lies above 0, which is the question (Fieller).
+    With r in the place of g, as the spread of a ratio has it, a growth of 20 is doubted for ten times what the x_i
+    differ by, though none of them could make it one of 2. Where x is not within FLOOR and KNOWN, the bound is in its
     place, which has no spread: y_i / bound.
     """
     then = float(np.mean(before))
     counted = min(max(then, FLOOR), KNOWN)
-    ratio = float(np.mean(found)) / counted
-    shared = ratio if counted == then else 0.0
+    shared = GROWS if counted == then else 0.0
     return [shared + (now - shared * was) / counted for was, now in zip(before, found, strict=True)]
 
 

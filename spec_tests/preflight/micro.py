@@ -28,3 +28,21 @@ BUDGET = Budget(probe_steps=60, batches=6, sequence_length=64, batch_size=8)
 def micro_config(*overrides: str) -> RunConfig:
     """Return the small configuration with further overrides."""
     return load_config("tiny", [*MICRO, *overrides])
+
+
+ROWS = (
+    "model.vocab_size=136",
+    "data.source='recall'",
+    "data.recall.pairs=3",
+    "data.recall.queries=3",
+    "data.recall.gap=20",
+    "train.max_steps=16",
+    "optim.warmup_steps=2",
+)
+REHEARSAL = Budget(probe_steps=8, batches=4, sequence_length=64, batch_size=2)
+"""What rehearses the run of these rows in eight steps."""
+
+
+def recall_config(*overrides: str) -> RunConfig:
+    """Return the small configuration of a run of 16 steps whose answers lie out of sight, with further overrides."""
+    return load_config("tiny", [*MICRO, *ROWS, *overrides])
