@@ -155,7 +155,7 @@ def _boundary_losses(probe: Probe, model: Model, hand_over: HandOver, budget: Bu
     cut, precision = probe.asked, probe.config.train.precision
     losses = _Losses([], [], [])
     for index in range(budget.batches):
-        batch = probe.batch(budget.probe_steps + index)
+        batch = probe.held_out(index)
         fresh = model.initial_state(len(batch.tokens))
         with torch.no_grad():
             whole = forward(model, batch, fresh, precision)

@@ -76,7 +76,7 @@ def memory_ablation(config: RunConfig, subject: Subject, seed: int, budget: Budg
 def _measure(probe: Probe, subject: Subject, model: Model, ablated: Model, twin: Model, budget: Budget) -> Losses:
     losses, config = Losses([], [], [], [], [], []), probe.config
     for index in range(budget.batches):
-        batch = probe.batch(budget.probe_steps + index)
+        batch = probe.held_out(index)
         fresh = model.initial_state(len(batch.tokens))
         losses.whole.append(answer_loss(config, model, batch, fresh))
         losses.unwritten.append(answer_loss(config, ablated, batch, fresh))

@@ -16,6 +16,10 @@ that one pair shown once is far below the initial memory, and learning begins wi
 
 What is known exactly: without memory the best loss is ln V; a memory that keeps the values of a row but not which key
 they belong to reaches ln p. `WORTH` lies in between: of a row's values at most the root of p may be left in question.
+
+How many steps that takes hangs on the memory, and a run may have more rows to a step. So a probe that has begun, by
+`BEGUN`, and has not gained `WORTH` at the end of its steps, is trained anew with `MORE` times as many: a verdict is not
+to be one about the length of the probe. One that has not begun is not, so that a memory of no use costs no more.
 """
 
 import math
@@ -53,6 +57,10 @@ SETTLED_STEPS, SETTLED_ANSWERS = 8, 256
 """What the loss is averaged over at least, to see whether the probe has learnt enough: few answers are soon lucky."""
 ENOUGH = 0.1
 """Training ends early at this share of the loss of guessing."""
+BEGUN = 0.1
+"""Nats an answer below guessing from which a probe is under way; the mean of the last losses errs by less."""
+MORE = 2
+"""Times the steps of the budget that a probe gets which is under way at their end."""
 MOST_LAYERS, MOST_HEADS, MOST_WINDOW, MOST_WORDS = 2, 4, 16, 1024
 """Of the model that is trained: a larger one is probed by a smaller one with the same memory, and the gate says so."""
 
@@ -80,6 +88,10 @@ class Probe(NamedTuple):
         )
         reset[:, 1:] = False
         return to_device(Batch(tokens, targets, reset), select_device(self.config.train.device))
+
+    def held_out(self, index: int) -> Batch:
+        """Return rows on which it was not trained."""
+        return self.batch(self.config.train.max_steps + index)
 
 
 class Trained(NamedTuple):
@@ -171,15 +183,28 @@ def probe_model(config: ModelConfig) -> tuple[ModelConfig, dict[str, str]]:
 
 
 def trained_probe(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> tuple[Probe, Trained]:
-    """Return the probe of a configuration and a model that was trained on it."""
-    return plan_probe(config, seed, budget), _trained(
-        config, subject.model, subject.optimiser, seed, _key(budget), True
-    )
+    """Return the probe of a configuration and a model that was trained on it, anew where it was under way at the end.
+
+    The probe is the one of the longer training then.
+    """
+    budget = _key(budget)
+    trained = _trained(config, subject.model, subject.optimiser, seed, budget, True)
+    if trained.failure is None and _under_way(trained.loss):
+        budget = replace(budget, probe_steps=MORE * budget.probe_steps)
+        trained = _trained(config, subject.model, subject.optimiser, seed, budget, True)
+    return plan_probe(config, seed, budget), trained
 
 
 def trained_twin(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> Trained:
     """Return a model with the same start, trained on the same rows for as many steps, without writing."""
-    return _trained(config, subject.model, subject.optimiser, seed, _key(budget), False)
+    probe, _ = trained_probe(config, subject, seed, budget)
+    budget = replace(_key(budget), probe_steps=probe.config.train.max_steps)
+    return _trained(config, subject.model, subject.optimiser, seed, budget, False)
+
+
+def _under_way(loss: float) -> bool:
+    """Return whether a probe has begun to answer and has not yet gained what a memory must."""
+    return WORTH > math.log(SYMBOLS) - loss > BEGUN
 
 
 def _key(budget: Budget) -> Budget:

@@ -95,7 +95,7 @@ def seed_competition(
 def _probe_arena(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> Arena:
     """Train a probe on recall; its rows are cut before the first query."""
     probe, trained = trained_probe(config, subject, seed, budget)
-    batches = [cut(probe.batch(budget.probe_steps + index), probe.asked) for index in range(budget.batches)]
+    batches = [cut(probe.held_out(index), probe.asked) for index in range(budget.batches)]
     evidence: dict[str, JsonValue] = {"seed": "the memory of the same row before its queries"}
     return Arena(
         model=trained.model,

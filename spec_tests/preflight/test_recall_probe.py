@@ -1,6 +1,7 @@
 """The rows of the probe cannot be answered without memory, and states with other memories differ in nothing else."""
 
 import math
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -9,10 +10,22 @@ from atlas_ref.config import load_config
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.training.step import train_step
+from atlas_ref.training.step import NonFiniteError, train_step
 from preflight import recall
 from preflight.memory_contents import empty_memory, random_memory
-from preflight.recall import PAIRS, SYMBOLS, WORTH, Probe, Trained, describe, plan_probe, probe_model, trained_probe
+from preflight.recall import (
+    BEGUN,
+    PAIRS,
+    SYMBOLS,
+    WORTH,
+    Probe,
+    Trained,
+    describe,
+    plan_probe,
+    probe_model,
+    trained_probe,
+    trained_twin,
+)
 from preflight.subject import HEALTHY, Budget
 from spec_tests.preflight.micro import BUDGET, micro_config
 from spec_tests.sampling import sample
@@ -163,3 +176,51 @@ def test_training_ends_when_enough_answers_are_right_however_few_are_in_a_batch(
     budget = Budget(probe_steps=70, batches=1, sequence_length=64, batch_size=rows)
     _, trained = trained_probe(micro_config("data.sequence_length=63"), HEALTHY, 0, budget)
     assert (trained.steps, trained.loss) == (steps, 0.0)
+
+
+class Step(NamedTuple):
+    loss: float
+
+
+@pytest.mark.parametrize(
+    ("gain", "steps"),
+    [(0.9 * BEGUN, 20), (1.1 * BEGUN, 40), (0.9 * WORTH, 40), (1.1 * WORTH, 20), (-0.5, 20)],
+)
+def test_a_probe_under_way_at_its_last_step_is_trained_anew_with_twice_as_many(
+    gain: float, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: a memory that is refused for the length of its probe; one of no use, or one that has passed, that is
+    trained for longer; a twin of fewer steps; rows that were trained on taken for held out ones.
+    """
+    taken = []
+
+    def train(*arguments: Any) -> Step:
+        taken.append(arguments[2].tokens)
+        return Step(math.log(SYMBOLS) - gain)
+
+    monkeypatch.setattr(recall, "train_step", train)
+    # What is trained is kept by its seed, so that each has one that no other test asks for.
+    config, seed = micro_config(), 1000 + round(100 * gain)
+    budget = Budget(probe_steps=20, batches=1, sequence_length=64, batch_size=8)
+    probe, trained = trained_probe(config, HEALTHY, seed, budget)
+    assert trained.steps == probe.config.train.max_steps == steps
+    assert trained_twin(config, HEALTHY, seed, budget).steps == steps
+    assert all(not torch.equal(probe.held_out(0).tokens, tokens) for tokens in taken)
+    assert torch.equal(probe.held_out(2).tokens, probe.batch(steps + 2).tokens)
+
+
+def test_a_probe_that_breaks_off_is_not_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a failure that is tried again until it does not come."""
+    taken = []
+
+    def train(*arguments: Any) -> Step:
+        taken.append(arguments[4])
+        if len(taken) > 10:
+            raise NonFiniteError(10, "loss", "the batch", math.nan)
+        return Step(math.log(SYMBOLS) - 0.5)
+
+    monkeypatch.setattr(recall, "train_step", train)
+    budget = Budget(probe_steps=20, batches=1, sequence_length=64, batch_size=8)
+    _, trained = trained_probe(micro_config(), HEALTHY, 999, budget)
+    assert (trained.steps, len(taken)) == (10, 11)
+    assert trained.failure is not None
