@@ -28,6 +28,7 @@ OWN_TESTS: Final = (
     "spec_tests.package.functional.test_gain_storage",
     "spec_tests.package.functional.test_larger_forms",
     "spec_tests.package.functional.test_largest",
+    "spec_tests.package.functional.test_once",
     "spec_tests.package.functional.test_sight",
     "spec_tests.package.functional.test_slot_memory",
     "spec_tests.package.functional.test_surely_finite",

@@ -24,22 +24,17 @@ class Doubled:
             return once(self.make, self.weight)
 
 
-@pytest.fixture
-def doubled() -> Doubled:
-    return Doubled()
-
-
-def test_in_inference_mode_it_is_made_once_for_each_store(doubled: Doubled) -> None:
+def test_in_inference_mode_it_is_made_once_for_each_store() -> None:
     """Kills: nothing kept; a store of the whole process."""
-    first: Store = {}
+    doubled, first = Doubled(), Store()
     with torch.inference_mode():
         assert doubled.ask(first) is doubled.ask(first)
         doubled.ask({})
     assert doubled.made == 2
 
 
-def test_two_who_make_never_get_what_the_other_made(doubled: Doubled) -> None:
-    other, kept = Doubled(), Store()
+def test_two_who_make_never_get_what_the_other_made() -> None:
+    doubled, other, kept = Doubled(), Doubled(), Store()
     other.weight = nn.Parameter(torch.tensor([5.0]))
     with torch.inference_mode():
         doubled.ask(kept)
@@ -64,10 +59,20 @@ def replaced(doubled: Doubled) -> None:
     doubled.weight = nn.Parameter(torch.tensor([0.0, 1.0]))
 
 
+def test_a_weight_that_lies_where_another_lay_is_seen() -> None:
+    """Kills: a place that is taken for the tensor."""
+    doubled, kept = Doubled(), Store()
+    with torch.inference_mode():
+        doubled.ask(kept)
+    doubled.weight = nn.Parameter(doubled.weight.data[:1])
+    with torch.inference_mode():
+        assert doubled.ask(kept).tolist() == [2.0]
+
+
 @pytest.mark.parametrize("change", [stepped, loaded, moved, replaced])
-def test_a_weight_that_has_changed_is_seen(doubled: Doubled, change: Callable[[Doubled], None]) -> None:
-    """Kills: a count, a place or an identity that is not compared."""
-    kept: Store = {}
+def test_a_weight_that_has_changed_is_seen(change: Callable[[Doubled], None]) -> None:
+    """Kills: a count or a place that is not compared."""
+    doubled, kept = Doubled(), Store()
     with torch.inference_mode():
         doubled.ask(kept)
     change(doubled)
@@ -86,9 +91,18 @@ def test_a_weight_that_counts_no_changes_is_never_relied_on() -> None:
     assert not kept
 
 
-def test_with_a_graph_under_autocast_and_without_a_store_nothing_is_kept(doubled: Doubled) -> None:
+def test_a_weight_on_another_device_is_never_relied_on() -> None:
+    """Kills: what a replayed graph changed uncounted."""
+    doubled, kept = Doubled(), Store()
+    doubled.weight = nn.Parameter(torch.empty(2, device="meta"))
+    with torch.inference_mode():
+        doubled.ask(kept)
+    assert not kept
+
+
+def test_with_a_graph_under_autocast_and_without_a_store_nothing_is_kept() -> None:
     """Kills: a graph that outlives its call; numbers of autocast that are handed on behind it."""
-    kept: Store = {}
+    doubled, kept = Doubled(), Store()
     assert doubled.ask(kept).requires_grad
     with torch.no_grad():
         doubled.ask(kept)
