@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 from cli.processes import end_at_once
 
@@ -57,12 +58,23 @@ def in_two(work: Callable[[], None], *, agent: bool) -> int:
     return code
 
 
-def _forked(work: Callable[[], None], rank: int, port: int) -> int:
-    """Begin `work` in a process of that rank; return its number."""
+def in_one_of_two(work: Callable[[], None], words: Path) -> int:
+    """Do `work` in the first process of two, the second of which never comes; return how it ends.
+
+    What it says on standard error is written to `words`.
+    """
+    with words.open("w") as said:
+        child = _forked(work, 0, free_port(), said.fileno())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _forked(work: Callable[[], None], rank: int, port: int, said: int = 2) -> int:
+    """Begin `work` in a process of that rank, whose standard error is the file `said`; return its number."""
     child = os.fork()
     if child:
         return child
     try:
+        os.dup2(said, 2)
         os.environ.update(environment(rank, port))
         with end_at_once():
             work()

@@ -17,20 +17,21 @@ from atlas_ref.errors import UserError
 from atlas_ref.processes import distributed
 from spec_tests.package.damage.sealed import seal
 from spec_tests.package.micro.runs import micro_config, micro_file, start
-from spec_tests.package.processes.forked import environment, free_port, run_worker
-from spec_tests.package.processes.unlike_worker import CONFIG, NOTICED, SMALL
+from spec_tests.package.processes.forked import environment, run_worker
+from spec_tests.package.processes.unlike_worker import ALONE, CONFIG, NOTICED, SMALL, WORDS
 
 ALIKE = "; all processes must be started alike.\n"
 LOST = 5
 
 
 class Found(NamedTuple):
-    """What both processes wrote, and how the first one ended when the second one had stopped."""
+    """What both processes wrote, and how the first one ended when the second one had stopped, or never came."""
 
     ended: tuple[dict[str, list[Any]], dict[str, list[Any]]]
     hangs: list[str]
     code: int
     words: str
+    alone: tuple[int, str]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     ended = run_worker("unlike_worker", directory)
     assert (directory / "found-1.json").exists(), ended.stderr
     said = [json.loads((directory / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    return Found((said[0]["ended"], said[1]["ended"]), said[0]["hangs"], ended.returncode, ended.stderr)
+    alone = json.loads((directory / ALONE).read_text()), (directory / WORDS).read_text()
+    return Found((said[0]["ended"], said[1]["ended"]), said[0]["hangs"], ended.returncode, ended.stderr, alone)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +114,11 @@ def test_a_process_that_was_stopped_is_named_and_then_given_up(found: Found) -> 
     assert left.endswith(" s; go on from the last checkpoint with --resume auto.")
 
 
-def test_a_process_that_never_comes_is_named_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_never_comes_is_named_and_then_given_up(found: Found) -> None:
     """Kills: a rendezvous that waits for all of them before anything is watched."""
-    for variable, value in environment(0, free_port()).items():
-        monkeypatch.setenv(variable, value)
-    ended = run_worker("unlike_worker", "--alone")
-    assert ended.returncode == LOST
-    words = ended.stderr.splitlines()
+    code, said = found.alone
+    assert code == LOST
+    words = said.splitlines()
     assert words[0] == "process 1 has not answered for 0 s"
     assert words[-1].startswith("Error: process 1 has not answered for 1 s; ")
 

@@ -1,10 +1,10 @@
 """What `test_processes_unlike` starts: two processes that are asked for different things.
 
     python -m spec_tests.package.processes.unlike_worker DIRECTORY
-    RANK=0 WORLD_SIZE=2 ... python -m spec_tests.package.processes.unlike_worker --alone
 
 Each process has a folder of its own in DIRECTORY and works there, so that one name may mean two files. One start makes
-every case; at the end the second process stops, and the first one has to notice.
+every case; at the end the second process stops, and the first one has to notice. Before that, a process waits for one
+that never comes. What optimisers import at their first step, `torch._dynamo`, is imported once for all of them.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo
 
 from atlas_ref.processes import distributed, heartbeat
 from atlas_ref.processes.distributed import World, processes
 from cli.main import main
-from cli.processes import end_at_once
 from spec_tests.package.micro.runs import UNEXAMINED
-from spec_tests.package.processes.forked import in_two
+from spec_tests.package.processes.forked import in_one_of_two, in_two
 
 SMALL = (
     *("data.sequence_length=16", "train.batch_size=2", "train.max_steps=1", "train.save_interval=1"),
@@ -44,6 +44,8 @@ OTHERS: dict[str, tuple[str, ...]] = {
 TEXT = ("--set", "data.source=path", "--set", "data.path=text.txt")
 NOTICED = "noticed"
 """A named pipe in DIRECTORY."""
+ALONE, WORDS = "alone.json", "alone.txt"
+"""How the process ended that waited for another in vain, and what it said on standard error."""
 
 
 def rank() -> int:
@@ -150,7 +152,6 @@ def alone() -> None:
 
 
 if __name__ == "__main__":
-    if "--alone" in sys.argv:
-        with end_at_once():
-            alone()
-    sys.exit(in_two(lambda: begin(Path(sys.argv[1])), agent=False))
+    place = Path(sys.argv[1])
+    (place / ALONE).write_text(json.dumps(in_one_of_two(alone, place / WORDS)))
+    sys.exit(in_two(lambda: begin(place), agent=False))
