@@ -273,9 +273,13 @@ def on_gpu(tensors: Iterable[Tensor]) -> bool:
 
 
 def with_rates_in_tensors(part: Optimizer) -> None:
-    """Keep the rates of an optimiser beside its parameters, as float32: those of a recorded move are read anew."""
+    """Keep the rates of an optimiser beside its parameters, as float32: those of a recorded move are read anew.
+
+    A group without parameters, such as that of all that decays where nothing does, moves nothing and keeps a number.
+    """
     for group in part.param_groups:
-        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
+        if group["params"]:
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
 
 
 def _muon_of(matrices: Iterable[Tensor]) -> type[EagerMuon]:

@@ -13,8 +13,10 @@ from torch import Tensor
 from atlas_ref.memory.bias import Bias
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels import choice, known
+from atlas_ref.memory.kernels.call import Asked
 from atlas_ref.memory.recurrent import memory_recurrent
 from atlas_ref.memory.rules import Gates, MemoryRule
+from atlas_ref.memory.segments import Start
 from atlas_ref.memory.state import fresh_memory_state
 
 # The port first: it asks for the interpreter, which Triton reads where it is imported.
@@ -174,3 +176,17 @@ def test_the_kernels_of_two_layers_are_given_what_they_know_and_nothing_else(
     plain, keys = torch.zeros(1, 2, 1, 64), torch.zeros(1, 2, 1, features, dtype=kind)
     assert known.supports_mlp(rule_of({}), plain, plain.bfloat16(), 128)
     assert not known.supports_mlp(rule_of(changes), keys, keys, slots)
+
+
+@pytest.mark.parametrize("kernels", ["auto", "triton"])
+def test_a_gpu_takes_the_kernels_of_two_layers_as_those_of_a_matrix(
+    kernels: choice.Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: kernels that `auto` leaves out, and two layers that are run by those of a matrix."""
+    monkeypatch.setattr(choice, "chosen", lambda *_: "triton")
+    tokens = torch.zeros(2, 5, 3, 8)
+    runs = [
+        choice.kernel_run(kernels, rule, Asked(tokens, tokens, tokens), 4, 0, Start((), None))
+        for rule in (rule_of({}), replace(rule_of({}), architecture="matrix"))
+    ]
+    assert [getattr(run, "__name__", None) for run in runs] == ["run_mlp_kernels", "run_linear_kernels"]

@@ -5,7 +5,7 @@
 | `reference`     | `linear`, `orthogonalised`, `formed` and `delta`, as they are written down                     |
 | `triton`        | what `supports` and `supports_mlp` name, on a GPU, else the reference; refused where none compile |
 | `cpu`           | compiled C++ for what `supports_on_cpu` names, else the reference; refused where it is not built |
-| `auto`          | on a GPU that is large enough where Triton is, what `supports` names; `cpu` on a CPU where it was  |
+| `auto`          | on a GPU that is large enough where Triton is, what `triton` runs; `cpu` on a CPU where it was     |
 |                 | built, but for a token of decoding, which is over sooner by the reference; else the reference |
 
 Kernels keep nothing and change no state: a checkpoint of one is a checkpoint of the other. They are not imported before
@@ -98,8 +98,7 @@ def kernel_run(kernels: Kernels, rule: MemoryRule, asked: Asked, width: int, pas
         return partial(cpu_run.run_cpu, found)
     if form == "triton" and keys.shape[1] == 1:
         return _alone(rule, keys, values, past + 1, start)
-    # Not by `auto`: timed on a card, but compared in the interpreter alone (docs/performance.md).
-    if kernels == "triton" and supports_mlp(rule, keys, values, width + past):
+    if form == "triton" and supports_mlp(rule, keys, values, width + past):
         from atlas_ref.memory.kernels import mlp_run
 
         return mlp_run.run_mlp_kernels

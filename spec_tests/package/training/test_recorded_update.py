@@ -128,6 +128,25 @@ def test_recorded_updates_move_as_plain_ones_do(monkeypatch: pytest.MonkeyPatch)
         assert torch.equal(x, plain.to_tensors()[name]), name
 
 
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize("name", ["bias", "gain"])
+def test_parameters_that_all_decay_or_of_which_none_does_are_moved_at_the_rate_of_the_step(name: str) -> None:
+    """The first step of Adam is the sign of the gradient, behind the decay: preflight replays vectors alone.
+
+    Kills: a group without parameters that is asked where they lie.
+    """
+    named = {name: parameters()[name]}
+    before, rate = named[name].detach().clone(), 0.25 * CONFIG.learning_rate
+    optimiser = optimiser_of(named, set(), CONFIG)
+    give(named, 0, ())
+    optimiser.set_rates(0.25)
+    optimiser.move()
+    gradient = named[name].grad
+    assert gradient is not None
+    kept_share = 1.0 - rate * (CONFIG.weight_decay if before.ndim > 1 else 0.0)
+    torch.testing.assert_close(named[name].detach(), before * kept_share - rate * gradient.sign(), rtol=0.0, atol=1e-5)
+
+
 def as_on_gpu(run: Run, config: RunConfig) -> Run:
     run.optimiser = build_optimiser(run.model, config.optim)
     return run
