@@ -158,3 +158,10 @@ def test_calls_leave_the_modes_of_jax_alone() -> None:
     before = jnp.asarray(1.0).dtype
     run(jax_port(), Op.MEMORY_SCAN, Numerics.F64, case(rule("omega"), time=3), **rule("omega"))
     assert jnp.asarray(1.0).dtype == before
+
+
+def test_a_compile_option_that_this_xla_does_not_have_is_left_out_and_no_other_one() -> None:
+    """Kills: options that are handed to any version of XLA, which lost one from jax 0.10 to 0.11 and refused all."""
+    known = import_module("spec_tests.ports.jax.port").known_options
+    level = {"xla_backend_optimization_level": "0"}
+    assert known({**level, "xla_no_such_option": "False"}) == level
