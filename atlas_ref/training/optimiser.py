@@ -90,7 +90,7 @@ class OuterOptimiser:
     @property
     def reads_rates(self) -> bool:
         """Whether every part has its rates in tensors, and so makes of the same gradients the same launches."""
-        groups = [group for part in self.parts.values() for group in part.param_groups]
+        groups = [group for part in self.parts.values() for group in part.param_groups if group["params"]]
         return all(isinstance(group.get("lr"), Tensor) for group in groups)
 
     def agree(self, world: World) -> None:

@@ -133,11 +133,12 @@ def test_recorded_updates_move_as_plain_ones_do(monkeypatch: pytest.MonkeyPatch)
 def test_parameters_that_all_decay_or_of_which_none_does_are_moved_at_the_rate_of_the_step(name: str) -> None:
     """The first step of Adam is the sign of the gradient, behind the decay: preflight replays vectors alone.
 
-    Kills: a group without parameters that is asked where they lie.
+    Kills: a group without parameters that is asked where they lie, and one whose rate must be a tensor too.
     """
     named = {name: parameters()[name]}
     before, rate = named[name].detach().clone(), 0.25 * CONFIG.learning_rate
     optimiser = optimiser_of(named, set(), CONFIG)
+    assert optimiser.reads_rates
     give(named, 0, ())
     optimiser.set_rates(0.25)
     optimiser.move()
