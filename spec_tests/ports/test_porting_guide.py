@@ -10,13 +10,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from atlas_ref.compiling import NoCompilerError, compiler
+from spec_tests.package.warm.start import warm_python
 from spec_tests.ports.skeletons import LANGUAGES
 
 GUIDE = Path(__file__).parents[2] / "docs" / "porting.md"
@@ -54,7 +54,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
     commands.mkdir()
     for name, module in (("atlas", "-m cli.main"), ("python", "")):
         command = commands / name
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec "{warm_python()}" {module} "$@"\n')
         command.chmod(0o755)
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("ATLAS_", "PYTEST_"))},

@@ -17,6 +17,7 @@ import pytest
 from atlas_ref.errors import UserError
 from cli.main import main
 from cli.port import Precision
+from spec_tests.package.warm.start import warm_python
 from spec_tests.port import Numerics
 from spec_tests.process.check import check
 from spec_tests.process.client import ProcessPort
@@ -210,7 +211,7 @@ def test_inputs_that_cannot_be_read_are_a_usage_error(atlas: Atlas, tmp_path: Pa
 
 def test_the_served_port_is_a_whole_program(tmp_path: Path) -> None:
     """Kills: `serve` without its form by arguments; a help text or a warning on standard output."""
-    served = [sys.executable, "-m", "cli.main", "port", "serve", "--port", "spec_tests.process.example:ExamplePort"]
+    served = [warm_python(), "-m", "cli.main", "port", "serve", "--port", "spec_tests.process.example:ExamplePort"]
     with ProcessPort(shlex.join(served), timeout=20.0) as port:
         assert [finding for finding in check(port) if finding.problem is not None] == []
 

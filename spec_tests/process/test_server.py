@@ -5,7 +5,6 @@ Each test names the fault that was put into the server by hand and that it caugh
 
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from spec_tests.chapters.newton_schulz import test_newton_schulz
 from spec_tests.chapters.normalize import test_normalize
 from spec_tests.contract.driver import ask, prepare
 from spec_tests.contract.operations import OPERATIONS
+from spec_tests.package.warm.start import warm_python
 from spec_tests.port import PROFILES, Declaration, Numerics, Op, Port, Scalar, UnsupportedError
 from spec_tests.ports.reference import ReferencePort
 from spec_tests.process.client import ProcessPort
@@ -106,7 +106,7 @@ def test_an_error_of_the_port_and_a_line_that_is_none_are_answered_and_the_next_
 
 def test_what_a_port_prints_goes_to_standard_error_at_every_level() -> None:
     """Kills: standard output left to print or to descriptor 1, which the client would take for a stray line."""
-    command = f"{sys.executable} -m spec_tests.process.server spec_tests.process.scripts:Noisy"
+    command = f"{warm_python()} -m spec_tests.process.server spec_tests.process.scripts:Noisy"
     with ProcessPort(command, timeout=20.0) as port:
         asked(port)
         with pytest.raises(AssertionError, match=r"(?s)thirteen.*from python\n.*from below"):
@@ -118,7 +118,7 @@ def test_what_a_port_prints_goes_to_standard_error_at_every_level() -> None:
 @pytest.fixture(scope="module")
 def served() -> Iterator[ProcessPort]:
     """The reference in another process."""
-    reference = f"{sys.executable} -m spec_tests.process.server spec_tests.ports.reference:ReferencePort"
+    reference = f"{warm_python()} -m spec_tests.process.server spec_tests.ports.reference:ReferencePort"
     with ProcessPort(reference) as port:
         yield port
 

@@ -21,6 +21,8 @@ CHAPTER: Final = str(SUITE / "chapters" / "normalize" / "test_normalize.py")
 NODE: Final = f"{CHAPTER}::test_huge_and_tiny_vectors_keep_their_direction"
 NAME: Final = "spec_tests.report.test_explore:Tells"
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 class Tells(ExamplePort):
     """A port that fails with a digest of what it is given first."""

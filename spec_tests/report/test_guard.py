@@ -87,6 +87,7 @@ ENDS = {
 }
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("port", ENDS)
 def test_a_port_that_ends_the_process_never_ends_it_as_a_pass(
     port: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -95,6 +96,7 @@ def test_a_port_that_ends_the_process_never_ends_it_as_a_pass(
     assert ENDS[port] in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("warm")
 def test_what_is_no_exception_costs_a_case_and_a_thread_that_is_left_costs_nothing(tmp_path: Path) -> None:
     code, report = judged(tmp_path, "Raises")
     assert code == 1
@@ -107,6 +109,7 @@ def test_what_is_no_exception_costs_a_case_and_a_thread_that_is_left_costs_nothi
     assert reasons == {"SystemExit: 0", "KeyboardInterrupt", "GeneratorExit"}
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_port_that_always_dies_costs_a_case_each_time_and_is_given_up(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
 __all__ = ["opened"]
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_whole_run_shows_what_a_port_says_and_obeys_none_of_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,8 @@ from spec_tests.report.model import Report
 NODE: Final = f"{SUITE}/chapters/normalize/test_normalize.py::test_huge_and_tiny_vectors_keep_their_direction"
 HERE: Final = "spec_tests.report.test_jobs"
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 class Few(ExamplePort):
     """A port of one operation that fails with the name of the process that asks it."""

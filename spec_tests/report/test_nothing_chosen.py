@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from atlas_ref.errors import UserError
 from spec_tests.package.micro.command import Atlas, in_this_process
+from spec_tests.package.warm.start import warm_python
 from spec_tests.process.files import write_arrays
 from spec_tests.report.guard import VARIABLE
 from spec_tests.report.launch import SETTINGS, Launch
@@ -132,7 +132,7 @@ def test_a_report_takes_the_place_of_an_earlier_one(atlas: Atlas, monkeypatch: p
 
 
 def test_tests_among_which_there_is_no_case_are_wrong_usage(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-c", str(SETTINGS), f"--confcutdir={SUITE}", "-q"]
+    command = [warm_python(), "-m", "pytest", "-c", str(SETTINGS), f"--confcutdir={SUITE}", "-q"]
     arguments = [CHAPTER, "-k", "nope", "--port=spec_tests.report.samples:NothingPort"]
     watched = {**os.environ, VARIABLE: f"token:{tmp_path}"}  # As if by a guard: no second process for this one.
     ended = subprocess.run([*command, *arguments], env=watched, capture_output=True, text=True, check=False)

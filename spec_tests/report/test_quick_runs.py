@@ -3,12 +3,12 @@
 import ast
 import re
 import subprocess
-import sys
 from typing import Final
 
 import pytest
 
 from spec_tests.discovery import files_of_tests
+from spec_tests.package.warm.start import warm_python
 from spec_tests.port import PROFILES
 from spec_tests.report.launch import SETTINGS
 from spec_tests.report.manifest import SUITE, read_manifest
@@ -103,7 +103,7 @@ def test_a_quick_run_asks_no_sentence_by_long_tests_alone() -> None:
 
 def test_a_port_is_asked_each_stored_case_in_every_precision() -> None:
     """Kills: a port that passes because a precision in which it fails was left to a run that nobody makes."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-c", str(SETTINGS), f"--confcutdir={SUITE}"]
+    command = [warm_python(), "-m", "pytest", "--collect-only", "-q", "-c", str(SETTINGS), f"--confcutdir={SUITE}"]
     done = subprocess.run([*command, *STORED, PORT], capture_output=True, text=True, check=False)
     assert done.stdout.count("[ATL-ACT-101-") == 3
 

@@ -16,6 +16,8 @@ from spec_tests.report.scope import Scope
 SAMPLES: Final = "spec_tests.report.samples"
 CHAPTER: Final = str(SUITE / "chapters" / "normalize" / "test_normalize.py")
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def run(directory: Path, port: str, *options: str, cases: tuple[str, ...] = (CHAPTER,)) -> tuple[int, Report]:
     code = Launch(port, [f"--report={directory}", *options], jobs="1", cases=cases).run()

@@ -21,6 +21,7 @@ from cli.interrupt import SIGNALS, StopRequest, at_any_moment
 from spec_tests.package.micro.command import Atlas
 from spec_tests.package.micro.process import in_a_process
 from spec_tests.package.micro.runs import UNEXAMINED, micro_config
+from spec_tests.package.warm.start import warm_python
 from spec_tests.sampling import sample
 
 CODES = {
@@ -192,7 +193,7 @@ def test_training_outlives_its_terminal(micro: Path, tmp_path: Path) -> None:
         word for name in ("max_steps", "save_interval", "eval_interval") for word in ("--set", f"train.{name}=99999")
     ]
     command = ["-m", "cli.main", "train", "--config", str(micro), "--out", str(path), *UNEXAMINED, *forever]
-    with in_a_process(*command) as process:
+    with in_a_process(*command, python=warm_python()) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         next(line for line in process.stdout if line.startswith("step 1/"))

@@ -32,6 +32,7 @@ from spec_tests.package.micro.runs import (
     stop_before,
     without_timing,
 )
+from spec_tests.package.warm.start import warm_python
 
 FIRST_WORD = "Ctrl-C: the step in progress is finished and saved; then the exit code is "
 
@@ -41,10 +42,9 @@ def test_ctrl_c_ends_the_step_saves_and_exits_130_and_the_run_can_go_on(micro: P
     path = tmp_path / "run"
     # Far more steps than are made before the signal arrives, and no save but the one that the signal asks for.
     overrides = [f"train.{name}=100000" for name in ("max_steps", "save_interval", "eval_interval")]
-    options = [word for override in overrides for word in ("--set", override)]
-    with in_a_process(
-        "-m", "cli.main", "train", "--config", str(micro), "--out", str(path), *UNEXAMINED, *options
-    ) as process:
+    options = [*UNEXAMINED, *(word for override in overrides for word in ("--set", override))]
+    command = ["-m", "cli.main", "train", "--config", str(micro), "--out", str(path), *options]
+    with in_a_process(*command, python=warm_python()) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("step 1/"))
         process.send_signal(signal.SIGINT)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cli.processes import end_at_once
+from spec_tests.package.warm.start import warm_python
 
 
 def environment(rank: int, port: int) -> dict[str, str]:
@@ -28,7 +29,7 @@ def free_port() -> int:
 
 def run_worker(module: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
     """Run a worker of this folder, and leave nothing of it behind that still runs."""
-    command = [sys.executable, "-m", f"{__package__}.{module}", *map(str, arguments)]
+    command = [warm_python(), "-m", f"{__package__}.{module}", *map(str, arguments)]
     # No thread may run where a process is forked.
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     pipe = subprocess.PIPE

@@ -45,6 +45,7 @@ from spec_tests.package.processes.distributed_worker import (
     examine,
 )
 from spec_tests.package.processes.forked import run_worker
+from spec_tests.package.warm.start import warm_python
 
 RELATIVE = 1e-6
 CONFIG = micro_config(*ROWS, *VARIED)
@@ -52,7 +53,7 @@ CONFIG = micro_config(*ROWS, *VARIED)
 
 def torchrun(*arguments: object, restarts: int) -> None:
     """Run the worker in two processes and wait for them."""
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    launcher = (warm_python(), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     command = [*launcher, f"--max-restarts={restarts}", "-m", "spec_tests.package.processes.distributed_worker"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     ended = subprocess.run(

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from spec_tests.package.micro.runs import (
     start,
     without_timing,
 )
+from spec_tests.package.warm.start import warm_python
 from spec_tests.sampling import sample
 
 ROOT = Path(atlas_ref.__file__).parents[1]
@@ -148,7 +148,7 @@ def test_a_process_killed_inside_a_write_leaves_a_run_that_goes_on(killed: Kille
     config.write_text(to_toml(micro_config(*SMALL)))
     saved_once = killed.places.index("after rename .latest.partial")
     last = 1 + killed.places.index("half of write optimiser.safetensors", saved_once)
-    command = [sys.executable, "-m", "spec_tests.package.damage.killed_process", str(last), str(trace)]
+    command = [warm_python(), "-m", "spec_tests.package.damage.killed_process", str(last), str(trace)]
     options = ["train", "--config", str(config), "--out", str(path), *UNEXAMINED]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
