@@ -2,7 +2,7 @@
 
 Each group has a base that learns and factors, each with values and how many parts of the group have them. A value is
 drawn from a deck that has it so many times, and of several draws the one is taken that brings the most pairs of values
-no case had before. Cases of draw 0 are tuned on and held out in turn. Draws 1 to 3, other seeds of the same covering,
+no case had before. Cases of draw 0 are tuned on and held out in turn. Draws 1 to 4, other seeds of the same covering,
 have judged the gates of their time and were then tuned on; later draws are fresh: nothing was ever tuned on them.
 """
 
@@ -21,7 +21,7 @@ DRAWS, SPARE = 60, 3
 HALVES: Final = ("tuning", "held out")
 SINCE: Final = "tuned on since"
 FRESH: Final = "fresh"
-"""The halves of draw 0, what draws 1 to 3 are as a whole, and what later ones are."""
+"""The halves of draw 0, what draws 1 to 4 are as a whole, and what later ones are."""
 Changes = tuple[str, ...]
 Factor = Mapping[str, tuple[int, Changes]]
 """From the name of a value to its parts and to what it changes."""
@@ -224,7 +224,7 @@ def covering(name: str, group: Group, seed: int) -> Iterator[Case]:
         yield Case(
             name=f"{name}-{seed}-{number:02d}" if seed else f"{name}-{number:02d}",
             group=name,
-            half={0: HALVES[number % 2], 1: SINCE, 2: SINCE, 3: SINCE}.get(seed, FRESH),
+            half={0: HALVES[number % 2], 1: SINCE, 2: SINCE, 3: SINCE, 4: SINCE}.get(seed, FRESH),
             preset=group.preset,
             values=tuple(best.values()),
             changes=_changes(group, best),

@@ -1,4 +1,4 @@
-"""Does a run begin to use what it writes? Its own first half, rehearsed, says so before the rest is paid for.
+"""Does a run begin to use what it writes? Its own beginning, rehearsed, says so before the rest is paid for.
 
 What a fresh network says can hang on what lies out of sight by much or little (`heard`). Whether its answers come to
 follow that is decided by how fast training makes the share grow, against the noise of its batches and within the steps
@@ -7,7 +7,7 @@ own rows, span, rates and seed, and on rows that it has not seen is measured
 
     follows  B(x) - B(x'), x' the row x with all tokens out of sight of its questions taken from another row
     B        mean_i z_i[t_i] - mean_{i != j} z_i[t_j], z_i the log-probabilities at the scored place i, t_i its answer
-    growth   follows(n / 2) / follows(n / 4), n the steps of the run, the latter within FLOOR and KNOWN (`growths`)
+    growth   follows(s) / follows(s / 2), s = SHARE n of the n steps, the latter within FLOOR and KNOWN (`growths`)
 
 in nats, a mean over rows. A memory that keeps which values a row holds, and not what they belong to, says the same at
 all places, so that B is 0: it is stuck one plateau later. What attention makes of the question itself is in B(x') too.
@@ -44,14 +44,16 @@ from preflight.subject import Budget, Subject
 
 FOLLOWS: Final = "answers begin to follow what is written"
 """The name of the check."""
-SHARE: Final = 0.5
+SHARE: Final = 0.6
 """Of the steps of a run, that are rehearsed at most."""
-GROWS: Final = 1.75
-"""Times that what follows must grow in the second half of a rehearsal."""
+GROWS: Final = 2.5
+"""Times that what follows must grow in the second half of a rehearsal; a straight line from 0 grows twice."""
 FLOOR, KNOWN = 1e-4, 0.05
 """Nats that noise is worth, and from which answers follow so well that they need not grow any more."""
 LOOKS: Final = (0.5, 0.75, 1.0)
 """Shares of a rehearsal after which it is looked at: it ends where the check passes."""
+LONGEST: Final = 2
+"""Times the steps of a probe that a run may have to be rehearsed."""
 DOUBLINGS: Final = 2
 """Times that the batches of the last look are doubled, as long as it is INCONCLUSIVE."""
 CHANCES: Final = len(LOOKS) + DOUBLINGS
@@ -60,12 +62,13 @@ CHANCES: Final = len(LOOKS) + DOUBLINGS
 
 def rehearsed_steps(config: RunConfig, budget: Budget) -> int | None:
     """Return how many steps are rehearsed; None of a run that is too long for it, or asks for nothing out of sight."""
-    steps = math.ceil(SHARE * config.train.max_steps)
-    return steps if must_remember(config) is not None and steps <= budget.probe_steps else None
+    steps = config.train.max_steps
+    short = steps <= LONGEST * budget.probe_steps
+    return math.ceil(SHARE * steps) if must_remember(config) is not None and short else None
 
 
 def rehearsal_checks(config: RunConfig, subject: Subject, seed: int, budget: Budget) -> list[Check]:
-    """Return the check of what the answers of the first half of the run follow; none where it is not rehearsed.
+    """Return the check of what the answers follow in the rehearsed part of the run; none where it is not rehearsed.
 
     Nor is it where no row asks for two things out of sight.
     """
