@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
+from math import prod
 from typing import Any
 from unittest.mock import patch
 
@@ -23,6 +24,7 @@ def interpreted() -> Iterator[None]:
         stack.enter_context(patch.object(interpreter, "_patch_builtin", replacing(interpreter)))
         stack.enter_context(patch.object(interpreter, "_patch_lang", replacing_once(interpreter)))
         stack.enter_context(patch.object(interpreter, "_get_np_dtype", types_of_numpy(interpreter)))
+        stack.enter_context(patch.object(interpreter.tl.tensor, "__init__", beginning(interpreter.tl)))
         semantic = interpreter.interpreter_semantic
         if not semantic.builder.options.debug:
             # What this finds is an assertion, and without `debug` the interpreter drops those.
@@ -40,6 +42,20 @@ def types_of_numpy(interpreter: Any) -> Any:
         return (find if isinstance(element, language.pointer_type) else found)(element)
 
     return type_of
+
+
+def beginning(language: Any) -> Any:
+    """Return what makes a tensor of the language: all of the same lengths share one shape."""
+
+    @cache
+    def shape_of(lengths: tuple[int, ...]) -> tuple[Any, Any]:
+        return language.core.tuple([language.constexpr(each) for each in lengths]), language.constexpr(prod(lengths))
+
+    def begin(tensor: Any, handle: Any, kind: Any) -> None:
+        tensor.handle, tensor.type, tensor.dtype = handle, kind, kind.scalar
+        tensor.shape, tensor.numel = shape_of(tuple(kind.shape) if kind.is_block() else ())
+
+    return begin
 
 
 def replacing(interpreter: Any) -> Any:
