@@ -1,6 +1,7 @@
 """A process keeps the memory that it frees."""
 
 import resource
+from statistics import median
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from atlas_ref.processes.heap import keep_freed_memory
 
 NUMBERS = 2**20
-COUNT, PAGE = 8, 4096
+COUNT, PAGE, TIMES = 8, 4096, 5
 
 
 def mapped() -> int:
@@ -20,8 +21,10 @@ def mapped() -> int:
 
 
 def test_what_was_freed_is_not_mapped_again() -> None:
-    """Kills: glibc left as it is, or told one of the two thresholds alone."""
+    """By the median of some times: the first maps all, and in any other one tensor may find its place taken.
+
+    Kills: glibc left as it is, or told one of the two thresholds alone.
+    """
     if not keep_freed_memory():
         pytest.skip("the C library is another one")
-    mapped()
-    assert mapped() < 0.05 * COUNT * NUMBERS * 4 / PAGE
+    assert median(mapped() for _ in range(TIMES)) < 0.05 * COUNT * NUMBERS * 4 / PAGE
