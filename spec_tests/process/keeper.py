@@ -24,10 +24,12 @@ FAILED: Final = b"failed "
 """The first word to the suite: with the process id of the program, or the number of the error that kept it away."""
 GONE: Final = b"gone\n"
 """The last word to the suite: no process of the program is left."""
-STOP: Final = b"stop\n"
-"""The word of the suite that ends the program; without it the suite ended."""
+STOP, HERE = b"stop\n", b"here\n"
+"""Words of the suite: that ends the program, and that it waits for the program's end. Without a word it has ended."""
 PATIENCE: Final = 3.0
 """Seconds that killed processes have to be gone."""
+LINGER: Final = 1.0
+"""Seconds that the suite has to speak, or to be gone, when the program has ended without a word of it."""
 TICK: Final = 0.01
 DEAF_TO: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a program might send to its parent, and the suite's terminal to everyone."""
@@ -47,9 +49,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
     awake = _wake_for_children()
     program = _start(arguments[3:], control, prctl)
     _leave_to_the_program()
-    status, stopped = _watch(program, control, awake)
+    status, heard = _watch(program, control, awake)
     end_all(program)
-    if stopped == b"":
+    if not heard and not _is_there(control):
         sweep(scratch, folder)
     with suppress(OSError):
         os.write(control, GONE)
@@ -111,21 +113,39 @@ def _leave_to_the_program() -> None:
     os.close(nowhere)
 
 
-def _watch(program: int, control: int, awake: int) -> tuple[int, bytes]:
-    """Return how the program ended, or 0, and the word of the suite: "" where the suite is gone."""
-    poll = select.poll()
+def _watch(program: int, control: int, awake: int) -> tuple[int, bool]:
+    """Return how the program ended, or 0, and whether the suite has spoken; without a word it is gone, or about to."""
+    poll, heard = select.poll(), False
     poll.register(control, select.POLLIN)
     poll.register(awake, select.POLLIN)
     while True:
         for ended, status in _reaped():
             if ended == program:
-                return status, STOP
+                return status, heard
         if control in dict(poll.poll()):
-            with suppress(ConnectionError):
-                return 0, os.read(control, len(STOP))
-            return 0, b""
+            words = _words(control)
+            heard = words != b""
+            if not heard or STOP in words:
+                return 0, heard
         with suppress(BlockingIOError):
             os.read(awake, 1 << 12)
+
+
+def _words(control: int) -> bytes:
+    """Return what the suite says, which waits to be read; "" where it is gone."""
+    with suppress(ConnectionError):
+        return os.read(control, 1 << 12)
+    return b""
+
+
+def _is_there(control: int) -> bool:
+    """Return whether the suite is there when the program has ended.
+
+    A killed suite closes its ends one after another, and the program may leave at the first of them.
+    """
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    return not poll.poll(1000 * LINGER) or _words(control) != b""
 
 
 def _reaped() -> Iterator[tuple[int, int]]:

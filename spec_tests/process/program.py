@@ -127,6 +127,7 @@ class Program:
     def wait(self, seconds: float) -> int:
         """Return the exit code of a program that is expected to end; BrokenError if it does not."""
         deadline = time.monotonic() + seconds
+        _speak(self._control, keeper.HERE)
         while self._process.poll() is None:
             if time.monotonic() > deadline:
                 raise BrokenError(f"did not end within {seconds:g} s")
@@ -209,6 +210,7 @@ class Program:
 
     def _ended(self) -> BrokenError:
         kind = UnheardError if self._unheard() else BrokenError
+        _speak(self._control, keeper.HERE)
         with suppress(subprocess.TimeoutExpired):
             code = self._process.wait(timeout=LAST_BREATH)
             if code < 0:
@@ -224,7 +226,14 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[b
     return process.stdin, process.stdout, process.stderr
 
 
+def _speak(control: socket.socket, word: bytes) -> None:
+    """Say a word to the keeper, which may have ended."""
+    with suppress(OSError):
+        control.send(word)
+
+
 def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    _speak(control, keeper.HERE)
     with suppress(OSError):
         os.write(_pipes(process)[0].fileno(), Bye().line())
     with suppress(OSError):
@@ -235,8 +244,7 @@ def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes], control: socket.socket) -> None:
-    with suppress(OSError):
-        control.send(keeper.STOP)
+    _speak(control, keeper.STOP)
     # A process that not even SIGKILL ends (it waits in a driver) is left behind rather than waited for.
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=LAST_WAIT)

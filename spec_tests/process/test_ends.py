@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spec_tests.contract.outcome import FormError, PortError
+from spec_tests.process import keeper
 from spec_tests.process.life import Life, hearing_interrupts
 from spec_tests.process.scripts import BAD, SHORT, Opened, asked, interrupt, misbehaving, program
 
@@ -102,6 +104,28 @@ def test_the_end_of_the_suite_takes_program_and_files_with_it(end: str, life: Li
     assert ends(int((tmp_path / "starts.keeper").read_text()))
     assert not Path(scratch).exists()
     assert (ended.returncode != 0) == (end != "normal")
+
+
+def test_a_program_that_ends_before_the_suite_is_seen_to_have_ended_leaves_no_files(tmp_path: Path) -> None:
+    """A killed suite closes its ends one by one, and a program may leave at the first: its keeper sees that alone.
+
+    Kills: a keeper that asks whether the suite is there only while the program is.
+    """
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (folder / "array").write_text("1")
+    scratch = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    suite, control = socket.socketpair()
+    given = (control.fileno(), scratch)
+    command = [sys.executable, "-I", "-S", keeper.__file__, *map(str, given), str(folder), "sleep", "60"]
+    with subprocess.Popen(command, pass_fds=given):
+        control.close()
+        program = int(suite.recv(64).removeprefix(keeper.STARTED))
+        os.kill(program, signal.SIGKILL)
+        assert ends(program)
+        suite.close()
+    os.close(scratch)
+    assert not folder.exists()
 
 
 def ends(process: int) -> bool:
