@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,10 @@ def test_a_program_that_ends_before_the_suite_is_seen_to_have_ended_leaves_no_fi
         program = int(suite.recv(64).removeprefix(keeper.STARTED))
         os.kill(program, signal.SIGKILL)
         assert ends(program)
+        # Seen to have ended is what its keeper has waited for: then nobody has its number.
+        deadline = time.monotonic() + 5.0
+        while Path(f"/proc/{program}").exists() and time.monotonic() < deadline:
+            os.sched_yield()
         suite.close()
     os.close(scratch)
     assert not folder.exists()
