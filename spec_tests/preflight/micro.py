@@ -36,13 +36,17 @@ ROWS = (
     "data.recall.pairs=3",
     "data.recall.queries=3",
     "data.recall.gap=20",
-    "train.max_steps=16",
-    "optim.warmup_steps=2",
 )
+SHORT = ("train.max_steps=16", "optim.warmup_steps=2")
 REHEARSAL = Budget(probe_steps=8, batches=4, sequence_length=64, batch_size=2)
 """What rehearses the run of these rows in eight steps."""
 
 
 def recall_config(*overrides: str) -> RunConfig:
-    """Return the small configuration of a run of 16 steps whose answers lie out of sight, with further overrides."""
-    return load_config("tiny", [*MICRO, *ROWS, *overrides])
+    """Return the small configuration of a run whose answers lie out of sight, with further overrides."""
+    return micro_config(*ROWS, *overrides)
+
+
+def short_run(*overrides: str) -> RunConfig:
+    """Return that of a run of 16 steps, with further overrides."""
+    return recall_config(*SHORT, *overrides)

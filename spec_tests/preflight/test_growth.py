@@ -13,7 +13,7 @@ from preflight.result import Verdict
 from preflight.statistics import mean_interval
 from preflight.subject import HEALTHY
 from spec_tests.preflight.micro import REHEARSAL as BUDGET
-from spec_tests.preflight.micro import recall_config
+from spec_tests.preflight.micro import short_run
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_growth_is_a_ratio_of_means_whose_spread_is_over_the_same_batches(
     monkeypatch.setattr("preflight.rehearsal.follows", lambda *_: looked.pop(0))
     monkeypatch.setattr("preflight.rehearsal._looks", lambda _: (2, 3, 8))
     monkeypatch.setattr("preflight.rehearsal.DOUBLINGS", 0)
-    (check,) = rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    (check,) = rehearsal_checks(short_run(), HEALTHY, 0, BUDGET)
     assert check.statistic == pytest.approx(growth)
     assert check.verdict is verdict
 
@@ -83,9 +83,9 @@ def test_more_batches_are_asked_where_a_growth_is_in_doubt_and_no_more_than_that
         return 0.001 * shown[len(rows) - 1]
 
     monkeypatch.setattr("preflight.rehearsal.follows", asked)
-    (check,) = rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    (check,) = rehearsal_checks(short_run(), HEALTHY, 0, BUDGET)
     assert (check.verdict, f"({batches} batches)" in check.sentence) == (verdict, True)
-    source = task_of(recall_config().data).source(recall_config(), None)
+    source = task_of(short_run().data).source(short_run(), None)
     for number, first, length in ((4, 12, 4), (8, 20, 8)):
         if batches > number:
             for place in range(length):
@@ -101,7 +101,7 @@ def test_a_rehearsal_has_as_much_doubt_as_one_interval(monkeypatch: pytest.Monke
     """Kills: a hundredth of doubt at each of five times; a share of the confidence in place of one of the doubt."""
     looked = [0.001] * 8 + [0.002] * 4
     monkeypatch.setattr("preflight.rehearsal.follows", lambda *_: looked.pop(0))
-    (check,) = rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    (check,) = rehearsal_checks(short_run(), HEALTHY, 0, BUDGET)
     assert check.interval is not None
     assert CHANCES == 5
     assert check.interval.confidence == pytest.approx(1.0 - 0.01 / 5)

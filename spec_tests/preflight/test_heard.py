@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.config import RunConfig, load_config
+from atlas_ref.config import RunConfig
 from atlas_ref.models.atlas import AtlasModel
 from atlas_ref.models.family import Model
 from atlas_ref.tasks.registry import task_of
@@ -19,19 +19,7 @@ from preflight.remedies import changes_for
 from preflight.result import Verdict
 from preflight.subject import Budget
 from preflight.travel import travel
-from spec_tests.preflight.micro import MICRO, micro_config
-
-ROWS = (
-    "model.vocab_size=136",
-    "data.source='recall'",
-    "data.recall.pairs=3",
-    "data.recall.queries=3",
-    "data.recall.gap=20",
-)
-
-
-def recall_config(*overrides: str) -> RunConfig:
-    return load_config("tiny", [*MICRO, *ROWS, *overrides])
+from spec_tests.preflight.micro import micro_config, recall_config
 
 
 def half_life(retention: float) -> float:

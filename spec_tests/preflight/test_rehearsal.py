@@ -21,7 +21,7 @@ from preflight.remedies import changes_for
 from preflight.result import Verdict
 from preflight.subject import HEALTHY, Subject
 from spec_tests.preflight.micro import REHEARSAL as BUDGET
-from spec_tests.preflight.micro import micro_config, recall_config
+from spec_tests.preflight.micro import micro_config, short_run
 
 OLD = {"memory lasts to the answers", "writes are heard", "weights can move far enough"}
 
@@ -68,7 +68,7 @@ def asked_of(config: RunConfig) -> Arms:
 
 def test_what_answers_follow_is_what_loops_over_rows_say() -> None:
     """Kills: a mean over all pairs, its own among them; the sign of either part; a share of the whole vocabulary."""
-    config = recall_config()
+    config = short_run()
     asked, model = asked_of(config), AtlasModel(config.model, 0)
     found = []
     for batch in (asked.whole, asked.other):
@@ -86,7 +86,7 @@ def test_what_answers_follow_is_what_loops_over_rows_say() -> None:
 
 def test_values_without_their_keys_are_no_answers_that_follow() -> None:
     """Kills: the gain over another row, which such a memory has in full."""
-    asked = asked_of(recall_config())
+    asked = asked_of(short_run())
     assert follows(Told(), asked) == pytest.approx(0.0, abs=1e-12)
     assert follows(Recalled(0.1), asked) > 0.05
 
@@ -99,7 +99,7 @@ def test_six_tenths_of_the_steps_are_rehearsed_of_a_run_of_two_probes(
     overrides: tuple[str, ...], steps: int | None
 ) -> None:
     """Kills: a run of a day that is rehearsed for most of one; a probe's number of steps in place of the run's."""
-    assert rehearsed_steps(recall_config(*overrides), BUDGET) == steps
+    assert rehearsed_steps(short_run(*overrides), BUDGET) == steps
 
 
 def test_a_text_is_not_rehearsed() -> None:
@@ -109,7 +109,7 @@ def test_a_text_is_not_rehearsed() -> None:
 
 def test_rows_with_one_question_leave_nothing_to_hold_an_answer_against() -> None:
     """Kills: a mean of nothing, which is not a number and fails."""
-    assert rehearsal_checks(recall_config("data.recall.queries=1"), HEALTHY, 0, BUDGET) == []
+    assert rehearsal_checks(short_run("data.recall.queries=1"), HEALTHY, 0, BUDGET) == []
 
 
 def test_a_rehearsal_is_the_run_itself_to_six_tenths_of_its_steps() -> None:
@@ -120,7 +120,7 @@ def test_a_rehearsal_is_the_run_itself_to_six_tenths_of_its_steps() -> None:
         made.append(AtlasModel(section, seed))
         return made[-1]
 
-    config = recall_config("train.seed=3", "data.reset_memory_per_sequence=false")
+    config = short_run("train.seed=3", "data.reset_memory_per_sequence=false")
     (check,) = rehearsal_checks(config, Subject("kept", model, HEALTHY.optimiser, HEALTHY.hand_over), 3, BUDGET)
     run, source = new_run(config, torch.device("cpu")), task_of(config.data).source(config, None)
     for step in range(10):
@@ -140,8 +140,8 @@ def test_a_rehearsal_is_judged_by_rows_that_it_does_not_train_on(monkeypatch: py
     """Kills: an answer that is known by heart; other rows at each look, whose difference would count as growth."""
     seen: list[Tensor] = []
     monkeypatch.setattr("preflight.rehearsal.follows", lambda _, asked: _told(seen, asked))
-    rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
-    source = task_of(recall_config().data).source(recall_config(), None)
+    rehearsal_checks(short_run(), HEALTHY, 0, BUDGET)
+    source = task_of(short_run().data).source(short_run(), None)
     assert len(seen) == 3 * BUDGET.batches
     for look in range(3):
         for number in range(BUDGET.batches):
@@ -171,7 +171,7 @@ def test_what_answers_follow_must_grow_from_the_middle_of_the_rehearsal_on(
     """
     looked = [each for each in found for _ in range(4)]
     monkeypatch.setattr("preflight.rehearsal.follows", lambda *_: looked.pop(0))
-    (check,) = rehearsal_checks(recall_config(), HEALTHY, 0, BUDGET)
+    (check,) = rehearsal_checks(short_run(), HEALTHY, 0, BUDGET)
     assert check.statistic == pytest.approx(growth)
     assert check.threshold == GROWS
     assert check.verdict is (Verdict.PASS if growth > GROWS else Verdict.FAIL)
@@ -186,9 +186,7 @@ def test_a_rehearsal_that_breaks_off_fails_with_its_reason() -> None:
         torch.nn.init.constant_(next(model.parameters()), math.nan)
         return model
 
-    (check,) = rehearsal_checks(
-        recall_config(), Subject("nan", broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET
-    )
+    (check,) = rehearsal_checks(short_run(), Subject("nan", broken, HEALTHY.optimiser, HEALTHY.hand_over), 0, BUDGET)
     assert check.verdict is Verdict.FAIL
     assert "the rehearsal failed" in check.sentence
 
@@ -205,14 +203,14 @@ def test_a_rehearsal_that_breaks_off_fails_with_its_reason() -> None:
 )
 def test_what_is_not_followed_names_what_is_likeliest_to_blame(overrides: tuple[str, ...], first: str) -> None:
     """Kills: one cause that is blamed for all; a rate for a run that goes far."""
-    config = recall_config("model.memory.gates.retention_init=0.999", *overrides)
+    config = short_run("model.memory.gates.retention_init=0.999", *overrides)
     assert next(changes_for(config, FOLLOWS, 0.0, GROWS))[0].startswith(first)
 
 
 @pytest.mark.parametrize(("steps", "rehearsed"), [(16, True), (18, False)])
 def test_a_rehearsal_stands_for_what_is_kept_heard_and_moved(steps: int, rehearsed: bool) -> None:
     """Kills: thresholds that overrule what the run itself shows; a long run of which nothing is asked."""
-    result = proof_of_life(recall_config(f"train.max_steps={steps}"), HEALTHY, 0, BUDGET)
+    result = proof_of_life(short_run(f"train.max_steps={steps}"), HEALTHY, 0, BUDGET)
     names = {check.name for check in result.checks}
     assert (FOLLOWS in names, names >= OLD, names.isdisjoint(OLD)) == (rehearsed, not rehearsed, rehearsed)
     assert isinstance(result.evidence["echo"], float)
