@@ -24,6 +24,7 @@ from atlas_ref.blocks.registry import build_block
 from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline, marks_of
 from atlas_ref.config.model import ModelConfig
+from atlas_ref.functional.embedding import embed
 from atlas_ref.memory.kernels.choice import chosen
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
@@ -134,7 +135,7 @@ class AtlasModel(Model):
         positions, time = (before.context, before.memory.position), tokens.shape[1]
         timeline = make_timeline(self.config.memory, *positions, reset, time, self.config.segment)
         drops = drops_of(self.config.dropout, marks_of(reset).draws, self.config.n_layers)
-        x = left(self.embedding(tokens), drops.embedding, self.config.kernels)
+        x = left(embed(self.embedding.weight, tokens), drops.embedding, self.config.kernels)
         states, telemetry, undecided = [], [], []
         for layer, entered, left_out in zip(self._layers(), state.layers, drops.layers, strict=True):
             of_layer = phase._replace(drops=left_out)

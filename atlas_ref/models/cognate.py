@@ -25,6 +25,7 @@ from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.blocks.windowed_attention import AttentionCache, Places
 from atlas_ref.config.cognate import CognateConfig
 from atlas_ref.errors import UserError
+from atlas_ref.functional.embedding import embed
 from atlas_ref.functional.looking import may_look
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
@@ -163,7 +164,7 @@ class CognateModel(Model):
         self, tokens: Tensor, state: CognateState, places: Places
     ) -> tuple[Float[Tensor, "batch time model"], tuple[AttentionCache, ...], Remembered | None]:
         """Return what the backbone makes of the tokens, its caches after them, and what the memory did."""
-        x: Tensor = self.embedding(tokens) + self.position(places.position)
+        x: Tensor = embed(self.embedding.weight, tokens) + embed(self.position.weight, places.position)
         caches = []
         for layer, cache in zip(self._layers(), state.layers, strict=True):
             x, after = layer(x, cache, places)

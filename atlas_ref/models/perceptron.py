@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config.perceptron import PerceptronConfig
+from atlas_ref.functional.embedding import embed
 from atlas_ref.functional.looking import may_look
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
@@ -167,7 +168,7 @@ class Rows:
 
     def __call__(self, time: int) -> Float[Tensor, "batch hidden"]:
         """Return the rows of the tokens at a place."""
-        return F.embedding(self.index[:, time], self.table)
+        return embed(self.table, self.index[:, time])
 
 
 def _continued(

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from atlas_ref.blocks.timeline import Marks, marks_of
 from atlas_ref.config.transformer import TransformerConfig
 from atlas_ref.errors import UserError
+from atlas_ref.functional.embedding import embed
 from atlas_ref.functional.looking import may_look
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
@@ -136,7 +137,7 @@ class TransformerModel(Model):
         same = (began.unsqueeze(-1) == began.unsqueeze(-2)) & (place >= 0).unsqueeze(-2)
         # Whoever sees nobody sees itself: a softmax of nothing has no value, and nobody sees that one.
         sight = (same & (index.unsqueeze(-1) >= index)) | (index.unsqueeze(-1) == index)
-        x = self.embedding(tokens) + self.position(place.clamp(min=0))
+        x = embed(self.embedding.weight, tokens) + embed(self.position.weight, place.clamp(min=0))
         x = torch.where((place >= 0).unsqueeze(-1), x, 0.0)
         for layer in self.layers:
             x = layer(x, sight)
