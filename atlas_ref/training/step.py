@@ -164,7 +164,8 @@ def train_step(
         optimiser.zero_grad()
         worked = work(network, batch, state, step, config, draws, world)
     loss, *parts = world.sums(*map(sum, zip(*worked.losses.tolist(), strict=True)))
-    held, largest, norm = worked.sizes or (held_by(bare(network)), None, None)
+    model = bare(network)
+    held, largest, norm = worked.sizes or (held_by(model), None, total_norm(model.parameters()))
     drop_zero_gradients(held.values(), world, largest)
     if not math.isfinite(loss):
         raise NonFiniteError(step + 1, "loss", "the loss", loss)
@@ -261,15 +262,23 @@ def sizes_of_gradients(model: nn.Module) -> Sizes:
     """Return the sizes of the gradients that a model in one process has in its parameters."""
     held = held_by(model)
     gradients = [parameter.grad for parameter in held.values() if parameter.grad is not None]
-    return Sizes(held, largest_entries(gradients), nn.utils.get_total_norm(gradients))
+    return Sizes(held, largest_entries(gradients), total_norm(model.parameters()))
 
 
-def norm_of_gradients(held: Mapping[str, nn.Parameter], step: int, world: World, norm: Tensor | None = None) -> float:
-    """Return the norm ||g|| of the gradients of parameters by name, which may be known; raise NonFiniteError where it
-    is not finite, naming the first tensor that is not.
+def total_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return the norm ||g|| of the gradients of all parameters that learn, of which one without a gradient has zeros.
+
+    So the sum has as many terms, and rounds as it does, whether a gradient of zeros was made, was taken away, or never
+    was: which of these depends on how a step is made.
     """
-    if norm is None:
-        norm = whole(nn.utils.get_total_norm([p.grad for p in held.values() if p.grad is not None]))
+    learning = [x for x in parameters if x.requires_grad]
+    return whole(nn.utils.get_total_norm([torch.zeros_like(x) if x.grad is None else x.grad for x in learning]))
+
+
+def norm_of_gradients(held: Mapping[str, nn.Parameter], step: int, world: World, norm: Tensor) -> float:
+    """Return the norm of the gradients of parameters by name, on the host; raise NonFiniteError where it is not finite,
+    naming the first tensor that is not.
+    """
     length = norm.item()
     if math.isfinite(length):
         return length
@@ -292,6 +301,6 @@ def scale_gradients(parameters: Iterable[nn.Parameter], share: float) -> None:
 
 def clip_gradients(held: Mapping[str, nn.Parameter], max_norm: float, step: int, world: World) -> float:
     """Clip the gradients of parameters by name in place, over all of them together, and return their norm before it."""
-    norm = norm_of_gradients(held, step, world)
+    norm = norm_of_gradients(held, step, world, total_norm(held.values()))
     scale_gradients(held.values(), share_of(norm, max_norm))
     return norm
