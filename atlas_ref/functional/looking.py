@@ -52,8 +52,8 @@ def surely_at_least(least: int, position: Int[Tensor, "*tokens"]) -> bool:
 def unseen(phase: int | None = None) -> Iterator[None]:
     """Let nobody look at numbers until the context ends.
 
-    `phase` says of every call of several tokens within that all rows stand at that index of their chunk, and that no
-    memory begins inside a chunk (`memory.layout`); None: nothing is known.
+    `phase` says of every call of several tokens within that all rows stand at that index of their shard, or of their
+    chunk where memories have no shards, and that no memory begins inside one (`memory.layout`); None: nothing is known.
     """
     before = _Eyes.shut, _Eyes.phase
     _Eyes.shut, _Eyes.phase = True, phase

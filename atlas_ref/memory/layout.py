@@ -60,7 +60,9 @@ def make_plan(
     begins = positions == 0
     # A document that begins at the first token only moves the phase of its row: the layout may still be a plain view.
     first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
-    phase = known_phase() if phase is None else phase
+    index = known_phase() if phase is None else None
+    if index is not None:
+        return _uniform_plan(index % chunk, None, positions, chunk, shard, index)
     if phase is not None:
         return _uniform_plan(phase, None, positions, chunk, shard)
     must_look("where rows begin documents and chunks")
@@ -113,10 +115,13 @@ def _agreed(rows: list[bool], device: torch.device) -> Rows:
     return rows[0] if len(set(rows)) == 1 else torch.tensor(rows, device=device)
 
 
-def _uniform_plan(phase: int, first: Rows | None, positions: Tensor, chunk: int, shard: int) -> SegmentPlan:
+def _uniform_plan(
+    phase: int, first: Rows | None, positions: Tensor, chunk: int, shard: int, index: int | None = None
+) -> SegmentPlan:
     """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length.
 
     `first` are the rows that begin a document with the call, where none does later; None: any may with any segment.
+    `index` is where all rows stand in their shard, where that is known.
     """
     batch, time = positions.shape
     if phase + time <= chunk:
@@ -132,7 +137,11 @@ def _uniform_plan(phase: int, first: Rows | None, positions: Tensor, chunk: int,
     else:
         resets = tuple(first if n == 0 else False for n in range(count))
     starts = (torch.arange(count, device=positions.device) * width - front).clamp(min=0).expand(batch, count)
-    crossings, borders = _shard_starts(starts, positions, shard)
+    if index is None:
+        crossings, borders = _shard_starts(starts, positions, shard)
+    else:
+        tokens = [max(n * width - front, 0) for n in range(count)]
+        crossings, borders = _known_shard_starts(tokens, index, positions, shard)
     return SegmentPlan(
         time=time,
         count=count,
@@ -197,6 +206,22 @@ def _shard_starts(
     crossings = crossings_before(F.pad(positions, (0, 1)).gather(1, starts), shard)
     must_look("where rows begin shards")
     crossed = crossings >= 0
-    begun = crossed.any(0).tolist()
-    found = tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))
-    return found, tuple(sorted(set(starts[crossed].tolist())))
+    return _of_segments(crossings, crossed.any(0).tolist()), tuple(sorted(set(starts[crossed].tolist())))
+
+
+def _known_shard_starts(
+    tokens: Sequence[int], index: int, positions: Int[Tensor, "batch time"], shard: int
+) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
+    """Return what `_shard_starts` does of segments that begin with `tokens` in all rows, which stand at an `index` of
+    their shard; a border is also where the documents of all rows begin.
+    """
+    if shard == 0:
+        return (None,) * len(tokens), ()
+    begun = [(index + token) % shard == 0 for token in tokens]
+    crossings = torch.stack([crossings_before(positions[:, token], shard) for token in tokens], 1)
+    return _of_segments(crossings, begun), tuple(token for token, some in zip(tokens, begun, strict=True) if some)
+
+
+def _of_segments(crossings: Int[Tensor, "batch segments"], begun: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """Return the crossings of each segment that begins a shard."""
+    return tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))

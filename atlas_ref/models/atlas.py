@@ -150,10 +150,13 @@ class AtlasModel(Model):
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def standing(self, state: ModelState) -> tuple[Int[Tensor, " batch"], int] | None:
-        """Return the position of the memory and its chunk, of a single one without shards outside MAC."""
+        """Return the position of the memory and the length of its shards, or of its chunk where there are none, of a
+        single one outside MAC.
+        """
         if self.unrecorded():
             return None
-        return state.layers[0].memory.memory.position, self.config.memory.chunk
+        memory = self.config.memory
+        return state.layers[0].memory.memory.position, memory.shards.length or memory.chunk
 
     def unrecorded(self) -> str:
         """Return what the host has to look up, or to wait for, in a step; nothing where a recording knows enough."""
@@ -161,7 +164,6 @@ class AtlasModel(Model):
         asked = {
             "the host looks up where segments of model.block = 'mac' begin": self.config.segment > 0,
             "the host looks up where the local memories of a hierarchy begin anew": memory.kind != "single",
-            "the host looks up where shards of the memory begin": memory.shards.length > 0,
             "the host may have to wait for the solver of model.memory.algorithm = 'ridge'": memory.algorithm == "ridge",
         }
         return next((why for why, does in asked.items() if does), "")

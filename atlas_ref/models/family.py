@@ -99,8 +99,9 @@ class Model(nn.Module):
         return None
 
     def standing(self, state: Any) -> tuple[Int[Tensor, " batch"], int] | None:
-        """Return how many tokens of its document the memory of each row has read, and the chunk by which a call of
-        several tokens is laid out; None where there is more to know before one can be made without a look at them.
+        """Return how many tokens of its document the memory of each row has read, and the length of the chunks, or of
+        the shards, by which a call of several tokens is laid out; None where there is more to know before one can be
+        made without a look at them.
         """
         del state
         return None

@@ -5,7 +5,8 @@ is recorded is `step.work` itself, made under `looking.unseen`, on buffers of ba
 behind it the update (`recorded_update`). A recording serves the steps that are the same function of their batch:
 
     one process; no schedule moves (`Model.schedules`); no polarisation
-    rows in step: all at one index of their chunk, and no memory begins inside a chunk
+    rows in step: all at one index of their chunk, and no memory begins inside a chunk; of a memory in shards, which
+    are whole chunks, the same of these
 
 Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. What the host
 has to know before the update (losses, sizes of gradients) is gathered in one tensor and waited for once, while the
@@ -44,24 +45,25 @@ SHARE = 0.4
 class Standing:
     """Where the rows of a run stand in what their memory has read, counted on the host."""
 
-    def __init__(self, position: Int[Tensor, " batch"], chunk: int) -> None:
-        self._position, self._chunk = position.cpu(), chunk
+    def __init__(self, position: Int[Tensor, " batch"], length: int) -> None:
+        """Count from a position; `length` is that of a chunk, or of a shard where the memory has these."""
+        self._position, self._length = position.cpu(), length
 
     def read(self, batch: Batch) -> int | None:
-        """Count a batch in, and return the index in its chunk at which every row began it; None: they are not in step,
-        or do not stay so, as where a memory begins inside a chunk.
+        """Count a batch in, and return the index in its chunk or shard at which every row began it; None: they are not
+        in step, or do not stay so, as where a memory begins inside one.
         """
         marks = batch.reset if batch.episode is None else batch.episode.memory
         if not marks[:, 1:].numpy().any():
             # Nobody begins inside: the host has no more to count than where each row begins.
             first = self._position.masked_fill(marks[:, 0], 0)
-            self._position, index = first + marks.shape[1], set((first % self._chunk).tolist())
+            self._position, index = first + marks.shape[1], set((first % self._length).tolist())
             return index.pop() if len(index) == 1 else None
         places = token_positions(self._position, marks, marks.shape[1])
         self._position = places[:, -1] + 1
-        phase = int(places[0, 0]) % self._chunk
-        expected = (phase + torch.arange(places.shape[1])) % self._chunk
-        return phase if bool((places % self._chunk == expected).all()) else None
+        phase = int(places[0, 0]) % self._length
+        expected = (phase + torch.arange(places.shape[1])) % self._length
+        return phase if bool((places % self._length == expected).all()) else None
 
 
 class Recording:
@@ -166,8 +168,8 @@ def _numbers(worked: Worked) -> list[Tensor]:
 
 
 class Kind(NamedTuple):
-    """What steps have in common that one recording may serve: where rows stand in their chunks (None: not in step), the
-    weight of polarisation, what schedules make of the step, and the shapes of the batch."""
+    """What steps have in common that one recording may serve: where rows stand in their chunks or shards (None: not in
+    step), the weight of polarisation, what schedules make of the step, and the shapes of the batch."""
 
     phase: int | None
     polarisation: float
@@ -177,7 +179,7 @@ class Kind(NamedTuple):
     def unlike(self, last: "Kind | None") -> str:
         """Return why a step is no repetition of the last one; nothing where it is one, or the first."""
         if self.phase is None:
-            return "rows are not in step, as where a document begins inside a chunk of their memory"
+            return "rows are not in step, as where a document begins inside a chunk or a shard of their memory"
         if self.polarisation > 0.0:
             return "the weight of polarisation moves from step to step"
         if last is None or self == last:
@@ -186,7 +188,7 @@ class Kind(NamedTuple):
             return "batches are of another shape from step to step"
         if self.schedules != last.schedules:
             return "schedules of the model move from step to step"
-        return "rows begin each step at another index of their chunk"
+        return "rows begin each step at another index of their chunk or shard"
 
 
 class Recordings:

@@ -218,8 +218,30 @@ def test_a_call_of_which_the_phase_is_known_is_laid_as_one_that_is_looked_at(pha
         assert torch.equal(one.table, other.table)
     with unseen():
         assert refused("where rows begin documents and chunks", lambda: make_plan(position, reset, 7, 3))
-    with unseen(phase):
-        assert refused("where rows begin shards", lambda: make_plan(position, reset, 7, 3, 6))
+        assert refused("where rows begin shards", lambda: make_plan(position, reset, 7, 3, 6, phase=phase))
+
+
+@pytest.mark.parametrize("index", [0, 2, 3, 5])
+def test_a_call_of_which_the_index_in_a_shard_is_known_has_the_borders_of_one_that_is_looked_at(index: int) -> None:
+    """Kills: an index that is taken for that of a chunk; borders counted from the call; a border where one row alone
+    crosses that is left out; a row that crosses where its document begins; no border at the first token."""
+    time, chunk, shard = 17, 3, 6
+    position, reset = torch.tensor([12 + index, 6 + index, 60 + index]), torch.zeros(3, time, dtype=torch.bool)
+    reset[0, 0] = index == 0
+    reset[1, shard - index], reset[:, 2 * shard - index] = True, True
+    seen = make_plan(position, reset, time, chunk, shard)
+    with unseen(index):
+        known = make_plan(position, reset, time, chunk, shard)
+    begins = [token for token in range(time) if (index + token) % shard == 0]
+    assert known.borders == tuple(begins)
+    assert set(seen.borders) == {token for token in begins if token != 2 * shard - index}
+    assert (known.width, known.front) == (chunk, index % chunk)
+    tokens = torch.arange(time)[torch.arange(time) % chunk == -index % chunk]
+    there = [int(token) for token in ([0, *tokens] if index % chunk else tokens)]
+    for token, rows in zip(there, known.crossings, strict=True):
+        assert (rows is not None) is (token in begins)
+        if rows is not None:
+            assert rows.tolist() == [p // shard - 1 for p in known.position[:, token].tolist()]
 
 
 def test_the_layout_of_a_token_alone_is_one_segment_of_one_token() -> None:

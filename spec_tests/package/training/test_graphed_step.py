@@ -31,6 +31,11 @@ BLOCKS = {
         *(f"model.dropout.{site}=0.2" for site in ("embedding", "attention", "memory", "residual")),
         "train.micro_batches=2",
     ),
+    "mag atlas in shards": (
+        "model.memory.rule='atlas'",
+        "model.memory.shards.length=16",
+        "model.memory.qk_projection.kind='tnt'",
+    ),
     "mag floor that comes down": ("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=5"),
 }
 DEEP = "mag omega"
@@ -49,8 +54,8 @@ COGNATE = {
     ),
 }
 """The other family, which has no chunks: of its steps all are replayed but the first ones and the short one."""
-SCHEDULED = {"lmm titans warm-up": 1, "mag floor that comes down": 4}
-"""Fewer steps of these are replayed: their schedules move in the first ones."""
+FEWER = {"lmm titans warm-up": 1, "mag floor that comes down": 4, "mag atlas in shards": 2}
+"""Fewer steps of these are replayed: schedules move in the first ones, or the document of IN_STEP begins in a shard."""
 IN_STEP, RAGGED, SHORT, STEPS = 5, 7, 12, 19
 """The step whose first row begins a document with a chunk, that whose second one does inside a chunk, and the one after
 which all rows are inside a chunk."""
@@ -123,7 +128,7 @@ def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
             assert table == pytest.approx(wanted, rel=1e-4, abs=1e-9)
     for ours, theirs in zip(buffered.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
-    replayed = STEPS - PLAIN_STEPS - 1 if name in COGNATE else len(REPLAYED) - SCHEDULED.get(name, 0)
+    replayed = STEPS - PLAIN_STEPS - 1 if name in COGNATE else len(REPLAYED) - FEWER.get(name, 0)
     assert recordings.replayed == replayed
 
 
@@ -182,10 +187,13 @@ def test_a_recorded_step_of_the_other_family_waits_for_nobody(name: str) -> None
 
 
 def test_the_host_counts_where_rows_stand() -> None:
-    """Kills: a phase of the end of a batch; rows of different phases; a document that begins inside."""
+    """Kills: a phase of the end of a batch; rows of different phases; a document that begins inside; with shards, one
+    that begins inside a shard with a chunk, which is out of step there alone."""
     standing = Standing(torch.tensor([3, 19]), CHUNK)
     found = [standing.read(batch_of(step)) for step in (1, 0, SHORT, 1, RAGGED, 1)]
     assert found == [3, 0, 0, 3, None, None]
+    found = [Standing(torch.tensor([16, 32]), length).read(batch_of(IN_STEP)) for length in (CHUNK, 2 * CHUNK)]
+    assert found == [0, None]
 
 
 def test_whether_steps_are_recorded_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,17 +225,6 @@ def test_whether_steps_are_recorded_is_told_once(monkeypatch: pytest.MonkeyPatch
     refusing.made.clear()
     refusing.work(batch_of(3 + PLAIN_STEPS), run.state, 3 + PLAIN_STEPS, None)
     assert refusing.news() == told[PLAIN_STEPS]
-
-
-def test_a_step_that_is_another_function_each_time_is_made_as_it_is() -> None:
-    """Kills: a recording of shards, whose borders are looked up; no word of it."""
-    config = micro_config("model.memory.shards.length=8")
-    run = wide_run(config)
-    recordings = Recordings(run.model, run.network, run.optimiser, run.state, config)
-    for step in range(2 + PLAIN_STEPS):
-        recordings.expect(batch_of(step))
-        assert recordings.work(batch_of(step), run.state, step, None) is None
-    assert "not recorded: the host looks up where shards of the memory begin" in recordings.news()
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
     "text": ("shakespeare-10m", ATLAS),
     "text, atlas": ("atlas-340m", ATLAS),
     "text, two layers of a memory": ("shakespeare-10m", (*ATLAS, "model.memory.architecture='mlp'")),
+    "text, atlas in shards": ("tnt-atlas", (*ATLAS, "model.memory.shards.length=64")),
     "episodes": ("omega-micro", OWN),
     "episodes, large vocabulary": ("omega-shakespeare", (*ATLAS, *EPISODES, "data.tokenizer='bpe'")),
     "recall": ("recall", (*OWN, "model.n_layers=1")),
@@ -66,7 +67,6 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
 LEFT = {
     "mac-tiny": "the host looks up where segments of model.block = 'mac' begin",
     "tnt-titans": "the host looks up where the local memories of a hierarchy begin anew",
-    "tnt-atlas": "the host looks up where shards of the memory begin",
     "grok-mlp": "steps of this family of models have no recorded form",
     "grok-transformer": "steps of this family of models have no recorded form",
 }
