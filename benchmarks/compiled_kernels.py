@@ -29,6 +29,7 @@ from atlas_ref.config import load_config
 from atlas_ref.functional.looking import unseen
 from atlas_ref.memory.kernels import choice
 from atlas_ref.training import step as steps
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.run import new_run, open_data
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -103,7 +104,7 @@ def main() -> None:
     run, source = new_run(config, cpu), open_data(config, None)
     print("| kernel | shared memory, bytes | registers | spilled bytes | warps |\n|---|---|---|---|---|")
     # What nobody computed is any number.
-    with compiling() as found, suppress(steps.NonFiniteError):
+    with compiling() as found, suppress(NonFiniteError):
         steps.train_step(run.network, run.optimiser, source.batch(0), run.state, 0, config)
     with compiling() as alone, torch.inference_mode(), unseen():
         model = run.model.eval()

@@ -21,8 +21,9 @@ from atlas_ref.models.family import Model
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.tasks.serving import ServedMeter
 from atlas_ref.training.arithmetic import without_denormals
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.run import new_run
-from atlas_ref.training.step import NonFiniteError, forward, to_device, train_step
+from atlas_ref.training.step import forward, to_device, train_step
 from benchmarks.gate_power_cases import Case
 from preflight.budget import default_budget
 from preflight.gates import gates_of

@@ -104,7 +104,7 @@ def examine(config: "RunConfig", budget: "Budget", gates: "Mapping[str, Gate]") 
     from rich.console import Console
 
     from atlas_ref.training.arithmetic import without_denormals
-    from atlas_ref.training.step import NonFiniteError
+    from atlas_ref.training.clipping import NonFiniteError
     from preflight.subject import HEALTHY
 
     results: list[GateResult] = []

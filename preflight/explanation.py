@@ -13,7 +13,7 @@ from typing import NamedTuple
 from atlas_ref.config import RunConfig, parse_config
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.errors import UserError
-from atlas_ref.training.step import NonFiniteError
+from atlas_ref.training.clipping import NonFiniteError
 from preflight.budget import default_budget
 from preflight.gates import gates_of
 from preflight.remedies import Change, changes_for, field_of

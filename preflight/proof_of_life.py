@@ -26,8 +26,9 @@ from atlas_ref.config import ModelConfig, RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.memory.rules import Gates
 from atlas_ref.models.family import Model
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.run import select_device
-from atlas_ref.training.step import NonFiniteError, forward
+from atlas_ref.training.step import forward
 from preflight.heard import echo_checks, kept_checks, travel_check
 from preflight.observe import mean_loss, measured_config, real_batches, watched
 from preflight.reached import gradient_checks, longest_document, mixing_evidence

@@ -37,9 +37,10 @@ from atlas_ref.data.batch import Batch
 from atlas_ref.data.recall import RecallTask
 from atlas_ref.errors import UserError
 from atlas_ref.models.family import Model
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.run import select_device
-from atlas_ref.training.step import NonFiniteError, to_device, train_step
+from atlas_ref.training.step import to_device, train_step
 from preflight.span import must_remember
 from preflight.subject import Budget, MakeModel, Subject
 

@@ -33,8 +33,9 @@ from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
 from atlas_ref.models.family import Model
 from atlas_ref.tasks.registry import task_of
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.run import select_device
-from atlas_ref.training.step import NonFiniteError, to_device, train_step
+from atlas_ref.training.step import to_device, train_step
 from preflight.heard import Arms, arms, logits_of
 from preflight.remedies import said_remedy
 from preflight.result import Check, Verdict, at_least

@@ -29,10 +29,11 @@ from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model, Sheet
 from atlas_ref.models.registry import family_of
 from atlas_ref.training.captured import Captured, Told
+from atlas_ref.training.clipping import sizes_of_gradients
 from atlas_ref.training.optimiser import OuterOptimiser
 from atlas_ref.training.recorded_update import RecordedUpdate
 from atlas_ref.training.schedule import polarisation
-from atlas_ref.training.step import Worked, draws_of, sizes_of_gradients, work
+from atlas_ref.training.step import Worked, draws_of, work
 
 PLAIN_STEPS = 3
 """Steps of one kind, one after another, that are made as they are before one is recorded: they compile its kernels."""

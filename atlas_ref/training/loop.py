@@ -30,6 +30,7 @@ from atlas_ref.storage.run_directory import Admission, RunDirectory, check_place
 from atlas_ref.tasks.registry import task_of
 from atlas_ref.training.arithmetic import in_tf32, without_denormals
 from atlas_ref.training.border import cross
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.context import Context
 from atlas_ref.training.epochs import end_of_epoch, place_in_curriculum
 from atlas_ref.training.evaluate import evaluate
@@ -40,7 +41,7 @@ from atlas_ref.training.samples import sample_when_due
 from atlas_ref.training.saving import killed, save
 from atlas_ref.training.schedule import change_of_plan
 from atlas_ref.training.starting import check_start, prepare
-from atlas_ref.training.step import NonFiniteError, StepResult, to_device, train_step
+from atlas_ref.training.step import StepResult, to_device, train_step
 from atlas_ref.watching.estimate import FirstSteps
 from atlas_ref.watching.grokking import read_measured
 from atlas_ref.watching.kill_switches import check, non_finite, unsound_end
@@ -223,9 +224,8 @@ def advance(run: Run, context: Context, stop: Callable[[], bool]) -> bool:
         if better or context.is_due(run.step, settings.save_interval):
             save(run, context, last=run.step == last)
     if run.step < last:
-        context.reporter.say(
-            f"the last {settings.patience} validations were none better: the run ends at step {run.step}"
-        )
+        why = f"the last {settings.patience} validations were none better: the run ends at step {run.step}"
+        context.reporter.say(why)
         save(run, context, last=True)
     if kill := unsound_end(run.switches, run.step, context.config):
         raise killed(context, run.step, [kill], [])

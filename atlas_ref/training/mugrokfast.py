@@ -1,6 +1,6 @@
 """MuGrokfast: what it adds to AdamW and Muon, as optimisers that act one after another on the same parameters.
 
-    clip the gradient by its norm (training.step)           g
+    clip the gradient by its norm (training.clipping)       g
     perp-grad, where it is on                               g - (w.g / w.w) w, at the length of g
     SlowGradients                                           g + lambda mu,  mu <- a mu + (1 - a) g
     hidden matrices: ExactMuon                              all else: AdamW

@@ -11,7 +11,7 @@ import pytest
 
 from atlas_ref.config import RunConfig, load_config
 from atlas_ref.storage.checkpoint import Checkpoint, find_checkpoint
-from atlas_ref.training.step import NonFiniteError
+from atlas_ref.training.clipping import NonFiniteError
 from preflight.budget import default_budget
 from preflight.certificate import Certificate, bind, cache_file, check_certificate
 from preflight.gates import Gate

@@ -10,7 +10,8 @@ from atlas_ref.config import load_config
 from atlas_ref.data.batch import IGNORED, Batch
 from atlas_ref.errors import UserError
 from atlas_ref.models.atlas import AtlasModel, ModelState
-from atlas_ref.training.step import NonFiniteError, train_step
+from atlas_ref.training.clipping import NonFiniteError
+from atlas_ref.training.step import train_step
 from preflight import recall
 from preflight.memory_contents import empty_memory, random_memory
 from preflight.recall import (

@@ -25,8 +25,8 @@ from atlas_ref.models.cognate_telemetry import tell
 from atlas_ref.models.registry import family_of
 from atlas_ref.processes.distributed import ALONE
 from atlas_ref.tasks.language import LanguageModelling, TokenMeter
+from atlas_ref.training.clipping import clip_gradients
 from atlas_ref.training.schedule import learning_rate
-from atlas_ref.training.step import clip_gradients
 from atlas_ref.training.supervision import Share, learn
 from atlas_ref.watching import speed
 from atlas_ref.watching.learning import learning

@@ -29,10 +29,11 @@ from atlas_ref.processes.parallel import across, whole
 from atlas_ref.storage.checkpoint import find_checkpoint
 from atlas_ref.storage.run_directory import Admission, RunDirectory
 from atlas_ref.tasks.registry import task_of
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.evaluate import evaluate
 from atlas_ref.training.loop import get_ready, merge, train
 from atlas_ref.training.run import new_run
-from atlas_ref.training.step import NonFiniteError, train_step
+from atlas_ref.training.step import train_step
 from atlas_ref.watching.kill_report import KilledError
 from atlas_ref.watching.monitor import measure_layers
 from cli.interrupt import StopRequest

@@ -21,8 +21,9 @@ from atlas_ref.models.atlas import ModelOutput
 from atlas_ref.models.family import Output
 from atlas_ref.processes.merging import RULES, merge_columns, merge_telemetry
 from atlas_ref.training import step as steps
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.run import Run, new_run
-from atlas_ref.training.step import NonFiniteError, train_step
+from atlas_ref.training.step import train_step
 from atlas_ref.watching.monitor import measure_layers
 from spec_tests.package.micro.runs import DROPOUT, micro_config
 from spec_tests.sampling import crossed, sample

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from atlas_ref.training.clipping import sizes_of_gradients, total_norm
 from atlas_ref.training.run import new_run
-from atlas_ref.training.step import sizes_of_gradients, total_norm, train_step, work
+from atlas_ref.training.step import train_step, work
 from spec_tests.package.micro.runs import micro_config
 from spec_tests.package.training.test_graphed_step import CPU, batch_of
 

@@ -19,11 +19,12 @@ from torch.utils._pytree import tree_leaves
 from atlas_ref.config import RunConfig
 from atlas_ref.training import optimiser as optimisers
 from atlas_ref.training import recorded_update
+from atlas_ref.training.clipping import NonFiniteError, scale_gradients
 from atlas_ref.training.graphed import PLAIN_STEPS, Recordings
 from atlas_ref.training.optimiser import OuterOptimiser, build_optimiser, optimiser_of
 from atlas_ref.training.recorded_update import SETS, RecordedUpdate
 from atlas_ref.training.run import Run
-from atlas_ref.training.step import NonFiniteError, scale_gradients, train_step
+from atlas_ref.training.step import train_step
 from spec_tests.package.micro.runs import micro_config
 from spec_tests.package.training.test_graphed_step import REPLAYED, STEPS, batch_of, trained, wide_run
 

@@ -19,10 +19,11 @@ from atlas_ref.storage.checkpoint import find_checkpoint, saved_steps
 from atlas_ref.storage.metrics_log import SOMETIMES, TIMING
 from atlas_ref.storage.run_directory import RunDirectory
 from atlas_ref.tasks.language import token_losses
+from atlas_ref.training.clipping import NonFiniteError
 from atlas_ref.training.optimiser import build_optimiser
 from atlas_ref.training.run import new_run
 from atlas_ref.training.schedule import learning_rate
-from atlas_ref.training.step import NonFiniteError, train_step
+from atlas_ref.training.step import train_step
 from spec_tests.package.micro.models import as_atlas
 from spec_tests.package.micro.runs import (
     metric_lines,

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from atlas_ref.config.optim import MuGrokfastConfig, OptimConfig
 from atlas_ref.processes.distributed import ALONE
 from atlas_ref.processes.parallel import drop_zero_gradients
+from atlas_ref.training.clipping import clip_gradients
 from atlas_ref.training.mugrokfast import ClippedHeads
 from atlas_ref.training.optimiser import OuterOptimiser, optimiser_of, with_average, with_mugrokfast
-from atlas_ref.training.step import clip_gradients
 from spec_tests.port import Op
 from spec_tests.ports.reference.tensors import Config, Function, Tensors
 
