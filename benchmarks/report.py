@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path("runs/benchmarks")
-LOG_WIDTH = 120
+LOG_WIDTH = 160
 
 
 def machine(threads: int) -> dict[str, object]:
