@@ -82,7 +82,7 @@ class HierarchicalLayer(MemoryBranch[HierarchicalState]):
         if self.hierarchy.border != "m3" or not self.writes:
             return None
         rates = torch.sigmoid(at_least_float32(self.alpha_logit))
-        return rates[(rates - 0.5).abs().argmax()]
+        return rates.take((rates - 0.5).abs().argmax())
 
     def recall(
         self, held: tuple[Held, ...], queries: Float[Tensor, "batch time heads key"]

@@ -5,6 +5,9 @@ rows, those that end inside the call (all but the last of each row) are run as o
 behind; their states are not needed. The last stretches leave the state: they are in that batch where none of them needs
 filling, and else a second call, from the first token at which one of them begins. With B rows of T tokens and marks
 every S, the loop over chunks is S / b long, not T / b.
+
+Where nobody may look at the marks (`functional.looking`), whole shards of S tokens are rows of their own if it is known
+that each row begins the call with one: the keys only get another shape.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from atlas_ref.functional.looking import must_look
+from atlas_ref.functional.looking import known_phase, may_look, must_look, unseen
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels.choice import Kernels
@@ -47,17 +50,20 @@ def run_folded(
     writes: bool = True,
     shards: Shards | None = None,
     kernels: Kernels = "reference",
+    every: int = 0,
 ) -> MemoryOutput:
     """Return what `memory_chunked` does, without the Omega loss where stretches were folded.
 
-    `reset` marks where the memory forgets everything. Where `shards` let something go over a border, or no stretch ends
-    inside the call, it is `memory_chunked`.
+    `reset` marks where the memory forgets everything: where a document begins, and `every` so many tokens of it (0:
+    there alone). Where `shards` let something go over a border, or no stretch ends inside the call, it is
+    `memory_chunked`.
     """
-    if keys.shape[1] == 1:
-        # No stretch ends inside a call of one token.
+    if keys.shape[1] == 1 or (every == 0 and not may_look() and known_phase() is not None):
+        # No stretch ends inside a call of one token, or is known to.
         given = (keys, values, queries, gates, initial, state, reset)
         return memory_chunked(rule, *given, writes=writes, shards=shards, kernels=kernels)
-    must_look("where shards begin")
+    if not may_look():
+        return _run_whole(rule, keys, values, queries, gates, initial, state, every, writes, kernels)
     marks = torch.zeros(keys.shape[:2], dtype=torch.bool) if reset is None else reset.cpu()
     whole, last = stretches(marks)
     if shards is not None or not _worth_it(whole, marks):
@@ -85,6 +91,37 @@ def run_folded(
     gates = _each_gate(gates, lambda x: x[:, first:])
     end = memory_chunked(rule, keys, values, queries, gates, initial, state, late, writes=writes, kernels=kernels)
     return MemoryOutput(fold.joined(rows.reads, end.reads, last, first), end.state)
+
+
+def _run_whole(
+    rule: MemoryRule,
+    keys: Tensor,
+    values: Tensor,
+    queries: Tensor,
+    gates: Gates,
+    initial: Weights,
+    state: MemoryState,
+    every: int,
+    writes: bool,
+    kernels: Kernels,
+) -> MemoryOutput:
+    """Run whole shards, of which each row is known to begin one with the call, as rows; raise UnseenError elsewhere."""
+    (batch, time), phase = keys.shape[:2], known_phase()
+    if phase is None or every == 0 or phase % every or time % every:
+        must_look("where shards begin")
+    count = time // every
+
+    def rows_of(x: Tensor) -> Tensor:
+        return x.reshape(batch * count, every, *x.shape[2:])
+
+    # Nothing of what a row brings is seen at position 0, which its shards begin at.
+    own = state.map(lambda x: x.unsqueeze(1).expand(-1, count, *x.shape[1:]).flatten(0, 1))
+    fresh = replace(own, position=torch.zeros_like(own.position))
+    inputs = rows_of(keys), rows_of(values), rows_of(queries), _each_gate(gates, rows_of)
+    with unseen(0):
+        found = memory_chunked(rule, *inputs, initial, fresh, None, writes=writes, kernels=kernels)
+    last = found.state.map(lambda x: x.reshape(batch, count, *x.shape[1:])[:, -1])
+    return MemoryOutput(found.reads.reshape(batch, time, *found.reads.shape[2:]), last)
 
 
 def stretches(marks: Bool[Tensor, "batch time"]) -> tuple[list[Stretch], list[Stretch]]:

@@ -46,6 +46,8 @@ Border = Literal["reset", "m3"]
 Features = Callable[[Tensor], Tensor]
 Run = Callable[..., MemoryOutput]
 """How one memory of the hierarchy is run over a call: with the arguments of `memory_recurrent`."""
+Runs = Callable[[int], Run]
+"""How a memory is run that forgets everything after so many tokens of a document, 0: never."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def memory_hierarchical(
     on in everything else. Raises UserError where these do not fit together.
     """
     given = (keys, values, queries, gates, initial, state, reset)
-    return _each_memory(memory_recurrent, hierarchy, *given, features, mixing, writes)
+    return _each_memory(lambda every: memory_recurrent, hierarchy, *given, features, mixing, writes)
 
 
 def hierarchical_chunked(
@@ -141,7 +143,11 @@ def hierarchical_chunked(
 ) -> HierarchicalOutput:
     """Return what `memory_hierarchical` does: each memory in its parallel form, shards side by side (`folding`)."""
     given = (keys, values, queries, gates, initial, state, reset)
-    return _each_memory(partial(run_folded, kernels=kernels), hierarchy, *given, features, mixing, writes)
+
+    def folded(every: int) -> Run:
+        return partial(run_folded, every=every, kernels=kernels)
+
+    return _each_memory(folded, hierarchy, *given, features, mixing, writes)
 
 
 def fresh_hierarchical_state(
@@ -158,7 +164,7 @@ def fresh_hierarchical_state(
 
 
 def _each_memory(
-    run: Run,
+    runs: Runs,
     hierarchy: Hierarchy,
     keys: Tensor,
     values: Tensor,
@@ -171,7 +177,7 @@ def _each_memory(
     mixing: Sequence[Shards | None] | None,
     writes: Sequence[bool] | None,
 ) -> HierarchicalOutput:
-    """Run the memories one after another, `run` each of them, and add their reads."""
+    """Run the memories one after another, each as `runs` says, and add their reads."""
     inherited = _mixing(hierarchy, mixing)
     if keys.shape[1] == 0:
         return HierarchicalOutput(values, state, (values,) * len(hierarchy.rules))
@@ -184,7 +190,8 @@ def _each_memory(
             before = state.projections[number - 1]
             own, after = _projected(hierarchy, number, queries, keys, before, position, state, reset, inherited)
             projections.append(after)
-        found = run(
+        every = 0 if hierarchy.border == "m3" else shard
+        found = runs(every)(
             rule,
             seen_keys,
             values,
@@ -192,7 +199,7 @@ def _each_memory(
             gates[number],
             initial[number],
             state.memories[number],
-            position == 0 if hierarchy.border == "m3" or not shard else position % shard == 0,
+            position % every == 0 if every else position == 0,
             writes=writes is None or writes[number],
             shards=inherited[number],
         )

@@ -150,20 +150,22 @@ class AtlasModel(Model):
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def standing(self, state: ModelState) -> tuple[Int[Tensor, " batch"], int] | None:
-        """Return the position of the memory and the length of its shards, or of its chunk where there are none, of a
-        single one outside MAC.
+        """Return the position of the memory and the length of its shards, or of its chunk where there are none; of a
+        hierarchy the least length that is whole chunks and shards of all memories. None in MAC.
         """
         if self.unrecorded():
             return None
-        memory = self.config.memory
-        return state.layers[0].memory.memory.position, memory.shards.length or memory.chunk
+        memory, hierarchy = self.config.memory, self.config.memory.hierarchy
+        lengths = [memory.shards.length or memory.chunk]
+        if memory.kind == "hierarchical":
+            lengths += [*hierarchy.local_chunks, *filter(None, hierarchy.local_shards)]
+        return state.layers[0].memory.memory.position, math.lcm(*lengths)
 
     def unrecorded(self) -> str:
         """Return what the host has to look up, or to wait for, in a step; nothing where a recording knows enough."""
         memory = self.config.memory
         asked = {
             "the host looks up where segments of model.block = 'mac' begin": self.config.segment > 0,
-            "the host looks up where the local memories of a hierarchy begin anew": memory.kind != "single",
             "the host may have to wait for the solver of model.memory.algorithm = 'ridge'": memory.algorithm == "ridge",
         }
         return next((why for why, does in asked.items() if does), "")

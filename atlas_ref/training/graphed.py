@@ -5,7 +5,7 @@ is recorded is `step.work` itself, made under `looking.unseen`, on buffers of ba
 behind it the update (`recorded_update`). A recording serves the steps that are the same function of their batch:
 
     one process; no schedule moves (`Model.schedules`); no polarisation
-    rows in step: all at one index of their chunk, and no memory begins inside a chunk; of a memory in shards, which
+    rows in step: all at one index of their chunk, and no memory begins inside a chunk; of memories in shards, which
     are whole chunks, the same of these
 
 Where rows stand is counted on the host, from the marks of the batches, so that nobody asks the device. What the host

@@ -1,13 +1,14 @@
 """Shards side by side: which tokens lie together, when folding is left, and that stretches never see each other."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.functional.looking import unseen
+from atlas_ref.functional.looking import UnseenError, unseen
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.folding import Stretch, run_folded, stretches
 from atlas_ref.memory.recurrent import MemoryOutput
@@ -116,6 +117,34 @@ def test_a_call_without_marks_is_that_without_folding() -> None:
     call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
     found, wanted = (ended(form, call, None, {}) for form in (run_folded, memory_chunked))
     assert torch.equal(found.reads, wanted.reads)
+
+
+@pytest.mark.parametrize("every", [4, 10, 20])
+def test_whole_shards_that_nobody_looks_at_are_those_that_are_looked_at(every: int) -> None:
+    """Kills: shards that lie in another order; a row that goes on from before the call, or from the row before it; the
+    state of another shard; the gates of another; a phase of the call in a shard."""
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    marks = torch.zeros(2, TIME, dtype=torch.bool)
+    marks[:, ::every] = True
+    seen = ended(run_folded, call, marks, {})
+    with unseen(2 * every):
+        whole = ended(partial(run_folded, every=every), call, marks, {})
+        # A look is an error of its own here: the marks are not read.
+        other = ended(partial(run_folded, every=every), call, ~marks, {})
+    assert torch.equal(other.reads, whole.reads)
+    torch.testing.assert_close(whole.reads, seen.reads, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(whole.state.to_tensors(), seen.state.to_tensors(), rtol=1e-12, atol=1e-13)
+    leaf = call.leaves["keys"]
+    slopes = [torch.autograd.grad(x.reads.square().sum(), leaf, retain_graph=True)[0] for x in (seen, whole)]
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("every", "phase"), [(4, 2), (6, 0), (0, None), (4, None)])
+def test_shards_of_which_too_little_is_known_have_to_be_looked_at(every: int, phase: int | None) -> None:
+    """Kills: a call that begins inside a shard, or ends inside one, cut into whole ones; a place that nobody knows."""
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    with unseen(phase), pytest.raises(UnseenError, match="where shards begin cannot be told"):
+        ended(partial(run_folded, every=every), call, EVEN, {})
 
 
 def test_a_call_of_one_token_is_made_without_a_look_at_its_marks() -> None:

@@ -23,6 +23,14 @@ from spec_tests.package.micro.runs import micro_config
 
 CPU = torch.device("cpu")
 ROWS, TIME, CHUNK = 2, 16, 8
+HIERARCHY = (
+    "model.memory.kind='hierarchical'",
+    "model.memory.hierarchy.local_chunks=[2, 4]",
+    "model.memory.hierarchy.local_shards=[4, 0]",
+    "model.memory.qk_projection.kind='tnt'",
+)
+LOCAL = ("chunks=[4, 5]", "shards=[8, 0]")
+"""Other local memories, whose chunks and shards are no parts of each other."""
 BLOCKS = {
     "mag omega": ("model.memory.omega_window=3",),
     "mal atlas": ("model.block='mal'", "model.memory.rule='atlas'"),
@@ -36,6 +44,8 @@ BLOCKS = {
         "model.memory.shards.length=16",
         "model.memory.qk_projection.kind='tnt'",
     ),
+    "mag hierarchy": HIERARCHY,
+    "lmm hierarchy m3": (*HIERARCHY, "model.block='lmm'", "model.memory.hierarchy.border='m3'"),
     "mag floor that comes down": ("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=5"),
 }
 DEEP = "mag omega"
@@ -54,11 +64,14 @@ COGNATE = {
     ),
 }
 """The other family, which has no chunks: of its steps all are replayed but the first ones and the short one."""
-FEWER = {"lmm titans warm-up": 1, "mag floor that comes down": 4, "mag atlas in shards": 2}
-"""Fewer steps of these are replayed: schedules move in the first ones, or the document of IN_STEP begins in a shard."""
+FEWER = {"lmm titans warm-up": 1, "mag floor that comes down": 4, "mag atlas in shards": 2, "mag hierarchy": 3}
+"""Fewer steps of these are replayed: schedules move in the first ones, a document begins inside a shard in IN_STEP, or
+the run ends sooner."""
 IN_STEP, RAGGED, SHORT, STEPS = 5, 7, 12, 19
 """The step whose first row begins a document with a chunk, that whose second one does inside a chunk, and the one after
 which all rows are inside a chunk."""
+UNTIL = {"mag hierarchy": RAGGED}
+"""Steps of these end here: calls that cut local shards are made as they are, and no CPU finds out by recording them."""
 REPLAYED = [3, 4, 5, 6, 16, 17, 18]
 """Steps that come after three of their kind."""
 
@@ -94,9 +107,9 @@ def wide_run(config: RunConfig) -> Run:
     return run
 
 
-def trained(run: Run, config: RunConfig, recordings: Recordings | None) -> list[StepResult]:
+def trained(run: Run, config: RunConfig, recordings: Recordings | None, steps: int = STEPS) -> list[StepResult]:
     results = []
-    for step in range(STEPS):
+    for step in range(steps):
         batch = batch_of(step)
         if recordings is not None:
             recordings.expect(batch)
@@ -115,8 +128,8 @@ def test_recorded_steps_train_as_the_plain_ones_do(name: str) -> None:
     config = config_of(name)
     plain, buffered = wide_run(config), wide_run(config)
     recordings = Recordings(buffered.model, buffered.network, buffered.optimiser, buffered.state, config)
-    expected = trained(plain, config, None)
-    found = trained(buffered, config, recordings)
+    expected = trained(plain, config, None, UNTIL.get(name, STEPS))
+    found = trained(buffered, config, recordings, UNTIL.get(name, STEPS))
     for one, other in zip(found, expected, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-11)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-9)
@@ -194,6 +207,26 @@ def test_the_host_counts_where_rows_stand() -> None:
     assert found == [3, 0, 0, 3, None, None]
     found = [Standing(torch.tensor([16, 32]), length).read(batch_of(IN_STEP)) for length in (CHUNK, 2 * CHUNK)]
     assert found == [0, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "length"),
+    [
+        ((), 8),
+        (("model.memory.shards.length=24",), 24),
+        ((*HIERARCHY, "model.memory.chunk=6", *(f"model.memory.hierarchy.local_{x}" for x in LOCAL)), 120),
+        (("model.block='mac'",), None),
+    ],
+    ids=["chunks", "shards", "hierarchy", "mac"],
+)
+def test_rows_are_counted_by_whole_chunks_and_shards_of_all_memories(
+    changes: tuple[str, ...], length: int | None
+) -> None:
+    """Kills: the chunk of the global memory alone; chunks or shards of a local one left out; segments of MAC, which
+    nobody counts."""
+    run = new_run(micro_config("model.n_layers=1", *changes), CPU)
+    found = run.model.standing(run.state)
+    assert (None if found is None else found[1]) == length
 
 
 def test_whether_steps_are_recorded_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,11 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
     "text, atlas": ("atlas-340m", ATLAS),
     "text, two layers of a memory": ("shakespeare-10m", (*ATLAS, "model.memory.architecture='mlp'")),
     "text, atlas in shards": ("tnt-atlas", (*ATLAS, "model.memory.shards.length=64")),
+    "text, a hierarchy": ("tnt-titans", (*OWN, "model.n_layers=1", "data.sequence_length=128")),
+    "text, a hierarchy, m3": (
+        "tnt-titans",
+        (*OWN, "model.n_layers=1", "data.sequence_length=128", "model.memory.hierarchy.border='m3'"),
+    ),
     "episodes": ("omega-micro", OWN),
     "episodes, large vocabulary": ("omega-shakespeare", (*ATLAS, *EPISODES, "data.tokenizer='bpe'")),
     "recall": ("recall", (*OWN, "model.n_layers=1")),
@@ -66,7 +71,6 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
 """Preset and what makes it small, and what is learned."""
 LEFT = {
     "mac-tiny": "the host looks up where segments of model.block = 'mac' begin",
-    "tnt-titans": "the host looks up where the local memories of a hierarchy begin anew",
     "grok-mlp": "steps of this family of models have no recorded form",
     "grok-transformer": "steps of this family of models have no recorded form",
 }
