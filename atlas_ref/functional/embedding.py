@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def embed(weight: Float[Tensor, "rows width"], index: Int[Tensor, "*tokens"]) -> Float[Tensor, "*tokens width"]:
@@ -33,7 +32,6 @@ class _Embedded(torch.autograd.Function):
         return torch.nn.functional.embedding(index, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         with _in_order():

@@ -37,7 +37,7 @@ def modes_of_lookups(work: Callable[[], object]) -> list[int]:
 
 def test_rows_and_the_gradient_of_their_table_are_those_of_numpy() -> None:
     """Kills: rows that are asked for several times and get one gradient; the gradient of one that nobody asked for; a
-    gradient that does not lie in order in memory."""
+    gradient that does not lie in order in memory; one that nothing can be differentiated through."""
     random = np.random.default_rng(0)
     table, index = random.standard_normal((7, 3)), random.integers(1, 6, (4, 9))
     slope, summed = random.standard_normal((3, 4, 9)), np.zeros((7, 3))
@@ -48,6 +48,11 @@ def test_rows_and_the_gradient_of_their_table_are_those_of_numpy() -> None:
     assert np.array_equal(found.detach().numpy(), table[index])
     assert weight.grad is not None
     assert np.allclose(weight.grad.numpy(), summed, rtol=0.0, atol=1e-14)
+    # The derivative of the derivative in the cotangent is that of a sum.
+    cotangent = torch.from_numpy(slope).movedim(0, -1).requires_grad_()
+    (first,) = torch.autograd.grad(embed(weight, torch.from_numpy(index)), weight, cotangent, create_graph=True)
+    (second,) = torch.autograd.grad(first, cotangent, torch.from_numpy(table))
+    assert np.array_equal(second.numpy(), table[index])
 
 
 @pytest.mark.parametrize("before", ["default", "warn", "error"])
