@@ -25,7 +25,7 @@ from torch import Tensor
 from atlas_ref.blocks.memory_layer import MemoryLayer
 from atlas_ref.blocks.timeline import make_timeline
 from atlas_ref.config import load_config
-from atlas_ref.functional.looking import unseen
+from atlas_ref.functional.looking import BEGINNING, unseen
 from atlas_ref.memory.kernels.choice import Kernels
 from benchmarks.report import machine, write_results
 
@@ -136,7 +136,7 @@ def replayed(step: Callable[[], None], passes: int) -> float:
     """Return the median of some passes in seconds that are replays of one that was recorded."""
     graph = torch.cuda.CUDAGraph()
     # What only saves work is not asked for, as in a recorded step of training.
-    with unseen(phase=0):
+    with unseen(BEGINNING):
         step()
         torch.cuda.synchronize()
         with torch.cuda.graph(graph):

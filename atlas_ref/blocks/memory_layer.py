@@ -1,6 +1,7 @@
 """A branch with a single memory (`blocks.memory_branch`): its gates, its Q-K projection and its initial weights."""
 
 import math
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,7 @@ from atlas_ref.blocks.memory_branch import (
 from atlas_ref.blocks.one_token import token_kernels
 from atlas_ref.blocks.timeline import Timeline, make_timeline
 from atlas_ref.config.memory import LEAST_RIDGE, MemoryConfig
+from atlas_ref.functional.looking import BEGINNING, may_look, unseen
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.qk_projection import frobenius_tanh
 from atlas_ref.memory.architecture import Weights
@@ -85,8 +87,11 @@ class MemoryLayer(MemoryBranch[MemoryState]):
     def after(self, tokens: Float[Tensor, "time model"]) -> Weights:
         """Return M of every head after some tokens, written as a document of their own from M_0 on."""
         state = self.initial_state(1)
-        timeline = make_timeline(self.config, state.context, state.memory.position, None, len(tokens), phase=0)
-        weights = self(tokens.unsqueeze(0), state, timeline).state.memory.weights
+        position = state.memory.position
+        timeline = make_timeline(self.config, state.context, position, None, len(tokens), place=BEGINNING)
+        # Whoever may not look knows another place, of other rows.
+        with nullcontext() if may_look() else unseen(BEGINNING):
+            weights = self(tokens.unsqueeze(0), state, timeline).state.memory.weights
         return tuple(matrix[0] for matrix in weights)
 
     def recall(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from atlas_ref.config.memory import MemoryConfig
 from atlas_ref.functional.gate_floor import floor_over
-from atlas_ref.functional.looking import may_look, must_look, surely_at_least
+from atlas_ref.functional.looking import Place, may_look, must_look, surely_at_least
 from atlas_ref.functional.normalize import at_least_float32
 from atlas_ref.functional.rotary import Angles, angles, turned
 from atlas_ref.functional.window import last_of, older_than, recent
@@ -134,15 +134,15 @@ def make_timeline(
     reset: Bool[Tensor, "batch time"] | Marks | None,
     time: int,
     segment: int = 0,
-    phase: int | None = None,
+    place: Place | None = None,
 ) -> Timeline:
     """Return the timeline of a call of `time` tokens, with its pieces where segments have a length.
 
-    Row b comes with `context[b]` tokens of its context and a memory that has seen `position[b]` tokens; `phase` is that
+    Row b comes with `context[b]` tokens of its context and a memory that has seen `position[b]` tokens; `place` is that
     of `make_plan`.
     """
     marks = marks_of(reset)
-    plan = make_plan(position, marks.memory, time, memory.chunk, memory.shards.length, phase)
+    plan = make_plan(position, marks.memory, time, memory.chunk, memory.shards.length, place)
     timeline = Timeline(token_positions(context, marks.context, time), marks.memory, plan, floor=marks.floor)
     return replace(timeline, pieces=_pieces(timeline, memory, segment)) if segment else timeline
 

@@ -8,6 +8,7 @@ the answer calls `must_look`. Nothing that is computed depends on it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from jaxtyping import Int
 from torch import Tensor
@@ -20,11 +21,28 @@ class UnseenError(RuntimeError):
         super().__init__(f"unseen: {what} cannot be told without looking at the numbers of a tensor")
 
 
+class Place(NamedTuple):
+    """Where the rows of a call stand: each has read `at` tokens of a stretch of `length` tokens of its document, and no
+    document begins inside a stretch."""
+
+    at: int
+    length: int
+
+    def is_whole(self, *lengths: int) -> bool:
+        """Return whether stretches are made of whole pieces of such lengths, 0 of any: then the place in these is known
+        too."""
+        return all(self.length % length == 0 for length in lengths if length)
+
+
+BEGINNING = Place(0, 0)
+"""A document begins with the call in every row, and none later: their place in stretches of any length is known."""
+
+
 class _Eyes:
     """Of the whole process: the backward pass runs in threads of its own."""
 
     shut: bool = False
-    phase: int | None = None
+    place: Place | None = None
 
 
 def may_look() -> bool:
@@ -38,9 +56,9 @@ def must_look(what: str) -> None:
         raise UnseenError(what)
 
 
-def known_phase() -> int | None:
-    """Return the phase that whoever shut the eyes knows; None where none is known, or all may be looked at."""
-    return _Eyes.phase
+def known_place() -> Place | None:
+    """Return the place that whoever shut the eyes knows; None where none is known, or all may be looked at."""
+    return _Eyes.place
 
 
 def surely_at_least(least: int, position: Int[Tensor, "*tokens"]) -> bool:
@@ -49,15 +67,14 @@ def surely_at_least(least: int, position: Int[Tensor, "*tokens"]) -> bool:
 
 
 @contextmanager
-def unseen(phase: int | None = None) -> Iterator[None]:
+def unseen(place: Place | None = None) -> Iterator[None]:
     """Let nobody look at numbers until the context ends.
 
-    `phase` says of every call of several tokens within that all rows stand at that index of their shard, or of their
-    chunk where memories have no shards, and that no memory begins inside one (`memory.layout`); None: nothing is known.
+    `place` says where the rows of every call of several tokens within stand (`memory.layout`); None: nothing is known.
     """
-    before = _Eyes.shut, _Eyes.phase
-    _Eyes.shut, _Eyes.phase = True, phase
+    before = _Eyes.shut, _Eyes.place
+    _Eyes.shut, _Eyes.place = True, place
     try:
         yield
     finally:
-        _Eyes.shut, _Eyes.phase = before
+        _Eyes.shut, _Eyes.place = before

@@ -47,6 +47,13 @@ def on_schedule(rule: MemoryRule, schedule: int | None) -> bool:
     return schedule is not None and plain == ("delta", 1, "matrix", "l2", "identity", "dual")
 
 
+def segment_of(shard: int, schedule: int | None = None) -> int:
+    """Return how many tokens are solved together: those of the schedule, or fewer, so that a segment begins where a
+    shard does; shards of 0 tokens are none.
+    """
+    return math.gcd(schedule or SCHEDULE, shard) if shard else schedule or SCHEDULE
+
+
 def run_delta(
     rule: MemoryRule,
     plan: SegmentPlan,
@@ -64,8 +71,7 @@ def run_delta(
     The last token is written by itself: its gradient is the momentum that is returned, and what it finds the anchor.
     """
     shard = plan.shard
-    # A segment of the schedule begins where a shard does.
-    length = math.gcd(schedule or SCHEDULE, shard) if shard else schedule or SCHEDULE
+    length = segment_of(shard, schedule)
     most, last = slice(0, -1), slice(-1, None)
     begins = (None, None) if reset is None else (reset[:, most], reset[:, last])
     laid = make_plan(state.position, begins[0], keys.shape[1] - 1, length, shard)

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from atlas_ref.functional.looking import known_phase, may_look, must_look, unseen
+from atlas_ref.functional.looking import Place, known_place, may_look, must_look, unseen
 from atlas_ref.memory.architecture import Weights
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.kernels.choice import Kernels
@@ -58,7 +58,7 @@ def run_folded(
     there alone). Where `shards` let something go over a border, or no stretch ends inside the call, it is
     `memory_chunked`.
     """
-    if keys.shape[1] == 1 or (every == 0 and not may_look() and known_phase() is not None):
+    if keys.shape[1] == 1 or (every == 0 and known_place() is not None):
         # No stretch ends inside a call of one token, or is known to.
         given = (keys, values, queries, gates, initial, state, reset)
         return memory_chunked(rule, *given, writes=writes, shards=shards, kernels=kernels)
@@ -106,8 +106,8 @@ def _run_whole(
     kernels: Kernels,
 ) -> MemoryOutput:
     """Run whole shards, of which each row is known to begin one with the call, as rows; raise UnseenError elsewhere."""
-    (batch, time), phase = keys.shape[:2], known_phase()
-    if phase is None or every == 0 or phase % every or time % every:
+    (batch, time), place = keys.shape[:2], known_place()
+    if place is None or not place.is_whole(every) or place.at % every or time % every:
         must_look("where shards begin")
     count = time // every
 
@@ -118,7 +118,7 @@ def _run_whole(
     own = state.map(lambda x: x.unsqueeze(1).expand(-1, count, *x.shape[1:]).flatten(0, 1))
     fresh = replace(own, position=torch.zeros_like(own.position))
     inputs = rows_of(keys), rows_of(values), rows_of(queries), _each_gate(gates, rows_of)
-    with unseen(0):
+    with unseen(Place(0, every)):
         found = memory_chunked(rule, *inputs, initial, fresh, None, writes=writes, kernels=kernels)
     last = found.state.map(lambda x: x.reshape(batch, count, *x.shape[1:])[:, -1])
     return MemoryOutput(found.reads.reshape(batch, time, *found.reads.shape[2:]), last)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas_ref.functional.looking import known_phase, may_look, must_look
+from atlas_ref.functional.looking import Place, known_place, may_look, must_look
 from atlas_ref.memory.plan import Rows, SegmentPlan, crossings_before, token_positions
 
 
@@ -46,13 +46,13 @@ def make_plan(
     time: int,
     chunk: int,
     shard: int = 0,
-    phase: int | None = None,
+    place: Place | None = None,
 ) -> SegmentPlan:
     """Return the layout of a call of `time` tokens; row b has seen `position[b]` tokens of its document.
 
     `reset[b, t]` says that token t of row b begins a document; so does the first token of a row that has seen none.
-    `shard` is the length of a shard, a multiple of `chunk`, or 0 for none. A caller who knows that every row stands at
-    the index `phase` of its chunk, with no document that begins inside a chunk, says so: nothing is looked at.
+    `shard` is the length of a shard, a multiple of `chunk`, or 0 for none. A caller who knows the place of all rows
+    in stretches that are whole chunks and shards says so: nothing is looked at.
     """
     if time == 1:
         return _one_token_plan(position, reset, chunk, shard)
@@ -60,11 +60,9 @@ def make_plan(
     begins = positions == 0
     # A document that begins at the first token only moves the phase of its row: the layout may still be a plain view.
     first = begins[:, 0] if time else torch.zeros_like(position, dtype=torch.bool)
-    index = known_phase() if phase is None else None
-    if index is not None:
-        return _uniform_plan(index % chunk, None, positions, chunk, shard, index)
-    if phase is not None:
-        return _uniform_plan(phase, None, positions, chunk, shard)
+    place = known_place() if place is None else place
+    if place is not None and place.is_whole(chunk):
+        return _uniform_plan(place.at % chunk, None, positions, chunk, shard, place)
     must_look("where rows begin documents and chunks")
     phases = torch.where(first, 0, position % chunk).tolist()
     if len(set(phases)) == 1 and not bool(begins[:, 1:].any()):
@@ -116,12 +114,12 @@ def _agreed(rows: list[bool], device: torch.device) -> Rows:
 
 
 def _uniform_plan(
-    phase: int, first: Rows | None, positions: Tensor, chunk: int, shard: int, index: int | None = None
+    phase: int, first: Rows | None, positions: Tensor, chunk: int, shard: int, place: Place | None = None
 ) -> SegmentPlan:
     """Lay rows of one phase as a view of the sequence; a call inside one chunk is not padded to its length.
 
     `first` are the rows that begin a document with the call, where none does later; None: any may with any segment.
-    `index` is where all rows stand in their shard, where that is known.
+    `place` is that of all rows, where it is known.
     """
     batch, time = positions.shape
     if phase + time <= chunk:
@@ -137,11 +135,11 @@ def _uniform_plan(
     else:
         resets = tuple(first if n == 0 else False for n in range(count))
     starts = (torch.arange(count, device=positions.device) * width - front).clamp(min=0).expand(batch, count)
-    if index is None:
-        crossings, borders = _shard_starts(starts, positions, shard)
-    else:
+    if place is not None and place.is_whole(shard):
         tokens = [max(n * width - front, 0) for n in range(count)]
-        crossings, borders = _known_shard_starts(tokens, index, positions, shard)
+        crossings, borders = _known_shard_starts(tokens, place.at, positions, shard)
+    else:
+        crossings, borders = _shard_starts(starts, positions, shard)
     return SegmentPlan(
         time=time,
         count=count,
@@ -206,22 +204,17 @@ def _shard_starts(
     crossings = crossings_before(F.pad(positions, (0, 1)).gather(1, starts), shard)
     must_look("where rows begin shards")
     crossed = crossings >= 0
-    return _of_segments(crossings, crossed.any(0).tolist()), tuple(sorted(set(starts[crossed].tolist())))
+    begun = crossed.any(0).tolist()
+    found = tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))
+    return found, tuple(sorted(set(starts[crossed].tolist())))
 
 
 def _known_shard_starts(
-    tokens: Sequence[int], index: int, positions: Int[Tensor, "batch time"], shard: int
+    tokens: Sequence[int], at: int, positions: Int[Tensor, "batch time"], shard: int
 ) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
-    """Return what `_shard_starts` does of segments that begin with `tokens` in all rows, which stand at an `index` of
-    their shard; a border is also where the documents of all rows begin.
+    """Return what `_shard_starts` does of segments that begin with `tokens` in all rows, which have read `at`
+    tokens of their shard; a border is also where the documents of all rows begin.
     """
-    if shard == 0:
-        return (None,) * len(tokens), ()
-    begun = [(index + token) % shard == 0 for token in tokens]
-    crossings = torch.stack([crossings_before(positions[:, token], shard) for token in tokens], 1)
-    return _of_segments(crossings, begun), tuple(token for token, some in zip(tokens, begun, strict=True) if some)
-
-
-def _of_segments(crossings: Int[Tensor, "batch segments"], begun: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    """Return the crossings of each segment that begins a shard."""
-    return tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))
+    borders = tuple(token for token in tokens if shard and (at + token) % shard == 0)
+    found = (crossings_before(positions[:, token], shard) if token in borders else None for token in tokens)
+    return tuple(found), borders

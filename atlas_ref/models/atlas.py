@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from atlas_ref.blocks.block import Block, BlockOutput, BlockState
 from atlas_ref.blocks.dropout import drops_of
+from atlas_ref.blocks.fast_memory import memory_rule
 from atlas_ref.blocks.feed_forward import FeedForward
 from atlas_ref.blocks.passes import left, normed
 from atlas_ref.blocks.phase import Phase, phase_at
@@ -25,6 +26,7 @@ from atlas_ref.blocks.telemetry import LayerTelemetry
 from atlas_ref.blocks.timeline import Marks, Timeline, make_timeline, marks_of
 from atlas_ref.config.model import ModelConfig
 from atlas_ref.functional.embedding import embed
+from atlas_ref.memory.delta import segment_of
 from atlas_ref.memory.kernels.choice import chosen
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model
@@ -150,13 +152,15 @@ class AtlasModel(Model):
         return ModelOutput(logits, ModelState(tuple(states)), tuple(telemetry), mean)
 
     def standing(self, state: ModelState) -> tuple[Int[Tensor, " batch"], int] | None:
-        """Return the position of the memory and the length of its shards, or of its chunk where there are none; of a
-        hierarchy the least length that is whole chunks and shards of all memories. None in MAC.
+        """Return the position of the memory and the least length that is whole chunks and shards of all memories, and
+        whole segments of those that are not laid out by chunks; None in MAC.
         """
         if self.unrecorded():
             return None
         memory, hierarchy = self.config.memory, self.config.memory.hierarchy
         lengths = [memory.shards.length or memory.chunk]
+        if memory_rule(memory).at_retained:
+            lengths.append(segment_of(memory.shards.length))
         if memory.kind == "hierarchical":
             lengths += [*hierarchy.local_chunks, *filter(None, hierarchy.local_shards)]
         return state.layers[0].memory.memory.position, math.lcm(*lengths)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from atlas_ref.config import RunConfig
 from atlas_ref.data.batch import Batch
-from atlas_ref.functional.looking import unseen
+from atlas_ref.functional.looking import Place, unseen
 from atlas_ref.memory.plan import token_positions
 from atlas_ref.memory.state import StateTree
 from atlas_ref.models.family import Model, Sheet
@@ -48,7 +48,7 @@ class Standing:
 
     def __init__(self, position: Int[Tensor, " batch"], length: int) -> None:
         """Count from a position; `length` is that of a chunk, or of a shard where the memory has these."""
-        self._position, self._length = position.cpu(), length
+        self._position, self.length = position.cpu(), length
 
     def read(self, batch: Batch) -> int | None:
         """Count a batch in, and return the index in its chunk or shard at which every row began it; None: they are not
@@ -58,13 +58,13 @@ class Standing:
         if not marks[:, 1:].numpy().any():
             # Nobody begins inside: the host has no more to count than where each row begins.
             first = self._position.masked_fill(marks[:, 0], 0)
-            self._position, index = first + marks.shape[1], set((first % self._length).tolist())
+            self._position, index = first + marks.shape[1], set((first % self.length).tolist())
             return index.pop() if len(index) == 1 else None
         places = token_positions(self._position, marks, marks.shape[1])
         self._position = places[:, -1] + 1
-        phase = int(places[0, 0]) % self._length
-        expected = (phase + torch.arange(places.shape[1])) % self._length
-        return phase if bool((places % self._length == expected).all()) else None
+        phase = int(places[0, 0]) % self.length
+        expected = (phase + torch.arange(places.shape[1])) % self.length
+        return phase if bool((places % self.length == expected).all()) else None
 
 
 class Recording:
@@ -79,7 +79,7 @@ class Recording:
         step: int,
         config: RunConfig,
         draws: Tensor | None,
-        phase: int,
+        place: Place,
     ) -> None:
         """Record the step; its work is still to be done."""
         self._network, self._optimiser = network, optimiser
@@ -87,7 +87,7 @@ class Recording:
         self._state = state.map(lambda x: x.detach().clone(memory_format=torch.contiguous_format))
         self._buffers = self._state.to_tensors()
         self._draws = None if draws is None else draws.clone()
-        self._given = step, config, phase
+        self._given = step, config, place
         self._decisive, self._measured, self.update = Told(), Told(), RecordedUpdate(optimiser)
         device = batch.tokens.device
         if recorded := device.type == "cuda":
@@ -139,8 +139,8 @@ class Recording:
     def _pass(self) -> None:
         """Work on the buffers, and gather what the update depends on."""
         self._optimiser.zero_grad()
-        step, config, phase = self._given
-        with unseen(phase):
+        step, config, place = self._given
+        with unseen(place):
             worked = work(self._network, self._batch, self._state, step, config, self._draws)
         self._after = worked.output
         output = worked.output._replace(state=self._state)
@@ -268,20 +268,22 @@ class Recordings:
         self.unlike = kind.unlike(self._last)
         self._times = 1 if self.unlike else self._times + 1
         self._last = kind
-        if phase is None or kind.polarisation > 0.0:
+        if self._standing is None or phase is None or kind.polarisation > 0.0:
             return None
         if kind not in self.made:
             if self._times <= PLAIN_STEPS:
                 return None
-            self.made[kind] = self._record(batch, state, step, draws, phase)
+            self.made[kind] = self._record(batch, state, step, draws, Place(phase, self._standing.length))
         return self.made[kind]
 
-    def _record(self, batch: Batch, state: StateTree, step: int, draws: Tensor | None, phase: int) -> Recording | None:
+    def _record(
+        self, batch: Batch, state: StateTree, step: int, draws: Tensor | None, place: Place
+    ) -> Recording | None:
         if not _has_room(batch.tokens.device):
             self.refused = f"a step needs more than {SHARE:.0%} of the memory of the GPU, and a recording as much again"
             return None
         try:
-            return Recording(self._network, self._optimiser, batch, state, step, self._config, draws, phase)
+            return Recording(self._network, self._optimiser, batch, state, step, self._config, draws, place)
         except RuntimeError as error:
             # It needs a look, or something that a graph cannot hold; whatever it left behind is forgotten.
             self.refused = str(error).partition("\n")[0]

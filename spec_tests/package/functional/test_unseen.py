@@ -15,7 +15,15 @@ from torch import Tensor
 from atlas_ref.functional import polynomial
 from atlas_ref.functional.attention import sliding_window_attention
 from atlas_ref.functional.convolution import short_convolution
-from atlas_ref.functional.looking import UnseenError, known_phase, may_look, must_look, surely_at_least, unseen
+from atlas_ref.functional.looking import (
+    Place,
+    UnseenError,
+    known_place,
+    may_look,
+    must_look,
+    surely_at_least,
+    unseen,
+)
 from atlas_ref.functional.sight import surely_finite
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.layout import make_plan
@@ -60,16 +68,17 @@ def both_ways(function: Function, *inputs: Tensor) -> None:
 
 def test_eyes_are_shut_within_and_open_again_behind() -> None:
     """Kills: eyes that stay shut, or that an inner context opens; a phase that outlives its context."""
-    assert (may_look(), known_phase()) == (True, None)
+    assert (may_look(), known_place()) == (True, None)
     must_look("anything")
-    with unseen(3):
-        assert (may_look(), known_phase()) == (False, 3)
+    place = Place(3, 8)
+    with unseen(place):
+        assert (may_look(), known_place()) == (False, place)
         with unseen():
-            assert (may_look(), known_phase()) == (False, None)
-        assert (may_look(), known_phase()) == (False, 3)
+            assert (may_look(), known_place()) == (False, None)
+        assert (may_look(), known_place()) == (False, place)
         assert not surely_finite(torch.zeros(2))
         assert refused("unseen: a colour cannot be told", lambda: must_look("a colour"))
-    assert (may_look(), known_phase()) == (True, None)
+    assert (may_look(), known_place()) == (True, None)
     assert surely_finite(torch.zeros(2))
 
 
@@ -197,15 +206,15 @@ def test_a_call_of_which_the_phase_is_known_is_laid_as_one_that_is_looked_at(pha
     position, reset = torch.tensor([6 + phase, 3 + phase]), torch.zeros(2, 7, dtype=torch.bool)
     reset[0, 0] = phase == 0
     seen = make_plan(position, reset, 7, 3)
-    with unseen(phase):
+    with unseen(Place(phase, 3)):
         known = make_plan(position, reset, 7, 3)
     later = torch.zeros_like(reset)
     later[1, 6 - phase] = True
-    with unseen(phase):
+    with unseen(Place(phase, 3)):
         begun = make_plan(position, later, 7, 3)
     assert [row.tolist() for row in begun.resets if isinstance(row, Tensor)][-1] == [False, True]
     assert torch.equal(begun.position, make_plan(position, later, 7, 3).position)
-    for one, other in ((seen, known), (seen, make_plan(position, reset, 7, 3, phase=phase))):
+    for one, other in ((seen, known), (seen, make_plan(position, reset, 7, 3, place=Place(phase, 3)))):
         assert (one.count, one.width, one.front, one.opens, one.borders) == (
             other.count,
             other.width,
@@ -218,30 +227,7 @@ def test_a_call_of_which_the_phase_is_known_is_laid_as_one_that_is_looked_at(pha
         assert torch.equal(one.table, other.table)
     with unseen():
         assert refused("where rows begin documents and chunks", lambda: make_plan(position, reset, 7, 3))
-        assert refused("where rows begin shards", lambda: make_plan(position, reset, 7, 3, 6, phase=phase))
-
-
-@pytest.mark.parametrize("index", [0, 2, 3, 5])
-def test_a_call_of_which_the_index_in_a_shard_is_known_has_the_borders_of_one_that_is_looked_at(index: int) -> None:
-    """Kills: an index that is taken for that of a chunk; borders counted from the call; a border where one row alone
-    crosses that is left out; a row that crosses where its document begins; no border at the first token."""
-    time, chunk, shard = 17, 3, 6
-    position, reset = torch.tensor([12 + index, 6 + index, 60 + index]), torch.zeros(3, time, dtype=torch.bool)
-    reset[0, 0] = index == 0
-    reset[1, shard - index], reset[:, 2 * shard - index] = True, True
-    seen = make_plan(position, reset, time, chunk, shard)
-    with unseen(index):
-        known = make_plan(position, reset, time, chunk, shard)
-    begins = [token for token in range(time) if (index + token) % shard == 0]
-    assert known.borders == tuple(begins)
-    assert set(seen.borders) == {token for token in begins if token != 2 * shard - index}
-    assert (known.width, known.front) == (chunk, index % chunk)
-    tokens = torch.arange(time)[torch.arange(time) % chunk == -index % chunk]
-    there = [int(token) for token in ([0, *tokens] if index % chunk else tokens)]
-    for token, rows in zip(there, known.crossings, strict=True):
-        assert (rows is not None) is (token in begins)
-        if rows is not None:
-            assert rows.tolist() == [p // shard - 1 for p in known.position[:, token].tolist()]
+        assert refused("where rows begin shards", lambda: make_plan(position, reset, 7, 3, 6, place=Place(phase, 3)))
 
 
 def test_the_layout_of_a_token_alone_is_one_segment_of_one_token() -> None:

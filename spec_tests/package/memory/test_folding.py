@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas_ref.functional.looking import UnseenError, unseen
+from atlas_ref.functional.looking import Place, UnseenError, unseen
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.folding import Stretch, run_folded, stretches
 from atlas_ref.memory.recurrent import MemoryOutput
@@ -127,7 +127,7 @@ def test_whole_shards_that_nobody_looks_at_are_those_that_are_looked_at(every: i
     marks = torch.zeros(2, TIME, dtype=torch.bool)
     marks[:, ::every] = True
     seen = ended(run_folded, call, marks, {})
-    with unseen(2 * every):
+    with unseen(Place(2 * every, 4 * every)):
         whole = ended(partial(run_folded, every=every), call, marks, {})
         # A look is an error of its own here: the marks are not read.
         other = ended(partial(run_folded, every=every), call, ~marks, {})
@@ -139,11 +139,14 @@ def test_whole_shards_that_nobody_looks_at_are_those_that_are_looked_at(every: i
     torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize(("every", "phase"), [(4, 2), (6, 0), (0, None), (4, None)])
-def test_shards_of_which_too_little_is_known_have_to_be_looked_at(every: int, phase: int | None) -> None:
-    """Kills: a call that begins inside a shard, or ends inside one, cut into whole ones; a place that nobody knows."""
+@pytest.mark.parametrize(
+    ("every", "place"), [(4, Place(2, 4)), (6, Place(0, 6)), (4, Place(4, 10)), (0, None), (4, None)]
+)
+def test_shards_of_which_too_little_is_known_have_to_be_looked_at(every: int, place: Place | None) -> None:
+    """Kills: a call that begins inside a shard, or ends inside one, cut into whole ones; a place in other stretches;
+    one that nobody knows."""
     call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
-    with unseen(phase), pytest.raises(UnseenError, match="where shards begin cannot be told"):
+    with unseen(place), pytest.raises(UnseenError, match="where shards begin cannot be told"):
         ended(partial(run_folded, every=every), call, EVEN, {})
 
 
@@ -152,7 +155,7 @@ def test_a_call_of_one_token_is_made_without_a_look_at_its_marks() -> None:
     call = call_of(hierarchy([2], [0]), drawn(1, 1, seed=3, resets=False))
     marks = torch.ones(2, 1, dtype=torch.bool)
     seen = run(call, marks, {})
-    with unseen(0):
+    with unseen(Place(0, 2)):
         assert torch.equal(run(call, marks, {}), seen)
 
 

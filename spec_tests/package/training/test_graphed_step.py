@@ -29,6 +29,12 @@ HIERARCHY = (
     "model.memory.hierarchy.local_shards=[4, 0]",
     "model.memory.qk_projection.kind='tnt'",
 )
+GATED_DELTA = (
+    "model.memory.rule='delta'",
+    "model.memory.error_at='retained'",
+    "model.memory.chunk=1",
+    "model.memory.omega_window=1",
+)
 LOCAL = ("chunks=[4, 5]", "shards=[8, 0]")
 """Other local memories, whose chunks and shards are no parts of each other."""
 BLOCKS = {
@@ -44,6 +50,8 @@ BLOCKS = {
         "model.memory.shards.length=16",
         "model.memory.qk_projection.kind='tnt'",
     ),
+    "lmm gated delta in shards": (*GATED_DELTA, "model.block='lmm'", "model.memory.shards.length=16"),
+    "mag persistent tokens in shards": ("model.attention.persistent_in_memory=true", "model.memory.shards.length=16"),
     "mag hierarchy": HIERARCHY,
     "lmm hierarchy m3": (*HIERARCHY, "model.block='lmm'", "model.memory.hierarchy.border='m3'"),
     "mag floor that comes down": ("model.gate.floor_start=0.5", "model.gate.floor_decay_steps=5"),
@@ -64,7 +72,8 @@ COGNATE = {
     ),
 }
 """The other family, which has no chunks: of its steps all are replayed but the first ones and the short one."""
-FEWER = {"lmm titans warm-up": 1, "mag floor that comes down": 4, "mag atlas in shards": 2, "mag hierarchy": 3}
+SHARDED = ("mag atlas in shards", "lmm gated delta in shards", "mag persistent tokens in shards")
+FEWER = {"lmm titans warm-up": 1, "mag floor that comes down": 4, "mag hierarchy": 3, **dict.fromkeys(SHARDED, 2)}
 """Fewer steps of these are replayed: schedules move in the first ones, a document begins inside a shard in IN_STEP, or
 the run ends sooner."""
 IN_STEP, RAGGED, SHORT, STEPS = 5, 7, 12, 19
@@ -214,16 +223,18 @@ def test_the_host_counts_where_rows_stand() -> None:
     [
         ((), 8),
         (("model.memory.shards.length=24",), 24),
+        (GATED_DELTA, 32),
+        ((*GATED_DELTA, "model.memory.shards.length=12"), 12),
         ((*HIERARCHY, "model.memory.chunk=6", *(f"model.memory.hierarchy.local_{x}" for x in LOCAL)), 120),
         (("model.block='mac'",), None),
     ],
-    ids=["chunks", "shards", "hierarchy", "mac"],
+    ids=["chunks", "shards", "gated delta", "gated delta in shards", "hierarchy", "mac"],
 )
 def test_rows_are_counted_by_whole_chunks_and_shards_of_all_memories(
     changes: tuple[str, ...], length: int | None
 ) -> None:
-    """Kills: the chunk of the global memory alone; chunks or shards of a local one left out; segments of MAC, which
-    nobody counts."""
+    """Kills: the chunk of the global memory alone; chunks or shards of a local one left out; tokens that Gated
+    DeltaNet solves together, among which a document would begin unseen; segments of MAC, which nobody counts."""
     run = new_run(micro_config("model.n_layers=1", *changes), CPU)
     found = run.model.standing(run.state)
     assert (None if found is None else found[1]) == length
