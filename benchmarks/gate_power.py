@@ -8,8 +8,8 @@ Configurations of every family (`gate_power_cases`) are examined by their gates,
 again. Learned is what beats its twin on held-out batches by a margin whose interval excludes 0 (`gate_power_verdicts`);
 a run that is too bad to have learned, whatever its twin is, gets none. Draw 0 was tuned on, in one half, and has the
 gates as they were beside them; draws 1 to 4 were tuned on since; draw 5 judged the gates of today, and later draws are
-fresh. `--seconds` stops a study where it
-is, `--report` makes the tables and the picture of the lines that there are, of several files where they are given.
+fresh. `--seconds` stops a study where it is, `--report` makes the tables and the picture of the lines that there are,
+of several files where they are given.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The gradients of a step before its update: how large they are, what is refused, and clipping.
 
-g <- min(1, max_norm / ||g||) g,    ||g||^2 = sum over all parameters that learn
+g <- min(1, max_norm / ||g||) g,    ||g||^2 = sum of g_p^2 over all parameters p that learn
 """
 
 import math

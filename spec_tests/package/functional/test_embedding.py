@@ -35,12 +35,17 @@ def modes_of_lookups(work: Callable[[], object]) -> list[int]:
     return modes
 
 
-def test_rows_and_the_gradient_of_their_table_are_those_of_numpy() -> None:
+@pytest.mark.parametrize(
+    ("rows", "width", "tokens"), [(7, 3, (4, 9)), (1, 1, (5, 1)), (300, 2, (2, 3)), (3, 2, (2, 0))]
+)
+def test_rows_and_the_gradient_of_their_table_are_those_of_numpy(
+    rows: int, width: int, tokens: tuple[int, int]
+) -> None:
     """Kills: rows that are asked for several times and get one gradient; the gradient of one that nobody asked for; a
-    gradient that does not lie in order in memory; one that nothing can be differentiated through."""
+    gradient that does not lie in order in memory; a table of one row, or of many that few tokens ask for; no token."""
     random = np.random.default_rng(0)
-    table, index = random.standard_normal((7, 3)), random.integers(1, 6, (4, 9))
-    slope, summed = random.standard_normal((3, 4, 9)), np.zeros((7, 3))
+    table, index = random.standard_normal((rows, width)), random.integers(rows // 7, max(1, rows - 1), tokens)
+    slope, summed = random.standard_normal((width, *tokens)), np.zeros((rows, width))
     np.add.at(summed, index, np.moveaxis(slope, 0, -1))
     weight = torch.from_numpy(table).requires_grad_()
     found = embed(weight, torch.from_numpy(index))
@@ -48,8 +53,14 @@ def test_rows_and_the_gradient_of_their_table_are_those_of_numpy() -> None:
     assert np.array_equal(found.detach().numpy(), table[index])
     assert weight.grad is not None
     assert np.allclose(weight.grad.numpy(), summed, rtol=0.0, atol=1e-14)
-    # The derivative of the derivative in the cotangent is that of a sum.
-    cotangent = torch.from_numpy(slope).movedim(0, -1).requires_grad_()
+
+
+def test_the_gradient_of_a_table_can_be_differentiated() -> None:
+    """Kills: a gradient that nothing goes through: in the cotangent it is a sum, whose derivative looks rows up."""
+    random = np.random.default_rng(1)
+    table, index = random.standard_normal((7, 3)), random.integers(1, 6, (4, 9))
+    weight = torch.from_numpy(table).requires_grad_()
+    cotangent = torch.from_numpy(random.standard_normal((4, 9, 3))).requires_grad_()
     (first,) = torch.autograd.grad(embed(weight, torch.from_numpy(index)), weight, cotangent, create_graph=True)
     (second,) = torch.autograd.grad(first, cotangent, torch.from_numpy(table))
     assert np.array_equal(second.numpy(), table[index])
