@@ -30,6 +30,8 @@ from spec_tests.vectors.case import load_cases
 
 AGREED: Final = 1e-12
 """Largest difference between the two, relative to the largest entry of an array."""
+ROUNDING: Final = 4.0 * np.finfo(float).eps
+"""Largest entry of an array that is nothing in both, relative to that of all: gradients through a softmax of one."""
 ADAMW: Final[dict[str, Scalar]] = {
     "optimizer": "adamw",
     "learning_rate": 1e-2,
@@ -134,9 +136,12 @@ def both(op: Op, config: Mapping[str, Any], given: Mapping[str, Array]) -> list[
 def assert_agreed(answers: list[dict[str, Array]], what: str) -> None:
     first, second = answers
     assert set(first) == set(second)
+    largest = max(float(np.abs(value).max(initial=0.0)) for value in first.values())
     for name in first:
         error = worst({name: second[name]}, {name: first[name]})
-        assert error <= AGREED, f"{what} {name}: apart by {error:.3g}"
+        # What is nothing by itself has no scale of its own: what is left of it is the rounding of its terms.
+        nothing = max(np.abs(answer[name]).max(initial=0.0) for answer in answers) <= ROUNDING * largest
+        assert error <= AGREED or nothing, f"{what} {name}: apart by {error:.3g}"
 
 
 @pytest.mark.parametrize("questions", [primitives, around, without_gradients])
