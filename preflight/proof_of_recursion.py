@@ -2,7 +2,7 @@
 
 A fresh model is asked, in float64 on real batches of the configured data, for what every later number stands on:
 
-    causality   a change of the last tokens moves no logit before them
+    causality   other tokens in the place of the last ones move no logit before them
     rows        a row alone has the logits that it has among others
     splits      two calls with the state handed on have the logits of one
     gradients   what a step makes smaller reaches every parameter: answers, halting, backbone, running mean
@@ -60,7 +60,8 @@ def sight_checks(model: Model, batch: Batch, subject: Subject) -> list[Check]:
     cut = tokens.shape[1] // 2
     whole = _logits(model, tokens, reset)
     changed = tokens.clone()
-    changed[:, cut:] = tokens[:, cut:].roll(1, 0)
+    # The first ones of another row: the last ones may be alike in all rows, as blanks are in which a task is answered.
+    changed[:, cut:] = tokens[:, : tokens.shape[1] - cut].roll(1, 0)
     moved = (_logits(model, changed, reset) - whole).abs().amax((0, 2))
     alone = (_logits(model, tokens[:1], reset[:1]) - whole[:1]).abs().max()
     first = model(tokens[:, :cut], model.initial_state(len(tokens)), reset[:, :cut], measured=False)

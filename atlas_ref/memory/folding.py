@@ -71,7 +71,8 @@ def run_folded(
         return memory_chunked(rule, *given, writes=writes, shards=shards, kernels=kernels)
     width = max(stretch.stop - stretch.start for stretch in [*whole, *last])
     together = all(stretch.stop - stretch.start == width for stretch in last)
-    fold = _Fold([*whole, *last] if together else whole, marks, keys.device)
+    # In the order of the rows, as where nobody looks: what is summed over stretches has the same bits then.
+    fold = _Fold(sorted([*whole, *last]) if together else whole, marks, keys.device)
     inputs = fold.rows_of(keys), fold.rows_of(values), fold.rows_of(queries)
     rows = memory_chunked(
         rule,
@@ -84,7 +85,8 @@ def run_folded(
         kernels=kernels,
     )
     if together:
-        return MemoryOutput(fold.joined(rows.reads), rows.state.rows(slice(len(whole), None)))
+        ends = [fold.whole.index(stretch) for stretch in last]
+        return MemoryOutput(fold.joined(rows.reads), rows.state.map(lambda x: x[ends]))
     first = min(stretch.start for stretch in last)
     keys, values, queries, late = (x[:, first:] for x in (keys, values, queries, marks.to(keys.device)))
     # A row whose last stretch begins later than `first` runs through what is before it, which its mark takes back.

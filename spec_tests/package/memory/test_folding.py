@@ -12,7 +12,7 @@ from atlas_ref.functional.looking import Place, UnseenError, unseen
 from atlas_ref.memory.chunked import memory_chunked
 from atlas_ref.memory.folding import Stretch, run_folded, stretches
 from atlas_ref.memory.recurrent import MemoryOutput
-from atlas_ref.memory.rules import Gates
+from atlas_ref.memory.rules import Gates, MemoryRule
 from spec_tests.package.memory.hierarchy_calls import Call, call_of, drawn, hierarchy
 
 TIME = 20
@@ -137,6 +137,24 @@ def test_whole_shards_that_nobody_looks_at_are_those_that_are_looked_at(every: i
     leaf = call.leaves["keys"]
     slopes = [torch.autograd.grad(x.reads.square().sum(), leaf, retain_graph=True)[0] for x in (seen, whole)]
     torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-10, atol=1e-11)
+
+
+def test_shards_lie_in_one_order_whether_they_are_looked_at_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: the last shards of all rows behind the others where marks are read: the gradient of M_0 is a sum over
+    shards, and in another order it rounds otherwise, so that a run that was stopped is another one."""
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    given: list[Tensor] = []
+
+    def watched(rule: MemoryRule, keys: Tensor, *args: Any, **named: Any) -> MemoryOutput:
+        given.append(keys)
+        return memory_chunked(rule, keys, *args, **named)
+
+    monkeypatch.setattr("atlas_ref.memory.folding.memory_chunked", watched)
+    seen = ended(run_folded, call, EVEN, {})
+    with unseen(Place(0, 4)):
+        whole = ended(partial(run_folded, every=4), call, EVEN, {})
+    assert torch.equal(*given)
+    torch.testing.assert_close(seen.state.to_tensors(), whole.state.to_tensors(), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(
