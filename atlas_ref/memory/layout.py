@@ -197,23 +197,25 @@ def _shard_starts(
 ) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
     """Return the crossings and borders of a plan; `starts` is the first token of each segment.
 
-    It is `time` for an empty segment, which looks at a position of 0, and that is no border.
+    It is `time` for an empty segment, which looks at a position of 0, and that is no border. Where the documents of all
+    rows begin is one, though nobody crosses it: whoever may not look cannot tell the two apart, and both round alike.
     """
     if shard == 0:
         return (None,) * starts.shape[1], ()
-    crossings = crossings_before(F.pad(positions, (0, 1)).gather(1, starts), shard)
+    first = F.pad(positions, (0, 1)).gather(1, starts)
+    crossings = crossings_before(first, shard)
     must_look("where rows begin shards")
-    crossed = crossings >= 0
-    begun = crossed.any(0).tolist()
-    found = tuple(column if some else None for column, some in zip(crossings.unbind(1), begun, strict=True))
-    return found, tuple(sorted(set(starts[crossed].tolist())))
+    begun = (crossings >= 0) | ((first == 0) & (starts < positions.shape[1])).all(0)
+    some = begun.any(0).tolist()
+    found = tuple(column if any_row else None for column, any_row in zip(crossings.unbind(1), some, strict=True))
+    return found, tuple(sorted(set(starts[begun].tolist())))
 
 
 def _known_shard_starts(
     tokens: Sequence[int], at: int, positions: Int[Tensor, "batch time"], shard: int
 ) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
     """Return what `_shard_starts` does of segments that begin with `tokens` in all rows, which have read `at`
-    tokens of their shard; a border is also where the documents of all rows begin.
+    tokens of their shard.
     """
     borders = tuple(token for token in tokens if shard and (at + token) % shard == 0)
     found = (crossings_before(positions[:, token], shard) if token in borders else None for token in tokens)

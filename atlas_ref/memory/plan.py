@@ -55,8 +55,9 @@ class SegmentPlan:
 
     starts: the first token of each segment, `time` where a row has no token in it.
 
-    crossings: for each segment `crossings_before` of its first token in each row, None where no row begins a shard;
-    borders: the tokens of the call at which some row does. `shard` is 0 where there are no shards.
+    crossings: for each segment `crossings_before` of its first token in each row, None where no row begins a shard, and
+             not all a document;
+    borders: the tokens of the call at which they do. `shard` is 0 where there are no shards.
     """
 
     time: int

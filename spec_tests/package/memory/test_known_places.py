@@ -14,7 +14,8 @@ from spec_tests.package.micro.runs import micro_config
 @pytest.mark.parametrize("index", [0, 2, 3, 5])
 def test_a_call_of_which_the_index_in_a_shard_is_known_has_the_borders_of_one_that_is_looked_at(index: int) -> None:
     """Kills: an index that is taken for that of a chunk; borders counted from the call; a border where one row alone
-    crosses that is left out; a row that crosses where its document begins; no border at the first token."""
+    crosses that is left out; a row that crosses where its document begins; no border at the first token, or where all
+    begin a document, so that what is looked at rounds otherwise."""
     time, chunk, shard = 17, 3, 6
     position, reset = torch.tensor([12 + index, 6 + index, 60 + index]), torch.zeros(3, time, dtype=torch.bool)
     reset[0, 0] = index == 0
@@ -23,8 +24,8 @@ def test_a_call_of_which_the_index_in_a_shard_is_known_has_the_borders_of_one_th
     with unseen(Place(index, shard)):
         known = make_plan(position, reset, time, chunk, shard)
     begins = [token for token in range(time) if (index + token) % shard == 0]
-    assert known.borders == tuple(begins)
-    assert set(seen.borders) == {token for token in begins if token != 2 * shard - index}
+    assert known.borders == seen.borders == tuple(begins)
+    assert [rows is None for rows in known.crossings] == [rows is None for rows in seen.crossings]
     assert (known.width, known.front) == (chunk, index % chunk)
     tokens = torch.arange(time)[torch.arange(time) % chunk == -index % chunk]
     there = [int(token) for token in ([0, *tokens] if index % chunk else tokens)]
@@ -32,6 +33,17 @@ def test_a_call_of_which_the_index_in_a_shard_is_known_has_the_borders_of_one_th
         assert (rows is not None) is (token in begins)
         if rows is not None:
             assert rows.tolist() == [p // shard - 1 for p in known.position[:, token].tolist()]
+
+
+def test_where_some_rows_alone_begin_a_document_there_is_no_border_of_it() -> None:
+    """Kills: a border of every document, at each of which the calls of all rows are cut; a row that has no such segment
+    taken for one that begins a document with it."""
+    reset = torch.zeros(2, 7, dtype=torch.bool)
+    reset[0, 5] = True
+    # The first row has segments at 0, 1, 4 and, of the new document, 5; the other at 0, 3 and, over a border, 6.
+    plan = make_plan(torch.tensor([8, 0]), reset, 7, 3, 6)
+    assert plan.borders == (4, 6)
+    assert [None if rows is None else rows.tolist() for rows in plan.crossings] == [None, None, [1, 0], None]
 
 
 @pytest.mark.parametrize(("length", "shard"), [(4, 0), (7, 0), (4, 6), (9, 6)])
@@ -50,8 +62,7 @@ def test_of_a_document_that_begins_with_the_call_any_place_is_known(shard: int) 
     seen = make_plan(fresh, None, 14, 3, shard)
     assert (known.front, known.width, known.opens) == (seen.front, seen.width, seen.opens)
     assert torch.equal(known.table, seen.table)
-    # Where all begin a document nobody crosses: a border that is none.
-    assert (known.borders, seen.borders) == (((0, 6, 12), (6, 12)) if shard else ((), ()))
+    assert known.borders == seen.borders == ((0, 6, 12) if shard else ())
 
 
 @pytest.mark.parametrize("rule", ["titans", "delta"])
