@@ -24,6 +24,7 @@ PACKAGES: Final = ("atlas_ref.functional", "atlas_ref.memory")
 OWN_TESTS: Final = (
     "spec_tests.package.blocks.test_memory_metrics",
     "spec_tests.package.functional.test_dropout",
+    "spec_tests.package.functional.test_embedding",
     "spec_tests.package.functional.test_functional",
     "spec_tests.package.functional.test_gain_storage",
     "spec_tests.package.functional.test_larger_forms",
@@ -41,6 +42,7 @@ OWN_TESTS: Final = (
     "spec_tests.package.memory.test_factors",
     "spec_tests.package.memory.test_folding",
     "spec_tests.package.memory.test_hierarchical",
+    "spec_tests.package.memory.test_known_places",
     "spec_tests.package.memory.test_link",
     "spec_tests.package.memory.test_miras_chunked",
     "spec_tests.package.memory.test_miras_properties",
