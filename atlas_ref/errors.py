@@ -1,4 +1,6 @@
-"""The one error that a user of the command line is meant to read."""
+"""The one error that a user of the command line is meant to read, and what others are for one."""
+
+import re
 
 
 class UserError(ValueError):
@@ -16,4 +18,21 @@ def without_reference(error: ImportError) -> str | None:
     return (
         f"the reference implementation needs {error.name}, which is not installed; install this package with its extra "
         "`reference` (in a checkout: pip install '.[reference]')"
+    )
+
+
+def without_memory(error: Exception) -> str | None:
+    """Return the sentence for an error that says that memory is short, None for any other.
+
+    On a GPU torch raises an error of its own, on a CPU a plain RuntimeError that its allocator words.
+    """
+    name, said = type(error).__name__, str(error)
+    if not (isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in said):
+        return None
+    where = "the GPU" if name == "OutOfMemoryError" else "this machine"
+    found = re.search(r"allocate ([\d.,]+ ?\w+)", said)
+    asked = f" ({found[1]} more were asked for)" if found else ""
+    return (
+        f"the memory of {where} is not enough{asked}; less is needed by more parts of a batch (train.micro_batches), "
+        "fewer rows (train.batch_size), shorter ones (data.sequence_length) and smaller models; what was saved stays"
     )

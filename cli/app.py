@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import atlas_ref
-from atlas_ref.errors import UserError, without_reference
+from atlas_ref.errors import UserError, without_memory, without_reference
 from cli import (
     config,
     conform,
@@ -95,6 +95,11 @@ def run() -> None:
         except OSError as error:
             # A file that cannot be read or written is the user's to mend; the operating system's words say why.
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        except (MemoryError, RuntimeError) as error:
+            short = without_memory(error)
+            if short is None:
+                raise
+            _fail(f"{short}.")
 
 
 def _fail(message: str) -> None:

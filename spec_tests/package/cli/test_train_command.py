@@ -7,8 +7,10 @@ import io
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -74,6 +76,56 @@ def test_a_file_in_place_of_the_run_directory_is_named(atlas: Atlas, micro: Path
         f"Error: {tmp_path}: holds file, which no run wrote; the run directory must be new or empty.\n",
     )
     assert file.read_text() == "mine"
+
+
+def whole_gpu() -> None:
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139 GiB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asks", "says"),
+    [
+        (
+            lambda: torch.empty(10**15),
+            "the memory of this machine is not enough (4000000000000000 bytes more were asked for); ",
+        ),
+        (lambda: np.empty(10**17), "the memory of this machine is not enough (711. PiB more were asked for); "),
+        (lambda: bytearray(10**17), "the memory of this machine is not enough; "),
+        (whole_gpu, "the memory of the GPU is not enough (20.00 MiB more were asked for); "),
+    ],
+    ids=["torch", "numpy", "python", "gpu"],
+)
+def test_memory_that_is_short_is_one_sentence_and_what_was_saved_stays(
+    asks: Callable[[], object], says: str, atlas: Atlas, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: a traceback where a model or a batch is too large; another place, or another amount, than that of the
+    error; a checkpoint that goes with it; a run that cannot be gone on with."""
+    arguments = ("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run")
+    first = atlas(*arguments, "--max-steps", "3")
+    assert first.code == 0, first.err
+    with monkeypatch.context() as patched:
+        patched.setattr("atlas_ref.training.loop.train_step", lambda *given: asks())
+        ended = atlas(*arguments, "--max-steps", "4", "--resume", "auto")
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    (error,) = [line for line in ended.err.splitlines() if line.startswith("Error: ")]
+    assert error.startswith(f"Error: {says}less is needed by more parts of a batch (train.micro_batches)")
+    assert find_checkpoint(tmp_path / "run").step == 3
+    assert atlas(*arguments, "--max-steps", "4", "--resume", "auto").code == 0
+
+
+def test_a_fault_of_the_program_is_no_shortage_of_memory(
+    atlas: Atlas, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills: any RuntimeError told as memory that is short."""
+
+    def broken(*given: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("atlas_ref.training.loop.train_step", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        atlas("train", *UNEXAMINED, "--config", micro, "--out", tmp_path / "run")
 
 
 def test_a_run_is_never_overwritten_and_a_default_directory_is_numbered(
