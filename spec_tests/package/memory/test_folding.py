@@ -168,13 +168,24 @@ def test_shards_of_which_too_little_is_known_have_to_be_looked_at(every: int, pl
         ended(partial(run_folded, every=every), call, EVEN, {})
 
 
-def test_a_call_of_one_token_is_made_without_a_look_at_its_marks() -> None:
-    """Kills: decoding that waits for a GPU to say where shards begin."""
+def test_where_a_place_is_known_and_there_are_no_shards_documents_are_not_looked_for() -> None:
+    """Kills: a call of several tokens that is cut into whole shards of no length, or looks for its documents."""
+    call = call_of(hierarchy([2], [0]), drawn(1, TIME, seed=3, resets=False))
+    marks = marked((0, 0), (1, 0), (0, 4), (1, 4))
+    with unseen(Place(0, 4)):
+        found, wanted = (ended(form, call, marks, {}) for form in (run_folded, memory_chunked))
+    assert torch.equal(found.reads, wanted.reads)
+
+
+@pytest.mark.parametrize("every", [0, 4])
+@pytest.mark.parametrize("place", [None, Place(2, 4)])
+def test_a_call_of_one_token_is_made_without_a_look_at_its_marks(every: int, place: Place | None) -> None:
+    """Kills: decoding that waits for a GPU to say where shards begin, or that is cut into whole shards."""
     call = call_of(hierarchy([2], [0]), drawn(1, 1, seed=3, resets=False))
     marks = torch.ones(2, 1, dtype=torch.bool)
     seen = run(call, marks, {})
-    with unseen(Place(0, 2)):
-        assert torch.equal(run(call, marks, {}), seen)
+    with unseen(place):
+        assert torch.equal(ended(partial(run_folded, every=every), call, marks, {}).reads, seen)
 
 
 @pytest.mark.parametrize(("writes", "measured"), [(True, True), (True, False), (False, True), (False, False)])
