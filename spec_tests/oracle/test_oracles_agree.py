@@ -136,12 +136,25 @@ def both(op: Op, config: Mapping[str, Any], given: Mapping[str, Array]) -> list[
 def assert_agreed(answers: list[dict[str, Array]], what: str) -> None:
     first, second = answers
     assert set(first) == set(second)
-    largest = max(float(np.abs(value).max(initial=0.0)) for value in first.values())
+    largest = max(np.abs(value).max(initial=0.0) for value in first.values())
     for name in first:
-        error = worst({name: second[name]}, {name: first[name]})
+        with np.errstate(invalid="ignore"):
+            error = worst({name: second[name]}, {name: first[name]})
         # What is nothing by itself has no scale of its own: what is left of it is the rounding of its terms.
-        nothing = max(np.abs(answer[name]).max(initial=0.0) for answer in answers) <= ROUNDING * largest
+        size = np.max([np.abs(answer[name]).max(initial=0.0) for answer in answers])
+        nothing = size <= ROUNDING * largest < np.inf
         assert error <= AGREED or nothing, f"{what} {name}: apart by {error:.3g}"
+
+
+@pytest.mark.parametrize("wrong", [1e-12, np.nan, np.inf])
+@pytest.mark.parametrize("other", [0.0, 1e-16])
+def test_what_is_nothing_in_one_answer_is_no_more_than_rounding_in_the_other(wrong: float, other: float) -> None:
+    """Kills: any answer let through where the other is nothing; a NaN that Python's own `max` passes over."""
+    scale, few = np.array([3.0, -1.0]), np.zeros(2)
+    assert_agreed([{"a": scale, "b": few + 2e-16}, {"a": scale, "b": few + other}], "rounding")
+    for answers in ([few + other, few + wrong], [few + wrong, few + other]):
+        with pytest.raises(AssertionError, match="b: apart by"):
+            assert_agreed([{"a": scale, "b": each} for each in answers], "wrong")
 
 
 @pytest.mark.parametrize("questions", [primitives, around, without_gradients])
