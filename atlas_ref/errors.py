@@ -24,12 +24,14 @@ def without_reference(error: ImportError) -> str | None:
 def without_memory(error: Exception) -> str | None:
     """Return the sentence for an error that says that memory is short, None for any other.
 
-    On a GPU torch raises an error of its own, on a CPU a plain RuntimeError that its allocator words.
+    On a GPU torch raises an error of its own, or words of the driver where others have filled it before torch begins;
+    on a CPU a plain RuntimeError that its allocator words.
     """
-    name, said = type(error).__name__, str(error)
-    if not (isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in said):
+    said = str(error)
+    of_gpu = type(error).__name__ == "OutOfMemoryError" or "CUDA error: out of memory" in said
+    if not (of_gpu or isinstance(error, MemoryError) or "can't allocate memory" in said):
         return None
-    where = "the GPU" if name == "OutOfMemoryError" else "this machine"
+    where = "the GPU" if of_gpu else "this machine"
     found = re.search(r"allocate ([\d.,]+ ?\w+)", said)
     asked = f" ({found[1]} more were asked for)" if found else ""
     return (

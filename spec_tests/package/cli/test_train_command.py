@@ -78,10 +78,14 @@ def test_a_file_in_place_of_the_run_directory_is_named(atlas: Atlas, micro: Path
     assert file.read_text() == "mine"
 
 
-def whole_gpu() -> None:
+def full_gpu() -> None:
     raise torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139 GiB"
     )
+
+
+def gpu_of_others() -> None:
+    raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,10 @@ def whole_gpu() -> None:
         ),
         (lambda: np.empty(10**17), "the memory of this machine is not enough (711. PiB more were asked for); "),
         (lambda: bytearray(10**17), "the memory of this machine is not enough; "),
-        (whole_gpu, "the memory of the GPU is not enough (20.00 MiB more were asked for); "),
+        (full_gpu, "the memory of the GPU is not enough (20.00 MiB more were asked for); "),
+        (gpu_of_others, "the memory of the GPU is not enough; "),
     ],
-    ids=["torch", "numpy", "python", "gpu"],
+    ids=["torch", "numpy", "python", "gpu", "gpu of others"],
 )
 def test_memory_that_is_short_is_one_sentence_and_what_was_saved_stays(
     asks: Callable[[], object], says: str, atlas: Atlas, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
