@@ -2,12 +2,14 @@
 
     python -m benchmarks.hierarchy_speed [--device auto] [--tokens 16384] [--chunk 8] [--global-chunk 2048]
                                          [--shards 2048 512] [--width 1024] [--heads 16] [--pairs 5] [--threads 1]
+                                         [--kernels reference]
 
 Forward and backward of one layer of the preset `tnt-titans` (projections, convolution and gates included) on one row,
-in its plain form: a global memory in long chunks and a local one in short chunks, whose shards run side by side, beside
-the same layer with one memory in the short chunks and queries as they are, which is Titans. Wall time of a GPU that has
-come to rest, CPU time on a CPU. The ratio is the median over the pairs; above 1 the hierarchy is faster. The two are
-different models: what is compared is what a document costs with short chunks (TNT 2511.07343 has 7.7).
+both in the plain form or both by kernels: a global memory in long chunks and a local one in short chunks, whose shards
+run side by side, beside the same layer with one memory in the short chunks and queries as they are, which is Titans.
+Wall time of a GPU that has come to rest, CPU time on a CPU. The ratio is the median over the pairs; above 1 the
+hierarchy is faster. The two are different models: what is compared is what a document costs with short chunks (TNT
+2511.07343 has 7.7).
 """
 
 import argparse
@@ -23,6 +25,7 @@ from torch import Tensor
 from atlas_ref.blocks.branches import memory_branch
 from atlas_ref.blocks.timeline import make_timeline
 from atlas_ref.config import load_config
+from atlas_ref.memory.kernels.choice import Kernels
 from atlas_ref.training.run import select_device
 from benchmarks.report import machine, print_table, write_results
 
@@ -50,10 +53,10 @@ class Shape:
         return [*shape, *(f"model.memory.{name}={value}" for name, value in memory.items())]
 
 
-def layer_pass(shape: Shape, shard: int, device: torch.device) -> Callable[[], None]:
+def layer_pass(shape: Shape, shard: int, device: torch.device, kernels: Kernels) -> Callable[[], None]:
     """Return one pass there and back through a layer."""
     config = load_config(PRESET, shape.fields(shard)).model.memory
-    layer = memory_branch(shape.width, shape.heads, config, kernels="reference")
+    layer = memory_branch(shape.width, shape.heads, config, kernels=kernels)
     layer.initialise(torch.Generator().manual_seed(0), 0.02)
     layer = layer.to(device)
     hidden = torch.randn(1, shape.tokens, shape.width, generator=torch.Generator().manual_seed(1)).to(device)
@@ -93,15 +96,16 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of a CPU")
+    parser.add_argument("--kernels", choices=["reference", "cpu", "triton"], default="reference", help="of both layers")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     device = select_device(asked.device)
     shape = Shape(asked.tokens, asked.width, asked.heads, asked.chunk, asked.global_chunk)
-    single = layer_pass(shape, 0, device)
+    single = layer_pass(shape, 0, device, asked.kernels)
     table = Table("shard", "seconds", "of a single memory", "times as fast (from, to)")
     rows = []
     for shard in asked.shards:
-        hierarchy = layer_pass(shape, shard, device)
+        hierarchy = layer_pass(shape, shard, device, asked.kernels)
         # The first pair warms up.
         pairs = [(seconds(hierarchy, device), seconds(single, device)) for _ in range(asked.pairs + 1)][1:]
         ratios = sorted(whole / short for short, whole in pairs)
@@ -111,7 +115,8 @@ def main() -> None:
         rows.append({"shard": shard, "seconds": short, "single": whole, "ratios": ratios})
     print_table(table)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    found = {"machine": machine(asked.threads), "device": where, **asdict(shape), "rows": rows}
+    made = {"machine": machine(asked.threads), "device": where, "kernels": asked.kernels}
+    found = {**made, **asdict(shape), "rows": rows}
     print(f"wrote {write_results('hierarchy_speed', found)}")
 
 
